@@ -1,0 +1,247 @@
+//! The way out: JSON calls between services over pooled keep-alive connections, through ureq.
+//!
+//! - Time-outs are set on connect, send and receive: ureq's overall time-out would start a thread per call.
+//! - Proxy variables of the environment are ignored: services are reached directly.
+//! - Nothing is retried here. Whoever calls knows whether a repeat is safe; [`CallError::outcome_unknown`] tells whether the call
+//!   may have been carried out.
+
+use crate::timing::CONNECT_TIMEOUT;
+use crate::wire::public::ErrorBody;
+use serde::{Serialize, de::DeserializeOwned};
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+use std::{error, fmt};
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+/// Largest answer that is read, in bytes: a page of rows is far below.
+const ANSWER_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A pool of connections to services of ours.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    agent: ureq::Agent,
+    authorization: Option<String>,
+}
+
+/// Why a call brought no answer of the expected kind.
+#[derive(Debug)]
+pub enum CallError {
+    /// The call was not sent: refused, unreachable, no such host.
+    NotSent(String),
+    /// It was sent, or may have been, and no answer came.
+    NoAnswer(String),
+    /// It was answered with another status than 200.
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The body, a JSON message of ours.
+        body: Vec<u8>,
+    },
+    /// It was answered with 200 and a body that does not fit: a service of another version, or none of ours.
+    Misfit(String),
+}
+
+impl CallError {
+    /// Whether the call may have been carried out although no answer says so.
+    #[must_use]
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            // Nothing left this machine.
+            Self::NotSent(_) => false,
+            // It may have been delivered, and its answer lost.
+            Self::NoAnswer(_) => true,
+            // 500: dropped inside the service. Every other status is a refusal, whose body may say more.
+            Self::Status { status, .. } => *status == 500,
+            // Carried out, by whatever answered.
+            Self::Misfit(_) => true,
+        }
+    }
+
+    /// Whether the same call may succeed later, here or at another instance. All internal calls are safe to repeat: orders carry
+    /// their keys, rows their numbers.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            // Services come back.
+            Self::NotSent(_) | Self::NoAnswer(_) => true,
+            // Not the leader, an older term, full, starting or stopping: all pass. Other refusals are final.
+            Self::Status { status, .. } => matches!(status, 412 | 421 | 500 | 503),
+            // Another version of the service will not fit later either.
+            Self::Misfit(_) => false,
+        }
+    }
+
+    /// The body of a refusal with this status, as a message of ours.
+    #[must_use]
+    pub fn refusal<T: DeserializeOwned>(&self, wanted: u16) -> Option<T> {
+        match self {
+            Self::Status { status, body } if *status == wanted => serde_json::from_slice(body).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSent(why) => write!(f, "not sent: {why}"),
+            Self::NoAnswer(why) => write!(f, "no answer: {why}"),
+            Self::Status { status, body } => match serde_json::from_slice::<ErrorBody>(body) {
+                Ok(refusal) => write!(f, "status {status}: {}", refusal.error.message),
+                Err(_) => write!(f, "status {status}: {}", String::from_utf8_lossy(&body[..body.len().min(200)])),
+            },
+            Self::Misfit(why) => write!(f, "answer does not fit: {why}"),
+        }
+    }
+}
+
+impl error::Error for CallError {}
+
+/// How one call is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// `GET`, `POST` or `PUT`.
+    pub method: &'a str,
+    /// Base URL of the service, without a slash at its end.
+    pub base: &'a str,
+    /// Path and query.
+    pub path: &'a str,
+    /// How long to wait for the answer once the call is sent.
+    pub timeout: Duration,
+    /// Trace id, where the call is made for one request.
+    pub trace: Option<&'a str>,
+}
+
+impl HttpClient {
+    /// A client that keeps up to `pool` idle connections to each service, and shows `token` where it has one.
+    #[must_use]
+    pub fn new(pool: usize, token: Option<&str>) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .no_delay(true)
+            .max_redirects(0)
+            .user_agent("")
+            .accept("")
+            .max_idle_connections(pool * 8)
+            .max_idle_connections_per_host(pool)
+            .max_idle_age(Duration::from_secs(300))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .build();
+        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), LiteralResolver);
+        Self { agent, authorization: token.map(|t| format!("Bearer {t}")) }
+    }
+
+    /// Ends every call in flight and closes every connection: those calls fail with [`CallError::NoAnswer`].
+    pub fn abort(&self) {
+        self.agent.clone().shutdown();
+    }
+
+    /// Sends `body` as JSON and reads the answer.
+    ///
+    /// # Errors
+    /// [`CallError`], which tells whether the call may have been carried out.
+    ///
+    /// # Panics
+    /// When the body cannot be JSON, which is a mistake of ours: wire types can.
+    pub fn call<Q: Serialize, A: DeserializeOwned>(&self, call: Call<'_>, body: &Q) -> Result<A, CallError> {
+        let bytes = serde_json::to_vec(body).expect("wire types serialise");
+        decode(&self.exchange(call, Some(&bytes))?)
+    }
+
+    /// Reads with GET.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn get<A: DeserializeOwned>(&self, base: &str, path: &str, timeout: Duration) -> Result<A, CallError> {
+        decode(&self.exchange(Call { method: "GET", base, path, timeout, trace: None }, None)?)
+    }
+
+    fn exchange(&self, call: Call<'_>, body: Option<&[u8]>) -> Result<Vec<u8>, CallError> {
+        let mut request = ureq::http::Request::builder().method(call.method).uri(format!("{}{}", call.base, call.path));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        if let Some(trace) = call.trace {
+            request = request.header(super::TRACE_HEADER, trace);
+        }
+        let bad = |e: &dyn fmt::Display| CallError::NotSent(e.to_string());
+        let answer = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json").body(body).map_err(|e| bad(&e))?;
+                self.agent.run(self.with_timeouts(request, call.timeout))
+            }
+            None => self.agent.run(self.with_timeouts(request.body(()).map_err(|e| bad(&e))?, call.timeout)),
+        };
+        let mut answer = answer.map_err(sort)?;
+        let status = answer.status().as_u16();
+        // Read to its end, or the connection would not go back to the pool.
+        let body = answer.body_mut().with_config().limit(ANSWER_LIMIT_BYTES).read_to_vec().map_err(sort_late)?;
+        if status == 200 { Ok(body) } else { Err(CallError::Status { status, body }) }
+    }
+
+    fn with_timeouts<S: ureq::AsSendBody>(
+        &self,
+        request: ureq::http::Request<S>,
+        timeout: Duration,
+    ) -> ureq::http::Request<S> {
+        self.agent
+            .configure_request(request)
+            .timeout_send_request(Some(timeout))
+            .timeout_send_body(Some(timeout))
+            .timeout_recv_response(Some(timeout))
+            .timeout_recv_body(Some(timeout))
+            .build()
+    }
+}
+
+fn decode<A: DeserializeOwned>(body: &[u8]) -> Result<A, CallError> {
+    serde_json::from_slice(body).map_err(|e| CallError::Misfit(e.to_string()))
+}
+
+/// Sorts an error by whether the call may have been delivered.
+fn sort(error: ureq::Error) -> CallError {
+    use ureq::Timeout;
+    let unsent = match &error {
+        ureq::Error::Io(e) => matches!(
+            e.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::AddrNotAvailable
+        ),
+        ureq::Error::Timeout(t) => matches!(t, Timeout::Resolve | Timeout::Connect),
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+            true
+        }
+        _ => false,
+    };
+    if unsent { CallError::NotSent(error.to_string()) } else { sort_late(error) }
+}
+
+fn sort_late(error: ureq::Error) -> CallError {
+    CallError::NoAnswer(error.to_string())
+}
+
+/// Resolves address literals without a system call. Names are resolved by the system, in the calling thread.
+#[derive(Debug)]
+struct LiteralResolver;
+
+impl Resolver for LiteralResolver {
+    fn resolve(&self, uri: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().ok_or(ureq::Error::HostNotFound)?.trim_matches(['[', ']']);
+        let port = uri.port_u16().unwrap_or(80);
+        let mut addresses = self.empty();
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            addresses.push(SocketAddr::new(ip, port));
+        } else {
+            for address in (host, port).to_socket_addrs()?.take(8) {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
+    }
+}

@@ -1,0 +1,246 @@
+//! The ways in and out of a service. A server reads a whole [`Request`] and gives it, with a [`Responder`], to the service's
+//! [`Handler`], which never blocks: it answers at once or hands both to a lane, whose thread answers later. Two servers stand
+//! behind this interface: [`tiny::TinyServer`], and the front-end's own edge. [`client::HttpClient`] is the way out.
+
+pub mod client;
+pub mod tiny;
+
+use crate::metrics::HttpMetrics;
+use crate::wire::public::{Data, ErrorBody, ErrorDetail};
+use serde::{Serialize, de::DeserializeOwned};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Name of the header that carries the trace id.
+pub const TRACE_HEADER: &str = "x-request-id";
+
+/// A request, read whole.
+#[derive(Debug)]
+pub struct Request {
+    /// The method, in upper case.
+    pub method: String,
+    /// The path as sent: not percent-decoded, without the query.
+    pub path: String,
+    /// What follows the first `?`, as sent.
+    pub query: Option<String>,
+    /// The header fields.
+    pub headers: Headers,
+    /// The body; empty when there is none.
+    pub body: Vec<u8>,
+    /// Who sent it, where that is known.
+    pub peer: Option<SocketAddr>,
+    /// The trace id: the client's, or one that the server made.
+    pub trace: String,
+}
+
+impl Request {
+    /// The body as a message of ours.
+    ///
+    /// # Errors
+    /// A 400 answer that says where the body does not fit.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Response> {
+        serde_json::from_slice(&self.body).map_err(|e| Response::error(400, &format!("the body does not fit: {e}")))
+    }
+}
+
+/// Header fields in the order in which they came. Names compare without regard to case.
+#[derive(Debug, Default)]
+pub struct Headers(pub Vec<(String, String)>);
+
+impl Headers {
+    /// The first field of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+
+    /// All fields of that name.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Content type of the body.
+    pub content_type: &'static str,
+    /// Further fields. Content-Length, Date, Connection and the trace id are the server's business.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// A JSON answer.
+    ///
+    /// # Panics
+    /// When the value cannot be JSON, which is a mistake of ours: wire types can.
+    #[must_use]
+    pub fn json<T: Serialize>(status: u16, value: &T) -> Self {
+        let body = serde_json::to_vec(value).expect("wire types serialise");
+        Self { status, content_type: "application/json", headers: Vec::new(), body }
+    }
+
+    /// A success in its envelope.
+    #[must_use]
+    pub fn data<T: Serialize>(data: T) -> Self {
+        Self::json(200, &Data { data })
+    }
+
+    /// A failure in its envelope.
+    #[must_use]
+    pub fn error(status: u16, message: &str) -> Self {
+        Self::json(status, &ErrorBody { error: ErrorDetail { code: status, message: message.into() } })
+    }
+
+    /// Plain text.
+    #[must_use]
+    pub fn text(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, content_type, headers: Vec::new(), body: body.into() }
+    }
+
+    /// The same with one more header field.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// The reason phrase of a status.
+#[must_use]
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        200 => "OK",
+        204 => "No Content",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Status",
+    }
+}
+
+/// What a service does with requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers at once, or hands the request to a lane. Never blocks: the caller serves every connection.
+    fn handle(&self, request: Request, responder: Responder);
+}
+
+/// A server's side of one request: takes the answer, from any thread.
+pub trait Answer: Send {
+    /// Sends the answer.
+    fn answer(self: Box<Self>, response: Response);
+}
+
+/// The right to answer one request, once, from any thread. Dropped without an answer it says so itself, with a 500, so that no
+/// connection is left hanging.
+pub struct Responder {
+    answer: Option<Box<dyn Answer>>,
+    route: &'static str,
+    since: Instant,
+    metrics: Arc<HttpMetrics>,
+}
+
+impl Responder {
+    /// A responder that gives its answer to `answer` and counts it in `metrics`.
+    #[must_use]
+    pub fn new(answer: Box<dyn Answer>, metrics: Arc<HttpMetrics>) -> Self {
+        metrics.in_flight.inc();
+        Self { answer: Some(answer), route: "other", since: Instant::now(), metrics }
+    }
+
+    /// Names the route for the metrics: the pattern (`/orders/{number}`), never the path.
+    pub fn set_route(&mut self, route: &'static str) {
+        self.route = route;
+    }
+
+    /// How long ago the request was read.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Sends the answer.
+    pub fn send(mut self, response: Response) {
+        self.finish(response);
+    }
+
+    fn finish(&mut self, response: Response) {
+        if let Some(answer) = self.answer.take() {
+            self.metrics.answered(self.route, response.status, self.since.elapsed());
+            answer.answer(response);
+            self.metrics.in_flight.dec();
+        }
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if self.answer.is_some() {
+            self.finish(Response::error(500, "the request was dropped inside the service; its outcome is unknown"));
+        }
+    }
+}
+
+/// The trace id of a request: the client's when it is 1 to 64 visible ASCII characters, else a new one.
+#[must_use]
+pub fn trace_id(from_client: Option<&str>) -> String {
+    match from_client {
+        Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => id.into(),
+        _ => format!("{:016x}", fastrand::u64(..)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use parking_lot::Mutex;
+
+    struct Keep(Arc<Mutex<Vec<u16>>>);
+    impl Answer for Keep {
+        fn answer(self: Box<Self>, response: Response) {
+            self.0.lock().push(response.status);
+        }
+    }
+
+    /// A responder answers exactly once, also when it is dropped.
+    #[test]
+    fn answers_once() {
+        let metrics = HttpMetrics::new(&Metrics::new());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let responder = || Responder::new(Box::new(Keep(Arc::clone(&seen))), Arc::clone(&metrics));
+        responder().send(Response::data(1));
+        drop(responder());
+        assert_eq!(*seen.lock(), [200, 500]);
+        assert_eq!(metrics.in_flight.get(), 0);
+    }
+
+    /// Only a well-formed trace id of a client is kept.
+    #[test]
+    fn trace_ids() {
+        assert_eq!(trace_id(Some("abc-1")), "abc-1");
+        for bad in [None, Some(""), Some("a b"), Some("é"), Some(&*"x".repeat(65))] {
+            assert_eq!(trace_id(bad).len(), 16);
+        }
+    }
+}

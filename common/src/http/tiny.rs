@@ -1,0 +1,340 @@
+//! The server of the internal listeners: tiny_http with a few fixed workers in front of a [`Handler`].
+//!
+//! tiny_http has one thread per open connection, which parses; its requests come out of one queue. Here a fixed number of workers
+//! takes them, and hands those whose body must still be read from the socket to an intake pool, since such a read has no
+//! time-out. What tiny_http 0.12 needs from its user, each point measured:
+//!
+//! - The listener is made here, with TCP_NODELAY (else answers wait 40 ms for a delayed acknowledgement), keep-alive,
+//!   TCP_USER_TIMEOUT and a send time-out, which accepted sockets inherit; never with a receive time-out, which would make
+//!   `accept` fail, and the first failure ends the acceptor.
+//! - Each answer is one write of head and body.
+//! - Dropping a request allocates what its Content-Length declares, and aborts when that is too much: a request that declares more
+//!   than the limit is forgotten instead, at the price of its connection, and counted.
+//! - A burst of connections can leave some unserved until another one closes: while connections are being opened, the server opens and
+//!   closes one to itself every 20 ms.
+
+use super::{Answer, Handler, Headers, Request, Responder, Response, TRACE_HEADER, reason, trace_id};
+use crate::metrics::HttpMetrics;
+use crate::shutdown::Shutdown;
+use crate::threads::Thread;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use subtle::ConstantTimeEq;
+
+/// Bodies up to this size come with the request; tiny_http reads larger ones from the socket when asked.
+const READ_WITH_HEAD_BYTES: usize = 1_024;
+/// Threads that read larger bodies.
+const INTAKE_THREADS: usize = 4;
+/// Requests whose body waits to be read; beyond, the request is forgotten.
+const INTAKE_QUEUE: usize = 1_024;
+/// How long an answer may stay unread before its connection is given up.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+const UNSTICK_EVERY: Duration = Duration::from_millis(20);
+const UNSTICK_FOR: Duration = Duration::from_secs(1);
+
+/// Who may call.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// Anyone.
+    Public,
+    /// Callers with this bearer token; without a token, callers on the loopback interface. `/livez` and `/metrics` are open to all.
+    Internal(Option<String>),
+}
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct TinyConfig {
+    /// Name for threads and logs.
+    pub name: &'static str,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Threads that parse and route.
+    pub workers: usize,
+    /// Largest body in bytes; beyond, 413.
+    pub body_limit_bytes: usize,
+    /// Who may call.
+    pub access: Access,
+}
+
+/// A running server. Dropping it stops it: what is in flight is answered first, within [`crate::timing::STOP_GRACE`].
+pub struct TinyServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    // Dropped (joined) in this order: the workers feed the intake.
+    _workers: Vec<Thread>,
+    _unstick: Thread,
+    _intake: Vec<Thread>,
+}
+
+struct Shared {
+    config: TinyConfig,
+    server: tiny_http::Server,
+    handler: Arc<dyn Handler>,
+    metrics: Arc<HttpMetrics>,
+    intake: Sender<tiny_http::Request>,
+    peers: Mutex<Peers>,
+    stopping: AtomicBool,
+    stop: Shutdown,
+}
+
+/// Peers seen lately, to notice that connections are being opened: tiny_http does not tell.
+#[derive(Default)]
+struct Peers {
+    seen: HashMap<SocketAddr, Instant>,
+    newest: Option<Instant>,
+}
+
+impl TinyServer {
+    /// Binds and starts.
+    ///
+    /// # Errors
+    /// When the address cannot be bound; the message names it.
+    pub fn start(config: TinyConfig, handler: Arc<dyn Handler>, metrics: Arc<HttpMetrics>) -> io::Result<Self> {
+        let listener = listen(config.listen)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {}: {e}", config.listen)))?;
+        let address = listener.local_addr()?;
+        let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
+        let (intake, bodies) = bounded(INTAKE_QUEUE);
+        let stop = Shutdown::new();
+        let (name, workers) = (config.name, config.workers.max(1));
+        let shared = Arc::new(Shared {
+            config,
+            server,
+            handler,
+            metrics,
+            intake,
+            peers: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            stop: stop.clone(),
+        });
+        let spawn = |role: &str, i: usize, run: fn(&Shared)| {
+            let shared = Arc::clone(&shared);
+            Thread::spawn(&format!("{name}-{role}{i}"), move || run(&shared))
+        };
+        let intake = (0..INTAKE_THREADS)
+            .map(|i| {
+                let (shared, bodies) = (Arc::clone(&shared), bodies.clone());
+                Thread::spawn(&format!("{name}-intake{i}"), move || shared.read_bodies(&bodies))
+            })
+            .collect();
+        let workers = (0..workers).map(|i| spawn("http", i, Shared::work)).collect();
+        let unstick = spawn("unstick", 0, Shared::unstick);
+        Ok(Self { address, shared, _workers: workers, _unstick: unstick, _intake: intake })
+    }
+
+    /// The address in use.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers what is in flight, asking clients to close their connections, then stops. Called by drop.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.metrics.wait_idle(crate::timing::STOP_GRACE);
+        self.shared.stop.trigger();
+        for _ in &self._workers {
+            self.shared.server.unblock();
+        }
+    }
+}
+
+impl Drop for TinyServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A listener with the socket options that tiny_http does not set. SO_REUSEADDR lets a restarted service have its port back at once;
+/// a port in use is still refused.
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(30)))?;
+    socket.set_tcp_user_timeout(Some(SEND_TIMEOUT))?;
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+    socket.bind(&address.into())?;
+    socket.listen(1_024)?;
+    Ok(socket.into())
+}
+
+impl Shared {
+    fn work(&self) {
+        while !self.stop.is_triggered() {
+            match self.server.recv() {
+                Ok(request) => self.take(request),
+                Err(_) if self.stop.is_triggered() => return,
+                // Its acceptor has ended for good. A service that nobody can reach any more must say so and end.
+                Err(error) => panic!("the listener {} failed: {error}", self.config.listen),
+            }
+        }
+    }
+
+    /// Answers from the head, hands a body that is still in the socket to the intake, or routes.
+    fn take(&self, request: tiny_http::Request) {
+        self.note_peer(&request);
+        if let Some(declared) = request.body_length().filter(|&n| n > self.config.body_limit_bytes) {
+            // See the module's text: neither answering nor dropping this request is safe.
+            tracing::warn!(
+                declared_bytes = declared,
+                limit_bytes = self.config.body_limit_bytes,
+                "request forgotten: body too large"
+            );
+            self.metrics.forgotten.inc();
+            std::mem::forget(request);
+            return;
+        }
+        let header =
+            |name: &'static str| request.headers().iter().find(|h| h.field.equiv(name)).map(|h| h.value.as_str());
+        let in_socket = request.body_length().is_some_and(|n| n > READ_WITH_HEAD_BYTES)
+            || header("Transfer-Encoding").is_some()
+            || header("Expect").is_some();
+        if !in_socket {
+            self.route(request);
+        } else if let Err(full) = self.intake.try_send(request) {
+            tracing::warn!("request forgotten: too many bodies wait to be read");
+            self.metrics.forgotten.inc();
+            std::mem::forget(full.into_inner());
+        }
+    }
+
+    fn read_bodies(&self, bodies: &Receiver<tiny_http::Request>) {
+        while let Some(request) = self.stop.receive(bodies) {
+            self.route(request);
+        }
+    }
+
+    /// Reads the body (from memory, or in the intake) and calls the handler.
+    fn route(&self, mut request: tiny_http::Request) {
+        let limit = self.config.body_limit_bytes;
+        let mut body = Vec::with_capacity(request.body_length().unwrap_or(0).min(limit));
+        let read = request.as_reader().take(limit as u64 + 1).read_to_end(&mut body);
+        let (path, query) = match request.url().split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+            None => (request.url().to_owned(), None),
+        };
+        let headers = request.headers().iter();
+        let headers = Headers(headers.map(|h| (h.field.as_str().to_string(), h.value.to_string())).collect());
+        let converted = Request {
+            method: request.method().as_str().to_owned(),
+            path,
+            query,
+            trace: trace_id(headers.get(TRACE_HEADER)),
+            peer: request.remote_addr().copied(),
+            headers,
+            body,
+        };
+        let says_close = converted.headers.get("connection").is_some_and(|c| c.to_ascii_lowercase().contains("close"));
+        let answer = TinyAnswer {
+            head_only: converted.method == "HEAD",
+            close: says_close || self.stopping.load(Ordering::Relaxed),
+            old: *request.http_version() < (1, 1),
+            trace: converted.trace.clone(),
+            request,
+        };
+        let responder = Responder::new(Box::new(answer), Arc::clone(&self.metrics));
+        if let Err(error) = read {
+            responder.send(Response::error(400, &format!("the body could not be read: {error}")));
+        } else if converted.body.len() > limit {
+            responder.send(Response::error(413, &format!("the body is larger than {limit} bytes")));
+        } else if self.allowed(&converted) {
+            self.handler.handle(converted, responder);
+        } else {
+            let answer = Response::error(401, "internal calls need the header 'Authorization: Bearer <BAZAAR_TOKEN>'");
+            responder.send(answer.with_header("WWW-Authenticate", "Bearer"));
+        }
+    }
+
+    fn allowed(&self, request: &Request) -> bool {
+        let Access::Internal(token) = &self.config.access else { return true };
+        if request.method == "GET" && matches!(request.path.as_str(), "/livez" | "/metrics") {
+            return true;
+        }
+        match token {
+            None => request.peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()),
+            Some(token) => {
+                let given = request.headers.get("authorization").and_then(|a| a.strip_prefix("Bearer ")).unwrap_or("");
+                // Constant in time, so that answers do not tell how much of a guess was right.
+                bool::from(given.as_bytes().ct_eq(token.as_bytes()))
+            }
+        }
+    }
+
+    fn note_peer(&self, request: &tiny_http::Request) {
+        let Some(peer) = request.remote_addr().copied() else { return };
+        let now = Instant::now();
+        let mut peers = self.peers.lock();
+        if peers.seen.insert(peer, now).is_none() {
+            peers.newest = Some(now);
+            if peers.seen.len() > 4_096 {
+                peers.seen.retain(|_, seen| now.duration_since(*seen) < UNSTICK_FOR);
+            }
+        }
+    }
+
+    fn unstick(&self) {
+        let IpAddr::V4(_) = self.config.listen.ip() else { return self.unstick_at(Ipv6Addr::LOCALHOST.into()) };
+        self.unstick_at(Ipv4Addr::LOCALHOST.into());
+    }
+
+    fn unstick_at(&self, loopback: IpAddr) {
+        let Some(mut own) = self.server.server_addr().to_ip() else { return };
+        if own.ip().is_unspecified() {
+            own.set_ip(loopback);
+        }
+        while !self.stop.wait(UNSTICK_EVERY) {
+            let busy = self.peers.lock().newest.is_some_and(|newest| newest.elapsed() < UNSTICK_FOR);
+            if busy {
+                drop(TcpStream::connect_timeout(&own, UNSTICK_EVERY));
+            }
+        }
+    }
+}
+
+struct TinyAnswer {
+    request: tiny_http::Request,
+    head_only: bool,
+    close: bool,
+    old: bool,
+    trace: String,
+}
+
+impl Answer for TinyAnswer {
+    fn answer(self: Box<Self>, response: Response) {
+        let mut bytes = Vec::with_capacity(256 + response.body.len());
+        let connection = match (self.close, self.old) {
+            (true, _) => "Connection: close\r\n",
+            (false, true) => "Connection: keep-alive\r\n",
+            (false, false) => "",
+        };
+        // Writing to a Vec cannot fail.
+        let _ = write!(
+            bytes,
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Request-Id: {}\r\n{connection}",
+            response.status,
+            reason(response.status),
+            response.content_type,
+            response.body.len(),
+            self.trace,
+        );
+        for (name, value) in &response.headers {
+            let _ = write!(bytes, "{name}: {value}\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        if !self.head_only {
+            bytes.extend_from_slice(&response.body);
+        }
+        let mut writer = self.request.into_writer();
+        if let Err(error) = writer.write_all(&bytes).and_then(|()| writer.flush()) {
+            tracing::debug!(%error, trace = self.trace, "answer not delivered");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What the services of the bazaar share. No business rule lives here: only the words they exchange ([`wire`], [`chain`]),
+//! the ways in and out ([`http`]), and what could have been in the standard library.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`wire`] | every message that crosses a process border, as a typed struct |
+//! | [`chain`] | the hash chain over the journal and its copies |
+//! | [`http`] | requests and answers; the tiny_http server; the ureq client |
+//! | [`lane`] | bounded queues between threads |
+//! | [`settings`], [`cli`] | environment variables and command lines, with all mistakes reported at once |
+//! | [`timing`] | every interval and time-out of the system, their order asserted at compile time |
+//! | [`clock`] | a monotonic clock that counts suspended time |
+//! | [`threads`], [`shutdown`] | named threads joined on drop; signals; the stop of a service |
+//! | [`logging`], [`metrics`] | one line per event; Prometheus text |
+//! | [`filelock`] | one process per database file |
+
+pub mod chain;
+pub mod cli;
+pub mod clock;
+pub mod filelock;
+pub mod http;
+pub mod lane;
+pub mod logging;
+pub mod metrics;
+pub mod settings;
+pub mod shutdown;
+pub mod threads;
+pub mod timing;
+pub mod wire;

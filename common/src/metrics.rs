@@ -1,0 +1,203 @@
+//! Metrics in Prometheus text format 0.0.4, with the prefix `bazaar_`, base units, and `_total` on counters.
+
+use parking_lot::{Condvar, Mutex};
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The metrics of one service.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Bucket bounds for durations, in seconds: 50 µs to 5 s.
+const SECONDS: [f64; 16] = [5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+/// Bucket bounds for counts: 1 to 4 096.
+const COUNTS: [f64; 13] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 2_048.0, 4_096.0];
+
+impl Metrics {
+    /// An empty set.
+    ///
+    /// # Panics
+    /// Never: the prefix is valid.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { registry: Registry::new_custom(Some("bazaar".into()), None).expect("the prefix is valid") }
+    }
+
+    /// The text for `GET /metrics`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|e| format!("# error: {e}\n"))
+    }
+
+    /// Content type of [`Metrics::text`].
+    pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4";
+
+    fn register<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
+        let metric = metric.expect("metric names and labels are valid");
+        self.registry.register(Box::new(metric.clone())).expect("each metric is registered once");
+        metric
+    }
+
+    /// A counter; its name ends in `_total`.
+    #[must_use]
+    pub fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help))
+    }
+
+    /// Counters told apart by labels of few values.
+    #[must_use]
+    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    /// A whole-numbered gauge.
+    #[must_use]
+    pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help))
+    }
+
+    /// Gauges told apart by labels of few values.
+    #[must_use]
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    /// A gauge with a fraction, such as seconds.
+    #[must_use]
+    pub fn fraction(&self, name: &str, help: &str) -> Gauge {
+        self.register(Gauge::new(name, help))
+    }
+
+    /// A histogram of seconds.
+    #[must_use]
+    pub fn seconds(&self, name: &str, help: &str) -> Histogram {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())))
+    }
+
+    /// Histograms of seconds, told apart by labels of few values.
+    #[must_use]
+    pub fn seconds_by(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels))
+    }
+
+    /// A histogram of counts, such as batch sizes.
+    #[must_use]
+    pub fn counts(&self, name: &str, help: &str) -> Histogram {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(COUNTS.to_vec())))
+    }
+}
+
+/// What every server counts.
+#[derive(Debug)]
+pub struct HttpMetrics {
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    /// Requests read and not yet answered.
+    pub in_flight: InFlight,
+    /// Requests that could neither be answered nor dropped safely (see [`crate::http::tiny`]).
+    pub forgotten: IntCounter,
+}
+
+impl HttpMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Arc<Self> {
+        Arc::new(Self {
+            requests: metrics.counters(
+                "http_requests_total",
+                "Requests answered, by route and status.",
+                &["route", "status"],
+            ),
+            seconds: metrics.seconds_by("http_request_seconds", "Time from a request read to its answer.", &["route"]),
+            in_flight: InFlight::new(metrics.gauge("http_requests_in_flight", "Requests read and not yet answered.")),
+            forgotten: metrics.counter("http_requests_forgotten_total", "Requests given up with their connection."),
+        })
+    }
+
+    /// Counts an answer.
+    pub fn answered(&self, route: &'static str, status: u16, took: Duration) {
+        let mut digits = [0; 3];
+        for (digit, place) in digits.iter_mut().zip([100, 10, 1]) {
+            *digit = b'0' + u8::try_from(status / place % 10).unwrap_or(0);
+        }
+        let status = std::str::from_utf8(&digits).unwrap_or("000");
+        self.requests.with_label_values(&[route, status]).inc();
+        self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    /// Waits until no request is in flight, at most `timeout`.
+    pub fn wait_idle(&self, timeout: Duration) {
+        self.in_flight.wait_zero(timeout);
+    }
+}
+
+/// A count that can be waited on.
+#[derive(Debug)]
+pub struct InFlight {
+    gauge: IntGauge,
+    waiting: Mutex<()>,
+    zero: Condvar,
+}
+
+impl InFlight {
+    fn new(gauge: IntGauge) -> Self {
+        Self { gauge, waiting: Mutex::new(()), zero: Condvar::new() }
+    }
+
+    /// One more.
+    pub fn inc(&self) {
+        self.gauge.inc();
+    }
+
+    /// One less.
+    pub fn dec(&self) {
+        self.gauge.dec();
+        if self.gauge.get() == 0 {
+            self.zero.notify_all();
+        }
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn get(&self) -> i64 {
+        self.gauge.get()
+    }
+
+    fn wait_zero(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let mut waiting = self.waiting.lock();
+        while self.gauge.get() > 0 && Instant::now() < deadline {
+            // Short steps: the count is not under this lock, so that the path of a request takes none.
+            self.zero.wait_for(&mut waiting, Duration::from_millis(10));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text has the prefix, and counts by route and status.
+    #[test]
+    fn text_format() {
+        let metrics = Metrics::new();
+        let http = HttpMetrics::new(&metrics);
+        http.answered("/stocks/{name}", 404, Duration::from_millis(3));
+        let text = metrics.text();
+        assert!(text.contains("bazaar_http_requests_total{route=\"/stocks/{name}\",status=\"404\"} 1"), "{text}");
+        assert!(text.contains("bazaar_http_request_seconds_bucket{route=\"/stocks/{name}\",le=\"0.005\"} 1"), "{text}");
+    }
+}

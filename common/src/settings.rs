@@ -1,0 +1,334 @@
+//! Settings from environment variables. Every variable is read through [`Settings`], which keeps what `--help` shows and collects
+//! all mistakes, so that one start reports them together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Reads variables, remembers each, and collects mistakes.
+#[derive(Debug)]
+pub struct Settings {
+    environment: BTreeMap<String, String>,
+    read: Vec<Variable>,
+    mistakes: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Variable {
+    name: &'static str,
+    default: String,
+    help: &'static str,
+    set_to: Option<String>,
+}
+
+/// All mistakes of one start; each names its variable, the value and the remedy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SettingsError(pub Vec<String>);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} wrong:", if self.0.len() == 1 { "a setting is" } else { "settings are" })?;
+        self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl Settings {
+    /// Reads the process's environment.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self::from_pairs(std::env::vars())
+    }
+
+    /// Reads the given pairs instead.
+    #[must_use]
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { environment: pairs.into_iter().collect(), read: Vec::new(), mistakes: Vec::new() }
+    }
+
+    /// The variable's value, or `default` where it is unset or empty. A value that does not parse is a mistake, and the default
+    /// stands in for it until [`Settings::finish`] reports it.
+    ///
+    /// # Panics
+    /// When the default does not parse, which is a mistake of ours.
+    pub fn get<T>(&mut self, name: &'static str, default: &str, help: &'static str) -> T
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let given = self.note(name, default, help);
+        let parsed = given.and_then(|value| self.parse(name, &value));
+        parsed.unwrap_or_else(|| default.parse().unwrap_or_else(|e| panic!("default of {name}: {e}")))
+    }
+
+    /// The variable's value; `None` where it is unset, empty or (a mistake) wrong.
+    pub fn optional<T>(&mut self, name: &'static str, help: &'static str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let given = self.note(name, "", help);
+        given.and_then(|value| self.parse(name, &value))
+    }
+
+    /// As [`Settings::optional`], but unset is a mistake too: after [`Settings::finish`] succeeded there is a value.
+    pub fn required<T>(&mut self, name: &'static str, help: &'static str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let given = self.note(name, "required", help);
+        if given.is_none() {
+            self.mistakes.push(format!("{name} is not set: {help}"));
+        }
+        given.and_then(|value| self.parse(name, &value))
+    }
+
+    /// Adds a mistake that shows only when values are seen together.
+    pub fn mistake(&mut self, text: String) {
+        self.mistakes.push(text);
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn finish(self) -> Result<(), SettingsError> {
+        if self.mistakes.is_empty() { Ok(()) } else { Err(SettingsError(self.mistakes)) }
+    }
+
+    /// The table of variables for `--help`: name, what it is, default, and the current value where one is set. A token's value is
+    /// not shown.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut text = String::from("Environment variables:\n");
+        for v in &self.read {
+            let now = match &v.set_to {
+                Some(_) if v.name.contains("TOKEN") => ", now set".into(),
+                Some(value) => format!(", now {value}"),
+                None => String::new(),
+            };
+            let default = if v.default.is_empty() { "unset" } else { &v.default };
+            text += &format!("  {}\n      {} [default: {default}{now}]\n", v.name, v.help);
+        }
+        text
+    }
+
+    fn note(&mut self, name: &'static str, default: &str, help: &'static str) -> Option<String> {
+        let set_to = self.environment.get(name).filter(|v| !v.is_empty()).cloned();
+        self.read.push(Variable { name, default: default.into(), help, set_to: set_to.clone() });
+        set_to
+    }
+
+    fn parse<T>(&mut self, name: &str, value: &str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        match value.parse() {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                let shown = if name.contains("TOKEN") { "(not shown)" } else { value };
+                self.mistakes.push(format!("{name}={shown}: {error}"));
+                None
+            }
+        }
+    }
+}
+
+/// `on` or `off` (also `true`/`false`, `1`/`0`, `yes`/`no`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "on" | "true" | "1" | "yes" => Ok(Self(true)),
+            "off" | "false" | "0" | "no" => Ok(Self(false)),
+            _ => Err("write on or off"),
+        }
+    }
+}
+
+/// Base URL of a service: `http://host:port`, kept without a slash at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceUrl(pub String);
+
+impl FromStr for ServiceUrl {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const HOW: &str = "write http://host:port";
+        let url = text.trim_end_matches('/');
+        let authority = url.strip_prefix("http://").ok_or(HOW)?;
+        let (host, port) = authority.rsplit_once(':').ok_or(HOW)?;
+        let bad_host = host.is_empty() || host.contains(['/', '@', '?', '#', ' ']);
+        if bad_host || port.parse::<u16>().map_or(true, |p| p == 0) { Err(HOW) } else { Ok(Self(url.into())) }
+    }
+}
+
+impl fmt::Display for ServiceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A whole number of at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Positive(pub usize);
+
+impl FromStr for Positive {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().ok().filter(|n| *n > 0).map(Self).ok_or("write a whole number of at least 1")
+    }
+}
+
+/// A bearer token: 8 to 255 visible ASCII characters, so that it fits a header. Its text is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl FromStr for Token {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (8..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if fits { Ok(Self(text.into())) } else { Err("write 8 to 255 visible ASCII characters") }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(not shown)")
+    }
+}
+
+/// The settings that every service has.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// What internal calls must show; without it they are taken from loopback only.
+    pub token: Option<Token>,
+    /// Threads of each server.
+    pub threads: usize,
+    /// Logging.
+    pub log: crate::logging::LogSettings,
+}
+
+impl Shared {
+    /// Reads them.
+    pub fn read(settings: &mut Settings) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).to_string();
+        Self {
+            token: settings.optional(
+                "BAZAAR_TOKEN",
+                "secret that internal calls must show; unset: they are taken from loopback only",
+            ),
+            threads: settings.get::<Positive>("BAZAAR_THREADS", &cores, "threads of each server").0,
+            log: crate::logging::LogSettings {
+                level: settings.get("BAZAAR_LOG", "info", "what is logged: error, warn, info, debug or trace"),
+                format: settings.get("BAZAAR_LOG_FORMAT", "text", "how it is logged: text or json"),
+            },
+        }
+    }
+
+    /// The token's text.
+    #[must_use]
+    pub fn token_text(&self) -> Option<&str> {
+        self.token.as_ref().map(|t| t.0.as_str())
+    }
+
+    /// Who may call an internal listener.
+    #[must_use]
+    pub fn internal_access(&self) -> crate::http::tiny::Access {
+        crate::http::tiny::Access::Internal(self.token_text().map(Into::into))
+    }
+}
+
+/// The replicas of the order service: `1=http://host:port,2=…`, each id once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaUrls(pub BTreeMap<crate::wire::order::ReplicaId, String>);
+
+impl ReplicaUrls {
+    /// Name of the variable.
+    pub const NAME: &'static str = "ORDER_REPLICAS";
+    /// Its default: three replicas on this machine.
+    pub const DEFAULT: &'static str = "1=http://127.0.0.1:7201,2=http://127.0.0.1:7202,3=http://127.0.0.1:7203";
+    /// What it is.
+    pub const HELP: &'static str = "all replicas of the order service, id=url, separated by commas";
+}
+
+impl FromStr for ReplicaUrls {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut urls = BTreeMap::new();
+        for item in text.split(',') {
+            let (id, url) = item.split_once('=').ok_or_else(|| format!("'{item}' is not id=url"))?;
+            let id = id.trim().parse()?;
+            let url: ServiceUrl = url.trim().parse().map_err(|e| format!("'{url}': {e}"))?;
+            if urls.insert(id, url.0).is_some() {
+                return Err(format!("replica {id} is named twice"));
+            }
+        }
+        Ok(Self(urls))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())))
+    }
+
+    /// All mistakes are reported together, with variable, value and remedy; a token's value never.
+    #[test]
+    fn reports_all_mistakes_at_once() {
+        let mut s = settings(&[("LISTEN", "nowhere"), ("SIZE", "0"), ("BAZAAR_TOKEN", "s3cret"), ("ON", "maybe")]);
+        let listen: SocketAddr = s.get("LISTEN", "127.0.0.1:1", "where");
+        let size: Positive = s.get("SIZE", "5", "how many");
+        assert_eq!((listen.port(), size.0), (1, 5), "defaults stand in");
+        assert!(s.optional::<Token>("BAZAAR_TOKEN", "secret").is_none());
+        assert_eq!(s.get::<Switch>("ON", "on", "switch"), Switch(true));
+        assert!(s.required::<String>("MISSING", "name one").is_none());
+        let SettingsError(mistakes) = s.finish().expect_err("five mistakes");
+        assert_eq!(mistakes.len(), 5, "{mistakes:?}");
+        assert!(mistakes[0].starts_with("LISTEN=nowhere: "));
+        assert!(mistakes[2].contains("(not shown)") && !mistakes[2].contains("s3cret"));
+        assert!(mistakes[4].contains("MISSING is not set"));
+    }
+
+    /// Unset and empty variables take their default; the table shows what is set, but no secret.
+    #[test]
+    fn defaults_and_table() {
+        let mut s = settings(&[("A", ""), ("B", "7"), ("MY_TOKEN", "longenough")]);
+        assert_eq!(s.get::<u32>("A", "3", "first"), 3);
+        assert_eq!(s.get::<u32>("B", "3", "second"), 7);
+        assert!(s.optional::<Token>("MY_TOKEN", "third").is_some());
+        let table = s.table();
+        assert!(table.contains("second [default: 3, now 7]") && table.contains("now set"));
+        assert!(!table.contains("longenough"));
+        assert_eq!(s.finish(), Ok(()));
+    }
+
+    /// Replica lists and URLs that make no sense are refused with the piece that is wrong.
+    #[test]
+    fn replica_lists() {
+        let urls: ReplicaUrls = ReplicaUrls::DEFAULT.parse().expect("default");
+        assert_eq!(urls.0.len(), 3);
+        for wrong in [
+            "",
+            "1",
+            "0=http://a:1",
+            "1=a:1",
+            "1=http://a",
+            "1=http://a:1,1=http://b:1",
+            "x=http://a:1",
+            "1=http://a:0",
+        ] {
+            assert!(wrong.parse::<ReplicaUrls>().is_err(), "{wrong}");
+        }
+        assert_eq!("http://a:1/".parse::<ServiceUrl>(), Ok(ServiceUrl("http://a:1".into())));
+    }
+}

@@ -1,0 +1,170 @@
+//! Messages that the catalog answers.
+
+use crate::chain::Hash;
+use crate::wire::money::Price;
+use crate::wire::order::{Position, ReplicaId, Rows, Submission, Term, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// `GET /term`, and the body of every 412: the current term and who holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TermView {
+    /// The current term; 0 before the first claim.
+    pub term: Term,
+    /// The replica that claimed it; `null` before the first claim.
+    pub owner: Option<ReplicaId>,
+}
+
+/// `POST /claim`: a replica asks for the next term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimRequest {
+    /// Who claims.
+    pub replica: ReplicaId,
+    /// Where its log ends.
+    pub position: Position,
+    /// The term that the **front-end** read when it judged that there is no leader. A compare-and-set: granted only while
+    /// it is the current one.
+    pub seen: Term,
+}
+
+/// Answer to a claim that was understood. A stale `seen` is a 412 with [`TermView`], a log that is no prefix of the journal a
+/// 409.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ClaimAnswer {
+    /// The term is the replica's; it leads once its log is complete up to `end`.
+    Granted {
+        /// The new term.
+        term: Term,
+        /// Where the journal ends.
+        end: Position,
+    },
+    /// Another claim was granted just now: ask again after this many milliseconds.
+    Wait {
+        /// How long to wait, in milliseconds.
+        ms: u64,
+    },
+}
+
+/// `POST /trades`: the leader's batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TradeRequest {
+    /// The leader's term. Not the current one: 412.
+    pub term: Term,
+    /// The last row that the leader received. Not in the journal: 409.
+    pub position: Position,
+    /// The orders, in the sequence in which they are to be decided.
+    pub orders: Vec<Submission>,
+}
+
+/// Answer to a batch: one verdict per order, and every journal row after the leader's last one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TradeAnswer {
+    /// One per order, in the same sequence.
+    pub verdicts: Vec<Verdict>,
+    /// The rows from the leader's last one on, at most [`crate::timing::ANSWER_ROWS`] of them: a lost answer can never
+    /// leave a gap at the leader.
+    pub rows: Rows,
+    /// Where the journal ends; beyond `rows` when there were too many for one answer.
+    pub end: Position,
+}
+
+/// `POST /lookup`: the front-end asks for stocks by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookupRequest {
+    /// Distinct names; `null` for all stocks.
+    pub names: Option<Vec<String>>,
+}
+
+/// A stock as the catalog tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stock {
+    /// Its name.
+    pub name: String,
+    /// Its price.
+    pub price: Price,
+    /// How many are left.
+    pub quantity: u64,
+    /// False while a batch that changes it is under way: the value is still the current one, but may not be cached.
+    pub cacheable: bool,
+}
+
+/// Answer to a lookup: the stocks that exist among the names, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookupAnswer {
+    /// What was found. A name that is missing here does not exist.
+    pub stocks: Vec<Stock>,
+}
+
+/// Id that a front-end chose for its cache session: 32 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionId(pub String);
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `POST /sessions/register`: a front-end asks for a cache session. Answered after a probe push to `url` was acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterRequest {
+    /// Chosen at random by the front-end, new for each registration.
+    pub session: SessionId,
+    /// Base URL of the front-end's internal listener, to which invalidations are pushed.
+    pub url: String,
+}
+
+/// `POST /sessions/keep-alive`: a front-end renews its lease. 404 when the session is not known (any more).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepAliveRequest {
+    /// The session.
+    pub session: SessionId,
+}
+
+/// Answer to a registration or keep-alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseAnswer {
+    /// How long the lease lasts, in milliseconds, counted by the front-end from before it asked. 0: not renewed, since an
+    /// invalidation is unanswered for too long; the lease that runs is not cut.
+    pub lease_ms: u64,
+}
+
+/// `GET /health` of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogHealth {
+    /// What it does for stocks and trades.
+    pub state: CatalogState,
+    /// The current term and owner.
+    pub term: TermView,
+    /// Number of the last visible trade.
+    pub last: Option<u64>,
+    /// Its hash.
+    pub hash: Hash,
+    /// Cache sessions that hold a lease.
+    pub sessions: usize,
+}
+
+/// What the catalog does for stocks and trades.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CatalogState {
+    /// Everything.
+    Serving,
+    /// Waits until every lease that an earlier run granted has run out.
+    StartUpWait,
+    /// A new file: serves once a claim shows that no log is ahead of it.
+    AwaitingClaim,
+    /// A claim or batch showed that this file was lost or cut: trades and stocks are refused until `catalog rebuild`.
+    HistoryLost,
+}

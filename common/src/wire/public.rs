@@ -1,0 +1,150 @@
+//! The public API: what a front-end's clients send and read. Success is [`Data`], failure [`ErrorBody`], for every answer.
+
+use crate::wire::catalog::CatalogState;
+use crate::wire::money::Price;
+use crate::wire::order::{ReplicaId, Side, Term};
+use serde::{Deserialize, Serialize};
+
+/// Envelope of a success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data<T> {
+    /// What was asked for.
+    pub data: T,
+}
+
+/// Envelope of a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorBody {
+    /// The failure.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorDetail {
+    /// The HTTP status.
+    pub code: u16,
+    /// A sentence for a person; names the field when one is wrong.
+    pub message: String,
+}
+
+/// A stock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StockView {
+    /// Its name.
+    pub name: String,
+    /// Its price.
+    pub price: Price,
+    /// How many are left.
+    pub quantity: u64,
+}
+
+/// Body of `POST /orders`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrder {
+    /// Name of the stock.
+    pub name: String,
+    /// How many, 1 to 1 000 000.
+    pub quantity: u64,
+    /// Buy or sell.
+    #[serde(rename = "type")]
+    pub side: Side,
+}
+
+/// Data of a successful `POST /orders`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// Number of the order.
+    pub transaction_number: u64,
+}
+
+/// Data of `GET /orders/<number>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderView {
+    /// Its number.
+    pub number: u64,
+    /// Name of the stock.
+    pub name: String,
+    /// Buy or sell.
+    #[serde(rename = "type")]
+    pub side: Side,
+    /// How many.
+    pub quantity: u64,
+}
+
+/// Data of `GET /status`. What it says of the replicas is at most 200 ms old.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// The leader that this front-end sends orders to.
+    pub leader: Option<ReplicaId>,
+    /// Its term; of the last leader while there is none.
+    pub term: Term,
+    /// The replicas, by id.
+    pub replicas: Vec<ReplicaStatus>,
+    /// The catalog.
+    pub catalog: CatalogStatus,
+    /// This front-end's stock cache.
+    pub cache: CacheStatus,
+}
+
+/// A replica as this front-end sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaStatus {
+    /// Its id.
+    pub id: ReplicaId,
+    /// What it does.
+    pub state: ReplicaState,
+    /// Number of its last durable order; `null` when it has none, or is down.
+    pub last: Option<u64>,
+}
+
+/// What a replica does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplicaState {
+    /// Takes the orders.
+    Leader,
+    /// Was granted a term and completes its log.
+    Claiming,
+    /// Copies the leader's log.
+    Follower,
+    /// Fetches what it missed, or checks its file.
+    CatchingUp,
+    /// Does not answer.
+    Down,
+}
+
+/// The catalog as this front-end sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogStatus {
+    /// Its state; `null` while it does not answer.
+    pub state: Option<CatalogState>,
+}
+
+/// This front-end's stock cache.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheStatus {
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// Whether it holds a lease now: without one every read goes to the catalog.
+    pub leased: bool,
+    /// Stocks that it holds.
+    pub entries: usize,
+    /// Stocks that it holds at most.
+    pub capacity: usize,
+    /// Reads that it answered since the start.
+    pub hits: u64,
+    /// Reads that went to the catalog since the start.
+    pub misses: u64,
+}
