@@ -12,11 +12,13 @@
 //! | [`clock`] | a monotonic clock that counts suspended time |
 //! | [`threads`], [`shutdown`] | named threads joined on drop; signals; the stop of a service |
 //! | [`logging`], [`metrics`] | one line per event; Prometheus text |
+//! | [`database`] | SQLite files: how they are opened, and the two tables that every file has |
 //! | [`filelock`] | one process per database file |
 
 pub mod chain;
 pub mod cli;
 pub mod clock;
+pub mod database;
 pub mod filelock;
 pub mod http;
 pub mod lane;

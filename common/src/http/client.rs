@@ -226,9 +226,9 @@ fn sort_late(error: ureq::Error) -> CallError {
     CallError::NoAnswer(error.to_string())
 }
 
-/// Resolves address literals without a system call. Names are resolved by the system, in the calling thread.
+/// Resolves address literals without a system call, for every ureq agent of ours. Names are resolved by the system, in the calling thread.
 #[derive(Debug)]
-struct LiteralResolver;
+pub struct LiteralResolver;
 
 impl Resolver for LiteralResolver {
     fn resolve(&self, uri: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {

@@ -1,0 +1,133 @@
+//! SQLite files of the bazaar. The catalog's journal and the replicas' logs are the same rows, so they share the tables: [`orders`], the
+//! chained rows, and [`genesis`], what the chain starts from. All are WAL with `synchronous = FULL`: a commit that returned is on
+//! disk, at the price of one fsync.
+
+pub mod genesis;
+pub mod orders;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::path::Path;
+use std::{fmt, io};
+
+/// Why a file could not be read or written.
+#[derive(Debug)]
+pub enum DbError {
+    /// SQLite's refusal: full disk, I/O error, lock.
+    Sqlite(rusqlite::Error),
+    /// The file's content contradicts itself, or SQLite says that it is corrupt: set it aside.
+    Damaged(String),
+    /// The file is none of ours, of another kind, or of a newer version.
+    Foreign(String),
+}
+
+impl DbError {
+    /// Whether the file must be set aside.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(_))
+    }
+}
+
+impl From<rusqlite::Error> for DbError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
+            _ => match error {
+                // A column holds what we never write there.
+                rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..) => Self::Damaged(error.to_string()),
+                other => Self::Sqlite(other),
+            },
+        }
+    }
+}
+
+impl fmt::Display for DbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(error) => error.fmt(f),
+            Self::Damaged(what) => write!(f, "damaged: {what}"),
+            Self::Foreign(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for DbError {}
+
+/// A kind of file, with the marks in its header that tell it from others.
+#[derive(Debug, Clone, Copy)]
+pub struct FileKind {
+    /// What it is, for messages.
+    pub name: &'static str,
+    /// SQLite's `application_id`.
+    pub application_id: i32,
+    /// SQLite's `user_version`: the version of the tables.
+    pub version: i32,
+}
+
+/// How many bytes of WAL file stay after a checkpoint.
+const WAL_KEPT_BYTES: u32 = 16 * 1024 * 1024;
+/// Prepared statements kept per connection.
+const STATEMENTS: usize = 64;
+
+/// Opens the one writing connection of a file, and makes the file with `create` when it is new.
+///
+/// # Errors
+/// [`DbError`]; the message of one that concerns opening names the file.
+pub fn open_writer(path: &Path, kind: FileKind, create: &str) -> Result<Connection, DbError> {
+    let mut connection = Connection::open(path).map_err(|e| explain(path, e))?;
+    configure(&connection)?;
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: u64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    if (version, application_id, tables) == (0, 0, 0) {
+        let made = connection.transaction()?;
+        made.execute_batch(create)?;
+        made.pragma_update(None, "application_id", kind.application_id)?;
+        made.pragma_update(None, "user_version", kind.version)?;
+        made.commit()?;
+    } else if application_id != kind.application_id {
+        return Err(DbError::Foreign(format!("{} is not {}: name another file", path.display(), kind.name)));
+    } else if version > kind.version {
+        return Err(DbError::Foreign(format!(
+            "{} was written by a newer version (tables of version {version}, this one knows {}): update this program",
+            path.display(),
+            kind.version
+        )));
+    }
+    Ok(connection)
+}
+
+/// Opens a connection that only reads a file that exists.
+///
+/// # Errors
+/// [`DbError`], with the file's name.
+pub fn open_reader(path: &Path) -> Result<Connection, DbError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| explain(path, e))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> Result<(), DbError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(())
+}
+
+fn explain(path: &Path, error: rusqlite::Error) -> DbError {
+    match DbError::from(error) {
+        DbError::Sqlite(error) => DbError::Foreign(format!("cannot open {}: {error}", path.display())),
+        other => other,
+    }
+}
+
+/// Makes a database error an I/O error, for starts that fail.
+#[must_use]
+pub fn as_io(error: DbError) -> io::Error {
+    io::Error::other(error)
+}
