@@ -179,7 +179,8 @@ impl HttpClient {
         let mut answer = answer.map_err(sort)?;
         let status = answer.status().as_u16();
         // Read to its end, or the connection would not go back to the pool.
-        let body = answer.body_mut().with_config().limit(ANSWER_LIMIT_BYTES).read_to_vec().map_err(sort_late)?;
+        let body = answer.body_mut().with_config().limit(ANSWER_LIMIT_BYTES).read_to_vec();
+        let body = body.map_err(|e| CallError::NoAnswer(e.to_string()))?;
         if status == 200 { Ok(body) } else { Err(CallError::Status { status, body }) }
     }
 
@@ -203,6 +204,7 @@ fn decode<A: DeserializeOwned>(body: &[u8]) -> Result<A, CallError> {
 }
 
 /// Sorts an error by whether the call may have been delivered.
+#[expect(clippy::needless_pass_by_value, reason = "used in map_err")]
 fn sort(error: ureq::Error) -> CallError {
     use ureq::Timeout;
     let unsent = match &error {
@@ -219,11 +221,7 @@ fn sort(error: ureq::Error) -> CallError {
         }
         _ => false,
     };
-    if unsent { CallError::NotSent(error.to_string()) } else { sort_late(error) }
-}
-
-fn sort_late(error: ureq::Error) -> CallError {
-    CallError::NoAnswer(error.to_string())
+    if unsent { CallError::NotSent(error.to_string()) } else { CallError::NoAnswer(error.to_string()) }
 }
 
 /// Resolves address literals without a system call, for every ureq agent of ours. Names are resolved by the system, in the calling thread.

@@ -1,0 +1,75 @@
+# The stock bazaar. 'make' alone lists what there is.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# Where cargo puts what it builds.
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+RELEASE := $(TARGET)/release
+# State of 'make run-all': database files, logs, process ids.
+RUN := run
+
+# Settings of 'make client'.
+P ?= 0.6
+N ?= 200
+C ?= 1
+SEED ?=
+URL ?=
+
+.PHONY: help tools build run-all kill restart client clean-run test check
+
+help: ## this list
+	@echo 'The stock bazaar. What there is:'
+	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, goal, ":"); printf "  make %-10s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend.'
+	@echo 'client takes P= (probability of a trade), N= (lookups), C= (clients at once), SEED=, URL=.'
+
+# Says what to install, before cargo or a build script fails with something harder to read.
+tools:
+	@if ! command -v cargo >/dev/null 2>&1; then \
+	  echo "cargo, Rust's build tool, is missing. Install it (Debian, Ubuntu):" >&2; \
+	  echo "  sudo apt install curl && curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; \
+	  echo "then open a new terminal, so that it is found." >&2; exit 1; fi
+	@if ! command -v cc >/dev/null 2>&1; then \
+	  echo "a C compiler (cc) is missing; SQLite is built with it. Install it (Debian, Ubuntu):" >&2; \
+	  echo "  sudo apt install build-essential" >&2; exit 1; fi
+
+build: tools ## builds everything, optimised
+	cargo build --release --workspace --bins
+
+run-all: build ## starts catalog, three replicas and front-end; Ctrl-C stops them
+	@exec $(RELEASE)/bazaar run --dir $(RUN)
+
+kill: ## kills a service of run-all: make kill ID=3
+	@$(call need,ID,$@ ID=3)
+	@$(call need_binary,bazaar)
+	@$(RELEASE)/bazaar kill --dir $(RUN) $(ID)
+
+restart: ## brings a service of run-all back: make restart ID=3
+	@$(call need,ID,$@ ID=3)
+	@$(call need_binary,bazaar)
+	@$(RELEASE)/bazaar restart --dir $(RUN) $(ID)
+
+client: tools ## trades at a running bazaar and checks every order: make client P=0.6 N=200
+	@cargo build --quiet --release --bin client
+	@$(RELEASE)/client --probability $(P) --iterations $(N) --clients $(C) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(URL),--url $(URL))
+
+clean-run: ## removes the state of run-all: the next run starts afresh
+	@if [ -e $(RUN)/bazaar.lock ] && ! flock --nonblock $(RUN)/bazaar.lock true; then \
+	  echo "a bazaar runs in $(RUN): stop it first (Ctrl-C where it runs)" >&2; exit 1; fi
+	rm -rf $(RUN)
+
+# The binaries first: the system tests start them.
+test: tools ## all tests
+	cargo build --workspace --bins
+	cargo test --workspace
+
+check: tools ## formatting, lints and documentation, warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+
+need = if [ -z "$($(1))" ]; then echo "say which: make $(2)" >&2; exit 2; fi
+need_binary = if [ ! -x $(RELEASE)/$(1) ]; then echo "nothing was built yet: start a bazaar with 'make run-all' first" >&2; exit 1; fi

@@ -1,0 +1,128 @@
+//! `bazaar`: starts all services on this machine and watches them; kills and restarts one.
+
+use argh::FromArgs;
+use client::cluster::addresses::{Addresses, FrontendAddresses};
+use client::cluster::binaries;
+use client::cluster::service::Service;
+use client::launcher::{self, Action, DEFAULT_FOLDER};
+use common::cli;
+use common::settings::{Settings, Token};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Highest first port: six are needed below 32768, where the range of outgoing connections begins.
+const HIGHEST_FIRST_PORT: u16 = 32_762;
+
+/// Starts the stock bazaar on this machine: catalog, three replicas of the order service, front-end.
+#[derive(FromArgs)]
+struct Flags {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Run(Run),
+    Kill(Kill),
+    Restart(Restart),
+}
+
+/// Starts everything, shows the logs, and stops everything on Ctrl-C. Exit code 2: it could not be started.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "run")]
+struct Run {
+    /// folder of database files and logs (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+    /// first of six consecutive ports, instead of the documented ones; the front-end is on the sixth
+    #[argh(option)]
+    ports_from: Option<u16>,
+}
+
+/// Kills a service of a running bazaar with SIGKILL. Exit code 1: it does not run.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "kill")]
+struct Kill {
+    /// catalog, order1 to order3 (or 1 to 3), or frontend
+    #[argh(positional)]
+    service: Service,
+    /// folder of the bazaar (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+}
+
+/// Starts a service of a running bazaar that has died; stops it first where it runs. Exit code 1: it did not start.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "restart")]
+struct Restart {
+    /// catalog, order1 to order3 (or 1 to 3), or frontend
+    #[argh(positional)]
+    service: Service,
+    /// folder of the bazaar (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let (variables, settings) = cli::read_settings(read_environment);
+    let flags: Flags = cli::parse("bazaar", env!("CARGO_PKG_VERSION"), &variables);
+    match flags.command {
+        Command::Run(run) => {
+            let outcome = settings.map_err(|e| e.to_string()).and_then(|environment| start(run, environment));
+            outcome.map_or_else(|error| cli::start_failed("bazaar", &error), |()| ExitCode::SUCCESS)
+        }
+        Command::Kill(Kill { service, dir }) => tell(launcher::ask(&dir, Action::Kill, service)),
+        Command::Restart(Restart { service, dir }) => tell(launcher::ask(&dir, Action::Restart, service)),
+    }
+}
+
+struct Environment {
+    addresses: Addresses,
+    token: Option<Token>,
+}
+
+/// The services' own variables reach them. Those that tell where one of them listens are read here too; replicas, of which one
+/// variable cannot name three, stay where they are documented.
+fn read_environment(settings: &mut Settings) -> Environment {
+    let documented = Addresses::documented();
+    let mut listen = |name, default: SocketAddr, help| settings.get(name, &default.to_string(), help);
+    let frontend = documented.frontends[0];
+    let addresses = Addresses {
+        catalog: listen("CATALOG_LISTEN", documented.catalog, "where the catalog listens"),
+        orders: documented.orders,
+        frontends: vec![FrontendAddresses {
+            public: listen("FRONTEND_LISTEN", frontend.public, "where the front-end listens for clients"),
+            internal: listen("FRONTEND_INTERNAL_LISTEN", frontend.internal, "where the front-end listens for services"),
+        }],
+    };
+    let token = settings.optional("BAZAAR_TOKEN", "secret that internal calls must show; unset: a random one");
+    let _: Option<String> = settings.optional(
+        binaries::VARIABLE,
+        "folder of the services' binaries; unset: that of this program. All other variables of the services reach them",
+    );
+    Environment { addresses, token }
+}
+
+fn start(run: Run, environment: Environment) -> Result<(), String> {
+    let addresses = match run.ports_from {
+        None => environment.addresses,
+        Some(first) if (1_024..=HIGHEST_FIRST_PORT).contains(&first) => Addresses::consecutive(first, 3, 1),
+        Some(first) => return Err(format!("--ports-from {first}: write a number from 1024 to {HIGHEST_FIRST_PORT}")),
+    };
+    launcher::run(launcher::Options { folder: run.dir, addresses, token: environment.token.map(|token| token.0) })
+}
+
+fn tell(outcome: Result<String, String>) -> ExitCode {
+    match outcome {
+        Ok(message) => {
+            println!("{message}");
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("bazaar: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Names of the services of a cluster.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A service of a cluster. Sorted in the sequence in which they are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// The catalog.
+    Catalog,
+    /// A replica of the order service, by its id.
+    Order(u8),
+    /// A front-end, counted from 1.
+    Frontend(u8),
+}
+
+impl Service {
+    /// File name of its binary.
+    #[must_use]
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Catalog => "catalog",
+            Self::Order(_) => "order",
+            Self::Frontend(_) => "frontend",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Catalog => f.pad("catalog"),
+            Self::Order(id) => f.pad(&format!("order{id}")),
+            // There is one as a rule.
+            Self::Frontend(1) => f.pad("frontend"),
+            Self::Frontend(n) => f.pad(&format!("frontend{n}")),
+        }
+    }
+}
+
+impl FromStr for Service {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is no service: write catalog, order1 to order3 (or 1 to 3), or frontend");
+        let number = |digits: &str| digits.parse().ok().filter(|n| *n > 0).ok_or_else(wrong);
+        match text {
+            "catalog" => Ok(Self::Catalog),
+            "frontend" => Ok(Self::Frontend(1)),
+            _ => match (text.strip_prefix("order"), text.strip_prefix("frontend")) {
+                (Some(id), _) => number(id.trim_start_matches('-')).map(Self::Order),
+                (_, Some(n)) => number(n).map(Self::Frontend),
+                _ => number(text).map(Self::Order),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every name reads back; a bare number is a replica; other words are refused with what to write.
+    #[test]
+    fn names() {
+        for service in [Service::Catalog, Service::Order(3), Service::Frontend(1), Service::Frontend(2)] {
+            assert_eq!(service.to_string().parse(), Ok(service));
+        }
+        assert_eq!("2".parse(), Ok(Service::Order(2)));
+        assert_eq!("order-2".parse(), Ok(Service::Order(2)));
+        for wrong in ["", "0", "order", "order0", "clerk", "frontendx", "-1"] {
+            assert!(wrong.parse::<Service>().expect_err(wrong).contains("catalog, order1"));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! How a cluster is set up.
+
+use super::addresses::{Addresses, reachable};
+use super::binaries;
+use super::service::Service;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Beginnings of the names of our variables.
+const OURS: [&str; 5] = ["BAZAAR_", "CATALOG_", "ORDER_", "FRONTEND_", "CLIENT_"];
+
+/// How a cluster is set up.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// Where database files and logs are.
+    pub folder: PathBuf,
+    /// Where the services listen.
+    pub addresses: Addresses,
+    /// Where the binaries are.
+    pub binaries: PathBuf,
+    /// What internal calls must show.
+    pub token: Option<String>,
+    /// Whether settings in this program's environment reach the services.
+    pub inherit: bool,
+    /// Whether services form process groups of their own: Ctrl-C on a terminal then reaches this program alone.
+    pub own_groups: bool,
+    settings: BTreeMap<String, String>,
+    settings_of: BTreeMap<Service, BTreeMap<String, String>>,
+}
+
+impl Spec {
+    /// A cluster with a random token, untouched by the settings in this program's environment.
+    #[must_use]
+    pub fn new(folder: &Path, addresses: Addresses) -> Self {
+        Self {
+            folder: folder.into(),
+            addresses,
+            binaries: binaries::folder(),
+            token: Some(format!("{:032x}", fastrand::u128(..))),
+            inherit: false,
+            own_groups: false,
+            settings: BTreeMap::new(),
+            settings_of: BTreeMap::new(),
+        }
+    }
+
+    /// Sets a variable for every service; an empty value unsets it.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        self.settings.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets a variable for one service, over what all have.
+    pub fn set_for(&mut self, service: Service, name: &str, value: &str) -> &mut Self {
+        self.settings_of.entry(service).or_default().insert(name.into(), value.into());
+        self
+    }
+
+    /// All services, in the sequence in which they are started.
+    #[must_use]
+    pub fn services(&self) -> Vec<Service> {
+        let orders = (1..=count(self.addresses.orders.len())).map(Service::Order);
+        let frontends = (1..=count(self.addresses.frontends.len())).map(Service::Frontend);
+        [Service::Catalog].into_iter().chain(orders).chain(frontends).collect()
+    }
+
+    /// A front-end by its index, counted from 0.
+    #[must_use]
+    pub fn frontend(&self, index: usize) -> Service {
+        Service::Frontend(count(index + 1))
+    }
+
+    /// Base URL of a service's internal listener.
+    ///
+    /// # Panics
+    /// When the cluster has no such service.
+    #[must_use]
+    pub fn internal_url(&self, service: Service) -> String {
+        let address = match service {
+            Service::Catalog => self.addresses.catalog,
+            Service::Order(id) => self.addresses.orders[usize::from(id) - 1],
+            Service::Frontend(n) => self.addresses.frontends[usize::from(n) - 1].internal,
+        };
+        format!("http://{}", reachable(address))
+    }
+
+    /// Database file of a service; a front-end has none.
+    #[must_use]
+    pub fn database(&self, service: Service) -> Option<PathBuf> {
+        match service {
+            Service::Catalog => Some(self.folder.join("catalog.db")),
+            Service::Order(id) => Some(self.folder.join(format!("order{id}.db"))),
+            Service::Frontend(_) => None,
+        }
+    }
+
+    /// Log file of a service.
+    #[must_use]
+    pub fn log_path(&self, service: Service) -> PathBuf {
+        self.folder.join("logs").join(format!("{service}.log"))
+    }
+
+    /// The variables that a service is started with, over those of this program.
+    #[must_use]
+    pub fn environment(&self, service: Service) -> BTreeMap<String, String> {
+        let mut all = self.settings.clone();
+        let mut put = |name: &str, value: String| {
+            all.insert(name.into(), value);
+        };
+        if let Some(token) = &self.token {
+            put("BAZAAR_TOKEN", token.clone());
+        }
+        put("CATALOG_URL", self.internal_url(Service::Catalog));
+        let replicas = (1..=count(self.addresses.orders.len()))
+            .map(|id| format!("{id}={}", self.internal_url(Service::Order(id))));
+        put("ORDER_REPLICAS", replicas.collect::<Vec<_>>().join(","));
+        let database = self.database(service).map(|path| path.display().to_string()).unwrap_or_default();
+        match service {
+            Service::Catalog => {
+                put("CATALOG_LISTEN", self.addresses.catalog.to_string());
+                put("CATALOG_DB", database);
+            }
+            Service::Order(id) => {
+                put("ORDER_ID", id.to_string());
+                put("ORDER_LISTEN", self.addresses.orders[usize::from(id) - 1].to_string());
+                put("ORDER_DB", database);
+            }
+            Service::Frontend(n) => {
+                let addresses = self.addresses.frontends[usize::from(n) - 1];
+                put("FRONTEND_LISTEN", addresses.public.to_string());
+                put("FRONTEND_INTERNAL_LISTEN", addresses.internal.to_string());
+                put("FRONTEND_INTERNAL_URL", format!("http://{}", reachable(addresses.internal)));
+            }
+        }
+        // What is set for one service alone is meant, whatever it is: tests set wrong values so.
+        all.extend(self.settings_of.get(&service).cloned().unwrap_or_default());
+        all
+    }
+
+    /// Whether a variable of this program's environment reaches the services.
+    #[must_use]
+    pub fn passes_on(&self, name: &str) -> bool {
+        self.inherit || !OURS.iter().any(|beginning| name.starts_with(beginning))
+    }
+}
+
+fn count(n: usize) -> u8 {
+    u8::try_from(n).expect("a cluster has fewer than 256 services of a kind")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each service gets its own addresses and file; a setting for one service wins; the caller's settings stay out.
+    #[test]
+    fn environments() {
+        let mut spec = Spec::new(Path::new("/x"), Addresses::consecutive(9_000, 3, 2));
+        spec.set("FRONTEND_CACHE", "off").set_for(Service::Frontend(2), "FRONTEND_CACHE", "on");
+        assert_eq!(spec.services().len(), 6);
+        let order = spec.environment(Service::Order(2));
+        assert_eq!(order["ORDER_LISTEN"], "127.0.0.1:9002");
+        assert_eq!(order["ORDER_DB"], "/x/order2.db");
+        assert_eq!(order["ORDER_REPLICAS"].split(',').nth(2), Some("3=http://127.0.0.1:9003"));
+        assert_eq!(order["CATALOG_URL"], "http://127.0.0.1:9000");
+        assert_eq!(order["BAZAAR_TOKEN"].len(), 32);
+        let caches = [1, 2].map(|n| spec.environment(Service::Frontend(n))["FRONTEND_CACHE"].clone());
+        assert_eq!(caches, ["off", "on"]);
+        assert_eq!(spec.environment(Service::Frontend(2))["FRONTEND_LISTEN"], "127.0.0.1:9007");
+        assert!(spec.passes_on("PATH") && !spec.passes_on("ORDER_ID"));
+    }
+}

@@ -1,0 +1,155 @@
+//! `client`: trades at a bazaar, checks every order, and says how long answers took.
+
+use argh::FromArgs;
+use client::report::Report;
+use client::workload::{self, Control, Options};
+use common::cli;
+use common::settings::{Positive, ServiceUrl, Settings, SettingsError};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Trades at a bazaar: looks a random stock up, trades with the given probability, and reads every order back at the end. Exit code 0:
+/// all is well; 1: an order differs, or a request was not answered; 2: a setting is wrong, or there is no bazaar.
+#[derive(FromArgs)]
+struct Flags {
+    /// URL of the front-end, http://host:port
+    #[argh(option, short = 'u')]
+    url: Option<String>,
+    /// probability that a trade follows a lookup, 0 to 1
+    #[argh(option, short = 'p')]
+    probability: Option<String>,
+    /// lookups of each client
+    #[argh(option, short = 'n')]
+    iterations: Option<String>,
+    /// what stocks, sides and quantities are drawn from (keys never are)
+    #[argh(option, short = 's')]
+    seed: Option<String>,
+    /// clients at once, each with its own connection
+    #[argh(option, short = 'c')]
+    clients: Option<String>,
+    /// prints one line of JSON instead of a table
+    #[argh(switch)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    // Read twice: the table of variables belongs into --help, which comes before the flags are known.
+    let (variables, _) = cli::read_settings(read_environment);
+    let flags: Flags = cli::parse("client", env!("CARGO_PKG_VERSION"), &variables);
+    let options = match read_options(&flags) {
+        Ok(options) => options,
+        Err(mistakes) => return cli::start_failed("client", &mistakes),
+    };
+    let outcome = match run(&options) {
+        Ok(outcome) => outcome,
+        Err(error) => return cli::start_failed("client", &error),
+    };
+    let report = Report::new(&options, &outcome);
+    let text = if flags.json { report.json() + "\n" } else { report.table() };
+    // A reader that has gone away is no failure of the run.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::from(u8::from(!report.clean))
+}
+
+/// A probability.
+#[derive(Debug, Clone, Copy)]
+struct Probability(f64);
+
+impl FromStr for Probability {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().ok().filter(|p| (0.0..=1.0).contains(p)).map(Self).ok_or("write a number from 0 to 1, such as 0.6")
+    }
+}
+
+struct Environment {
+    url: ServiceUrl,
+    probability: Probability,
+    iterations: u64,
+    clients: Positive,
+    seed: Option<u64>,
+}
+
+fn read_environment(settings: &mut Settings) -> Environment {
+    Environment {
+        url: settings.get("CLIENT_URL", "http://127.0.0.1:8080", "URL of the front-end"),
+        probability: settings.get("CLIENT_PROBABILITY", "0.6", "probability that a trade follows a lookup, 0 to 1"),
+        iterations: settings.get("CLIENT_ITERATIONS", "200", "lookups of each client"),
+        clients: settings.get("CLIENT_CLIENTS", "1", "clients at once, each with its own connection"),
+        seed: settings.optional("CLIENT_SEED", "what stocks, sides and quantities are drawn from; unset: random"),
+    }
+}
+
+/// Flags win over the environment. Mistakes in both are reported together, but not that of a variable which a flag replaces.
+fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
+    let replaced = [
+        ("CLIENT_URL", &flags.url),
+        ("CLIENT_PROBABILITY", &flags.probability),
+        ("CLIENT_ITERATIONS", &flags.iterations),
+        ("CLIENT_CLIENTS", &flags.clients),
+        ("CLIENT_SEED", &flags.seed),
+    ];
+    let is_replaced = |name: &str| replaced.iter().any(|(n, flag)| *n == name && flag.is_some());
+    let mut settings = Settings::from_pairs(std::env::vars().filter(|(name, _)| !is_replaced(name)));
+    let mut options = read_environment(&mut settings);
+    flag(&mut settings, "--url", flags.url.as_ref(), |url| options.url = url);
+    flag(&mut settings, "--probability", flags.probability.as_ref(), |p| options.probability = p);
+    flag(&mut settings, "--iterations", flags.iterations.as_ref(), |n| options.iterations = n);
+    flag(&mut settings, "--clients", flags.clients.as_ref(), |n| options.clients = n);
+    flag(&mut settings, "--seed", flags.seed.as_ref(), |seed| options.seed = Some(seed));
+    settings.finish()?;
+    let defaults = Options::new(&options.url.0);
+    Ok(Options {
+        probability: options.probability.0,
+        iterations: options.iterations,
+        clients: options.clients.0,
+        seed: options.seed.unwrap_or(defaults.seed),
+        ..defaults
+    })
+}
+
+fn flag<T: FromStr>(settings: &mut Settings, name: &str, text: Option<&String>, set: impl FnOnce(T))
+where
+    T::Err: Display,
+{
+    let Some(text) = text else { return };
+    match text.parse() {
+        Ok(value) => set(value),
+        Err(error) => settings.mistake(format!("{name} {text}: {error}")),
+    }
+}
+
+/// Runs the workload, with a bar on standard error where that is a terminal.
+fn run(options: &Options) -> Result<workload::Outcome, String> {
+    let (control, ended) = (Control::default(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        if std::io::stderr().is_terminal() {
+            scope.spawn(|| show_progress(options, &control, &ended));
+        }
+        let outcome = workload::run(options, &control);
+        ended.store(true, Ordering::Relaxed);
+        outcome
+    })
+}
+
+fn show_progress(options: &Options, control: &Control, ended: &AtomicBool) {
+    let lookups = options.iterations.saturating_mul(options.clients as u64);
+    let bar = ProgressBar::with_draw_target(Some(lookups), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3} %  {pos}/{len}  {elapsed} + {eta}  {msg}") {
+        bar.set_style(style);
+    }
+    while !ended.load(Ordering::Relaxed) {
+        // Each acknowledged order is read back later: one more step.
+        bar.set_length(lookups.saturating_add(control.acknowledged()));
+        bar.set_position(control.done());
+        bar.set_message(if control.done() < lookups { "trading" } else { "reading back" });
+        thread::sleep(Duration::from_millis(50));
+    }
+    bar.finish_and_clear();
+}

@@ -1,0 +1,164 @@
+//! What clients saw of each kind of request. Times are what a client waits for an answer, retries included.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Kinds of requests that a workload makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// `GET /stocks/<name>`.
+    Lookup,
+    /// `POST /orders`.
+    Order,
+    /// `GET /orders/<number>`.
+    OrderQuery,
+}
+
+impl Kind {
+    /// All kinds, in the sequence in which they are shown.
+    pub const ALL: [Self; 3] = [Self::Lookup, Self::Order, Self::OrderQuery];
+
+    /// Its name for people.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Lookup => "lookup",
+            Self::Order => "order",
+            Self::OrderQuery => "order query",
+        }
+    }
+}
+
+/// Longest time that is told apart; longer ones count as this.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Figures of one kind of request.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    /// Times of successes, in nanoseconds, with three significant digits.
+    times: Histogram<u64>,
+    /// Answers that refuse on good grounds (409): too few left.
+    pub refused: u64,
+    /// Attempts that were repeated: no answer, or "not now".
+    pub retries: u64,
+    /// Requests given up: no answer until the deadline.
+    pub unanswered: u64,
+    /// Answers that must not be: of another shape, or a status that nothing explains.
+    pub unexpected: u64,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        let longest = u64::try_from(LONGEST.as_nanos()).expect("fits");
+        let times = Histogram::new_with_bounds(1_000, longest, 3).expect("the bounds are valid");
+        Self { times, refused: 0, retries: 0, unanswered: 0, unexpected: 0 }
+    }
+}
+
+impl Figures {
+    /// Counts a success.
+    pub fn record(&mut self, took: Duration) {
+        self.times.saturating_record(u64::try_from(took.min(LONGEST).as_nanos()).expect("fits"));
+    }
+
+    /// Adds another client's figures.
+    ///
+    /// # Panics
+    /// Never: all histograms have the same bounds.
+    pub fn merge(&mut self, other: &Self) {
+        self.times.add(&other.times).expect("same bounds");
+        self.refused += other.refused;
+        self.retries += other.retries;
+        self.unanswered += other.unanswered;
+        self.unexpected += other.unexpected;
+    }
+
+    /// Whether a client noticed that something failed: it had to repeat, gave up, or got what must not be.
+    #[must_use]
+    pub fn failure_noticed(&self) -> bool {
+        self.retries + self.unanswered + self.unexpected > 0
+    }
+
+    /// The times in brief.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        #[expect(clippy::cast_precision_loss, reason = "at most 300 s in ns, far below 2^53")]
+        let ms = |ns: u64| ns as f64 / 1e6;
+        let at = |quantile: f64| ms(self.times.value_at_quantile(quantile));
+        Summary {
+            count: self.times.len(),
+            mean_ms: self.times.mean() / 1e6,
+            p50_ms: at(0.50),
+            p95_ms: at(0.95),
+            p99_ms: at(0.99),
+            max_ms: ms(self.times.max()),
+        }
+    }
+}
+
+/// Times in brief, in milliseconds; all 0 when there was no success.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Summary {
+    /// Successes.
+    pub count: u64,
+    /// Their mean time.
+    pub mean_ms: f64,
+    /// Half took at most this.
+    pub p50_ms: f64,
+    /// 95 of 100 took at most this.
+    pub p95_ms: f64,
+    /// 99 of 100 took at most this.
+    pub p99_ms: f64,
+    /// The slowest.
+    pub max_ms: f64,
+}
+
+/// Figures of every kind.
+#[derive(Debug, Clone, Default)]
+pub struct Stats([Figures; 3]);
+
+impl Stats {
+    /// The figures of one kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> &Figures {
+        &self.0[kind as usize]
+    }
+
+    /// The same, to be changed.
+    pub fn of_mut(&mut self, kind: Kind) -> &mut Figures {
+        &mut self.0[kind as usize]
+    }
+
+    /// Adds another client's figures.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            mine.merge(theirs);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Quantiles of known times are right within the histogram's three digits, across a merge.
+    #[test]
+    fn quantiles() {
+        let (mut all, mut one) = (Stats::default(), Stats::default());
+        for ms in 1..=50 {
+            all.of_mut(Kind::Order).record(Duration::from_millis(ms));
+            one.of_mut(Kind::Order).record(Duration::from_millis(50 + ms));
+        }
+        one.of_mut(Kind::Order).retries = 1;
+        all.merge(&one);
+        let order = all.of(Kind::Order).summary();
+        let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() < 0.002;
+        assert_eq!(order.count, 100);
+        assert!(near(order.p50_ms, 50.0) && near(order.p95_ms, 95.0) && near(order.p99_ms, 99.0), "{order:?}");
+        assert!(near(order.mean_ms, 50.5) && near(order.max_ms, 100.0), "{order:?}");
+        assert!(all.of(Kind::Order).failure_noticed() && !all.of(Kind::Lookup).failure_noticed());
+        assert_eq!(all.of(Kind::Lookup).summary().max_ms, 0.0);
+    }
+}

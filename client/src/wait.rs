@@ -1,0 +1,40 @@
+//! Waiting for a condition with a deadline, instead of sleeping for a time that is too short on a slow machine and too long on a
+//! quick one.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const STEP: Duration = Duration::from_millis(10);
+
+/// Asks `condition` every 10 ms until it answers, at most for `timeout`. It is asked at least once.
+pub fn until<T>(timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(value) = condition() {
+            return Some(value);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        sleep(STEP.min(left));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The condition is asked again until it holds, and once at least.
+    #[test]
+    fn asks_again_and_gives_up() {
+        let mut asked = 0;
+        let third = until(Duration::from_secs(10), || {
+            asked += 1;
+            (asked == 3).then_some(asked)
+        });
+        assert_eq!(third, Some(3));
+        assert_eq!(until(Duration::ZERO, || Some(1)), Some(1));
+        assert_eq!(until(Duration::from_millis(1), || None::<u8>), None);
+    }
+}

@@ -1,0 +1,260 @@
+//! The lab's clients. Each looks up a random stock over its one connection, trades with a given probability, notes the number and
+//! content of every success, and at the end reads every order back and compares it field by field.
+//!
+//! A request that brings no answer, or "not now", is repeated until a deadline; an order with its Idempotency-Key, so that
+//! it trades at most once however often it is sent. Keys are random for each run and never come from the seed: the same
+//! seed draws the same stocks, sides and quantities again, and must trade again.
+
+mod session;
+
+use crate::api::{Api, ApiError};
+use crate::stats::{Kind, Stats};
+use common::timing::CLIENT_TIMEOUT;
+use common::wire::order::Side;
+use common::wire::public::NewOrder;
+use session::Session;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What the clients do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Front-ends; client i talks to the one at index i modulo their count. Not empty.
+    pub urls: Vec<String>,
+    /// How probable a trade follows a lookup, 0 to 1.
+    pub probability: f64,
+    /// Lookups of each client.
+    pub iterations: u64,
+    /// Clients at once, each a thread with its own connection.
+    pub clients: usize,
+    /// What stocks, sides and quantities are drawn from.
+    pub seed: u64,
+    /// How long one attempt waits.
+    pub attempt_timeout: Duration,
+    /// How long a request is repeated before it counts as unanswered.
+    pub deadline: Duration,
+}
+
+impl Options {
+    /// One client of one front-end with the time-outs of a well-behaved client, and a random seed.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self {
+            urls: vec![url.into()],
+            probability: 0.6,
+            iterations: 200,
+            clients: 1,
+            seed: fastrand::u64(..),
+            attempt_timeout: CLIENT_TIMEOUT,
+            deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A view into a running workload, and a way to end it early; shared between threads.
+#[derive(Debug, Default)]
+pub struct Control {
+    done: AtomicU64,
+    checks: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Control {
+    /// Steps done: lookups (with the trade that follows) and orders read back.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Orders acknowledged, each of which will be read back.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.checks.load(Ordering::Relaxed)
+    }
+
+    /// Ends the trading; the final check still follows.
+    pub fn stop_trading(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn step(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An order that was acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The number that it got.
+    pub number: u64,
+    /// What was ordered.
+    pub order: NewOrder,
+    /// The key that it was sent with.
+    pub key: String,
+}
+
+/// What came of a workload.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Figures of all clients together.
+    pub stats: Stats,
+    /// Every acknowledged order, by client and time.
+    pub acknowledged: Vec<Acknowledged>,
+    /// Acknowledged orders that read back differently, are missing, or share a number: each in a sentence.
+    pub mismatches: Vec<String>,
+    /// The first few failures that clients noticed, in words.
+    pub examples: Vec<String>,
+    /// Whether a client noticed a failure (a repeat, no answer, a wrong one) while it looked up and traded.
+    pub noticed_during_orders: bool,
+    /// The same for the final check; a mismatch counts.
+    pub noticed_in_final_check: bool,
+    /// From the first request to the last.
+    pub took: Duration,
+}
+
+/// Failures that are kept in words.
+const EXAMPLES: usize = 5;
+
+impl Outcome {
+    /// Whether everything was answered, and every acknowledged order is what it was.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let bad = |kind| {
+            let figures = self.stats.of(kind);
+            figures.unanswered + figures.unexpected
+        };
+        self.mismatches.is_empty() && Kind::ALL.into_iter().map(bad).sum::<u64>() == 0
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.stats.merge(&other.stats);
+        self.acknowledged.extend(other.acknowledged);
+        self.mismatches.extend(other.mismatches);
+        let room = EXAMPLES.saturating_sub(self.examples.len());
+        self.examples.extend(other.examples.into_iter().take(room));
+        self.noticed_during_orders |= other.noticed_during_orders;
+        self.noticed_in_final_check |= other.noticed_in_final_check;
+    }
+}
+
+/// Runs a workload to its end.
+///
+/// # Errors
+/// When the list of stocks could not be had: there is nothing to trade.
+///
+/// # Panics
+/// When a client's thread panics, which is a mistake of ours.
+pub fn run(options: &Options, control: &Control) -> Result<Outcome, String> {
+    assert!(!options.urls.is_empty() && (0.0..=1.0).contains(&options.probability), "{options:?}");
+    let stocks = stock_names(options)?;
+    let run_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let started = Instant::now();
+    let mut outcome = Outcome::default();
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..options.clients)
+            .map(|client| {
+                let (stocks, run_id) = (&stocks, &run_id);
+                scope.spawn(move || Session::new(options, control, stocks, run_id, client).run())
+            })
+            .collect();
+        for client in clients {
+            outcome.merge(client.join().expect("a client ends without panic"));
+        }
+    });
+    outcome.took = started.elapsed();
+    find_shared_numbers(&mut outcome);
+    Ok(outcome)
+}
+
+/// The stocks to draw from. Waits for the front-end as long as for any other answer.
+fn stock_names(options: &Options) -> Result<Vec<String>, String> {
+    let api = Api::with_timeout(&options.urls[0], options.attempt_timeout);
+    let deadline = Instant::now() + options.deadline;
+    loop {
+        match api.stocks() {
+            Ok(stocks) if stocks.is_empty() => return Err("the bazaar has no stocks".into()),
+            Ok(stocks) => return Ok(stocks.into_iter().map(|stock| stock.name).collect()),
+            Err(error) if error.is_retryable() && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(100))
+            }
+            Err(error) => return Err(format!("the list of stocks of {} could not be read: {error}", options.urls[0])),
+        }
+    }
+}
+
+/// Two acknowledged orders never share a number, whichever clients they belong to.
+fn find_shared_numbers(outcome: &mut Outcome) {
+    let mut seen = HashSet::new();
+    for acknowledged in &outcome.acknowledged {
+        if !seen.insert(acknowledged.number) {
+            outcome.noticed_in_final_check = true;
+            outcome.mismatches.push(format!("order number {} was given twice", acknowledged.number));
+        }
+    }
+}
+
+/// How long to wait before the next attempt: what the answer asks for, else longer each time, with some chance in it so that
+/// clients do not come back all at once.
+fn pause(error: &ApiError, attempt: u32, rng: &mut fastrand::Rng) -> Duration {
+    if let ApiError::Refused { retry_after: Some(asked), .. } = error {
+        return *asked;
+    }
+    let longest = 50_u64.saturating_mul(1 << attempt.min(5)).min(1_000);
+    Duration::from_millis(rng.u64(longest / 2..=longest))
+}
+
+/// Draws an order.
+fn draw(rng: &mut fastrand::Rng, name: &str) -> NewOrder {
+    let side = if rng.bool() { Side::Buy } else { Side::Sell };
+    NewOrder { name: name.into(), quantity: rng.u64(1..=10), side }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acknowledged(number: u64) -> Acknowledged {
+        let order = NewOrder { name: "FishCo".into(), quantity: 1, side: Side::Buy };
+        Acknowledged { number, order, key: "k".into() }
+    }
+
+    /// A number given to two clients is a mismatch.
+    #[test]
+    fn shared_numbers_show() {
+        let mut outcome = Outcome { acknowledged: vec![acknowledged(1), acknowledged(2)], ..Outcome::default() };
+        find_shared_numbers(&mut outcome);
+        assert!(outcome.is_clean());
+        outcome.merge(Outcome { acknowledged: vec![acknowledged(1)], ..Outcome::default() });
+        find_shared_numbers(&mut outcome);
+        assert_eq!(outcome.mismatches, ["order number 1 was given twice"]);
+        assert!(!outcome.is_clean() && outcome.noticed_in_final_check);
+    }
+
+    /// A client waits as long as it is asked to, else between 25 ms and 1 s, growing.
+    #[test]
+    fn pauses() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let wait = Some(Duration::from_secs(2));
+        let asked = ApiError::Refused { status: 503, message: String::new(), retry_after: wait };
+        assert_eq!(Some(pause(&asked, 0, &mut rng)), wait);
+        let reset = ApiError::NoAnswer("reset".into());
+        for (attempt, longest) in [(0, 50), (1, 100), (4, 800), (5, 1_000), (40, 1_000)] {
+            let paused = pause(&reset, attempt, &mut rng).as_millis();
+            assert!((longest / 2..=longest).contains(&paused), "{attempt}: {paused}");
+        }
+    }
+
+    /// The same seed draws the same orders.
+    #[test]
+    fn seeds_repeat() {
+        let orders = |seed| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            (0..20).map(|_| draw(&mut rng, "FishCo")).collect::<Vec<_>>()
+        };
+        assert_eq!(orders(5), orders(5));
+        assert_ne!(orders(5), orders(6));
+        assert!(orders(5).iter().all(|order| (1..=10).contains(&order.quantity)));
+    }
+}

@@ -1,0 +1,156 @@
+//! One client's session.
+
+use super::{Acknowledged, Control, EXAMPLES, Options, Outcome, draw, pause};
+use crate::api::{Api, ApiError};
+use crate::stats::Kind;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
+
+/// A client: its connection, its dice, and what it saw so far.
+pub(super) struct Session<'a> {
+    options: &'a Options,
+    control: &'a Control,
+    stocks: &'a [String],
+    /// What every key of this client begins with.
+    key_prefix: String,
+    api: Api,
+    rng: fastrand::Rng,
+    /// Dice for pauses alone: retries must not change what is drawn.
+    pauses: fastrand::Rng,
+    checking: bool,
+    outcome: Outcome,
+}
+
+/// What became of one request, its repeats included.
+enum Ended<T> {
+    Success(T),
+    /// Refused on good grounds, or given up: counted already.
+    Otherwise,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        options: &'a Options,
+        control: &'a Control,
+        stocks: &'a [String],
+        run_id: &str,
+        client: usize,
+    ) -> Self {
+        let url = &options.urls[client % options.urls.len()];
+        // One seed for all clients, and yet each draws its own.
+        let seed = options.seed.wrapping_add((client as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Self {
+            options,
+            control,
+            stocks,
+            key_prefix: format!("{run_id}-{client}"),
+            api: Api::with_timeout(url, options.attempt_timeout),
+            rng: fastrand::Rng::with_seed(seed),
+            pauses: fastrand::Rng::new(),
+            checking: false,
+            outcome: Outcome::default(),
+        }
+    }
+
+    pub(super) fn run(mut self) -> Outcome {
+        for iteration in 0..self.options.iterations {
+            if self.control.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            self.look_up_and_trade(iteration);
+            self.control.step();
+        }
+        self.checking = true;
+        for index in 0..self.outcome.acknowledged.len() {
+            self.read_back(index);
+            self.control.step();
+        }
+        self.outcome.noticed_in_final_check |= !self.outcome.mismatches.is_empty();
+        self.outcome
+    }
+
+    fn look_up_and_trade(&mut self, iteration: u64) {
+        let name = &self.stocks[self.rng.usize(..self.stocks.len())];
+        // All is drawn whatever the answers are, so that a seed gives the same orders in every run.
+        let order = (self.rng.f64() < self.options.probability).then(|| draw(&mut self.rng, name));
+        let looked_up = self.request(Kind::Lookup, |api| api.stock(name));
+        if let Ended::Success(stock) = looked_up
+            && stock.name != *name
+        {
+            self.outcome.stats.of_mut(Kind::Lookup).unexpected += 1;
+            self.note(&format!("looked {name} up and got {}", stock.name));
+        }
+        let Some(order) = order else { return };
+        let key = format!("{}-{iteration}", self.key_prefix);
+        if let Ended::Success(number) = self.request(Kind::Order, |api| api.order(&order, Some(&key))) {
+            self.control.checks.fetch_add(1, Ordering::Relaxed);
+            self.outcome.acknowledged.push(Acknowledged { number, order, key });
+        }
+    }
+
+    fn read_back(&mut self, index: usize) {
+        let number = self.outcome.acknowledged[index].number;
+        let Ended::Success(found) = self.request(Kind::OrderQuery, |api| api.order_by_number(number)) else { return };
+        let ordered = &self.outcome.acknowledged[index].order;
+        let equal = found.number == number
+            && found.name == ordered.name
+            && found.side == ordered.side
+            && found.quantity == ordered.quantity;
+        if !equal {
+            self.outcome.mismatches.push(format!("order {number} was {ordered:?} and reads back as {found:?}"));
+        }
+    }
+
+    /// Makes a request, and repeats it until it is answered or the deadline has passed.
+    fn request<T>(&mut self, kind: Kind, call: impl Fn(&Api) -> Result<T, ApiError>) -> Ended<T> {
+        let started = Instant::now();
+        for attempt in 0.. {
+            let error = match call(&self.api) {
+                Ok(answer) => {
+                    self.outcome.stats.of_mut(kind).record(started.elapsed());
+                    return Ended::Success(answer);
+                }
+                Err(error) => error,
+            };
+            if kind == Kind::Order && error.status() == Some(409) {
+                self.outcome.stats.of_mut(kind).refused += 1;
+                return Ended::Otherwise;
+            }
+            self.note(&format!("{}: {error}", kind.label()));
+            if !error.is_retryable() {
+                self.answered_wrongly(kind, &error);
+                return Ended::Otherwise;
+            }
+            let wait = pause(&error, attempt, &mut self.pauses);
+            if started.elapsed() + wait >= self.options.deadline {
+                break;
+            }
+            self.outcome.stats.of_mut(kind).retries += 1;
+            thread::sleep(wait);
+        }
+        self.outcome.stats.of_mut(kind).unanswered += 1;
+        Ended::Otherwise
+    }
+
+    fn answered_wrongly(&mut self, kind: Kind, error: &ApiError) {
+        if kind == Kind::OrderQuery && error.status() == Some(404) {
+            self.outcome.mismatches.push(format!("an acknowledged order is missing: {error}"));
+        } else {
+            self.outcome.stats.of_mut(kind).unexpected += 1;
+        }
+    }
+
+    /// Remembers that a failure was noticed, and the first few in words.
+    fn note(&mut self, what: &str) {
+        let (noticed, when) = if self.checking {
+            (&mut self.outcome.noticed_in_final_check, "in the final check")
+        } else {
+            (&mut self.outcome.noticed_during_orders, "during orders")
+        };
+        *noticed = true;
+        if self.outcome.examples.len() < EXAMPLES {
+            self.outcome.examples.push(format!("{when}, {what}"));
+        }
+    }
+}
