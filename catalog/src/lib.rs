@@ -1,1 +1,35 @@
-//! Under construction.
+//! The catalog: the one place where a trade commits.
+//!
+//! It owns the stocks, the trade journal with the order numbers, the recorded refusals, the leader's term, and the cache sessions.
+//!
+//! ```text
+//!                                       ┌────────── pusher (one per session) ──► front-ends' /invalidate
+//!  http workers ──► writer lane ──► writer ──► SQLite (WAL, one fsync per batch)
+//!       │                              └──────► published ◄── http workers: /term /lookup /health
+//!       ├──► journal lane ──► journal reader (own connection)
+//!       └──► registrar (probe push, then a session)      session-keeper (drops what nobody renews)
+//! ```
+//!
+//! Invariants:
+//! - Numbers are dense, in commit order, and a number's content never changes.
+//! - An order key has one verdict for ever (within the rings of refusals).
+//! - A batch of a term that is not the current one changes nothing.
+//! - What [`published::Published`] shows is durable, and no cache with a live lease holds an older value of it.
+//! - No stock's quantity is below 0 or above [`market::MAX_QUANTITY`].
+//!
+//! On purpose it does not choose the leader (front-ends do), replicate itself (it is the single point of truth, and of failure), or
+//! keep sessions over a restart (it waits their leases out instead).
+
+pub mod api;
+pub mod batch;
+pub mod leadership;
+pub mod market;
+pub mod metrics;
+pub mod published;
+pub mod service;
+pub mod session_table;
+pub mod sessions;
+pub mod settings;
+pub mod stocks;
+pub mod store;
+pub mod writer;

@@ -5,7 +5,7 @@
 pub mod client;
 pub mod tiny;
 
-use crate::metrics::HttpMetrics;
+use crate::metrics::{HttpMetrics, Metrics};
 use crate::wire::public::{Data, ErrorBody, ErrorDetail};
 use serde::{Serialize, de::DeserializeOwned};
 use std::net::SocketAddr;
@@ -139,6 +139,16 @@ pub fn reason(status: u16) -> &'static str {
     }
 }
 
+/// Answers `GET /livez` and `GET /metrics`, which every internal listener has, with their route.
+#[must_use]
+pub fn open_to_all(request: &Request, metrics: &Metrics) -> Option<(&'static str, Response)> {
+    match (request.method.as_str(), request.path.as_str()) {
+        ("GET", "/livez") => Some(("/livez", Response::data("alive"))),
+        ("GET", "/metrics") => Some(("/metrics", Response::text(200, Metrics::CONTENT_TYPE, metrics.text()))),
+        _ => None,
+    }
+}
+
 /// What a service does with requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers at once, or hands the request to a lane. Never blocks: the caller serves every connection.
@@ -193,6 +203,12 @@ impl Responder {
     }
 }
 
+impl std::fmt::Debug for Responder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Responder({})", self.route)
+    }
+}
+
 impl Drop for Responder {
     fn drop(&mut self) {
         if self.answer.is_some() {
@@ -213,7 +229,6 @@ pub fn trace_id(from_client: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
     use parking_lot::Mutex;
 
     struct Keep(Arc<Mutex<Vec<u16>>>);

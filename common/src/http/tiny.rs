@@ -101,7 +101,6 @@ impl TinyServer {
         let address = listener.local_addr()?;
         let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
         let (intake, bodies) = bounded(INTAKE_QUEUE);
-        let stop = Shutdown::new();
         let (name, workers) = (config.name, config.workers.max(1));
         let shared = Arc::new(Shared {
             config,
@@ -111,7 +110,7 @@ impl TinyServer {
             intake,
             peers: Mutex::default(),
             stopping: AtomicBool::new(false),
-            stop: stop.clone(),
+            stop: Shutdown::new(),
         });
         let spawn = |role: &str, i: usize, run: fn(&Shared)| {
             let shared = Arc::clone(&shared);
@@ -142,6 +141,12 @@ impl TinyServer {
         for _ in &self._workers {
             self.shared.server.unblock();
         }
+    }
+}
+
+impl std::fmt::Debug for TinyServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TinyServer({})", self.address)
     }
 }
 

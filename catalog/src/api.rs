@@ -1,0 +1,163 @@
+//! Routes of the catalog's listener. Workers answer what is in memory; the rest goes to the writer's lane or the journal's.
+
+use crate::published::{NotServing, Published};
+use crate::sessions::Sessions;
+use crate::writer::Work;
+use common::chain::Hash;
+use common::database::{open_reader, orders};
+use common::http::{Handler, Request, Responder, Response, open_to_all};
+use common::lane::{Lane, LaneEnd};
+use common::metrics::Metrics;
+use common::shutdown::Shutdown;
+use common::timing::PAGE_ROWS;
+use common::wire::catalog::{CatalogHealth, LookupRequest};
+use common::wire::order::Genesis;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The handler of the catalog's listener.
+#[derive(Debug)]
+pub struct Api {
+    /// What is visible.
+    pub published: Arc<Published>,
+    /// Cache sessions.
+    pub sessions: Arc<Sessions>,
+    /// The genesis.
+    pub genesis: Genesis,
+    /// To the writer.
+    pub work: Lane<Work>,
+    /// To the journal's reader.
+    pub journal: Lane<JournalPage>,
+    /// For `/metrics`.
+    pub metrics: Metrics,
+}
+
+/// A page of the journal that someone wants.
+#[derive(Debug)]
+pub struct JournalPage {
+    first: u64,
+    responder: Responder,
+}
+
+const PATHS: [(&str, &str); 9] = [
+    ("GET", "/health"),
+    ("GET", "/term"),
+    ("GET", "/genesis"),
+    ("GET", "/journal"),
+    ("POST", "/lookup"),
+    ("POST", "/trades"),
+    ("POST", "/claim"),
+    ("POST", "/sessions/register"),
+    ("POST", "/sessions/keep-alive"),
+];
+
+impl Handler for Api {
+    fn handle(&self, request: Request, mut responder: Responder) {
+        if let Some((route, response)) = open_to_all(&request, &self.metrics) {
+            responder.set_route(route);
+            return responder.send(response);
+        }
+        let Some((method, path)) = PATHS.iter().find(|(_, path)| *path == request.path) else {
+            return responder.send(Response::error(404, "no such path"));
+        };
+        responder.set_route(path);
+        if request.method != *method {
+            return responder.send(Response::error(405, &format!("use {method}")).with_header("Allow", *method));
+        }
+        match *path {
+            "/health" => responder.send(Response::json(200, &self.health())),
+            "/term" => responder.send(Response::json(200, &self.published.term())),
+            "/genesis" => responder.send(Response::json(200, &self.genesis)),
+            "/journal" => self.journal_page(&request, responder),
+            "/lookup" => with_body(&request, responder, |lookup: LookupRequest, responder| {
+                responder.send(match self.published.lookup(lookup.names.as_deref()) {
+                    Ok(answer) => Response::json(200, &answer),
+                    Err(not) => not_serving(&not),
+                });
+            }),
+            "/trades" => with_body(&request, responder, |trades, responder| self.work(Work::Trades(trades, responder))),
+            "/claim" => with_body(&request, responder, |claim, responder| self.work(Work::Claim(claim, responder))),
+            "/sessions/register" => {
+                with_body(&request, responder, |register, responder| self.sessions.register(register, responder));
+            }
+            _ => with_body(&request, responder, |keep, responder| responder.send(self.sessions.keep_alive(&keep))),
+        }
+    }
+}
+
+fn with_body<T: DeserializeOwned>(request: &Request, responder: Responder, then: impl FnOnce(T, Responder)) {
+    match request.json() {
+        Ok(body) => then(body, responder),
+        Err(refusal) => responder.send(refusal),
+    }
+}
+
+fn not_serving(not: &NotServing) -> Response {
+    Response::error(503, &not.message).with_header("Retry-After", "1")
+}
+
+impl Api {
+    fn health(&self) -> CatalogHealth {
+        let position = self.published.position();
+        CatalogHealth {
+            state: self.published.state(),
+            term: self.published.term(),
+            last: position.last,
+            hash: position.hash,
+            sessions: self.sessions.len(),
+        }
+    }
+
+    fn work(&self, work: Work) {
+        if let Err(Work::Claim(_, responder) | Work::Trades(_, responder)) = self.work.put(work) {
+            responder.send(Response::error(503, "the catalog's queue is full").with_header("Retry-After", "1"));
+        }
+    }
+
+    fn journal_page(&self, request: &Request, responder: Responder) {
+        let first = match first_after(request.query.as_deref()) {
+            Ok(first) => first,
+            Err(refusal) => return responder.send(refusal),
+        };
+        if let Err(not) = self.published.serving() {
+            return responder.send(not_serving(&not));
+        }
+        if let Err(page) = self.journal.put(JournalPage { first, responder }) {
+            page.responder.send(Response::error(503, "too many pages are asked for").with_header("Retry-After", "1"));
+        }
+    }
+}
+
+/// The number after `after=N`; 0 without a query.
+///
+/// # Errors
+/// A 400 answer that says what to write.
+pub fn first_after(query: Option<&str>) -> Result<u64, Response> {
+    let Some(query) = query else { return Ok(0) };
+    let after = query.strip_prefix("after=").and_then(|n| n.parse::<u64>().ok());
+    after
+        .and_then(|n| n.checked_add(1))
+        .ok_or_else(|| Response::error(400, "write ?after=<number>, or no query for all"))
+}
+
+/// The thread that reads pages of the journal, from a connection of its own. Only visible rows leave.
+///
+/// # Panics
+/// When the file cannot be opened although the writer has it open.
+pub fn serve_journal(path: &Path, seed: Hash, published: &Published, pages: &LaneEnd<JournalPage>, stop: &Shutdown) {
+    let connection = open_reader(path).unwrap_or_else(|e| panic!("reader of the journal: {e}"));
+    while let Some(batch) = pages.take_batch(1, stop) {
+        for JournalPage { first, responder } in batch {
+            let visible = published.position().next().saturating_sub(first);
+            let limit = usize::try_from(visible).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
+            responder.send(match orders::read(&connection, seed, first, limit) {
+                Ok(rows) => Response::json(200, &rows),
+                Err(error) => {
+                    tracing::error!(%error, "the journal could not be read");
+                    Response::error(500, &format!("the journal could not be read: {error}"))
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Who may trade, pure: the term's compare-and-set, and the spacing of claims (design section 4).
+
+use common::clock::BootInstant;
+use common::timing::CLAIM_SPACING;
+use common::wire::catalog::TermView;
+use common::wire::order::{ReplicaId, Term};
+
+/// The current term and who holds it.
+///
+/// - Terms only rise.
+/// - A claim is granted only to who saw the current term: of two front-ends that judged on the same evidence, one wins.
+/// - Within [`CLAIM_SPACING`] of a grant there is no other: two front-ends that each reach another replica only cannot depose each
+///   other's leader without end.
+#[derive(Debug)]
+pub struct Leadership {
+    view: TermView,
+    last_grant: Option<BootInstant>,
+}
+
+/// Answer to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Make this term durable, then call [`Leadership::install`].
+    Grant(TermView),
+    /// Ask again after this many milliseconds.
+    Wait {
+        /// How long, at least 1.
+        ms: u64,
+    },
+    /// `seen` is not the current term.
+    Stale(TermView),
+}
+
+impl Leadership {
+    /// As read from the file.
+    #[must_use]
+    pub fn new(view: TermView) -> Self {
+        Self { view, last_grant: None }
+    }
+
+    /// The current term.
+    #[must_use]
+    pub fn view(&self) -> TermView {
+        self.view
+    }
+
+    /// Judges a claim. Changes nothing: a grant counts once it is durable.
+    #[must_use]
+    pub fn judge(&self, replica: ReplicaId, seen: Term, now: BootInstant) -> Claim {
+        if seen != self.view.term {
+            return Claim::Stale(self.view);
+        }
+        let since = self.last_grant.map_or(CLAIM_SPACING, |granted| now.saturating_since(granted));
+        match CLAIM_SPACING.checked_sub(since) {
+            Some(rest) if !rest.is_zero() => Claim::Wait { ms: u64::try_from(rest.as_millis()).unwrap_or(0).max(1) },
+            _ => Claim::Grant(TermView { term: self.view.term + 1, owner: Some(replica) }),
+        }
+    }
+
+    /// Takes a granted term that is durable now.
+    ///
+    /// # Panics
+    /// When it does not rise.
+    pub fn install(&mut self, view: TermView, now: BootInstant) {
+        assert!(view.term > self.view.term, "terms only rise: {} after {}", view.term, self.view.term);
+        self.view = view;
+        self.last_grant = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::clock::BootInstant;
+
+    fn replica(id: u8) -> ReplicaId {
+        ReplicaId::try_from(id).expect("an id")
+    }
+
+    /// Only who saw the current term is granted, once, and not at once after another grant.
+    #[test]
+    fn compare_and_set_with_spacing() {
+        let at = BootInstant::from_millis;
+        let mut leadership = Leadership::new(TermView { term: 4, owner: None });
+        assert_eq!(leadership.judge(replica(1), 3, at(0)), Claim::Stale(leadership.view()));
+        assert_eq!(leadership.judge(replica(1), 5, at(0)), Claim::Stale(leadership.view()));
+        let granted = TermView { term: 5, owner: Some(replica(3)) };
+        assert_eq!(leadership.judge(replica(3), 4, at(0)), Claim::Grant(granted), "no spacing after a start");
+        leadership.install(granted, at(1_000));
+        assert_eq!(leadership.judge(replica(1), 4, at(1_001)), Claim::Stale(granted));
+        assert_eq!(leadership.judge(replica(1), 5, at(1_050)), Claim::Wait { ms: 150 });
+        assert!(matches!(leadership.judge(replica(1), 5, at(1_200)), Claim::Grant(TermView { term: 6, .. })));
+    }
+
+    /// A term that does not rise is our own mistake and is not taken.
+    #[test]
+    #[should_panic(expected = "terms only rise: 4 after 4")]
+    fn terms_only_rise() {
+        Leadership::new(TermView { term: 4, owner: None })
+            .install(TermView { term: 4, owner: None }, BootInstant::BOOT);
+    }
+}

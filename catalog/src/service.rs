@@ -1,0 +1,144 @@
+//! The running catalog: its threads, and the order in which they stop.
+
+use crate::api::{Api, serve_journal};
+use crate::metrics::CatalogMetrics;
+use crate::published::Published;
+use crate::sessions::Sessions;
+use crate::settings::CatalogSettings;
+use crate::stocks;
+use crate::store::Store;
+use crate::writer::Writer;
+use common::clock::BootInstant;
+use common::database::as_io;
+use common::filelock::FileLock;
+use common::http::tiny::{TinyConfig, TinyServer};
+use common::lane::lane;
+use common::metrics::{HttpMetrics, Metrics};
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::timing::{INTERNAL_BODY_LIMIT_BYTES, LEASE, LEASE_MARGIN};
+use common::wire::catalog::CatalogState;
+use common::wire::order::{ClusterId, Genesis};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Batches and claims that wait for the writer at most: each leader has few under way.
+const WORK_QUEUE: usize = 64;
+/// Pages of the journal that are asked for at once, at most.
+const JOURNAL_QUEUE: usize = 64;
+
+/// A running catalog. Dropping it stops it, in the order of its fields' comments.
+#[derive(Debug)]
+pub struct Catalog {
+    /// First: answers what is in flight, which needs all others.
+    server: Option<TinyServer>,
+    /// Then the switch that all threads watch.
+    stop: Shutdown,
+    /// The writer finishes what it took; it needs the sessions.
+    writer: Option<Thread>,
+    journal: Option<Thread>,
+    /// Last owner of the sessions' threads.
+    sessions: Option<Arc<Sessions>>,
+    /// Freed at the very end: nothing writes any more.
+    _lock: FileLock,
+}
+
+impl Catalog {
+    /// Opens the file, starts the threads, listens.
+    ///
+    /// # Errors
+    /// When the file or the address cannot be had; the message names it and the remedy.
+    pub fn start(settings: &CatalogSettings) -> io::Result<Self> {
+        let lock = FileLock::take(&settings.database)?;
+        let store = Store::open(&settings.database, || begin(settings)).map_err(as_io)?;
+        let snapshot = store.snapshot().map_err(as_io)?;
+        let (state, serve_from) = if store.is_new {
+            (CatalogState::AwaitingClaim, BootInstant::BOOT)
+        } else {
+            (CatalogState::StartUpWait, BootInstant::now() + LEASE + LEASE_MARGIN)
+        };
+        tracing::info!(
+            file = %settings.database.display(), is_new = store.is_new, cluster = %store.genesis().cluster,
+            orders = snapshot.position.next(), term = snapshot.term.term, "file opened"
+        );
+        let metrics = Metrics::new();
+        let own = CatalogMetrics::new(&metrics);
+        own.journal_rows.set(i64::try_from(snapshot.position.next()).unwrap_or(i64::MAX));
+        own.term.set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
+        let stop = Shutdown::new();
+        let published = Arc::new(Published::new(snapshot.clone(), state));
+        let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &stop, &own));
+        let (work, queued) = lane(WORK_QUEUE);
+        let (journal, pages) = lane(JOURNAL_QUEUE);
+        let api = Api {
+            published: Arc::clone(&published),
+            sessions: Arc::clone(&sessions),
+            genesis: store.genesis().clone(),
+            work,
+            journal,
+            metrics: metrics.clone(),
+        };
+        let reader = Thread::spawn("journal", {
+            let (path, seed, published, stop) =
+                (settings.database.clone(), store.seed(), Arc::clone(&published), stop.clone());
+            move || serve_journal(&path, seed, &published, &pages, &stop)
+        });
+        let writer = Writer::new(store, snapshot, published, Arc::clone(&sessions), own, serve_from);
+        let writer = Thread::spawn("writer", {
+            let stop = stop.clone();
+            move || writer.run(&queued, &stop)
+        });
+        // From here on a failure drops what was started, in order.
+        let mut catalog = Self {
+            server: None,
+            stop,
+            writer: Some(writer),
+            journal: Some(reader),
+            sessions: Some(sessions),
+            _lock: lock,
+        };
+        let config = TinyConfig {
+            name: "catalog",
+            listen: settings.listen,
+            workers: settings.shared.threads.max(2),
+            body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
+            access: settings.shared.internal_access(),
+        };
+        catalog.server = Some(TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics))?);
+        if settings.shared.token.is_none() {
+            tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");
+        }
+        tracing::info!(address = %catalog.address(), "listening");
+        Ok(catalog)
+    }
+
+    /// The address in use.
+    ///
+    /// # Panics
+    /// Never: a started catalog listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.as_ref().expect("a started catalog listens").address()
+    }
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        self.server.take();
+        self.stop.trigger();
+        self.writer.take();
+        self.journal.take();
+        self.sessions.take();
+    }
+}
+
+/// The genesis of a new bazaar.
+fn begin(settings: &CatalogSettings) -> Result<Genesis, String> {
+    let mut stocks = match &settings.stocks {
+        Some(path) => stocks::from_csv(path).map_err(|e| format!("CATALOG_STOCKS: {e}"))?,
+        None => stocks::village(),
+    };
+    stocks.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Genesis { cluster: ClusterId(format!("{:032x}", fastrand::u128(..))), stocks })
+}

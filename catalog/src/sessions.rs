@@ -1,0 +1,296 @@
+//! Pushes invalidations to the front-ends that hold a cache session: one thread per session, all in parallel, while the batch's fsync runs.
+
+use crate::metrics::CatalogMetrics;
+use crate::session_table::{KeepAlive, SessionTable};
+use common::clock::BootInstant;
+use common::http::client::{Call, CallError, HttpClient};
+use common::http::{Responder, Response};
+use common::lane::{Lane, LaneEnd, lane};
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::timing::{KEEP_ALIVE, LEASE, PROBE_TIMEOUT, PUSH_REPEAT};
+use common::wire::catalog::{KeepAliveRequest, LeaseAnswer, RegisterRequest, SessionId};
+use common::wire::frontend::InvalidateRequest;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::{Condvar, Mutex};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sessions at most: front-ends are few.
+const MAX_SESSIONS: usize = 64;
+/// Registrations that wait for their probe at most.
+const MAX_REGISTRATIONS: usize = 64;
+
+/// The sessions, and the threads that push to them.
+#[derive(Debug)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+    registrations: Lane<Registration>,
+    _registrar: Thread,
+    _keeper: Thread,
+}
+
+type Registration = (RegisterRequest, Responder);
+
+#[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+    client: HttpClient,
+    stop: Shutdown,
+    metrics: Arc<CatalogMetrics>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    table: SessionTable,
+    pushers: BTreeMap<SessionId, Pusher>,
+    /// Pushers of dropped sessions, to be joined by the keeper: whoever drops a session must not wait for its last call.
+    ended: Vec<Pusher>,
+}
+
+#[derive(Debug)]
+struct Pusher {
+    pushes: Sender<Push>,
+    dropped: Shutdown,
+    _thread: Thread,
+}
+
+#[derive(Debug)]
+struct Push {
+    names: Arc<Vec<String>>,
+    round: Arc<Round>,
+}
+
+/// The pushes of one batch, until each is acknowledged or its session is dropped.
+#[derive(Debug)]
+pub struct Round {
+    outstanding: Mutex<BTreeSet<SessionId>>,
+    changed: Condvar,
+}
+
+/// The acknowledgement of a push: an empty object.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Acknowledged {}
+
+impl Sessions {
+    /// Starts without a session.
+    #[must_use]
+    pub fn start(token: Option<&str>, stop: &Shutdown, metrics: &Arc<CatalogMetrics>) -> Self {
+        let shared = Arc::new(Shared {
+            inner: Mutex::default(),
+            client: HttpClient::new(2, token),
+            stop: stop.clone(),
+            metrics: Arc::clone(metrics),
+        });
+        let (registrations, waiting) = lane(MAX_REGISTRATIONS);
+        let registrar = Thread::spawn("registrar", {
+            let shared = Arc::clone(&shared);
+            move || shared.register_all(&waiting)
+        });
+        let keeper = Thread::spawn("session-keeper", {
+            let shared = Arc::clone(&shared);
+            move || shared.keep()
+        });
+        Self { shared, registrations, _registrar: registrar, _keeper: keeper }
+    }
+
+    /// Takes a registration; it is answered once its probe push was acknowledged.
+    pub fn register(&self, request: RegisterRequest, responder: Responder) {
+        if let Err((_, responder)) = self.registrations.put((request, responder)) {
+            responder.send(Response::error(503, "too many registrations wait").with_header("Retry-After", "1"));
+        }
+    }
+
+    /// Renews a lease.
+    #[must_use]
+    pub fn keep_alive(&self, request: &KeepAliveRequest) -> Response {
+        match self.shared.inner.lock().table.keep_alive(&request.session, BootInstant::now()) {
+            KeepAlive::Renewed => Response::json(200, &lease_answer(LEASE)),
+            KeepAlive::NotRenewed => Response::json(200, &lease_answer(Duration::ZERO)),
+            KeepAlive::Unknown => Response::error(404, "unknown session: empty the cache and register again"),
+        }
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.inner.lock().table.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Begins to push an invalidation to every session there is now. The stocks must be marked as changing before: a session that begins
+    /// after this list was taken gets no push, and relies on the mark.
+    #[must_use]
+    pub fn push(&self, names: Vec<String>) -> Arc<Round> {
+        let (names, now) = (Arc::new(names), BootInstant::now());
+        let mut inner = self.shared.inner.lock();
+        let ids: BTreeSet<SessionId> = inner.table.ids().cloned().collect();
+        let round = Arc::new(Round { outstanding: Mutex::new(ids.clone()), changed: Condvar::new() });
+        for id in &ids {
+            inner.table.push_begun(id, now);
+            let push = Push { names: Arc::clone(&names), round: Arc::clone(&round) };
+            let sent = inner.pushers[id].pushes.try_send(push);
+            assert!(sent.is_ok(), "a session has one push at a time: the batch before waited for its own");
+        }
+        round
+    }
+
+    /// Waits until each push of a round is acknowledged, or its session is over and dropped: a lease and the margin at most.
+    pub fn wait(&self, round: &Round) {
+        let mut outstanding = round.outstanding.lock();
+        while !outstanding.is_empty() {
+            let now = BootInstant::now();
+            let mut next = LEASE;
+            outstanding.retain(|id| {
+                let over = self.shared.drop_if_over(id, now);
+                next = next.min(over.unwrap_or(next));
+                over.is_some()
+            });
+            if !outstanding.is_empty() {
+                round.changed.wait_for(&mut outstanding, next.max(Duration::from_millis(1)));
+            }
+        }
+    }
+}
+
+fn lease_answer(lease: Duration) -> LeaseAnswer {
+    LeaseAnswer { lease_ms: u64::try_from(lease.as_millis()).unwrap_or(0) }
+}
+
+impl Round {
+    fn settle(&self, id: &SessionId) {
+        if self.outstanding.lock().remove(id) {
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl Shared {
+    /// Drops the session when it is over; else tells how long it still lasts.
+    fn drop_if_over(&self, id: &SessionId, now: BootInstant) -> Option<Duration> {
+        let mut inner = self.inner.lock();
+        let over_at = inner.table.over_at(id)?;
+        if inner.table.drop_if_over(id, now) {
+            inner.end(id);
+            self.metrics.sessions_lost.inc();
+            self.metrics.sessions.set(i64::try_from(inner.table.len()).unwrap_or(0));
+            tracing::warn!(session = %id, "cache session dropped: its lease ran out");
+            return None;
+        }
+        Some(over_at.saturating_since(now))
+    }
+
+    fn remove(&self, id: &SessionId) {
+        let mut inner = self.inner.lock();
+        inner.table.remove(id);
+        inner.end(id);
+        self.metrics.sessions.set(i64::try_from(inner.table.len()).unwrap_or(0));
+    }
+
+    fn register_all(self: &Arc<Self>, waiting: &LaneEnd<Registration>) {
+        while let Some(batch) = waiting.take_batch(1, &self.stop) {
+            for (request, responder) in batch {
+                responder.send(self.register(request));
+            }
+        }
+    }
+
+    fn register(self: &Arc<Self>, request: RegisterRequest) -> Response {
+        if let Err(error) = self.send(&request.url, &request.session, &[]) {
+            tracing::warn!(session = %request.session, url = request.url, %error, "cache session refused: probe push failed");
+            return Response::error(502, &format!("the probe push to {} failed: {error}", request.url));
+        }
+        let mut inner = self.inner.lock();
+        if inner.table.len() >= MAX_SESSIONS {
+            return Response::error(503, "there are too many cache sessions").with_header("Retry-After", "1");
+        }
+        if !inner.table.grant(request.session.clone(), BootInstant::now()) {
+            return Response::error(409, "this session id is in use: choose another one");
+        }
+        let pusher = self.spawn_pusher(&request);
+        inner.pushers.insert(request.session.clone(), pusher);
+        self.metrics.sessions.set(i64::try_from(inner.table.len()).unwrap_or(0));
+        tracing::info!(session = %request.session, url = request.url, "cache session begun");
+        Response::json(200, &lease_answer(LEASE))
+    }
+
+    fn spawn_pusher(self: &Arc<Self>, request: &RegisterRequest) -> Pusher {
+        let (pushes, waiting) = bounded(1);
+        let dropped = Shutdown::new();
+        let (shared, gone, request) = (Arc::clone(self), dropped.clone(), request.clone());
+        let thread = Thread::spawn("pusher", move || shared.push_all(&request, &waiting, &gone));
+        Pusher { pushes, dropped, _thread: thread }
+    }
+
+    /// The thread of one session: pushes until each is acknowledged, or the session is dropped.
+    fn push_all(&self, session: &RegisterRequest, waiting: &Receiver<Push>, gone: &Shutdown) {
+        while let Some(push) = gone.receive(waiting) {
+            loop {
+                match self.send(&session.url, &session.session, &push.names) {
+                    Ok(()) => {
+                        self.inner.lock().table.push_answered(&session.session);
+                        push.round.settle(&session.session);
+                        break;
+                    }
+                    Err(CallError::Status { status: 409, .. }) => {
+                        // The front-end has begun another session, or is a new process: nothing is cached under this one.
+                        tracing::info!(session = %session.session, "cache session ended: its front-end uses another one");
+                        self.remove(&session.session);
+                        push.round.settle(&session.session);
+                        return;
+                    }
+                    Err(error) => {
+                        self.metrics.pushes_repeated.inc();
+                        tracing::debug!(session = %session.session, %error, "push not acknowledged");
+                        if gone.wait(PUSH_REPEAT) {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&self, url: &str, session: &SessionId, names: &[String]) -> Result<(), CallError> {
+        let call = Call { method: "POST", base: url, path: "/invalidate", timeout: PROBE_TIMEOUT, trace: None };
+        let push = InvalidateRequest { session: session.clone(), names: names.to_vec() };
+        self.client.call::<_, Acknowledged>(call, &push).map(|Acknowledged {}| ())
+    }
+
+    /// Drops sessions that nobody renews, and joins the pushers of dropped ones.
+    fn keep(&self) {
+        while !self.stop.wait(KEEP_ALIVE) {
+            let now = BootInstant::now();
+            let ids: Vec<SessionId> = self.inner.lock().table.ids().cloned().collect();
+            for id in ids {
+                let _still_lasts = self.drop_if_over(&id, now);
+            }
+            let ended = std::mem::take(&mut self.inner.lock().ended);
+            drop(ended);
+        }
+        // The stop: end all pushers, and join them outside the lock that they take.
+        let mut inner = self.inner.lock();
+        let ids: Vec<SessionId> = inner.pushers.keys().cloned().collect();
+        ids.iter().for_each(|id| inner.end(id));
+        let ended = std::mem::take(&mut inner.ended);
+        drop(inner);
+        drop(ended);
+    }
+}
+
+impl Inner {
+    fn end(&mut self, id: &SessionId) {
+        if let Some(pusher) = self.pushers.remove(id) {
+            pusher.dropped.trigger();
+            self.ended.push(pusher);
+        }
+    }
+}

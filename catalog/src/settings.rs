@@ -1,0 +1,33 @@
+//! The catalog's settings.
+
+use common::settings::{Settings, Shared};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Environment variables of the catalog.
+#[derive(Debug, Clone)]
+pub struct CatalogSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its file.
+    pub database: PathBuf,
+    /// CSV file of the stocks that a new bazaar starts with; the village's without.
+    pub stocks: Option<PathBuf>,
+    /// What every service has.
+    pub shared: Shared,
+}
+
+impl CatalogSettings {
+    /// Reads them.
+    pub fn read(settings: &mut Settings) -> Self {
+        Self {
+            listen: settings.get("CATALOG_LISTEN", "127.0.0.1:7100", "address and port to listen on"),
+            database: settings.get("CATALOG_DB", "catalog.db", "database file; made when it does not exist"),
+            stocks: settings.optional(
+                "CATALOG_STOCKS",
+                "CSV file (name,price,quantity) of the stocks that a new bazaar starts with",
+            ),
+            shared: Shared::read(settings),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The catalog's file: genesis, stocks, journal, refusals, term. One connection writes, the writer thread's; readers have their own.
+
+use crate::market::{Holding, Market};
+use common::chain::{Hash, genesis_hash};
+use common::database::{DbError, FileKind, genesis, open_writer, orders};
+use common::timing::TAIL_CHECK_ROWS;
+use common::wire::catalog::TermView;
+use common::wire::money::Price;
+use common::wire::order::{Genesis, Order, OrderKey, Position, ReplicaId, Rows, Side, Verdict};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use std::path::Path;
+
+/// The catalog's kind of file.
+pub const KIND: FileKind = FileKind { name: "a catalog file", application_id: 0x6261_7a63, version: 1 };
+
+/// Refusals kept for clients' keys: the newest so many.
+pub const CLIENT_REFUSALS: u64 = 1_000_000;
+/// Refusals kept for front-ends' own keys, which only their own retries use.
+pub const FRONTEND_REFUSALS: u64 = 100_000;
+
+const CREATE_OWN: &str = "
+    CREATE UNIQUE INDEX orders_key ON orders (key);
+    CREATE TABLE stocks (name TEXT PRIMARY KEY, price_cents INTEGER NOT NULL, quantity INTEGER NOT NULL) STRICT;
+    CREATE TABLE leadership (term INTEGER NOT NULL, owner INTEGER) STRICT;
+    INSERT INTO leadership (term, owner) VALUES (0, NULL);
+    CREATE TABLE client_refusals (
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name TEXT NOT NULL, type INTEGER NOT NULL, quantity INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE frontend_refusals (
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name TEXT NOT NULL, type INTEGER NOT NULL, quantity INTEGER NOT NULL
+    ) STRICT;
+";
+
+/// The open file.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    genesis: Genesis,
+    seed: Hash,
+    /// Whether this start made the file.
+    pub is_new: bool,
+}
+
+/// What the writer holds in memory, as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The stocks.
+    pub market: Market,
+    /// Where the journal ends.
+    pub position: Position,
+    /// The term.
+    pub term: TermView,
+}
+
+impl Store {
+    /// Opens the file, or makes it with the genesis that `begin` gives.
+    ///
+    /// # Errors
+    /// [`DbError`]; also when the end of the journal does not fit its chain.
+    pub fn open(path: &Path, begin: impl FnOnce() -> Result<Genesis, String>) -> Result<Self, DbError> {
+        let create = format!("{}{}{CREATE_OWN}", genesis::CREATE, orders::CREATE);
+        let mut connection = open_writer(path, KIND, &create)?;
+        let (genesis, is_new) = match genesis::read(&connection)? {
+            Some(genesis) => (genesis, false),
+            None => {
+                let made = begin().map_err(DbError::Foreign)?;
+                Self::found(&mut connection, &made)?;
+                (made, true)
+            }
+        };
+        let seed = genesis_hash(&genesis);
+        let store = Self { connection, genesis, seed, is_new };
+        let end = orders::position(&store.connection, seed)?.next();
+        let first = end.saturating_sub(TAIL_CHECK_ROWS);
+        orders::scan(&store.connection, seed, first, usize::MAX >> 1, |_, _| ())?;
+        Ok(store)
+    }
+
+    fn found(connection: &mut Connection, made: &Genesis) -> Result<(), DbError> {
+        let transaction = connection.transaction()?;
+        genesis::write(&transaction, made)?;
+        {
+            let mut insert =
+                transaction.prepare("INSERT INTO stocks (name, price_cents, quantity) VALUES (?, ?, ?)")?;
+            for stock in &made.stocks {
+                insert.execute((&stock.name, stock.price.cents(), stock.quantity))?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// The genesis.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// Hash of the genesis.
+    #[must_use]
+    pub fn seed(&self) -> Hash {
+        self.seed
+    }
+
+    /// Reads what the writer holds in memory.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn snapshot(&self) -> Result<Snapshot, DbError> {
+        let mut statement = self.connection.prepare_cached("SELECT name, price_cents, quantity FROM stocks")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let mut market = Market::new();
+        for row in rows {
+            let (name, cents, quantity): (String, u64, u64) = row?;
+            let price =
+                Price::from_cents(cents).ok_or_else(|| DbError::Damaged(format!("price of {name}: {cents}")))?;
+            market.insert(name, Holding { price, quantity });
+        }
+        let (term, owner) = self.connection.query_row("SELECT term, owner FROM leadership", [], |row| {
+            Ok((row.get(0)?, row.get::<_, Option<u8>>(1)?))
+        })?;
+        let owner = owner.map(ReplicaId::try_from).transpose().map_err(DbError::Damaged)?;
+        let position = orders::position(&self.connection, self.seed)?;
+        Ok(Snapshot { market, position, term: TermView { term, owner } })
+    }
+
+    /// Rows of the journal from `first` on.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn rows(&self, first: u64, limit: usize) -> Result<Rows, DbError> {
+        orders::read(&self.connection, self.seed, first, limit)
+    }
+
+    /// The hash of the row before `number`; `None` beyond the journal.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn hash_before(&self, number: u64) -> Result<Option<Hash>, DbError> {
+        orders::hash_before(&self.connection, self.seed, number)
+    }
+
+    /// Makes a term durable.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn set_term(&mut self, view: TermView) -> Result<(), DbError> {
+        let changed = self.connection.execute(
+            "UPDATE leadership SET term = ?1, owner = ?2 WHERE term < ?1",
+            (view.term, view.owner.map(u8::from)),
+        )?;
+        assert_eq!(changed, 1, "the file holds a term below {}", view.term);
+        Ok(())
+    }
+
+    /// Begins the transaction of a batch.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn begin(&mut self) -> Result<Batch<'_>, DbError> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        Ok(Batch { transaction })
+    }
+}
+
+/// The transaction of a batch; rolled back unless committed. After an error it must be dropped: SQLite may have rolled it back already.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    transaction: Transaction<'a>,
+}
+
+impl Batch<'_> {
+    /// The recorded verdict of an order key, for the order that wants to use it now.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn recorded(&self, order: &Order) -> Result<Option<Verdict>, DbError> {
+        let accepted = self
+            .transaction
+            .prepare_cached("SELECT number, name, type, quantity FROM orders WHERE key = ?")?
+            .query_row([order.key.to_bytes()], |row| Ok((row.get(0)?, same_body(row, order)?)))
+            .optional()?;
+        if let Some((number, same)) = accepted {
+            return Ok(Some(if same { Verdict::Accepted(number) } else { Verdict::KeyReused }));
+        }
+        let refused = self
+            .transaction
+            .prepare_cached(Ring::of(order.key).select)?
+            .query_row([order.key.to_bytes()], |row| same_body(row, order))
+            .optional()?;
+        Ok(refused.map(|same| if same { Verdict::InsufficientQuantity } else { Verdict::KeyReused }))
+    }
+
+    /// Writes an accepted order.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn accept(&self, number: u64, order: &Order, hash: Hash) -> Result<(), DbError> {
+        orders::insert(&self.transaction, number, order, hash)
+    }
+
+    /// Records a refusal, so that a repeat is refused too, and drops those beyond the ring.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn refuse(&self, order: &Order) -> Result<(), DbError> {
+        let ring = Ring::of(order.key);
+        let (key, side) = (order.key.to_bytes(), order.side.to_byte());
+        self.transaction.prepare_cached(ring.insert)?.execute((key, &order.name, side, order.quantity))?;
+        let newest = self.transaction.last_insert_rowid().unsigned_abs();
+        if let Some(last) = newest.checked_sub(ring.size) {
+            self.transaction.prepare_cached(ring.trim)?.execute([last])?;
+        }
+        Ok(())
+    }
+
+    /// Sets the quantity that a stock has after the batch.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn set_quantity(&self, name: &str, quantity: u64) -> Result<(), DbError> {
+        let mut update = self.transaction.prepare_cached("UPDATE stocks SET quantity = ?2 WHERE name = ?1")?;
+        let changed = update.execute((name, quantity))?;
+        assert_eq!(changed, 1, "stock {name} is in the file");
+        Ok(())
+    }
+
+    /// Makes the batch durable.
+    ///
+    /// # Errors
+    /// [`DbError`]: the outcome is unknown then, and memory must be read again from the file.
+    pub fn commit(self) -> Result<(), DbError> {
+        Ok(self.transaction.commit()?)
+    }
+}
+
+fn same_body(row: &rusqlite::Row<'_>, order: &Order) -> rusqlite::Result<bool> {
+    let (name, side, quantity): (String, u8, u64) = (row.get("name")?, row.get("type")?, row.get("quantity")?);
+    Ok(name == order.name && Side::from_byte(side) == Some(order.side) && quantity == order.quantity)
+}
+
+/// The statements of one ring of refusals.
+struct Ring {
+    size: u64,
+    select: &'static str,
+    insert: &'static str,
+    trim: &'static str,
+}
+
+impl Ring {
+    fn of(key: OrderKey) -> Self {
+        if key.is_client() {
+            Self {
+                size: CLIENT_REFUSALS,
+                select: "SELECT name, type, quantity FROM client_refusals WHERE key = ?",
+                insert: "INSERT INTO client_refusals (key, name, type, quantity) VALUES (?, ?, ?, ?)",
+                trim: "DELETE FROM client_refusals WHERE id <= ?",
+            }
+        } else {
+            Self {
+                size: FRONTEND_REFUSALS,
+                select: "SELECT name, type, quantity FROM frontend_refusals WHERE key = ?",
+                insert: "INSERT INTO frontend_refusals (key, name, type, quantity) VALUES (?, ?, ?, ?)",
+                trim: "DELETE FROM frontend_refusals WHERE id <= ?",
+            }
+        }
+    }
+}

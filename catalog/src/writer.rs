@@ -1,0 +1,356 @@
+//! The writer: the one thread that decides and commits. It takes what is queued, decides it in one transaction, pushes the invalidations while
+//! the commit's fsync runs, and shows and answers when both are done.
+
+use crate::batch::{Staged, stage};
+use crate::leadership::{Claim, Leadership};
+use crate::metrics::CatalogMetrics;
+use crate::published::{NotServing, Published};
+use crate::sessions::Sessions;
+use crate::store::{Snapshot, Store};
+use common::clock::BootInstant;
+use common::database::DbError;
+use common::http::{Responder, Response};
+use common::lane::LaneEnd;
+use common::shutdown::Shutdown;
+use common::timing::{ANSWER_ROWS, MAX_BATCH};
+use common::wire::catalog::{CatalogState, ClaimAnswer, ClaimRequest, TradeAnswer, TradeRequest};
+use common::wire::order::{Position, Rows, Submission, Verdict};
+use common::wire::replica::Unavailable;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the writer is asked for.
+#[derive(Debug)]
+pub enum Work {
+    /// A replica claims the next term.
+    Claim(ClaimRequest, Responder),
+    /// The leader's batch.
+    Trades(TradeRequest, Responder),
+}
+
+/// The writer's state; owned by its thread.
+pub struct Writer {
+    store: Store,
+    /// What the file holds: the same as what is shown, but for the time in which a batch is being shown.
+    state: Snapshot,
+    leadership: Leadership,
+    published: Arc<Published>,
+    sessions: Arc<Sessions>,
+    metrics: Arc<CatalogMetrics>,
+    /// End of the start-up wait.
+    serve_from: BootInstant,
+    /// Trades that came during the wait.
+    parked: Vec<(TradeRequest, Responder)>,
+}
+
+/// Why a batch was not committed.
+enum Failure {
+    /// Before the commit: nothing happened.
+    Undecided(DbError),
+    /// By the commit itself: it may be in the file.
+    Unknown(DbError),
+}
+
+/// Requests taken at once, at most. One leader has few of them under way.
+const MAX_WORK: usize = 64;
+
+impl Writer {
+    /// A writer that serves no trade before `serve_from`.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        state: Snapshot,
+        published: Arc<Published>,
+        sessions: Arc<Sessions>,
+        metrics: Arc<CatalogMetrics>,
+        serve_from: BootInstant,
+    ) -> Self {
+        let leadership = Leadership::new(state.term);
+        Self { store, state, leadership, published, sessions, metrics, serve_from, parked: Vec::new() }
+    }
+
+    /// Works until the service stops.
+    pub fn run(mut self, work: &LaneEnd<Work>, stop: &Shutdown) {
+        self.wait_at_start(work, stop);
+        while let Some(batch) = work.take_batch(MAX_WORK, stop) {
+            self.handle(batch);
+        }
+    }
+
+    /// The start-up wait: until every lease of an earlier run is over, claims are granted, but no trade is taken, since the front-ends that
+    /// hold those leases cannot be told. Trades that come meanwhile are kept: their leader's call outlives the wait.
+    fn wait_at_start(&mut self, work: &LaneEnd<Work>, stop: &Shutdown) {
+        while self.published.state() == CatalogState::StartUpWait {
+            let left = self.serve_from.saturating_since(BootInstant::now());
+            if left.is_zero() || stop.is_triggered() {
+                self.published.set_state(CatalogState::Serving, "");
+                tracing::info!("the start-up wait is over: serving");
+                let parked = std::mem::take(&mut self.parked);
+                self.trade(parked);
+            } else if let Some(item) = stop.receive_timeout(work.receiver(), left) {
+                match item {
+                    Work::Claim(request, responder) => self.claim(request, responder),
+                    Work::Trades(request, responder) if self.parked.len() < MAX_WORK => {
+                        self.parked.push((request, responder));
+                    }
+                    Work::Trades(_, responder) => {
+                        responder.send(nothing_happened("too many batches wait for the catalog"))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Trades next to each other share a transaction; a claim stands alone, so that it is judged after all that came before it.
+    fn handle(&mut self, batch: Vec<Work>) {
+        let mut trades = Vec::new();
+        let mut orders = 0;
+        for work in batch {
+            match work {
+                Work::Trades(request, responder) => {
+                    if orders + request.orders.len() > MAX_BATCH {
+                        self.trade(std::mem::take(&mut trades));
+                        orders = 0;
+                    }
+                    orders += request.orders.len();
+                    trades.push((request, responder));
+                }
+                Work::Claim(request, responder) => {
+                    self.trade(std::mem::take(&mut trades));
+                    orders = 0;
+                    self.claim(request, responder);
+                }
+            }
+        }
+        self.trade(trades);
+    }
+
+    fn claim(&mut self, request: ClaimRequest, responder: Responder) {
+        responder.send(self.judge_claim(request));
+    }
+
+    fn judge_claim(&mut self, request: ClaimRequest) -> Response {
+        if let Err(refusal) = self.check_history(&format!("replica {}", request.replica), request.position) {
+            return refusal;
+        }
+        let granted = match self.leadership.judge(request.replica, request.seen, BootInstant::now()) {
+            Claim::Grant(granted) => granted,
+            Claim::Wait { ms } => return Response::json(200, &ClaimAnswer::Wait { ms }),
+            Claim::Stale(view) => {
+                self.metrics.fenced.inc();
+                return Response::json(412, &view);
+            }
+        };
+        if let Err(error) = self.store.set_term(granted) {
+            tracing::error!(term = granted.term, %error, "the term could not be written: no leader can be changed now");
+            self.reload();
+            return nothing_happened(&format!("the catalog cannot write its file: {error}"));
+        }
+        self.leadership.install(granted, BootInstant::now());
+        self.state.term = granted;
+        self.published.set_term(granted);
+        if self.published.state() == CatalogState::AwaitingClaim {
+            self.published.set_state(CatalogState::Serving, "");
+        }
+        self.metrics.term.set(i64::try_from(granted.term).unwrap_or(i64::MAX));
+        self.metrics.claims_granted.inc();
+        tracing::warn!(term = granted.term, replica = %request.replica, "leadership granted; older terms are fenced");
+        Response::json(200, &ClaimAnswer::Granted { term: granted.term, end: self.state.position })
+    }
+
+    /// A position that is not in the journal means that numbers were given which this file does not know: it was lost or cut, or the
+    /// replica's is of another bazaar. Going on would give those numbers again.
+    fn check_history(&mut self, who: &str, position: Position) -> Result<(), Response> {
+        if self.published.state() != CatalogState::HistoryLost {
+            let end = self.state.position;
+            let known = if position.last == end.last {
+                Some(end.hash)
+            } else if position.next() > end.next() {
+                None
+            } else {
+                match self.store.hash_before(position.next()) {
+                    Ok(hash) => hash,
+                    Err(error) => return Err(self.cannot_read(&error)),
+                }
+            };
+            if known == Some(position.hash) {
+                return Ok(());
+            }
+            let journal_last = end.last.map_or("none".into(), |n| n.to_string());
+            let last = position.last.map_or("none".into(), |n| n.to_string());
+            self.lose_history(&format!(
+                "the log of {who} (last order {last}) is no prefix of the catalog's journal (last order {journal_last}): \
+                 the catalog's file was lost or cut, or the replica belongs to another bazaar; \
+                 stop all services and run 'catalog rebuild' from a complete order log"
+            ));
+        }
+        match self.published.serving() {
+            Err(NotServing { state: CatalogState::HistoryLost, message }) => Err(Response::error(409, &message)),
+            _ => unreachable!("history was lost just now"),
+        }
+    }
+
+    fn lose_history(&self, reason: &str) {
+        tracing::error!("trades and stocks are refused: {reason}");
+        self.published.set_state(CatalogState::HistoryLost, reason);
+    }
+
+    fn cannot_read(&self, error: &DbError) -> Response {
+        if error.is_damage() {
+            self.lose_history(&format!(
+                "the catalog's file is damaged ({error}); stop all services and run 'catalog rebuild'"
+            ));
+        }
+        nothing_happened(&format!("the catalog cannot use its file: {error}"))
+    }
+
+    fn trade(&mut self, requests: Vec<(TradeRequest, Responder)>) {
+        let mut taken = Vec::with_capacity(requests.len());
+        for (request, responder) in requests {
+            match self.admit(&request) {
+                Ok(()) => taken.push((request, responder)),
+                Err(refusal) => responder.send(refusal),
+            }
+        }
+        if taken.is_empty() {
+            return;
+        }
+        let timer = self.metrics.batch_seconds.start_timer();
+        match self.decide_and_commit(taken.iter().flat_map(|(request, _)| &request.orders)) {
+            Ok(staged) => {
+                self.show(&staged);
+                let mut verdicts = staged.verdicts.iter().copied();
+                for (request, responder) in taken {
+                    let own = verdicts.by_ref().take(request.orders.len()).collect();
+                    responder.send(self.answer(&request, own, &staged.rows));
+                }
+            }
+            Err(failure) => {
+                let refusal = self.recover(&failure);
+                taken.into_iter().for_each(|(_, responder)| responder.send(refusal.clone()));
+            }
+        }
+        timer.observe_duration();
+    }
+
+    /// Whether a batch may be decided: the catalog serves, the term is the current one, the leader's log is a prefix of the journal.
+    fn admit(&mut self, request: &TradeRequest) -> Result<(), Response> {
+        let term = self.leadership.view();
+        if request.term != term.term {
+            self.metrics.fenced.inc();
+            tracing::warn!(term = request.term, current = term.term, "a batch of an older term was refused");
+            return Err(Response::json(412, &term));
+        }
+        self.check_history("the leader", request.position)?;
+        self.published.serving().map_err(|not| nothing_happened(&not.message))
+    }
+
+    /// Decides the orders, commits, and has every cache let go of what they change: afterwards the batch may be shown.
+    fn decide_and_commit<'a>(&mut self, orders: impl Iterator<Item = &'a Submission>) -> Result<Staged, Failure> {
+        let batch = self.store.begin().map_err(Failure::Undecided)?;
+        let staged = stage(&batch, &self.state, orders).map_err(Failure::Undecided)?;
+        self.metrics.batch_orders.observe(staged.verdicts.len() as f64);
+        // The order matters: mark, so that no fill from here on is cached; then the list of sessions, so that one that begins
+        // later relies on the mark; then the commit beside the pushes.
+        self.published.mark(staged.quantities.keys());
+        let invalidation = self.metrics.invalidation_seconds.start_timer();
+        let round =
+            (!staged.quantities.is_empty()).then(|| self.sessions.push(staged.quantities.keys().cloned().collect()));
+        let commit = self.metrics.commit_seconds.start_timer();
+        let committed = batch.commit();
+        commit.observe_duration();
+        // Also after a failure: its outcome is unknown, so that the new values may be the ones that are read back.
+        if let Some(round) = round {
+            self.sessions.wait(&round);
+        }
+        invalidation.observe_duration();
+        committed.map_err(Failure::Unknown)?;
+        Ok(staged)
+    }
+
+    fn show(&mut self, staged: &Staged) {
+        for (name, quantity) in &staged.quantities {
+            self.state.market.get_mut(name).expect("only known stocks trade").quantity = *quantity;
+        }
+        self.state.position = staged.position;
+        self.published.show(staged.quantities.iter().map(|(name, quantity)| (name, *quantity)), staged.position);
+        self.metrics.journal_rows.set(i64::try_from(staged.position.next()).unwrap_or(i64::MAX));
+        self.count(staged);
+    }
+
+    /// After a failure: memory as the file has it, and the answer to everyone in the batch.
+    fn recover(&mut self, failure: &Failure) -> Response {
+        match failure {
+            Failure::Undecided(error) => {
+                // Rolled back when the batch was dropped: nothing of it is anywhere.
+                tracing::error!(%error, "a batch could not be decided");
+                self.cannot_read(error)
+            }
+            Failure::Unknown(error) => {
+                self.metrics.commit_failures.inc();
+                tracing::error!(%error, "a commit failed: its outcome is unknown");
+                self.reload();
+                unknown_outcome(&format!("the catalog could not write its file: {error}"))
+            }
+        }
+    }
+
+    fn count(&self, staged: &Staged) {
+        for verdict in &staged.verdicts {
+            let label = match verdict {
+                Verdict::Accepted(_) => "accepted",
+                Verdict::InsufficientQuantity => "insufficient_quantity",
+                Verdict::UnknownStock => "unknown_stock",
+                Verdict::KeyReused => "key_reused",
+            };
+            self.metrics.verdicts.with_label_values(&[label]).inc();
+        }
+    }
+
+    /// The answer to one request: its verdicts, and every row after its leader's last one.
+    fn answer(&self, request: &TradeRequest, verdicts: Vec<Verdict>, new: &Rows) -> Response {
+        for (submission, verdict) in request.orders.iter().zip(&verdicts) {
+            tracing::debug!(trace = submission.trace, key = %submission.order.key, ?verdict, "order decided");
+        }
+        let from = request.position.next();
+        let rows = if from == new.first && new.orders.len() <= ANSWER_ROWS {
+            Ok(new.clone())
+        } else {
+            self.store.rows(from, ANSWER_ROWS)
+        };
+        match rows {
+            Ok(rows) => Response::json(200, &TradeAnswer { verdicts, rows, end: self.state.position }),
+            Err(error) => {
+                tracing::error!(%error, "the journal could not be read");
+                unknown_outcome(&format!("the catalog cannot read its journal: {error}"))
+            }
+        }
+    }
+
+    /// After a failed write nothing of the attempt may survive in memory: reads everything again. Ends the process when that fails too.
+    fn reload(&mut self) {
+        let snapshot = self.store.snapshot().unwrap_or_else(|error| {
+            panic!("the catalog's file can neither be written nor read: {error}");
+        });
+        if snapshot.term.term > self.leadership.view().term {
+            self.leadership.install(snapshot.term, BootInstant::now());
+        }
+        self.state = snapshot.clone();
+        self.published.reload(snapshot);
+    }
+}
+
+fn nothing_happened(message: &str) -> Response {
+    unavailable(message, false)
+}
+
+fn unknown_outcome(message: &str) -> Response {
+    unavailable(message, true)
+}
+
+fn unavailable(message: &str, outcome_unknown: bool) -> Response {
+    let body = Unavailable { message: message.into(), outcome_unknown, retry: false };
+    Response::json(503, &body).with_header("Retry-After", RETRY_AFTER.as_secs().to_string())
+}
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
