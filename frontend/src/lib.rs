@@ -1,1 +1,49 @@
-//! Under construction.
+//! The front-end of the stock bazaar: the public REST API, the stock cache, and the choice of the leader.
+//!
+//! It owns nothing that must survive: stocks belong to the catalog, orders to the catalog and the order service. Any number of
+//! front-ends may run.
+//!
+//! ```text
+//!  clients ──> public server ──cached read──────────────> cache <──invalidations── internal server <── catalog
+//!                 │   (its workers never wait)              ^ │
+//!                 ├─ order lane ──> forwarders ×4 ──batch──>│ │ leader (LeaderCell)
+//!                 ├─ query lane ──> askers ×2 ──────batch──>│ │ leader, else the other replicas
+//!                 └─ lookup lane ─> askers ×3 ──────batch──>│ │ catalog
+//!                                                   fills ──┘ └── lease: session thread ──> catalog
+//!  probers (one a replica) ──> monitor ──> LeaderCell        watch-catalog ──> views ──> GET /status
+//!  election thread ───────────────┘
+//! ```
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`api`] | the public paths, their checks and errors |
+//! | [`cache`] | what may be read without asking, as pure rules; [`cache::shared`] puts the lock around it |
+//! | [`session`] | the cache's lease |
+//! | [`internal`] | the internal listener |
+//! | [`choice`] | who leads, as pure rules |
+//! | [`monitor`], [`prober`], [`election`] | the threads that carry them out |
+//! | [`leader`] | the leader as the lanes see it |
+//! | [`lanes`] | orders, queries and lookups on their way |
+//! | [`views`], [`watch`] | what is seen of replicas and catalog, for the status |
+//! | [`settings`], [`metrics`], [`service`] | variables, counters, and all of it together |
+//!
+//! Invariants: a cached value is never older than a trade that was acknowledged; an order is sent under one key however often it is
+//! sent; "nothing happened" is said only when no attempt can have happened; a sitting leader is never deposed.
+//!
+//! What it does not do, on purpose: it keeps no order, decides no trade, and repairs nothing at the other services.
+
+pub mod api;
+pub mod cache;
+pub mod choice;
+pub mod election;
+pub mod internal;
+pub mod lanes;
+pub mod leader;
+pub mod metrics;
+pub mod monitor;
+pub mod prober;
+pub mod service;
+pub mod session;
+pub mod settings;
+pub mod views;
+pub mod watch;

@@ -1,0 +1,230 @@
+//! The public API: checks each request, answers what can be answered at once, and hands the rest to a lane. Nothing here waits.
+
+pub mod order_body;
+pub mod routes;
+pub mod status;
+
+use crate::cache::shared::SharedCache;
+use crate::lanes::lookups::{PendingLookup, Want, stock_response};
+use crate::lanes::orders::PendingOrder;
+use crate::lanes::queries::PendingQuery;
+use crate::lanes::{Entrance, unavailable};
+use common::http::{Handler, Request, Responder, Response};
+use common::timing::{ORDER_TOTAL, READ_TOTAL};
+use common::wire::order::{Order, OrderKey, Submission};
+use order_body::MAX_NAME_BYTES;
+use routes::Route;
+use status::Overview;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Longest `Idempotency-Key` in bytes.
+const MAX_KEY_BYTES: usize = 255;
+
+/// Answers public requests.
+pub struct Api {
+    /// The stock cache.
+    pub cache: Arc<SharedCache>,
+    /// The way to the leader.
+    pub orders: Entrance<PendingOrder>,
+    /// The way to the replicas.
+    pub queries: Entrance<PendingQuery>,
+    /// The way to the catalog.
+    pub lookups: Entrance<PendingLookup>,
+    /// What status and readiness are made of.
+    pub overview: Overview,
+}
+
+impl Handler for Api {
+    fn handle(&self, request: Request, mut responder: Responder) {
+        let route = Route::of(&request.path);
+        responder.set_route(route.pattern());
+        let method = request.method.as_str();
+        if method == "OPTIONS" && request.path == "*" {
+            return responder.send(options("GET, HEAD, POST, OPTIONS"));
+        }
+        if route == Route::Unknown {
+            let message = format!(
+                "there is nothing at '{}': try /stocks, /stocks/<name>, /orders, /orders/<number> or /status",
+                shortened(&request.path)
+            );
+            return responder.send(Response::error(404, &message));
+        }
+        match (&route, method) {
+            (_, "OPTIONS") => responder.send(options(route.allow())),
+            (Route::Orders, "POST") => self.order(&request, responder),
+            (Route::Orders, _) => responder.send(not_allowed(&route, method)),
+            (_, "GET" | "HEAD") => self.read(&route, responder),
+            _ => responder.send(not_allowed(&route, method)),
+        }
+    }
+}
+
+impl Api {
+    /// The whole body of the answer to `GET /stocks/<name>`, path as sent, when the cache has it. `None`: the request goes through
+    /// [`Handler::handle`], which looks again and counts the miss.
+    #[must_use]
+    pub fn quick(&self, path: &str) -> Option<Arc<[u8]>> {
+        match Route::of(path) {
+            Route::Stock(name) => self.cache.get(&name),
+            _ => None,
+        }
+    }
+
+    fn read(&self, route: &Route<'_>, responder: Responder) {
+        match route {
+            Route::Stock(name) => self.stock(name, responder),
+            Route::Stocks => self.look_up(Want::All, responder),
+            Route::Order(number) => self.query(number, responder),
+            Route::Status => responder.send(Response::data(self.overview.status())),
+            Route::Livez => responder.send(Response::data("alive")),
+            Route::Readyz => responder.send(match self.overview.not_ready() {
+                None => Response::data("ready"),
+                Some(why) => unavailable(&why),
+            }),
+            Route::BadName => {
+                responder.send(Response::error(
+                    400,
+                    "the name in the path is not UTF-8: percent-encode the bytes of its UTF-8 form",
+                ));
+            }
+            // Told apart before.
+            Route::Orders | Route::Unknown => responder.send(Response::error(404, "there is nothing here")),
+        }
+    }
+
+    fn stock(&self, name: &str, responder: Responder) {
+        if let Some(body) = self.cache.get(name) {
+            return responder.send(stock_response(&body));
+        }
+        if name.len() > MAX_NAME_BYTES {
+            let message = format!("there is no stock '{}'; GET /stocks lists them", shortened(name));
+            return responder.send(Response::error(404, &message));
+        }
+        self.cache.count_miss();
+        self.look_up(Want::Stock(name.into()), responder);
+    }
+
+    fn look_up(&self, want: Want, responder: Responder) {
+        self.lookups.put(PendingLookup { want, deadline: Instant::now() + READ_TOTAL, responder });
+    }
+
+    fn query(&self, number: &str, responder: Responder) {
+        if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+            let message =
+                format!("'{}' is not the number of an order: write digits only, such as /orders/0", shortened(number));
+            return responder.send(Response::error(400, &message));
+        }
+        match number.parse() {
+            Ok(number) => {
+                self.queries.put(PendingQuery { number, deadline: Instant::now() + READ_TOTAL, responder });
+            }
+            // Digits that exceed 64 bits: a number that no order ever gets.
+            Err(_) => {
+                let message = format!("there is no order {}: numbers are given from 0 upwards", shortened(number));
+                responder.send(Response::error(404, &message));
+            }
+        }
+    }
+
+    fn order(&self, request: &Request, responder: Responder) {
+        match check_order(request) {
+            Ok((submission, client_key)) => {
+                let arrived = Instant::now();
+                let deadline = arrived + ORDER_TOTAL;
+                self.orders.put(PendingOrder {
+                    submission,
+                    client_key,
+                    arrived,
+                    deadline,
+                    attempted: false,
+                    responder,
+                });
+            }
+            Err(message) => responder.send(Response::error(400, &message)),
+        }
+    }
+}
+
+/// The order of a request, and whether the client gave it a key.
+fn check_order(request: &Request) -> Result<(Submission, bool), String> {
+    let client_key = idempotency_key(request)?;
+    let new = order_body::parse(&request.body)?;
+    // From the header alone: whether a repeat has the same body is judged where both are known, at the catalog.
+    let key = client_key.map_or_else(|| OrderKey::from_time(unix_ms(), fastrand::u128(..)), OrderKey::from_client);
+    let order = Order { key, name: new.name, side: new.side, quantity: new.quantity };
+    Ok((Submission { order, trace: request.trace.clone() }, client_key.is_some()))
+}
+
+fn idempotency_key(request: &Request) -> Result<Option<&str>, String> {
+    let mut given = request.headers.all("idempotency-key");
+    let Some(key) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err("the header Idempotency-Key comes more than once: send it once".into());
+    }
+    let key = key.trim_matches([' ', '\t']);
+    if (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(Some(key))
+    } else {
+        Err(format!(
+            "the header Idempotency-Key does not fit: write 1 to {MAX_KEY_BYTES} visible ASCII characters, without spaces"
+        ))
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn options(allow: &'static str) -> Response {
+    Response::text(204, "application/json", Vec::new()).with_header("Allow", allow)
+}
+
+fn not_allowed(route: &Route<'_>, method: &str) -> Response {
+    let message = format!("{} does not take {}, only {}", route.pattern(), shortened(method), route.allow());
+    Response::error(405, &message).with_header("Allow", route.allow())
+}
+
+/// What came from outside, cut for a message.
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= 80 { text.into() } else { text.chars().take(80).chain("…".chars()).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::http::Headers;
+
+    fn request(keys: &[&str]) -> Request {
+        Request {
+            method: "POST".into(),
+            path: "/orders".into(),
+            query: None,
+            headers: Headers(keys.iter().map(|key| ("Idempotency-Key".into(), (*key).into())).collect()),
+            body: br#"{"name":"FishCo","quantity":2,"type":"buy"}"#.to_vec(),
+            peer: None,
+            trace: "t-1".into(),
+        }
+    }
+
+    /// The order key comes from the header alone when there is one, else from time and chance.
+    #[test]
+    fn order_keys() {
+        let (given, with_key) = check_order(&request(&["abc"])).expect("fits");
+        assert!(with_key && given.order.key == OrderKey::from_client("abc"));
+        let (one, with_key) = check_order(&request(&[])).expect("fits");
+        let (other, _) = check_order(&request(&[])).expect("fits");
+        assert!(!with_key && !one.order.key.is_client() && one.order.key != other.order.key);
+    }
+
+    /// A key that is empty, too long, not visible ASCII or given twice is refused by name.
+    #[test]
+    fn bad_keys_are_refused() {
+        assert!(check_order(&request(&[&"k".repeat(255)])).is_ok());
+        for wrong in [&["a", "b"][..], &[""], &["a b"], &["é"], &[&"k".repeat(256)]] {
+            let error = check_order(&request(wrong)).expect_err("is refused");
+            assert!(error.contains("Idempotency-Key"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The stock cache: pure rules, without clock, lock or I/O. [`shared::SharedCache`] puts the lock around it.
+
+pub mod lru;
+pub mod shared;
+#[cfg(test)]
+mod tests;
+
+use common::clock::BootInstant;
+use common::wire::catalog::SessionId;
+use lru::Lru;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Stocks that may be read without asking the catalog, as prebuilt bodies of the public answer.
+///
+/// 1. A read is answered from here only while the lease runs, and the clock is read **before** the entry is taken: an entry taken
+///    first could be handed out after a pause during which the lease ended and the stock changed.
+/// 2. The lease counts from before the front-end asked for it, so it ends here before it ends at the catalog.
+/// 3. An invalidation for the current or the pending session removes the entry and voids the fills of that name in flight: their
+///    answers may have left the catalog before the change. For any other session it is refused, since acknowledging it would let
+///    the catalog go on for a session whose entries were not touched.
+/// 4. A fill is stored only if it was not voided, if its answer says that it may be cached, and if the session is still the one
+///    under which it began.
+/// 5. At the reply to a registration, in one step: empty, void all fills, install the session and its lease. What was cached
+///    before belonged to a session that the catalog no longer pushes to.
+/// 6. A session that the catalog does not know leaves nothing behind: empty, void all fills, no lease.
+/// 7. A pending session stays pending until the next one replaces it: the catalog may have granted it although no reply came, and
+///    its pushes can then be acknowledged truthfully instead of holding up trades until its lease has run out.
+/// 8. A lease only grows while its session lives: an answer that overtook a later one does not shorten it.
+#[derive(Debug)]
+pub struct Cache {
+    entries: Lru<Arc<[u8]>>,
+    /// The registered session, under which entries are stored.
+    current: Option<SessionId>,
+    /// A session whose registration was sent and not answered.
+    pending: Option<SessionId>,
+    lease_end: BootInstant,
+    /// Counts the sessions; a fill of an older count is void.
+    epoch: u64,
+    /// Fills begun so far, which stamps them.
+    stamp: u64,
+    /// Fills in flight of this epoch, by name.
+    in_flight: HashMap<Arc<str>, InFlight>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    /// How many were begun and not finished.
+    count: usize,
+    /// Fills with a stamp up to this one are void.
+    void_up_to: u64,
+}
+
+/// A fill in flight: begun before the catalog was asked, to be finished with its answer.
+#[derive(Debug)]
+pub struct Fill {
+    name: Arc<str>,
+    epoch: u64,
+    stamp: u64,
+}
+
+/// What became of a fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FillEnd {
+    /// It is in the cache.
+    Stored,
+    /// An invalidation or another session came in between.
+    Voided,
+    /// There was nothing to store: no such stock, not cacheable, or no session.
+    Nothing,
+}
+
+impl Cache {
+    /// An empty cache for `capacity` stocks, without session.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            entries: Lru::new(capacity),
+            current: None,
+            pending: None,
+            lease_end: BootInstant::BOOT,
+            epoch: 0,
+            stamp: 0,
+            in_flight: HashMap::new(),
+        }
+    }
+
+    /// The body for a stock; `None` when it is not cached or the lease has ended at `now`.
+    pub fn get(&mut self, name: &str, now: BootInstant) -> Option<Arc<[u8]>> {
+        if !self.leased(now) {
+            return None;
+        }
+        self.entries.get(name).cloned()
+    }
+
+    /// Whether the lease runs.
+    #[must_use]
+    pub fn leased(&self, now: BootInstant) -> bool {
+        self.current.is_some() && now < self.lease_end
+    }
+
+    /// How many stocks are held.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Begins a fill: before the catalog is asked.
+    pub fn begin_fill(&mut self, name: &str) -> Fill {
+        self.stamp += 1;
+        let name = match self.in_flight.get_key_value(name) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(name),
+        };
+        let flight = self.in_flight.entry(Arc::clone(&name)).or_insert(InFlight { count: 0, void_up_to: 0 });
+        flight.count += 1;
+        Fill { name, epoch: self.epoch, stamp: self.stamp }
+    }
+
+    /// Ends a fill. `body` is the answer's, where there is one that may be cached.
+    pub fn finish_fill(&mut self, fill: &Fill, body: Option<Arc<[u8]>>) -> FillEnd {
+        if fill.epoch != self.epoch {
+            return FillEnd::Voided;
+        }
+        let Some(flight) = self.in_flight.get_mut(&fill.name) else {
+            unreachable!("a fill of this epoch is in flight until it is finished: {fill:?}");
+        };
+        let voided = fill.stamp <= flight.void_up_to;
+        flight.count -= 1;
+        if flight.count == 0 {
+            self.in_flight.remove(&fill.name);
+        }
+        match body {
+            _ if voided => FillEnd::Voided,
+            Some(body) if self.current.is_some() => {
+                self.entries.insert(&fill.name, body);
+                FillEnd::Stored
+            }
+            _ => FillEnd::Nothing,
+        }
+    }
+
+    /// The catalog is about to change these stocks. False: not our session, nothing was done.
+    #[must_use]
+    pub fn invalidate(&mut self, session: &SessionId, names: &[String]) -> bool {
+        if self.current.as_ref() != Some(session) && self.pending.as_ref() != Some(session) {
+            return false;
+        }
+        for name in names {
+            self.entries.remove(name);
+            if let Some(flight) = self.in_flight.get_mut(name.as_str()) {
+                flight.void_up_to = self.stamp;
+            }
+        }
+        true
+    }
+
+    /// A registration is about to be sent.
+    pub fn begin_session(&mut self, session: SessionId) {
+        self.pending = Some(session);
+    }
+
+    /// The reply to the registration of the pending session came.
+    pub fn install_session(&mut self, session: &SessionId, lease_end: BootInstant) {
+        assert_eq!(self.pending.as_ref(), Some(session), "only the pending session is installed");
+        self.forget();
+        self.current = self.pending.take();
+        self.lease_end = lease_end;
+    }
+
+    /// A keep-alive was answered.
+    pub fn renew(&mut self, session: &SessionId, lease_end: BootInstant) {
+        if self.current.as_ref() == Some(session) {
+            self.lease_end = self.lease_end.max(lease_end);
+        }
+    }
+
+    /// The catalog does not know this session.
+    pub fn lose(&mut self, session: &SessionId) {
+        if self.current.as_ref() == Some(session) {
+            self.forget();
+        }
+    }
+
+    /// Empties the cache, voids every fill in flight, ends session and lease.
+    fn forget(&mut self) {
+        self.entries.clear();
+        self.in_flight.clear();
+        self.epoch += 1;
+        self.current = None;
+        self.lease_end = BootInstant::BOOT;
+    }
+}

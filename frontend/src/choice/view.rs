@@ -1,0 +1,89 @@
+//! What a front-end knows of one replica: its newest health, and how its probes went since.
+
+use common::clock::BootInstant;
+use common::timing::MISSES;
+use common::wire::order::{Term, next_number};
+use common::wire::replica::Health;
+
+/// How a probe went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Health(Health),
+    /// The connection was refused: nobody listens.
+    Refused,
+    /// No answer in time, or none that fits.
+    Missed,
+}
+
+/// A probe that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// When it began: what it says is true of some moment after.
+    pub began: BootInstant,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// The view of one replica.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    newest: Option<(BootInstant, Health)>,
+    misses: u32,
+    refused: bool,
+    /// It was asked to lead and could not; others go first until then.
+    passed_over_until: Option<BootInstant>,
+    /// The claim of this term that did not move on.
+    pub stalled: Option<Term>,
+}
+
+impl View {
+    /// Takes a probe's outcome in.
+    pub fn update(&mut self, probe: &Probe) {
+        match &probe.outcome {
+            Outcome::Health(health) => {
+                *self = Self {
+                    newest: Some((probe.began, health.clone())),
+                    misses: 0,
+                    refused: false,
+                    passed_over_until: self.passed_over_until,
+                    stalled: self.stalled,
+                };
+            }
+            Outcome::Refused => self.refused = true,
+            Outcome::Missed => self.misses += 1,
+        }
+    }
+
+    /// Whether it counts as unreachable.
+    pub fn is_dead(&self) -> bool {
+        self.refused || self.misses >= MISSES
+    }
+
+    /// A new leader's misses count from when it was adopted.
+    pub fn forgive_misses(&mut self) {
+        self.misses = 0;
+        self.refused = false;
+    }
+
+    /// Its health, where the probe began at `since` or later and no later one failed for good.
+    pub fn fresh(&self, since: BootInstant) -> Option<&Health> {
+        let (began, health) = self.newest.as_ref()?;
+        (*began >= since && !self.is_dead()).then_some(health)
+    }
+
+    /// Others are asked to lead first, until `until`.
+    pub fn pass_over(&mut self, until: BootInstant) {
+        self.passed_over_until = Some(until);
+    }
+
+    /// Whether others are asked first.
+    pub fn is_passed_over(&self, now: BootInstant) -> bool {
+        self.passed_over_until.is_some_and(|until| now < until)
+    }
+}
+
+/// How many orders a replica has.
+pub(super) fn log_length(health: &Health) -> u64 {
+    next_number(health.last)
+}

@@ -1,0 +1,86 @@
+//! The lanes between the listener's workers, which never wait, and the threads that make calls: orders to the leader, queries to the
+//! replicas, lookups to the catalog. Each lane is bounded; one that is full refuses at once.
+
+pub mod lookups;
+pub mod orders;
+pub mod queries;
+
+use crate::metrics::LaneMetrics;
+use common::http::{Responder, Response};
+use common::lane::{Lane, LaneEnd, lane};
+
+/// Name and bound of a lane, for its refusals and metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneKind {
+    name: &'static str,
+    /// What waits in it, in the plural, for messages.
+    what: &'static str,
+    bound: usize,
+}
+
+/// Orders.
+pub const ORDERS: LaneKind = LaneKind { name: "orders", what: "orders", bound: common::timing::ORDER_LANE };
+/// Queries for orders by number.
+pub const QUERIES: LaneKind = LaneKind { name: "queries", what: "order queries", bound: 4_096 };
+/// Reads of stocks that the cache does not answer.
+pub const LOOKUPS: LaneKind = LaneKind { name: "lookups", what: "stock reads", bound: 4_096 };
+
+/// The way into a lane, which refuses when it is full.
+pub struct Entrance<T> {
+    lane: Lane<T>,
+    kind: LaneKind,
+    metrics: LaneMetrics,
+}
+
+/// Something that waits in a lane for an answer.
+pub trait Waiting {
+    /// Gives up the wait for a refusal.
+    fn into_responder(self) -> Responder;
+}
+
+impl<T: Waiting> Entrance<T> {
+    /// A lane of that kind.
+    #[must_use]
+    pub fn new(kind: LaneKind, metrics: &LaneMetrics) -> (Self, LaneEnd<T>) {
+        let (lane, end) = lane(kind.bound);
+        (Self { lane, kind, metrics: metrics.clone() }, end)
+    }
+
+    /// Puts an item in, or refuses it with 503.
+    pub fn put(&self, item: T) {
+        if let Err(item) = self.lane.put(item) {
+            self.metrics.refused.with_label_values(&[self.kind.name]).inc();
+            let message = format!("too many {} wait already; nothing happened: try again in a moment", self.kind.what);
+            item.into_responder().send(unavailable(&message));
+        }
+    }
+
+    /// What tells how full it is.
+    #[must_use]
+    pub fn depth(&self) -> Box<dyn Fn() + Send + Sync>
+    where
+        T: Send + 'static,
+    {
+        let gauge = self.metrics.depth.with_label_values(&[self.kind.name]);
+        let lane = self.lane.clone();
+        Box::new(move || gauge.set(i64::try_from(lane.len()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// Reads how full the lanes are into their gauges.
+pub struct Depths(pub Vec<Box<dyn Fn() + Send + Sync>>);
+
+impl Depths {
+    /// Reads all.
+    pub fn sample(&self) {
+        for sample in &self.0 {
+            sample();
+        }
+    }
+}
+
+/// A 503: the client may try again.
+#[must_use]
+pub fn unavailable(message: &str) -> Response {
+    Response::error(503, message).with_header("Retry-After", "1")
+}

@@ -1,0 +1,79 @@
+//! What a front-end counts, beside what its servers count.
+
+use common::metrics::Metrics;
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// Everything about the cache.
+#[derive(Debug, Clone)]
+pub struct CacheMetrics {
+    /// Reads answered from the cache.
+    pub hits: IntCounter,
+    /// Reads that went to the catalog.
+    pub misses: IntCounter,
+    /// Stocks stored.
+    pub fills: IntCounter,
+    /// Stocks not stored, since they may have changed while the answer travelled.
+    pub fills_voided: IntCounter,
+    /// Stocks that the catalog told to forget.
+    pub invalidations: IntCounter,
+    /// Sessions that the catalog no longer knew.
+    pub lease_losses: IntCounter,
+}
+
+impl CacheMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            hits: metrics.counter("cache_hits_total", "Stock reads answered from the cache."),
+            misses: metrics.counter("cache_misses_total", "Stock reads that went to the catalog."),
+            fills: metrics.counter("cache_fills_total", "Stocks stored in the cache."),
+            fills_voided: metrics
+                .counter("cache_fills_voided_total", "Stocks not stored, since they may have changed on the way."),
+            invalidations: metrics.counter("cache_invalidations_total", "Stocks that the catalog told to forget."),
+            lease_losses: metrics.counter("cache_lease_losses_total", "Cache sessions that ended at the catalog."),
+        }
+    }
+}
+
+/// Everything about lanes and the leader.
+#[derive(Debug, Clone)]
+pub struct LaneMetrics {
+    /// Requests that wait, by lane.
+    pub depth: IntGaugeVec,
+    /// Requests refused since their lane was full, by lane.
+    pub refused: IntCounterVec,
+    /// Orders in each call to the leader.
+    pub order_batch: Histogram,
+    /// Queries in each call.
+    pub query_batch: Histogram,
+    /// Readers answered by each call to the catalog.
+    pub lookup_batch: Histogram,
+    /// Where the time of an order goes, by stage.
+    pub order_stage: HistogramVec,
+    /// Leaders adopted.
+    pub leader_changes: IntCounter,
+    /// The term of the leader.
+    pub term: IntGauge,
+}
+
+impl LaneMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            depth: metrics.gauges("lane_depth", "Requests that wait in a lane.", &["lane"]),
+            refused: metrics.counters("lane_refused_total", "Requests refused since their lane was full.", &["lane"]),
+            order_batch: metrics.counts("order_batch_size", "Orders in one call to the leader."),
+            query_batch: metrics.counts("query_batch_size", "Order queries in one call."),
+            lookup_batch: metrics.counts("lookup_batch_size", "Stock reads answered by one call to the catalog."),
+            order_stage: metrics.seconds_by(
+                "order_stage_seconds",
+                "Time of an order by stage: lane (until its batch is taken), leader (until one is known), forward (the call).",
+                &["stage"],
+            ),
+            leader_changes: metrics.counter("leader_changes_total", "Leaders adopted by this front-end."),
+            term: metrics.gauge("leader_term", "Term of the leader that this front-end adopted last."),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A whole front-end in one value, so that a test can run it as `main` does.
+
+use crate::api::Api;
+use crate::api::status::Overview;
+use crate::cache::shared::SharedCache;
+use crate::internal::Internal;
+use crate::lanes::lookups::LookupLane;
+use crate::lanes::orders::OrderLane;
+use crate::lanes::queries::QueryLane;
+use crate::lanes::{Depths, Entrance, LOOKUPS, ORDERS, QUERIES, lookups, orders, queries};
+use crate::leader::LeaderCell;
+use crate::metrics::{CacheMetrics, LaneMetrics};
+use crate::monitor::{Monitor, MonitorConfig};
+use crate::session::{self, SessionConfig};
+use crate::settings::{FrontendSettings, ServerKind};
+use crate::views::Views;
+use crate::watch;
+use common::http::Handler;
+use common::http::client::HttpClient;
+use common::http::tiny::{Access, TinyConfig, TinyServer};
+use common::metrics::{HttpMetrics, Metrics};
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::timing::{INTERNAL_BODY_LIMIT_BYTES, PUBLIC_BODY_LIMIT_BYTES, STOP_GRACE};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is left of [`STOP_GRACE`] for orders that are still held to be answered 503, and for threads to be joined.
+const STOP_REST: Duration = Duration::from_millis(500);
+
+/// A running front-end. Dropping it stops it, in this order:
+///
+/// 1. The public server: it takes nothing more, and waits for what is in flight, which needs everything below.
+/// 2. The stop is triggered, and calls in flight are ended. If requests are still held shortly before the grace ends, that
+///    happens first, so that they are answered 503.
+/// 3. The lanes, whose requests have been answered.
+/// 4. Monitor, session and catalog watch.
+/// 5. The internal server last: until then invalidations are acknowledged, so that trades elsewhere do not wait for our lease.
+pub struct Frontend {
+    public: Option<TinyServer>,
+    lanes: Vec<Thread>,
+    monitor: Option<Monitor>,
+    watchers: Vec<Thread>,
+    internal: TinyServer,
+    address: SocketAddr,
+    ending: Ending,
+}
+
+/// What ends the threads.
+#[derive(Clone)]
+struct Ending {
+    stop: Shutdown,
+    cell: Arc<LeaderCell>,
+    clients: [HttpClient; 2],
+}
+
+impl Ending {
+    fn trigger(&self) {
+        self.stop.trigger();
+        self.cell.close();
+        self.clients.iter().for_each(HttpClient::abort);
+    }
+}
+
+impl Frontend {
+    /// Starts all threads and both listeners.
+    ///
+    /// # Errors
+    /// When a listener cannot be bound.
+    pub fn start(settings: &FrontendSettings) -> io::Result<Self> {
+        let metrics = Metrics::new();
+        let http_metrics = HttpMetrics::new(&metrics);
+        let lane_metrics = LaneMetrics::new(&metrics);
+        let token = settings.shared.token_text();
+        let cache = Arc::new(SharedCache::new(settings.cache, settings.cache_size, CacheMetrics::new(&metrics)));
+        let cell = Arc::new(LeaderCell::new(orders::FORWARDERS + queries::THREADS, token, lane_metrics.clone()));
+        let views = Arc::new(Views::new(settings.replicas.keys().copied()));
+        let (order_entrance, order_end) = Entrance::new(ORDERS, &lane_metrics);
+        let (query_entrance, query_end) = Entrance::new(QUERIES, &lane_metrics);
+        let (lookup_entrance, lookup_end) = Entrance::new(LOOKUPS, &lane_metrics);
+
+        let internal = Internal {
+            cache: Arc::clone(&cache),
+            metrics,
+            depths: Depths(vec![order_entrance.depth(), query_entrance.depth(), lookup_entrance.depth()]),
+        };
+        let api = Arc::new(Api {
+            cache: Arc::clone(&cache),
+            orders: order_entrance,
+            queries: query_entrance,
+            lookups: lookup_entrance,
+            overview: Overview { cell: Arc::clone(&cell), views: Arc::clone(&views), cache: Arc::clone(&cache) },
+        });
+        // Both listeners first: a port in use must be told before anything is asked of other services.
+        let internal = start_internal(settings, internal, &http_metrics)?;
+        let public = start_public(settings, api, &http_metrics)?;
+
+        let catalog_client = HttpClient::new(lookups::THREADS, token);
+        let query_client = HttpClient::new(queries::THREADS, token);
+        let stop = Shutdown::new();
+        let monitor = Monitor::start(MonitorConfig {
+            replicas: settings.replicas.clone(),
+            catalog_url: settings.catalog_url.clone(),
+            token: token.map(Into::into),
+            cell: Arc::clone(&cell),
+            views: Arc::clone(&views),
+            stop: stop.clone(),
+        });
+        let orders = OrderLane {
+            end: order_end,
+            cell: Arc::clone(&cell),
+            reports: monitor.reports(),
+            metrics: lane_metrics.clone(),
+            stop: stop.clone(),
+        };
+        let queries = QueryLane {
+            end: query_end,
+            cell: Arc::clone(&cell),
+            reports: monitor.reports(),
+            replicas: settings.replicas.clone(),
+            views: Arc::clone(&views),
+            client: query_client.clone(),
+            metrics: lane_metrics.clone(),
+            stop: stop.clone(),
+        };
+        let lookups = LookupLane {
+            end: lookup_end,
+            cache: Arc::clone(&cache),
+            catalog_url: settings.catalog_url.clone(),
+            client: catalog_client.clone(),
+            metrics: lane_metrics,
+            stop: stop.clone(),
+        };
+        let lanes = orders.start().into_iter().chain(queries.start()).chain(lookups.start()).collect();
+        let mut watchers = vec![watch::start(&settings.catalog_url, token, views, stop.clone())];
+        if settings.cache {
+            let own_url = settings.internal_url.clone().unwrap_or_else(|| format!("http://{}", internal.address()));
+            watchers.push(session::start(SessionConfig {
+                catalog_url: settings.catalog_url.clone(),
+                own_url,
+                token: token.map(Into::into),
+                cache,
+                stop: stop.clone(),
+            }));
+        }
+        let address = public.address();
+        let ending = Ending { stop, cell, clients: [catalog_client, query_client] };
+        Ok(Self { public: Some(public), lanes, monitor: Some(monitor), watchers, internal, address, ending })
+    }
+
+    /// Where the public API listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the internal listener is.
+    #[must_use]
+    pub fn internal_address(&self) -> SocketAddr {
+        self.internal.address()
+    }
+}
+
+impl Drop for Frontend {
+    fn drop(&mut self) {
+        let drained = Shutdown::new();
+        let impatient = Thread::spawn("stop", {
+            let (drained, ending) = (drained.clone(), self.ending.clone());
+            move || {
+                if !drained.wait(STOP_GRACE.saturating_sub(STOP_REST)) {
+                    ending.trigger();
+                }
+            }
+        });
+        drop(self.public.take());
+        drained.trigger();
+        drop(impatient);
+        self.ending.trigger();
+        self.lanes.clear();
+        drop(self.monitor.take());
+        self.watchers.clear();
+    }
+}
+
+fn start_internal(
+    settings: &FrontendSettings,
+    internal: Internal,
+    metrics: &Arc<HttpMetrics>,
+) -> io::Result<TinyServer> {
+    if settings.shared.token.is_none() {
+        tracing::warn!("BAZAAR_TOKEN is not set: internal calls are taken from loopback only");
+    }
+    let config = TinyConfig {
+        name: "internal",
+        listen: settings.internal_listen,
+        workers: settings.shared.threads,
+        body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
+        access: settings.shared.internal_access(),
+    };
+    TinyServer::start(config, Arc::new(internal), Arc::clone(metrics))
+}
+
+fn start_public(
+    settings: &FrontendSettings,
+    api: Arc<dyn Handler>,
+    metrics: &Arc<HttpMetrics>,
+) -> io::Result<TinyServer> {
+    let config = TinyConfig {
+        name: "public",
+        listen: settings.listen,
+        workers: settings.shared.threads,
+        body_limit_bytes: PUBLIC_BODY_LIMIT_BYTES,
+        access: Access::Public,
+    };
+    if settings.server == ServerKind::TinyHttp {
+        tracing::warn!("the public API is served by tiny_http: it has no limits on connections and slow clients");
+    }
+    TinyServer::start(config, api, Arc::clone(metrics))
+}

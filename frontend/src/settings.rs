@@ -1,0 +1,113 @@
+//! The front-end's settings, from environment variables.
+
+use common::settings::{Positive, ReplicaUrls, ServiceUrl, Settings, Shared, Switch};
+use common::wire::order::ReplicaId;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct FrontendSettings {
+    /// Where the public API listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where the internal listener is; port 0 takes a free one.
+    pub internal_listen: SocketAddr,
+    /// Base URL under which the catalog reaches the internal listener. `None`: `http://` and the address in use.
+    pub internal_url: Option<String>,
+    /// Whether stocks are cached.
+    pub cache: bool,
+    /// How many stocks are cached at most.
+    pub cache_size: usize,
+    /// Which server takes the public requests.
+    pub server: ServerKind,
+    /// Base URL of the catalog.
+    pub catalog_url: String,
+    /// Base URLs of all replicas of the order service.
+    pub replicas: BTreeMap<ReplicaId, String>,
+    /// What every service has.
+    pub shared: Shared,
+}
+
+/// The servers that can stand behind the public listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKind {
+    /// The front-end's own.
+    Edge,
+    /// The one of the internal listeners.
+    TinyHttp,
+}
+
+impl FromStr for ServerKind {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "edge" => Ok(Self::Edge),
+            "tiny_http" => Ok(Self::TinyHttp),
+            _ => Err("write edge or tiny_http"),
+        }
+    }
+}
+
+impl FrontendSettings {
+    /// Reads them; mistakes are left in `settings`.
+    pub fn read(settings: &mut Settings) -> Self {
+        let listen = settings.get("FRONTEND_LISTEN", "127.0.0.1:8080", "address of the public API");
+        let internal_listen: SocketAddr =
+            settings.get("FRONTEND_INTERNAL_LISTEN", "127.0.0.1:7000", "address for invalidations, health and metrics");
+        let internal_url: Option<ServiceUrl> = settings.optional(
+            "FRONTEND_INTERNAL_URL",
+            "how the catalog reaches the internal listener; unset: http:// and its address",
+        );
+        if internal_url.is_none() && internal_listen.ip().is_unspecified() {
+            settings.mistake(format!(
+                "FRONTEND_INTERNAL_URL is not set, and FRONTEND_INTERNAL_LISTEN={internal_listen} names no host: \
+                 write the URL under which the catalog reaches this front-end"
+            ));
+        }
+        Self {
+            listen,
+            internal_listen,
+            internal_url: internal_url.map(|url| url.0),
+            cache: settings.get::<Switch>("FRONTEND_CACHE", "on", "whether stocks are cached: on or off").0,
+            cache_size: settings.get::<Positive>("FRONTEND_CACHE_SIZE", "1024", "stocks in the cache at most").0,
+            server: settings.get("FRONTEND_SERVER", "edge", "server of the public API: edge or tiny_http"),
+            catalog_url: settings
+                .get::<ServiceUrl>("CATALOG_URL", "http://127.0.0.1:7100", "base URL of the catalog")
+                .0,
+            replicas: settings.get::<ReplicaUrls>(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP).0,
+            shared: Shared::read(settings),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<FrontendSettings, common::settings::SettingsError> {
+        let mut settings = Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        let read = FrontendSettings::read(&mut settings);
+        settings.finish().map(|()| read)
+    }
+
+    /// Without variables the defaults of the design hold.
+    #[test]
+    fn defaults() {
+        let settings = read(&[]).expect("defaults are right");
+        assert_eq!((settings.listen.port(), settings.internal_listen.port()), (8080, 7000));
+        assert!(settings.cache && settings.cache_size == 1_024 && settings.server == ServerKind::Edge);
+        assert_eq!((settings.replicas.len(), settings.internal_url), (3, None));
+    }
+
+    /// A wildcard address needs a URL beside it; wrong words are refused with the remedy.
+    #[test]
+    fn mistakes_are_named() {
+        let wildcard = read(&[("FRONTEND_INTERNAL_LISTEN", "0.0.0.0:7000")]).expect_err("no URL").to_string();
+        assert!(wildcard.contains("FRONTEND_INTERNAL_URL"), "{wildcard}");
+        let pairs = [("FRONTEND_INTERNAL_LISTEN", "0.0.0.0:7000"), ("FRONTEND_INTERNAL_URL", "http://shop:7000")];
+        assert_eq!(read(&pairs).expect("complete").internal_url.as_deref(), Some("http://shop:7000"));
+        let wrong = read(&[("FRONTEND_SERVER", "nginx"), ("FRONTEND_CACHE_SIZE", "0")]).expect_err("wrong").to_string();
+        assert!(wrong.contains("edge or tiny_http") && wrong.contains("FRONTEND_CACHE_SIZE=0"), "{wrong}");
+    }
+}

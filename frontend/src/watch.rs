@@ -1,0 +1,27 @@
+//! The thread that asks the catalog for its health each heartbeat, for `GET /status` and `GET /readyz`.
+
+use crate::views::Views;
+use common::http::client::HttpClient;
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::timing::{HEARTBEAT, PROBE_TIMEOUT};
+use common::wire::catalog::CatalogHealth;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Starts it. The service's stop ends it.
+#[must_use]
+pub fn start(catalog_url: &str, token: Option<&str>, views: Arc<Views>, stop: Shutdown) -> Thread {
+    let client = HttpClient::new(1, token);
+    let url = catalog_url.to_owned();
+    Thread::spawn("watch-catalog", move || {
+        loop {
+            let began = Instant::now();
+            let health = client.get::<CatalogHealth>(&url, "/health", PROBE_TIMEOUT);
+            views.set_catalog(health.ok());
+            if stop.wait(HEARTBEAT.saturating_sub(began.elapsed())) {
+                return;
+            }
+        }
+    })
+}
