@@ -1,1 +1,16 @@
-//! Under construction.
+//! System tests: real processes on free ports, real files, real signals. This library is what they share; the tests are in `tests/`.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`harness`] | a bazaar for one test, in a folder that stays when the test fails |
+//! | [`closing`] | what must hold at the end of every test, whatever happened in it |
+//! | [`recorder`] | the orders that were acknowledged |
+//! | [`tool`] | runs a binary to its end, with a deadline |
+//!
+//! No test sleeps for a fixed time: it waits for a condition with a deadline. Random tests print their seed and take it from
+//! `BAZAAR_SEED`.
+
+pub mod closing;
+pub mod harness;
+pub mod recorder;
+pub mod tool;
