@@ -2,6 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use prometheus::core::Collector;
+use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -138,9 +139,39 @@ impl HttpMetrics {
         self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
     }
 
+    /// A thread's own count of answers with one route and status, for paths on which looking the labels up would show.
+    #[must_use]
+    pub fn tally(&self, route: &'static str, status: u16) -> AnswerTally {
+        AnswerTally {
+            requests: self.requests.with_label_values(&[route, &status.to_string()]).local(),
+            seconds: self.seconds.with_label_values(&[route]).local(),
+        }
+    }
+
     /// Waits until no request is in flight, at most `timeout`.
     pub fn wait_idle(&self, timeout: Duration) {
         self.in_flight.wait_zero(timeout);
+    }
+}
+
+/// Answers with one route and status, counted by one thread and added to the shared counters when it says so.
+#[derive(Debug)]
+pub struct AnswerTally {
+    requests: LocalIntCounter,
+    seconds: LocalHistogram,
+}
+
+impl AnswerTally {
+    /// Counts an answer.
+    pub fn record(&mut self, took: Duration) {
+        self.requests.inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Adds what was counted since the last time.
+    pub fn flush(&mut self) {
+        self.requests.flush();
+        self.seconds.flush();
     }
 }
 
@@ -199,5 +230,19 @@ mod tests {
         let text = metrics.text();
         assert!(text.contains("bazaar_http_requests_total{route=\"/stocks/{name}\",status=\"404\"} 1"), "{text}");
         assert!(text.contains("bazaar_http_request_seconds_bucket{route=\"/stocks/{name}\",le=\"0.005\"} 1"), "{text}");
+    }
+
+    /// What a thread tallies shows once it is flushed.
+    #[test]
+    fn tallies() {
+        let metrics = Metrics::new();
+        let mut tally = HttpMetrics::new(&metrics).tally("/a", 200);
+        tally.record(Duration::from_millis(3));
+        tally.record(Duration::from_millis(3));
+        assert!(metrics.text().contains("bazaar_http_requests_total{route=\"/a\",status=\"200\"} 0"));
+        tally.flush();
+        let text = metrics.text();
+        assert!(text.contains("bazaar_http_requests_total{route=\"/a\",status=\"200\"} 2"), "{text}");
+        assert!(text.contains("bazaar_http_request_seconds_count{route=\"/a\"} 2"), "{text}");
     }
 }

@@ -20,6 +20,7 @@
 //! | [`cache`] | what may be read without asking, as pure rules; [`cache::shared`] puts the lock around it |
 //! | [`session`] | the cache's lease |
 //! | [`internal`] | the internal listener |
+//! | [`edge`] | the public HTTP server |
 //! | [`choice`] | who leads, as pure rules |
 //! | [`monitor`], [`prober`], [`election`] | the threads that carry them out |
 //! | [`leader`] | the leader as the lanes see it |
@@ -35,6 +36,7 @@
 pub mod api;
 pub mod cache;
 pub mod choice;
+pub mod edge;
 pub mod election;
 pub mod internal;
 pub mod lanes;

@@ -1,0 +1,280 @@
+//! The body of a request, by length or in chunks (RFC 9112 sections 6.3 and 7.1), as its bytes come.
+
+use super::head::Framing;
+use super::parse::is_token;
+use super::reason::Reason;
+
+/// Chunk extensions, leading zeros of chunk sizes and trailer fields of one body: they mean nothing here and are thrown away, but not
+/// without end.
+const EXTRA_BYTES: usize = 8 * 1024;
+
+/// Takes a body from its encoded bytes.
+#[derive(Debug)]
+pub struct Decoder {
+    body: Vec<u8>,
+    limit: usize,
+    extra: usize,
+    place: Place,
+}
+
+/// Where in the encoded body the next byte stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a body of known length.
+    Fixed { left: usize },
+    /// In the size of a chunk, of which there was a digit or not.
+    Size { size: usize, digits: bool },
+    /// Behind blanks that follow a size: only an extension may come.
+    Blank { size: usize },
+    /// In a chunk's extension.
+    Extension { size: usize },
+    /// Behind the CR of a chunk's first line.
+    SizeEnd { size: usize },
+    /// In a chunk's data.
+    Data { left: usize },
+    /// Behind a chunk's data, and behind the CR there.
+    DataEnd { carriage_return: bool },
+    /// At the start of a line of the trailer.
+    Trailer,
+    /// In a trailer field, before its colon or behind.
+    Field { colon: bool },
+    /// Behind the CR of a trailer field.
+    FieldEnd,
+    /// Behind the CR of the empty line at the end.
+    LastEnd,
+    /// The body is complete.
+    End,
+}
+
+impl Decoder {
+    /// A decoder for a body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Reason::BodyTooLarge`] when the declared length is larger.
+    pub fn new(framing: Framing, limit: usize) -> Result<Self, Reason> {
+        let place = match framing {
+            Framing::Length(0) => Place::End,
+            Framing::Length(length) => match usize::try_from(length) {
+                Ok(left) if left <= limit => Place::Fixed { left },
+                _ => return Err(Reason::BodyTooLarge),
+            },
+            Framing::Chunked => Place::Size { size: 0, digits: false },
+        };
+        // Room is made as bytes come: a declared length costs its sender nothing, so it gets nothing.
+        Ok(Self { body: Vec::new(), limit, extra: 0, place })
+    }
+
+    /// Whether the body is complete.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.place == Place::End
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
+    /// Takes bytes and returns how many belonged to the body: all of them, until it is complete.
+    ///
+    /// # Errors
+    /// A malformed chunk, or too large a body.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.place {
+                Place::End => break,
+                Place::Fixed { left } => {
+                    let n = self.copy(left, &bytes[at..]);
+                    at += n;
+                    self.place = if n == left { Place::End } else { Place::Fixed { left: left - n } };
+                }
+                Place::Data { left } => {
+                    let n = self.copy(left, &bytes[at..]);
+                    at += n;
+                    let end = Place::DataEnd { carriage_return: false };
+                    self.place = if n == left { end } else { Place::Data { left: left - n } };
+                }
+                place => {
+                    self.place = self.step(place, bytes[at])?;
+                    at += 1;
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    fn copy(&mut self, left: usize, bytes: &[u8]) -> usize {
+        let n = left.min(bytes.len());
+        self.body.extend_from_slice(&bytes[..n]);
+        n
+    }
+
+    /// The place behind one byte of a line.
+    fn step(&mut self, place: Place, byte: u8) -> Result<Place, Reason> {
+        Ok(match (place, byte) {
+            (Place::Size { size, digits }, byte) if byte.is_ascii_hexdigit() => {
+                if digits && size == 0 {
+                    self.count_extra()?;
+                }
+                let digit = char::from(byte).to_digit(16).and_then(|d| usize::try_from(d).ok()).unwrap_or(0);
+                let size = size.saturating_mul(16).saturating_add(digit);
+                if size > self.limit - self.body.len() {
+                    return Err(Reason::BodyTooLarge);
+                }
+                Place::Size { size, digits: true }
+            }
+            (Place::Size { size, digits: true } | Place::Extension { size }, b'\r') => Place::SizeEnd { size },
+            (Place::Size { size, digits: true } | Place::Blank { size }, b';') => Place::Extension { size },
+            (Place::Size { size, digits: true } | Place::Blank { size }, b' ' | b'\t') => {
+                self.count_extra()?;
+                Place::Blank { size }
+            }
+            (Place::Extension { size }, byte) if is_text(byte) => {
+                self.count_extra()?;
+                Place::Extension { size }
+            }
+            (Place::SizeEnd { size: 0 }, b'\n') => Place::Trailer,
+            (Place::SizeEnd { size }, b'\n') => Place::Data { left: size },
+            (Place::DataEnd { carriage_return: false }, b'\r') => Place::DataEnd { carriage_return: true },
+            (Place::DataEnd { carriage_return: true }, b'\n') => Place::Size { size: 0, digits: false },
+            (Place::Trailer, b'\r') => Place::LastEnd,
+            (Place::Trailer | Place::Field { colon: false }, byte) if is_token(byte) => {
+                self.count_extra()?;
+                Place::Field { colon: false }
+            }
+            (Place::Field { colon: false }, b':') => Place::Field { colon: true },
+            (Place::Field { colon: true }, b'\r') => Place::FieldEnd,
+            (Place::Field { colon: true }, byte) if is_text(byte) => {
+                self.count_extra()?;
+                Place::Field { colon: true }
+            }
+            (Place::FieldEnd, b'\n') => Place::Trailer,
+            (Place::LastEnd, b'\n') => Place::End,
+            _ => return Err(Reason::Chunk),
+        })
+    }
+
+    fn count_extra(&mut self) -> Result<(), Reason> {
+        self.extra += 1;
+        if self.extra > EXTRA_BYTES { Err(Reason::Chunk) } else { Ok(()) }
+    }
+}
+
+/// Whether a byte may stand in a field's value.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn chunked(bytes: &[u8]) -> Result<(Vec<u8>, usize, bool), Reason> {
+        let mut decoder = Decoder::new(Framing::Chunked, 100)?;
+        let used = decoder.take(bytes)?;
+        let complete = decoder.is_complete();
+        Ok((decoder.into_body(), used, complete))
+    }
+
+    /// Right bodies, with what follows them left alone.
+    #[test]
+    fn right_bodies() {
+        let long = format!("{}4\r\nabcd\r\n0\r\n\r\n", "0".repeat(1_000));
+        for (bytes, body) in [
+            ("0\r\n\r\n", ""),
+            ("4\r\nabcd\r\n0\r\n\r\n", "abcd"),
+            ("2\r\nab\r\n2;x=y;z=\"q\"\r\ncd\r\n00\r\n\r\n", "abcd"),
+            ("A\r\n0123456789\r\na \t;x\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789"),
+            ("1\r\na\r\n0;last\r\nTrailer: x \t y\r\nB:\r\n\r\n", "a"),
+            (&long, "abcd"),
+        ] {
+            let followed = format!("{bytes}GET /");
+            assert_eq!(chunked(followed.as_bytes()), Ok((body.into(), bytes.len(), true)), "{bytes:?}");
+        }
+    }
+
+    /// Malformed chunks; each is refused at the byte that shows it.
+    #[test]
+    fn wrong_bodies() {
+        let zeros = "0".repeat(EXTRA_BYTES + 2);
+        let extension = format!("1;{}", "x".repeat(EXTRA_BYTES + 1));
+        let trailer = format!("0\r\nA:{}", "x".repeat(EXTRA_BYTES + 1));
+        for wrong in [
+            "\r\n",
+            "x",
+            ";",
+            " 1\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            "0x1\r\n",
+            "1\n",
+            "1\r\r",
+            "1 \r\n",
+            "1 2",
+            "1;a\n",
+            "1;a\0",
+            "1;a\rb",
+            "1\r\nab",
+            "1\r\na\n",
+            "1\r\na\rb",
+            "0\r\n\n",
+            "0\r\n\r\r",
+            "0\r\n: a",
+            "0\r\nA \r",
+            "0\r\nA: b\n",
+            "0\r\nA: \0",
+            "0\r\nA\r",
+            "0\r\n A: b",
+            &zeros,
+            &extension,
+            &trailer,
+        ] {
+            assert_eq!(chunked(wrong.as_bytes()), Err(Reason::Chunk), "{wrong:?}");
+        }
+    }
+
+    /// The limit holds for the sum of the chunks, and for sizes that no number holds.
+    #[test]
+    fn limits() {
+        assert_eq!(chunked(b"65\r\n"), Err(Reason::BodyTooLarge));
+        assert_eq!(chunked(b"FFFFFFFFFFFFFFFFFFFFFFFF\r\n"), Err(Reason::BodyTooLarge));
+        let full = format!("64\r\n{}\r\n", "x".repeat(100));
+        assert_eq!(chunked(full.as_bytes()).map(|b| b.0.len()), Ok(100));
+        assert_eq!(chunked(format!("{full}1\r\n").as_bytes()), Err(Reason::BodyTooLarge));
+        assert_eq!(Decoder::new(Framing::Length(101), 100).map(|_| ()), Err(Reason::BodyTooLarge));
+        assert_eq!(Decoder::new(Framing::Length(u64::MAX), 100).map(|_| ()), Err(Reason::BodyTooLarge));
+    }
+
+    /// A body of known length ends where it says, and an empty one at once.
+    #[test]
+    fn fixed() {
+        let mut decoder = Decoder::new(Framing::Length(3), 3).expect("fits");
+        assert_eq!((decoder.take(b"ab"), decoder.is_complete()), (Ok(2), false));
+        assert_eq!((decoder.take(b"cd"), decoder.is_complete()), (Ok(1), true));
+        assert_eq!(decoder.into_body(), b"abc");
+        assert!(Decoder::new(Framing::Length(0), 3).expect("fits").is_complete());
+    }
+
+    proptest! {
+        /// Whatever is chunked in whatever pieces comes out again, read in whatever pieces.
+        #[test]
+        fn round_trip(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..6), cut in 1_usize..9) {
+            let mut encoded = Vec::new();
+            for piece in &pieces {
+                encoded.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+                encoded.extend_from_slice(piece);
+                encoded.extend_from_slice(b"\r\n");
+            }
+            encoded.extend_from_slice(b"0\r\n\r\n");
+            let mut decoder = Decoder::new(Framing::Chunked, 1_000).expect("chunked");
+            for part in encoded.chunks(cut) {
+                prop_assert_eq!(decoder.take(part), Ok(part.len()));
+            }
+            prop_assert!(decoder.is_complete());
+            prop_assert_eq!(decoder.into_body(), pieces.concat());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The edge: the public HTTP/1.1 server. Its clients are strangers, so that what it does for one of them is bounded in bytes and in time.
+//!
+//! ```text
+//!   clients ──► kernel (SO_REUSEPORT) ──► core 0: listener, connections, deadlines ──► Quick::quick   cached: answered inline
+//!                                    └──► core 1: the same                         └─► Handler::handle ──► lanes
+//!                                              ▲                                                             │
+//!                                              └── mailbox, waker ◄── Responder::send, from any thread ◄─────┘
+//! ```
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`connection`] | one connection as a pure state machine: no socket, no clock |
+//! | [`parse`], [`head`], [`body`] | request line, fields, body: strict |
+//! | [`respond`], [`date`], [`trace`], [`output`] | answers |
+//! | [`limits`], [`reason`] | what clients may ask, and why they are refused |
+//! | `core`, `slab`, `timers`, `mailbox` | the event loop of one core |
+//! | `listen`, `meters` | listening sockets; counters |
+//!
+//! Threads: one per core, which never blocks but to wait for events. Invariants: those of [`connection`]; a connection belongs to one core
+//! for its life; at most one request of a connection is with a handler, whose answer finds its connection or nothing.
+//!
+//! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100 Continue` only when asked for.
+
+pub mod body;
+pub mod connection;
+mod core;
+pub mod date;
+pub mod head;
+pub mod limits;
+mod listen;
+mod mailbox;
+mod meters;
+pub mod output;
+pub mod parse;
+pub mod reason;
+pub mod respond;
+mod slab;
+mod timers;
+pub mod trace;
+
+use self::core::{Core, WAKER};
+use self::limits::EdgeConfig;
+use self::mailbox::Mailbox;
+use self::meters::EdgeMetrics;
+use common::http::Handler;
+use common::metrics::{HttpMetrics, Metrics};
+use common::threads::Thread;
+use mio::{Poll, Waker};
+use parking_lot::Mutex;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What the edge serves.
+pub trait Quick: Handler {
+    /// Prebuilt body (application/json, status 200) of a cached `GET /stocks/<name>`; `path` as sent. `None`: not cached; the request
+    /// goes through [`Handler::handle`]. Called for every GET and HEAD without query and body. Must not block: all connections of the
+    /// core wait.
+    fn quick(&self, path: &str) -> Option<Arc<[u8]>>;
+}
+
+/// What the cores share.
+pub(crate) struct Shared {
+    config: EdgeConfig,
+    handler: Arc<dyn Quick>,
+    metrics: Arc<EdgeMetrics>,
+    /// Connections that count against the limit.
+    open: AtomicUsize,
+    /// Connections beyond it that are being told so.
+    refused: AtomicUsize,
+    stopping: AtomicBool,
+}
+
+/// A running edge. Dropping it stops it.
+pub struct Edge {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    cores: Mutex<Vec<Thread>>,
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// Binds and starts, and raises the process's limit of open files to what the connection limit needs.
+    ///
+    /// # Errors
+    /// When the address cannot be bound (the message names it), or the system has no descriptor left.
+    pub fn start(
+        config: EdgeConfig,
+        handler: Arc<dyn Quick>,
+        http: Arc<HttpMetrics>,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
+        listen::raise_file_limit(config.limits.connections);
+        let threads = config.threads.max(1);
+        let (address, listeners) = listen::listen(config.listen, threads, config.limits.send_timeout)?;
+        let metrics = Arc::new(EdgeMetrics::new(metrics, http));
+        let shared = Arc::new(Shared {
+            config,
+            handler,
+            metrics,
+            open: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+        });
+        let mut mailboxes = Vec::new();
+        let mut cores = Vec::new();
+        for listener in listeners {
+            let poll = Poll::new()?;
+            let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?));
+            cores.push(Core::new(Arc::clone(&shared), poll, Arc::clone(&mailbox), listener)?);
+            mailboxes.push(mailbox);
+        }
+        // Started together once nothing can fail any more.
+        let named = cores.into_iter().enumerate();
+        let cores = named.map(|(i, core)| Thread::spawn(&format!("edge{i}"), move || core.run())).collect();
+        Ok(Self { address, shared, mailboxes, cores: Mutex::new(cores) })
+    }
+
+    /// The address in use.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops: accepts no more, answers what is in flight with `Connection: close`, within [`common::timing::STOP_GRACE`], and returns
+    /// when every connection is closed. Called by drop.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for mailbox in &self.mailboxes {
+            mailbox.wake();
+        }
+        // Joined by drop.
+        self.cores.lock().clear();
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

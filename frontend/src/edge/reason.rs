@@ -1,0 +1,159 @@
+//! Why the edge itself refuses a request or gives a connection up: status, label for the counters, and a sentence for a person.
+
+use super::limits::Limits;
+
+/// A reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The request line is none.
+    RequestLine,
+    /// A header field is malformed: bare CR or LF, NUL, blank before the colon, folded line.
+    Field,
+    /// Host is missing, given twice, or no host; or the target is no form that the method takes.
+    Host,
+    /// Content-Length and Transfer-Encoding contradict each other or themselves: where the request ends is anybody's guess.
+    Framing,
+    /// A chunk is malformed.
+    Chunk,
+    /// The client ended its side within a request.
+    Incomplete,
+    /// The head took too long.
+    HeadTimeout,
+    /// The body took too long.
+    BodyTimeout,
+    /// The body is too large.
+    BodyTooLarge,
+    /// The target is too long.
+    TargetTooLong,
+    /// An expectation other than `100-continue`.
+    Expectation,
+    /// Head too large.
+    HeadTooLarge,
+    /// Too many fields.
+    TooManyFields,
+    /// A method that is not known here.
+    Method,
+    /// A transfer coding other than chunked.
+    TransferCoding,
+    /// Another major version of HTTP.
+    Version,
+    /// Too many connections.
+    Crowded,
+    /// Too many connections, refused ones included: closed without a word.
+    Overrun,
+    /// The client does not read its answers.
+    Unread,
+    /// Idle for longer than allowed.
+    Idle,
+}
+
+impl Reason {
+    /// Every reason, in the order of the declaration.
+    pub const ALL: [Self; 20] = [
+        Self::RequestLine,
+        Self::Field,
+        Self::Host,
+        Self::Framing,
+        Self::Chunk,
+        Self::Incomplete,
+        Self::HeadTimeout,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::TargetTooLong,
+        Self::Expectation,
+        Self::HeadTooLarge,
+        Self::TooManyFields,
+        Self::Method,
+        Self::TransferCoding,
+        Self::Version,
+        Self::Crowded,
+        Self::Overrun,
+        Self::Unread,
+        Self::Idle,
+    ];
+
+    /// The status of the refusal. [`Reason::Overrun`], [`Reason::Unread`] and [`Reason::Idle`] end a connection without one; theirs
+    /// would be 503 or 408.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::RequestLine | Self::Field | Self::Host | Self::Framing | Self::Chunk | Self::Incomplete => 400,
+            Self::HeadTimeout | Self::BodyTimeout | Self::Unread | Self::Idle => 408,
+            Self::BodyTooLarge => 413,
+            Self::TargetTooLong => 414,
+            Self::Expectation => 417,
+            Self::HeadTooLarge | Self::TooManyFields => 431,
+            Self::Method | Self::TransferCoding => 501,
+            Self::Crowded | Self::Overrun => 503,
+            Self::Version => 505,
+        }
+    }
+
+    /// Its label in the counters.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::RequestLine => "request_line",
+            Self::Field => "field",
+            Self::Host => "host",
+            Self::Framing => "framing",
+            Self::Chunk => "chunk",
+            Self::Incomplete => "incomplete",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::Expectation => "expectation",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TooManyFields => "too_many_fields",
+            Self::Method => "method",
+            Self::TransferCoding => "transfer_coding",
+            Self::Version => "version",
+            Self::Crowded => "crowded",
+            Self::Overrun => "overrun",
+            Self::Unread => "unread",
+            Self::Idle => "idle",
+        }
+    }
+
+    /// What the client is told.
+    #[must_use]
+    pub fn message(self, limits: &Limits) -> String {
+        match self {
+            Self::RequestLine => "the request line is malformed".into(),
+            Self::Field => "a header field is malformed".into(),
+            Self::Host => "the request names no host, or more than one".into(),
+            Self::Framing => "Content-Length and Transfer-Encoding do not say where the request ends".into(),
+            Self::Chunk => "the chunked body is malformed".into(),
+            Self::Incomplete => "the request ended early".into(),
+            Self::HeadTimeout => format!("the head did not arrive within {} ms", limits.head_timeout.as_millis()),
+            Self::BodyTimeout => format!("the body did not arrive within {} ms", limits.body_timeout.as_millis()),
+            Self::BodyTooLarge => format!("the body is larger than {} bytes", limits.body_bytes),
+            Self::TargetTooLong => format!("the request target is longer than {} bytes", limits.target_bytes),
+            Self::Expectation => "the only expectation that is met here is 100-continue".into(),
+            Self::HeadTooLarge => format!("the head is larger than {} bytes", limits.head_bytes),
+            Self::TooManyFields => format!("there are more than {} header fields", limits.fields),
+            Self::Method => "this method is not known here".into(),
+            Self::TransferCoding => "the only transfer coding that is known here is chunked".into(),
+            Self::Version => "this server speaks HTTP/1.1".into(),
+            Self::Crowded | Self::Overrun => "there are too many connections; try again".into(),
+            Self::Unread => "the answer was not read".into(),
+            Self::Idle => "the connection was idle".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Counters are kept by position: the list follows the declaration, and no two share a label.
+    #[test]
+    fn positions_and_labels() {
+        for (at, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at, "{reason:?}");
+        }
+        assert_eq!(Reason::ALL.iter().map(|r| r.label()).collect::<BTreeSet<_>>().len(), Reason::ALL.len());
+    }
+}
