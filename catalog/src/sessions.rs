@@ -198,12 +198,12 @@ impl Shared {
     fn register_all(self: &Arc<Self>, waiting: &LaneEnd<Registration>) {
         while let Some(batch) = waiting.take_batch(1, &self.stop) {
             for (request, responder) in batch {
-                responder.send(self.register(request));
+                responder.send(self.register(&request));
             }
         }
     }
 
-    fn register(self: &Arc<Self>, request: RegisterRequest) -> Response {
+    fn register(self: &Arc<Self>, request: &RegisterRequest) -> Response {
         if let Err(error) = self.send(&request.url, &request.session, &[]) {
             tracing::warn!(session = %request.session, url = request.url, %error, "cache session refused: probe push failed");
             return Response::error(502, &format!("the probe push to {} failed: {error}", request.url));
@@ -215,7 +215,7 @@ impl Shared {
         if !inner.table.grant(request.session.clone(), BootInstant::now()) {
             return Response::error(409, "this session id is in use: choose another one");
         }
-        let pusher = self.spawn_pusher(&request);
+        let pusher = self.spawn_pusher(request);
         inner.pushers.insert(request.session.clone(), pusher);
         self.metrics.sessions.set(i64::try_from(inner.table.len()).unwrap_or(0));
         tracing::info!(session = %request.session, url = request.url, "cache session begun");

@@ -1,1 +1,46 @@
-//! Under construction.
+//! A replica of the order service: a copy of the catalog's journal, and, while it leads, the way of every order to the catalog.
+//!
+//! It owns one SQLite file, and its role.
+//!
+//! ```text
+//!              POST /orders                       POST /trades
+//!  front-end ─────────────► order lane ► sequencer ──────────► catalog (decides, numbers, commits)
+//!                                            │ rows
+//!                              ┌─────────────┴──────────────┐
+//!                              ▼                            ▼
+//!                         log writer                 replication-<id>, one per other replica
+//!                    (one fsync per batch)              POST /log ──► its log writer
+//!                              └─────────────┬──────────────┘
+//!                                            ▼
+//!                       commit tracker: durable here and at every follower in touch ► answer
+//!
+//!  reader-<n>: orders by number, pages      takeover: claims a term, completes the log, leads
+//!  term-keeper: reads the term each 100 ms  check: reads old rows once after a start
+//! ```
+//!
+//! Invariants:
+//! - The log is a prefix of the journal, with a valid hash chain; a row is never overwritten.
+//! - It leads a term only after the catalog granted it and its log was complete up to the journal's end at the grant.
+//! - It acknowledges an order only when it is durable at the catalog, here and at every follower in touch.
+//!
+//! On purpose it does not recognise repeats (the catalog does), number orders, or choose who leads (front-ends do).
+
+pub mod api;
+pub mod catalog;
+pub mod check;
+pub mod commit;
+pub mod log_writer;
+pub mod metrics;
+pub mod queries;
+pub mod reader;
+pub mod recent;
+pub mod replica;
+pub mod replication;
+pub mod role;
+pub mod sequencer;
+pub mod service;
+pub mod settings;
+pub mod store;
+pub mod takeover;
+pub mod term_keeper;
+pub mod verify;

@@ -1,0 +1,155 @@
+//! Routes of a replica's listener. Workers answer what is in memory; orders, appends, reads and claims go to their lanes.
+
+use crate::log_writer::{Reply, WriterWork};
+use crate::queries::Read;
+use crate::replica::Replica;
+use crate::sequencer::OrderBatch;
+use common::http::{Handler, Request, Responder, Response, open_to_all};
+use common::lane::Lane;
+use common::metrics::Metrics;
+use common::wire::catalog::TermView;
+use common::wire::order::next_number;
+use common::wire::replica::{AppendRequest, LeadRequest, LeaderNotice, LogPosition, OrdersRequest, QueryRequest};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// The handler of a replica's listener.
+#[derive(Debug)]
+pub struct Api {
+    /// Roles and positions.
+    pub replica: Arc<Replica>,
+    /// To the sequencer.
+    pub orders: Lane<OrderBatch>,
+    /// To the log writer.
+    pub writer: Lane<WriterWork>,
+    /// To the reading threads.
+    pub reads: Lane<Read>,
+    /// To the takeover thread.
+    pub takeover: Lane<(LeadRequest, Responder)>,
+    /// For `/metrics`.
+    pub metrics: Metrics,
+}
+
+/// An empty object.
+#[derive(Serialize)]
+struct Done {}
+
+impl Handler for Api {
+    fn handle(&self, request: Request, mut responder: Responder) {
+        if let Some((route, response)) = open_to_all(&request, &self.metrics) {
+            responder.set_route(route);
+            return responder.send(response);
+        }
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "/health") => {
+                responder.set_route("/health");
+                responder.send(Response::json(200, &self.replica.health()));
+            }
+            ("PUT", "/leader") => with_body(&request, responder, "/leader", |ask, responder| {
+                if let Err((_, responder)) = self.takeover.put((ask, responder)) {
+                    busy(responder, "a claim is under way");
+                }
+            }),
+            ("PUT", "/term") => with_body(&request, responder, "/term", |notice: LeaderNotice, responder| {
+                let heard = self.replica.hear(TermView { term: notice.term, owner: Some(notice.leader) });
+                responder.send(match heard {
+                    Ok(()) => Response::json(200, &Done {}),
+                    Err(newer) => Response::json(412, &newer),
+                });
+            }),
+            ("POST", "/orders") => {
+                with_body(&request, responder, "/orders", |batch, responder| self.order(batch, responder))
+            }
+            ("POST", "/orders/query") => {
+                with_body(&request, responder, "/orders/query", |query: QueryRequest, responder| {
+                    self.read(Read::Query(query.numbers, responder));
+                });
+            }
+            ("POST", "/log") => {
+                with_body(&request, responder, "/log", |append, responder| self.append(append, responder))
+            }
+            ("GET", "/log") => {
+                responder.set_route("/log");
+                match first_after(request.query.as_deref()) {
+                    Some(first) => self.read(Read::Page(first, responder)),
+                    None => responder.send(Response::error(400, "write ?after=<number>, or no query for all")),
+                }
+            }
+            ("GET", "/genesis") => {
+                responder.set_route("/genesis");
+                self.read(Read::Genesis(responder));
+            }
+            (_, path) => responder.send(match allowed(path) {
+                Some(methods) => Response::error(405, &format!("use {methods}")).with_header("Allow", methods),
+                None => Response::error(404, "no such path"),
+            }),
+        }
+    }
+}
+
+fn allowed(path: &str) -> Option<&'static str> {
+    match path {
+        "/health" | "/genesis" | "/livez" | "/metrics" => Some("GET"),
+        "/leader" | "/term" => Some("PUT"),
+        "/orders" | "/orders/query" => Some("POST"),
+        "/log" => Some("GET, POST"),
+        _ => None,
+    }
+}
+
+fn first_after(query: Option<&str>) -> Option<u64> {
+    match query {
+        None => Some(0),
+        Some(query) => Some(next_number(Some(query.strip_prefix("after=")?.parse().ok()?))),
+    }
+}
+
+fn with_body<T: DeserializeOwned>(
+    request: &Request,
+    mut responder: Responder,
+    route: &'static str,
+    then: impl FnOnce(T, Responder),
+) {
+    responder.set_route(route);
+    match request.json() {
+        Ok(body) => then(body, responder),
+        Err(refusal) => responder.send(refusal),
+    }
+}
+
+fn busy(responder: Responder, what: &str) {
+    responder.send(Response::error(503, &format!("{what}: nothing happened")).with_header("Retry-After", "1"));
+}
+
+impl Api {
+    fn order(&self, batch: OrdersRequest, responder: Responder) {
+        if self.replica.leading().is_none() {
+            return responder.send(Response::json(421, &self.replica.not_leader(false)));
+        }
+        if let Err(batch) = self.orders.put(OrderBatch { orders: batch.orders, responder }) {
+            busy(batch.responder, "the order lane is full");
+        }
+    }
+
+    fn read(&self, read: Read) {
+        if let Err(read) = self.reads.put(read) {
+            busy(read.into_responder(), "too many reads wait");
+        }
+    }
+
+    /// Rows of a leader. Any row of the journal may be appended, whoever brings it; the term is looked at so that a leader that was deposed
+    /// hears of it here.
+    fn append(&self, append: AppendRequest, responder: Responder) {
+        if let Err(newer) = self.replica.hear(TermView { term: append.term, owner: Some(append.leader) }) {
+            return responder.send(Response::json(412, &newer));
+        }
+        if append.rows.orders.is_empty() {
+            return responder.send(Response::json(200, &LogPosition { position: self.replica.durable() }));
+        }
+        let work = WriterWork::Append(Arc::new(append.rows), Reply::Follower(responder));
+        if let Err(WriterWork::Append(_, Reply::Follower(responder))) = self.writer.put(work) {
+            busy(responder, "the log writer is busy");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The background check: after a start, the rows that the start did not check are read once, so that old damage is found before someone
+//! needs the row.
+
+use crate::reader::LogReader;
+use common::database::orders;
+use common::shutdown::Shutdown;
+use common::timing::{PAGE_ROWS, TAIL_CHECK_ROWS};
+use std::time::Duration;
+
+/// Pause between pages, so that orders go first.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Reads all rows below the newest [`TAIL_CHECK_ROWS`] of a log of `rows` rows. Damage is reported by the reader.
+pub fn check_old_rows(reader: &mut LogReader, rows: u64, stop: &Shutdown) {
+    let end = rows.saturating_sub(TAIL_CHECK_ROWS);
+    let mut next = 0;
+    while next < end && !stop.wait(PAUSE) {
+        match reader.read(|connection, seed| orders::scan(connection, seed, next, PAGE_ROWS, |_, _| ())) {
+            Ok(_) => next += PAGE_ROWS as u64,
+            Err(error) => {
+                tracing::error!(first = next, %error, "the check of old rows found damage");
+                return;
+            }
+        }
+    }
+    if end > 0 && next >= end {
+        tracing::info!(rows = end, "old rows are checked");
+    }
+}

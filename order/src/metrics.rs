@@ -1,0 +1,63 @@
+//! What a replica counts.
+
+use common::metrics::Metrics;
+use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec};
+use std::sync::Arc;
+
+/// A replica's metrics.
+#[derive(Debug)]
+pub struct OrderMetrics {
+    /// 1 while it leads.
+    pub leading: IntGauge,
+    /// The highest term heard of.
+    pub term: IntGauge,
+    /// Times that it began to lead.
+    pub leaderships: IntCounter,
+    /// Rows in its log.
+    pub log_rows: IntGauge,
+    /// Rows that a follower lacks, by its id.
+    pub follower_lag: IntGaugeVec,
+    /// Times that a follower went out of touch.
+    pub followers_lost: IntCounter,
+    /// Orders per batch to the catalog.
+    pub batch_orders: Histogram,
+    /// Time of the catalog's call.
+    pub catalog_seconds: Histogram,
+    /// Time of an append's transaction, its fsync included.
+    pub append_seconds: Histogram,
+    /// Rows per append.
+    pub append_rows: Histogram,
+    /// Time of sending rows to a follower until it answered.
+    pub replication_seconds: Histogram,
+    /// Appends that failed.
+    pub append_failures: IntCounter,
+    /// Files set aside as damaged.
+    pub set_aside: IntCounter,
+}
+
+impl OrderMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn new(m: &Metrics) -> Arc<Self> {
+        Arc::new(Self {
+            leading: m.gauge("order_leading", "1 while this replica leads."),
+            term: m.gauge("order_term", "The highest term heard of."),
+            leaderships: m.counter("order_leaderships_total", "Times that this replica began to lead."),
+            log_rows: m.gauge("order_log_rows", "Orders in the durable log."),
+            follower_lag: m.gauges(
+                "order_follower_lag_rows",
+                "Rows that a follower lacks, seen by the leader.",
+                &["follower"],
+            ),
+            followers_lost: m.counter("order_followers_lost_total", "Times that a follower went out of touch."),
+            batch_orders: m.counts("order_batch_orders", "Orders per batch to the catalog."),
+            catalog_seconds: m.seconds("order_catalog_seconds", "Time of the catalog's call for a batch."),
+            append_seconds: m.seconds("order_append_seconds", "Time of an append's transaction, its fsync included."),
+            append_rows: m.counts("order_append_rows", "Rows per append."),
+            replication_seconds: m
+                .seconds("order_replication_seconds", "Time from rows sent to a follower to its answer."),
+            append_failures: m.counter("order_append_failures_total", "Appends that failed."),
+            set_aside: m.counter("order_files_set_aside_total", "Files set aside as damaged."),
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! Reads of the log for others: orders by number, pages for a replica that catches up, the genesis. A few threads, each with its own connection.
+
+use crate::catalog::CatalogClient;
+use crate::reader::LogReader;
+use crate::replica::Replica;
+use common::database::{DbError, orders};
+use common::http::{Responder, Response};
+use common::lane::LaneEnd;
+use common::shutdown::Shutdown;
+use common::timing::PAGE_ROWS;
+use common::wire::order::Order;
+use common::wire::replica::{QueryAnswer, QueryAnswers};
+use std::sync::Arc;
+
+/// What is to be read.
+#[derive(Debug)]
+pub enum Read {
+    /// Orders by number.
+    Query(Vec<u64>, Responder),
+    /// A page of the log, from this number on.
+    Page(u64, Responder),
+    /// The genesis.
+    Genesis(Responder),
+}
+
+impl Read {
+    /// Who waits for it.
+    #[must_use]
+    pub fn into_responder(self) -> Responder {
+        match self {
+            Self::Query(_, responder) | Self::Page(_, responder) | Self::Genesis(responder) => responder,
+        }
+    }
+}
+
+/// One reading thread's state.
+#[derive(Debug)]
+pub struct Queries {
+    /// This replica.
+    pub replica: Arc<Replica>,
+    /// To confirm the term.
+    pub catalog: CatalogClient,
+    /// The log.
+    pub reader: LogReader,
+}
+
+impl Queries {
+    /// Works until the service stops.
+    pub fn run(mut self, reads: &LaneEnd<Read>, stop: &Shutdown) {
+        while let Some(batch) = reads.take_batch(1, stop) {
+            for read in batch {
+                match read {
+                    Read::Query(numbers, responder) => responder.send(self.query(&numbers)),
+                    Read::Page(first, responder) => responder.send(self.page(first)),
+                    Read::Genesis(responder) => responder.send(self.genesis()),
+                }
+            }
+        }
+    }
+
+    fn query(&mut self, numbers: &[u64]) -> Response {
+        let found = self.reader.read(|connection, seed| {
+            numbers.iter().map(|&number| orders::get(connection, seed, number)).collect::<Result<Vec<_>, _>>()
+        });
+        let found: Vec<Option<Order>> = match found {
+            Ok(found) => found.unwrap_or_else(|| vec![None; numbers.len()]),
+            Err(error) => return failed(&error),
+        };
+        // What is not found is only then missing when this replica led at a time after it looked: until then every acknowledged order was
+        // in its log.
+        let missing = if found.iter().all(Option::is_some) { QueryAnswer::NotFound } else { self.say_of_missing() };
+        let answers =
+            found.into_iter().map(|order| order.map_or_else(|| missing.clone(), QueryAnswer::Found)).collect();
+        Response::json(200, &QueryAnswers { answers })
+    }
+
+    fn say_of_missing(&self) -> QueryAnswer {
+        let Some(term) = self.replica.leading() else { return QueryAnswer::NotLeader };
+        match self.catalog.term() {
+            Ok(view) if view.term == term && self.replica.leading() == Some(term) => QueryAnswer::NotFound,
+            Ok(view) => {
+                // Only an older view is an error here, and then there is nothing to learn.
+                let _ = self.replica.hear(view);
+                QueryAnswer::NotLeader
+            }
+            Err(_) => QueryAnswer::Unavailable,
+        }
+    }
+
+    fn page(&mut self, first: u64) -> Response {
+        match self.reader.read(|connection, seed| orders::read(connection, seed, first, PAGE_ROWS)) {
+            Ok(Some(rows)) => Response::json(200, &rows),
+            Ok(None) => Response::error(404, "this log is empty"),
+            Err(error) => failed(&error),
+        }
+    }
+
+    fn genesis(&mut self) -> Response {
+        match self.reader.genesis() {
+            Ok(Some(genesis)) => Response::json(200, &genesis),
+            Ok(None) => Response::error(404, "this log is empty"),
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+fn failed(error: &DbError) -> Response {
+    tracing::warn!(%error, "the log could not be read");
+    Response::error(503, &format!("the log could not be read: {error}")).with_header("Retry-After", "1")
+}

@@ -1,0 +1,101 @@
+//! The rows that a leader received lately, in memory, so that followers in touch are served without reading the file; pure.
+
+use common::wire::order::Rows;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Rows kept at most, beyond the newest run. A follower further behind is served from the file.
+const KEPT: u64 = 16_384;
+
+/// Consecutive runs of rows.
+#[derive(Debug)]
+pub struct Recent {
+    runs: VecDeque<Arc<Rows>>,
+    end: u64,
+}
+
+impl Recent {
+    /// None yet; the next one is number `next`.
+    #[must_use]
+    pub fn new(next: u64) -> Self {
+        Self { runs: VecDeque::new(), end: next }
+    }
+
+    /// Number of the first row kept; of the next one when there is none.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.runs.front().map_or(self.end, |run| run.first)
+    }
+
+    /// Adds a run.
+    ///
+    /// # Panics
+    /// When it does not continue the others.
+    pub fn push(&mut self, run: Arc<Rows>) {
+        assert_eq!(run.first, self.end, "runs are consecutive");
+        self.end = run.end();
+        self.runs.push_back(run);
+        while self.runs.len() > 1 && self.end - self.runs[1].first >= KEPT {
+            self.runs.pop_front();
+        }
+    }
+
+    /// Rows from `next` on: whole runs, until there are `limit` or more. `None` when there is nothing from `next` on.
+    ///
+    /// # Panics
+    /// When `next` is before [`Recent::first`].
+    #[must_use]
+    pub fn from(&self, next: u64, limit: usize) -> Option<Rows> {
+        assert!(next >= self.first(), "row {next} is no longer in memory");
+        let start = self.runs.partition_point(|run| run.end() <= next);
+        let mut rows: Option<Rows> = None;
+        for run in self.runs.range(start..) {
+            let skip = usize::try_from(next.saturating_sub(run.first)).unwrap_or(usize::MAX);
+            let rows = rows.get_or_insert_with(|| Rows { first: next, orders: Vec::new(), hash: run.hash });
+            rows.orders.extend(run.orders.iter().skip(skip).cloned());
+            rows.hash = run.hash;
+            if rows.orders.len() >= limit {
+                break;
+            }
+        }
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::chain::Hash;
+    use common::wire::order::{Order, OrderKey, Side};
+
+    fn run(first: u64, len: u64) -> Arc<Rows> {
+        let order = |n| Order { key: OrderKey::from_time(n, 0), name: "F".into(), side: Side::Buy, quantity: n + 1 };
+        let end = u8::try_from((first + len) % 251).expect("small");
+        Arc::new(Rows { first, orders: (first..first + len).map(order).collect(), hash: Hash([end; 32]) })
+    }
+
+    /// Any row kept can be asked for; whole runs come, in order, with the hash of their end.
+    #[test]
+    fn runs_in_order() {
+        let mut recent = Recent::new(5);
+        assert_eq!((recent.first(), recent.from(5, 10)), (5, None));
+        for (first, len) in [(5, 3), (8, 1), (9, 4)] {
+            recent.push(run(first, len));
+        }
+        let rows = recent.from(6, 3).expect("rows");
+        assert_eq!((rows.first, rows.end(), rows.hash), (6, 9, Hash([9; 32])));
+        assert!(rows.orders.iter().map(|o| o.quantity).eq(7..=9));
+        assert_eq!(recent.from(5, 100).expect("rows").end(), 13);
+        assert_eq!(recent.from(13, 100), None);
+    }
+
+    /// Old runs go, the newest stay.
+    #[test]
+    fn bounded() {
+        let mut recent = Recent::new(0);
+        for i in 0..100 {
+            recent.push(run(i * 1_000, 1_000));
+        }
+        assert!(100_000 - recent.first() >= KEPT && 100_000 - recent.first() < KEPT + 1_000);
+    }
+}

@@ -1,0 +1,471 @@
+//! What the threads of a replica share: its role, where its log ends, and, while it leads, the rows and batches on their way. Each method is one
+//! step under the lock; whoever ends a batch answers it outside.
+
+use crate::commit::{CommitTracker, Done, Outcome};
+use crate::metrics::OrderMetrics;
+use crate::recent::Recent;
+use crate::role::Standing;
+use common::http::{Responder, Response};
+use common::timing::APPEND_OVERDUE;
+use common::wire::catalog::TermView;
+use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Term, Verdict};
+use common::wire::replica::{Health, NotLeader, OrdersAnswer, Unavailable};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A replica of the order service.
+///
+/// Invariants, asserted where they could break:
+/// - The log only grows, but for a file that was set aside, and is a prefix of the catalog's journal.
+/// - It leads a term only after its log was durable up to the journal's end at the grant.
+/// - While it leads, `received` is at least what is durable.
+#[derive(Debug)]
+pub struct Replica {
+    /// Its id.
+    pub id: ReplicaId,
+    peers: Vec<ReplicaId>,
+    min_copies: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+    metrics: Arc<OrderMetrics>,
+}
+
+#[derive(Debug)]
+struct State {
+    standing: Standing,
+    file: FileState,
+    /// Peers whose log is still to be asked for what this one missed.
+    to_ask: BTreeSet<ReplicaId>,
+    /// While leading.
+    pipeline: Option<Pipeline>,
+}
+
+#[derive(Debug)]
+struct FileState {
+    /// Where the durable log ends; `None` while the file has no genesis.
+    durable: Option<Position>,
+    cluster: Option<ClusterId>,
+    /// False after a failed write, until one succeeds.
+    writable: bool,
+    /// Counts the files: readers open theirs again when it changes.
+    generation: u64,
+}
+
+/// What is on its way at a leader.
+#[derive(Debug)]
+struct Pipeline {
+    term: Term,
+    /// The last row that came from the catalog; need not be durable yet.
+    received: Position,
+    recent: Recent,
+    /// When each run of rows that is not durable yet was given to the log writer, by its end.
+    appending: VecDeque<(u64, Instant)>,
+    tracker: CommitTracker<Waiter>,
+    /// False while the catalog does not answer the term keeper.
+    catalog_answers: bool,
+}
+
+/// A batch of a front-end that waits for its acknowledgement.
+#[derive(Debug)]
+pub struct Waiter {
+    /// To answer it.
+    pub responder: Responder,
+    /// What the catalog said.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Waiter {
+    /// How many rows must be durable before it is answered: those up to its highest number.
+    fn needed(&self) -> u64 {
+        let number = |verdict: &Verdict| if let Verdict::Accepted(n) = verdict { Some(n + 1) } else { None };
+        self.verdicts.iter().filter_map(number).max().unwrap_or(0)
+    }
+}
+
+/// Why an order batch cannot be taken.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// It does not lead.
+    NotLeader(NotLeader),
+    /// Fewer replicas are in touch than `ORDER_MIN_COPIES` wants.
+    TooFewCopies {
+        /// How many there are, the leader included.
+        copies: usize,
+        /// How many are wanted.
+        wanted: usize,
+    },
+}
+
+impl Replica {
+    /// A follower, before its file was opened.
+    #[must_use]
+    pub fn new(id: ReplicaId, peers: Vec<ReplicaId>, min_copies: usize, metrics: Arc<OrderMetrics>) -> Self {
+        let file = FileState { durable: None, cluster: None, writable: true, generation: 0 };
+        let state =
+            State { standing: Standing::default(), file, to_ask: peers.iter().copied().collect(), pipeline: None };
+        Self { id, peers, min_copies, state: Mutex::new(state), changed: Condvar::new(), metrics }
+    }
+
+    /// Answers `GET /health`.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let state = self.state.lock();
+        let known = state.standing.known();
+        Health {
+            replica: self.id,
+            leading: state.leads_openly(),
+            claiming: state.standing.claiming(),
+            eligible: state.file.durable.is_some() && state.file.writable,
+            catching_up: !state.to_ask.is_empty(),
+            last: state.file.durable.and_then(|end| end.last),
+            cluster: state.file.cluster.clone(),
+            term: known.term,
+            leader: known.owner,
+            in_touch: state.pipeline.as_ref().map(|p| p.tracker.in_touch().collect()).unwrap_or_default(),
+        }
+    }
+
+    /// The term that it leads.
+    #[must_use]
+    pub fn leading(&self) -> Option<Term> {
+        self.state.lock().standing.leading()
+    }
+
+    /// The highest term that it heard of, and who owns it.
+    #[must_use]
+    pub fn known_term(&self) -> TermView {
+        self.state.lock().standing.known()
+    }
+
+    /// Body of a 421.
+    #[must_use]
+    pub fn not_leader(&self, outcome_unknown: bool) -> NotLeader {
+        let known = self.known_term();
+        NotLeader { term: known.term, leader: known.owner, outcome_unknown }
+    }
+
+    /// Hears of a term. A newer one ends its own leadership.
+    ///
+    /// # Errors
+    /// What it knows, when that is newer.
+    pub fn hear(&self, term: TermView) -> Result<(), TermView> {
+        let mut state = self.state.lock();
+        let known = state.standing.known();
+        if term.term < known.term {
+            return Err(known);
+        }
+        if term.term > known.term {
+            tracing::info!(term = term.term, leader = ?term.owner.map(u8::from), "heard of a newer term");
+            self.metrics.term.set(i64::try_from(term.term).unwrap_or(i64::MAX));
+        }
+        if let Some(old) = state.standing.hear(term) {
+            self.end_leadership(state, old, "a newer term exists");
+        }
+        Ok(())
+    }
+
+    /// Begins to complete its log for a term that was granted to it.
+    pub fn begin_claim(&self, term: Term) {
+        let mut state = self.state.lock();
+        if let Some(old) = state.standing.begin_claim(term, self.id) {
+            self.end_leadership(state, old, "it claimed a newer term");
+        }
+        self.metrics.term.set(i64::try_from(term).unwrap_or(i64::MAX));
+    }
+
+    /// Gives a claim up, if it still stands.
+    pub fn abandon_claim(&self, term: Term) {
+        self.state.lock().standing.abandon_claim(term);
+    }
+
+    /// Leads a term that it claims and whose log it has up to `end`. False when the claim no longer stands, or rows are missing.
+    #[must_use]
+    pub fn lead(&self, term: Term, end: Position) -> bool {
+        let mut state = self.state.lock();
+        let Some(durable) = state.file.durable.filter(|own| own.next() >= end.next()) else { return false };
+        if !state.file.writable || !state.standing.lead(term) {
+            return false;
+        }
+        let tracker = CommitTracker::new(self.min_copies, durable.next(), self.peers.iter().copied());
+        state.pipeline = Some(Pipeline {
+            term,
+            received: durable,
+            recent: Recent::new(durable.next()),
+            appending: VecDeque::new(),
+            tracker,
+            catalog_answers: true,
+        });
+        self.metrics.leading.set(1);
+        self.metrics.leaderships.inc();
+        tracing::warn!(term, last = ?durable.last, "leading");
+        self.changed.notify_all();
+        true
+    }
+
+    /// Ends the leadership of `term`, if it still leads that.
+    pub fn step_down(&self, term: Term, why: &str) {
+        let mut state = self.state.lock();
+        if state.standing.step_down(term) {
+            self.end_leadership(state, term, why);
+        }
+    }
+
+    /// Everything that follows from a leadership's end: those who wait are told that their outcome is unknown here; they ask the next leader.
+    fn end_leadership(&self, mut state: MutexGuard<'_, State>, term: Term, why: &str) {
+        let waiters = state.pipeline.take().map(|mut pipeline| pipeline.tracker.abandon()).unwrap_or_default();
+        let known = state.standing.known();
+        self.changed.notify_all();
+        drop(state);
+        self.metrics.leading.set(0);
+        tracing::warn!(term, waiting = waiters.len(), "no longer leading: {why}");
+        let body =
+            NotLeader { term: known.term, leader: known.owner.filter(|id| *id != self.id), outcome_unknown: true };
+        for waiter in waiters {
+            waiter.responder.send(Response::json(421, &body));
+        }
+    }
+
+    /// Whether a batch may go to the catalog now: the term, and the last row received.
+    ///
+    /// # Errors
+    /// Why not; nothing happened then.
+    pub fn admit(&self) -> Result<(Term, Position), NotTaken> {
+        let state = self.state.lock();
+        match &state.pipeline {
+            Some(p) if p.tracker.has_enough_copies() => Ok((p.term, p.received)),
+            Some(p) => Err(NotTaken::TooFewCopies { copies: p.tracker.copies(), wanted: self.min_copies }),
+            None => {
+                let known = state.standing.known();
+                Err(NotTaken::NotLeader(NotLeader { term: known.term, leader: known.owner, outcome_unknown: false }))
+            }
+        }
+    }
+
+    /// Takes rows that came from the catalog, for the followers and the log writer. False when it no longer leads that term: the rows
+    /// are in the journal, and the next leader has them.
+    #[must_use]
+    pub fn receive(&self, term: Term, rows: &Arc<Rows>) -> bool {
+        let mut state = self.state.lock();
+        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else { return false };
+        if rows.orders.is_empty() {
+            return true;
+        }
+        assert_eq!(
+            rows.first,
+            pipeline.received.next(),
+            "the catalog answers from the row after the last received one"
+        );
+        pipeline.received = Position { last: rows.end().checked_sub(1), hash: rows.hash };
+        pipeline.appending.push_back((rows.end(), Instant::now()));
+        pipeline.recent.push(Arc::clone(rows));
+        self.changed.notify_all();
+        true
+    }
+
+    /// Lets batches wait until their rows are durable.
+    pub fn await_durable(&self, term: Term, waiters: Vec<Waiter>) {
+        let mut state = self.state.lock();
+        let mut done = Vec::new();
+        let mut late = Vec::new();
+        match state.pipeline.as_mut().filter(|p| p.term == term) {
+            Some(pipeline) => {
+                for waiter in waiters {
+                    done.extend(pipeline.tracker.submit(waiter.needed(), waiter, Instant::now()));
+                }
+            }
+            None => late = waiters,
+        }
+        drop(state);
+        answer(done);
+        for waiter in late {
+            waiter.responder.send(Response::json(421, &self.not_leader(true)));
+        }
+    }
+
+    /// The log writer made rows durable.
+    pub fn written(&self, durable: Option<Position>, cluster: Option<ClusterId>) {
+        let mut state = self.state.lock();
+        state.file.durable = durable;
+        state.file.cluster = cluster;
+        state.file.writable = true;
+        let next = durable.map_or(0, |end| end.next());
+        let mut done = Vec::new();
+        if let Some(pipeline) = state.pipeline.as_mut() {
+            while pipeline.appending.front().is_some_and(|(end, _)| *end <= next) {
+                pipeline.appending.pop_front();
+            }
+            done = pipeline.tracker.local_durable(next);
+        }
+        self.metrics.log_rows.set(i64::try_from(next).unwrap_or(i64::MAX));
+        self.changed.notify_all();
+        drop(state);
+        answer(done);
+    }
+
+    /// A write failed: it does not lead, nor offer itself, until one succeeds.
+    pub fn write_failed(&self) {
+        let mut state = self.state.lock();
+        state.file.writable = false;
+        if let Some(term) = state.standing.leading().filter(|term| state.standing.step_down(*term)) {
+            self.end_leadership(state, term, "its log could not be written");
+        }
+    }
+
+    /// Whether the last write succeeded.
+    #[must_use]
+    pub fn writable(&self) -> bool {
+        self.state.lock().file.writable
+    }
+
+    /// Its file was set aside: the log is empty, and is asked for anew.
+    pub fn file_replaced(&self) {
+        let mut state = self.state.lock();
+        state.file.durable = None;
+        state.file.cluster = None;
+        state.file.generation += 1;
+        state.to_ask = self.peers.iter().copied().collect();
+        let led = state.standing.leading().filter(|term| state.standing.step_down(*term));
+        if let Some(term) = led {
+            self.end_leadership(state, term, "its file was set aside");
+        }
+    }
+
+    /// Where the durable log ends; `None` while the file is empty.
+    #[must_use]
+    pub fn durable(&self) -> Option<Position> {
+        self.state.lock().file.durable
+    }
+
+    /// Which of its files is in use.
+    #[must_use]
+    pub fn file_generation(&self) -> u64 {
+        self.state.lock().file.generation
+    }
+
+    /// Whether this peer's log is still to be asked for.
+    #[must_use]
+    pub fn must_ask(&self, peer: ReplicaId) -> bool {
+        self.state.lock().to_ask.contains(&peer)
+    }
+
+    /// This peer has told all that it has.
+    pub fn asked(&self, peer: ReplicaId) {
+        self.state.lock().to_ask.remove(&peer);
+    }
+
+    /// A follower said where its durable log ends.
+    pub fn follower_at(&self, term: Term, id: ReplicaId, next: u64) {
+        let mut state = self.state.lock();
+        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else { return };
+        let before = pipeline.tracker.copies();
+        let received = pipeline.received.next();
+        let done = pipeline.tracker.follower_durable(id, next, received);
+        let after = pipeline.tracker.copies();
+        drop(state);
+        let lag = i64::try_from(received.saturating_sub(next)).unwrap_or(i64::MAX);
+        self.metrics.follower_lag.with_label_values(&[&id.to_string()]).set(lag);
+        if after > before {
+            tracing::info!(follower = %id, term, copies = after, "follower in touch");
+        } else if after < before {
+            tracing::warn!(follower = %id, term, "follower lost rows: out of touch until it has them again");
+        }
+        answer(done);
+    }
+
+    /// A follower did not answer in time, or refused.
+    pub fn follower_lost(&self, term: Term, id: ReplicaId, why: &str) {
+        let mut state = self.state.lock();
+        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else { return };
+        let (was_in_touch, done) = pipeline.tracker.follower_lost(id);
+        drop(state);
+        if was_in_touch {
+            self.metrics.followers_lost.inc();
+            tracing::warn!(follower = %id, term, "follower out of touch: {why}");
+        }
+        answer(done);
+    }
+
+    /// Since when a batch waits for this follower.
+    #[must_use]
+    pub fn waiting_since(&self, id: ReplicaId) -> Option<Instant> {
+        self.state.lock().pipeline.as_ref().and_then(|p| p.tracker.waiting_since(id))
+    }
+
+    /// What to send to a follower that needs row `next`. Waits up to `timeout` for something new.
+    #[must_use]
+    pub fn rows_from(&self, term: Term, next: u64, limit: usize, timeout: Duration) -> ToSend {
+        let mut state = self.state.lock();
+        let mut waited = false;
+        loop {
+            let Some(pipeline) = state.pipeline.as_ref().filter(|p| p.term == term) else { return ToSend::Nothing };
+            if next < pipeline.recent.first() {
+                return ToSend::FromFile;
+            }
+            if let Some(rows) = pipeline.recent.from(next, limit) {
+                return ToSend::Rows(rows);
+            }
+            if waited {
+                return ToSend::Nothing;
+            }
+            waited = self.changed.wait_for(&mut state, timeout).timed_out();
+        }
+    }
+
+    /// Waits until it leads, at most `timeout`.
+    #[must_use]
+    pub fn wait_leading(&self, timeout: Duration) -> Option<Term> {
+        let mut state = self.state.lock();
+        if state.standing.leading().is_none() {
+            self.changed.wait_for(&mut state, timeout);
+        }
+        state.standing.leading()
+    }
+
+    /// The term keeper's finding: whether the catalog answers.
+    pub fn catalog_answers(&self, term: Term, answers: bool) {
+        let mut state = self.state.lock();
+        if let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term && p.catalog_answers != answers) {
+            pipeline.catalog_answers = answers;
+            if answers {
+                tracing::info!(term, "the catalog answers again: leading");
+            } else {
+                tracing::warn!(term, "the catalog does not answer: not leading until it does");
+            }
+        }
+    }
+}
+
+/// What to send to a follower.
+#[derive(Debug)]
+pub enum ToSend {
+    /// These rows.
+    Rows(Rows),
+    /// Rows that are no longer in memory.
+    FromFile,
+    /// Nothing new, or no longer leading.
+    Nothing,
+}
+
+impl State {
+    /// The term that it says it leads. It does not say so when it may not be able to take orders.
+    fn leads_openly(&self) -> Option<Term> {
+        let pipeline = self.pipeline.as_ref()?;
+        let overdue = pipeline.appending.front().is_some_and(|(_, since)| since.elapsed() > APPEND_OVERDUE);
+        (pipeline.catalog_answers && !overdue && self.file.writable).then_some(pipeline.term)
+    }
+}
+
+fn answer(done: Done<Waiter>) {
+    for (waiter, outcome) in done {
+        let response = match outcome {
+            Outcome::Durable => Response::json(200, &OrdersAnswer { verdicts: waiter.verdicts }),
+            Outcome::TooFewCopies => {
+                let message = "the orders are durable on fewer replicas than ORDER_MIN_COPIES wants";
+                Response::json(503, &Unavailable { message: message.into(), outcome_unknown: true, retry: true })
+            }
+        };
+        waiter.responder.send(response);
+    }
+}

@@ -1,0 +1,212 @@
+//! One thread per other replica. While this one leads, it forwards the log to that follower: it asks where the follower's log ends, sends what is
+//! missing in chunks, then new rows as they come; catching up and keeping up are the same loop. Before, it asks that replica once for what this
+//! one missed while it was away.
+
+use crate::catalog::{CatalogClient, after};
+use crate::log_writer::{Reply, WriterWork};
+use crate::metrics::OrderMetrics;
+use crate::reader::LogReader;
+use crate::replica::{Replica, ToSend};
+use common::database::orders;
+use common::http::client::{Call, CallError, HttpClient};
+use common::lane::Lane;
+use common::shutdown::Shutdown;
+use common::timing::{PAGE_ROWS, PROBE_TIMEOUT};
+use common::wire::catalog::TermView;
+use common::wire::order::{Genesis, Position, ReplicaId, Rows, Term};
+use common::wire::replica::{AppendRequest, LogPosition};
+use crossbeam::channel::bounded;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The thread of one other replica.
+#[derive(Debug)]
+pub struct Replication {
+    /// This replica.
+    pub replica: Arc<Replica>,
+    /// The other one.
+    pub peer: ReplicaId,
+    /// Its URL.
+    pub url: String,
+    /// Connections to it.
+    pub http: HttpClient,
+    /// The catalog, for a genesis that no replica has yet.
+    pub catalog: CatalogClient,
+    /// The log, for rows that are no longer in memory.
+    pub reader: LogReader,
+    /// The log writer, for rows of a catch-up.
+    pub writer: Lane<WriterWork>,
+    /// How long a follower may take.
+    pub timeout: Duration,
+    /// What is counted.
+    pub metrics: Arc<OrderMetrics>,
+    /// Ends the thread.
+    pub stop: Shutdown,
+}
+
+/// Pause after a failed call.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// Pause after a follower refused rows as contradicting its log: a person must look.
+const CONTRADICTION_PAUSE: Duration = Duration::from_secs(1);
+/// How long the loop waits for something new before it looks around.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+/// Bound of reading a page from the other replica.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Replication {
+    /// Works until the service stops.
+    pub fn run(mut self) {
+        while !self.stop.is_triggered() {
+            if let Some(term) = self.replica.leading() {
+                self.lead(term);
+            } else if self.replica.must_ask(self.peer) {
+                self.catch_up();
+            } else {
+                // A leadership, or a file that was set aside, ends the wait at its next look.
+                let _leading = self.replica.wait_leading(LOOK_AROUND);
+            }
+        }
+    }
+
+    /// Keeps the follower's log equal to this one, as long as this one leads the term.
+    fn lead(&mut self, term: Term) {
+        let mut next = None;
+        while self.replica.leading() == Some(term) && !self.stop.is_triggered() {
+            let sent = match next {
+                None => self.ask(term),
+                Some(from) => match self.replica.rows_from(term, from, PAGE_ROWS, LOOK_AROUND) {
+                    ToSend::Rows(rows) => self.send(term, rows),
+                    ToSend::FromFile => self.send_from_file(term, from),
+                    ToSend::Nothing => continue,
+                },
+            };
+            next = match sent {
+                Ok(position) => {
+                    self.replica.follower_at(term, self.peer, position.next());
+                    Some(position.next())
+                }
+                Err(pause) => {
+                    let _stopped = self.stop.wait(pause);
+                    None
+                }
+            };
+        }
+    }
+
+    /// Asks where the follower's log ends, and compares the hash there: a follower that differs is left alone.
+    fn ask(&mut self, term: Term) -> Result<Position, Duration> {
+        let here = self.replica.durable().ok_or(BACK_OFF)?;
+        let nothing = Rows { first: here.next(), orders: Vec::new(), hash: here.hash };
+        let answer = self.exchange(term, nothing, PROBE_TIMEOUT)?;
+        let position = answer.position.ok_or(BACK_OFF)?;
+        let own = self.reader.read(|connection, seed| orders::hash_before(connection, seed, position.next()));
+        match own {
+            Ok(Some(Some(own))) if own == position.hash => Ok(position),
+            Ok(Some(Some(_))) => {
+                let last = position.last.map_or("genesis".into(), |n| n.to_string());
+                tracing::error!(follower = %self.peer, last, "the follower's log differs: nothing is sent to it");
+                self.replica.follower_lost(term, self.peer, "its log differs");
+                Err(CONTRADICTION_PAUSE)
+            }
+            // It has rows that are not durable here yet, or of a newer term; both pass.
+            Ok(_) => Err(BACK_OFF),
+            Err(error) => {
+                tracing::warn!(%error, "the log could not be read");
+                Err(BACK_OFF)
+            }
+        }
+    }
+
+    fn send_from_file(&mut self, term: Term, from: u64) -> Result<Position, Duration> {
+        match self.reader.read(|connection, seed| orders::read(connection, seed, from, PAGE_ROWS)) {
+            Ok(Some(rows)) => self.send(term, rows),
+            Ok(None) => Err(BACK_OFF),
+            Err(error) => {
+                tracing::warn!(%error, "the log could not be read");
+                Err(BACK_OFF)
+            }
+        }
+    }
+
+    fn send(&mut self, term: Term, rows: Rows) -> Result<Position, Duration> {
+        // The oldest batch that waits for this follower bounds the call, so that no batch waits longer than one time-out for it.
+        let left = self.replica.waiting_since(self.peer).map(|since| self.timeout.saturating_sub(since.elapsed()));
+        let timeout = left.unwrap_or(self.timeout).max(Duration::from_millis(1));
+        let sent = Instant::now();
+        let answer = self.exchange(term, rows, timeout)?;
+        self.metrics.replication_seconds.observe(sent.elapsed().as_secs_f64());
+        answer.position.ok_or(BACK_OFF)
+    }
+
+    /// One call to the follower. A failure puts it out of touch, and tells how long to pause.
+    fn exchange(&self, term: Term, rows: Rows, timeout: Duration) -> Result<LogPosition, Duration> {
+        let call = Call { method: "POST", base: &self.url, path: "/log", timeout, trace: None };
+        let request = AppendRequest { term, leader: self.replica.id, rows };
+        let error = match self.http.call(call, &request) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if let Some(gap) = error.refusal::<LogPosition>(409) {
+            // Not a failure: it tells where to go on. An empty file is founded by its own replica.
+            return gap.position.map(|_| gap).ok_or(BACK_OFF);
+        }
+        if let Some(newer) = error.refusal::<TermView>(412) {
+            // Only an older view is an error here, and then there is nothing to learn.
+            let _ = self.replica.hear(newer);
+            return Err(Duration::ZERO);
+        }
+        self.replica.follower_lost(term, self.peer, &error.to_string());
+        if let CallError::Status { status: 422, .. } = error {
+            tracing::error!(follower = %self.peer, %error, "the follower's log contradicts these rows");
+            return Err(CONTRADICTION_PAUSE);
+        }
+        Err(BACK_OFF)
+    }
+
+    /// One step of asking the other replica for what this one missed.
+    fn catch_up(&mut self) {
+        let Some(here) = self.replica.durable() else {
+            if !self.found() {
+                let _stopped = self.stop.wait(BACK_OFF);
+            }
+            return;
+        };
+        let page = self.http.get::<Rows>(&self.url, &format!("/log{}", after(here.last)), PAGE_TIMEOUT);
+        match page {
+            Ok(rows) if rows.orders.is_empty() => self.replica.asked(self.peer),
+            Ok(rows) => {
+                let count = rows.orders.len();
+                match self.append(rows) {
+                    Ok(()) => tracing::info!(from = %self.peer, count, "caught up a page"),
+                    Err(error) => {
+                        tracing::error!(from = %self.peer, error, "a page was refused");
+                        self.replica.asked(self.peer);
+                    }
+                }
+            }
+            Err(error) => {
+                // It may be down for long. What it has and nobody else, the journal has too; the leader sends the rest.
+                tracing::info!(from = %self.peer, %error, "not asked for what was missed");
+                self.replica.asked(self.peer);
+            }
+        }
+    }
+
+    fn append(&self, rows: Rows) -> Result<(), String> {
+        let (sender, receiver) = bounded(1);
+        let work = WriterWork::Append(Arc::new(rows), Reply::Local(sender));
+        self.writer.put(work).map_err(|_| String::from("the log writer is busy"))?;
+        self.stop.receive(&receiver).unwrap_or_else(|| Err("stopped".into())).map(|_| ())
+    }
+
+    /// Gets the genesis for an empty file: from the other replica, or from the catalog.
+    fn found(&self) -> bool {
+        let genesis = self.http.get::<Genesis>(&self.url, "/genesis", PAGE_TIMEOUT).or_else(|_| self.catalog.genesis());
+        let Ok(genesis) = genesis else { return false };
+        let (sender, receiver) = bounded(1);
+        if self.writer.put(WriterWork::Found(genesis, sender)).is_err() {
+            return false;
+        }
+        self.stop.receive(&receiver).is_some_and(|founded| founded.is_ok())
+    }
+}

@@ -1,0 +1,195 @@
+//! The running replica: its threads, and the order in which they stop.
+
+use crate::api::Api;
+use crate::catalog::CatalogClient;
+use crate::check::check_old_rows;
+use crate::log_writer::{LogWriter, WriterWork};
+use crate::metrics::OrderMetrics;
+use crate::queries::{Queries, Read};
+use crate::reader::LogReader;
+use crate::replica::Replica;
+use crate::replication::Replication;
+use crate::sequencer::Sequencer;
+use crate::settings::OrderSettings;
+use crate::takeover::Takeover;
+use crate::term_keeper::keep_term;
+use common::database::as_io;
+use common::filelock::FileLock;
+use common::http::client::HttpClient;
+use common::http::tiny::{TinyConfig, TinyServer};
+use common::lane::{Lane, LaneEnd, lane};
+use common::metrics::{HttpMetrics, Metrics};
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::timing::{INTERNAL_BODY_LIMIT_BYTES, ORDER_LANE};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Appends that wait for the log writer at most: the leader's runs, or a few leaders' and pages.
+const WRITER_QUEUE: usize = 1_024;
+/// Reads that wait at most.
+const READ_QUEUE: usize = 1_024;
+/// Threads that read the log for others.
+const READ_THREADS: usize = 2;
+/// Requests to lead that wait at most; each front-end has one.
+const TAKEOVER_QUEUE: usize = 16;
+
+/// A running replica. Dropping it stops it, in the order of its fields' comments.
+#[derive(Debug)]
+pub struct Order {
+    replica: Arc<Replica>,
+    /// First: answers what is in flight, which needs all others.
+    server: Option<TinyServer>,
+    /// Then the switch that all threads watch.
+    stop: Shutdown,
+    /// Those that give work to the log writer end before it.
+    threads: Vec<Thread>,
+    /// Appends what is left, and closes the file.
+    log_writer: Option<Thread>,
+    /// Freed at the very end: nothing writes any more.
+    _lock: FileLock,
+}
+
+/// What the threads are made from.
+struct Parts<'a> {
+    settings: &'a OrderSettings,
+    replica: Arc<Replica>,
+    catalog: CatalogClient,
+    writer: Lane<WriterWork>,
+    own: Arc<OrderMetrics>,
+    stop: Shutdown,
+}
+
+impl Order {
+    /// Opens and checks the file, starts the threads, listens. Waits for no other service.
+    ///
+    /// # Errors
+    /// When the file or the address cannot be had; the message names it and the remedy.
+    pub fn start(settings: &OrderSettings) -> io::Result<Self> {
+        let lock = FileLock::take(&settings.database)?;
+        let metrics = Metrics::new();
+        let own = OrderMetrics::new(&metrics);
+        let peers = settings.peers.keys().copied().collect();
+        let replica = Arc::new(Replica::new(settings.id, peers, settings.min_copies, Arc::clone(&own)));
+        let log_writer = LogWriter::open(&settings.database, &replica, &own).map_err(as_io)?;
+        let rows = log_writer.end().map_or(0, |end| end.next());
+        tracing::info!(file = %settings.database.display(), orders = rows, "file opened, its end checked");
+        let (writer, writer_work) = lane(WRITER_QUEUE);
+        let (orders, order_batches) = lane(ORDER_LANE);
+        let (reads, read_work) = lane(READ_QUEUE);
+        let (takeover, lead_requests) = lane(TAKEOVER_QUEUE);
+        let stop = Shutdown::new();
+        let catalog = CatalogClient::new(&settings.catalog, settings.shared.token_text());
+        let parts = Parts { settings, replica, catalog, writer, own, stop };
+        let mut threads = parts.replication();
+        threads.push(parts.sequencer(order_batches));
+        threads.extend(parts.readers(&read_work));
+        threads.extend(parts.keepers(lead_requests, rows));
+        let Parts { replica, writer, stop, .. } = parts;
+        let api = Api { replica: Arc::clone(&replica), orders, writer, reads, takeover, metrics: metrics.clone() };
+        let log_writer = Thread::spawn("log-writer", {
+            let stop = stop.clone();
+            move || log_writer.run(&writer_work, &stop)
+        });
+        // From here on a failure drops what was started, in order.
+        let mut order = Self { replica, server: None, stop, threads, log_writer: Some(log_writer), _lock: lock };
+        let config = TinyConfig {
+            name: "order",
+            listen: settings.listen,
+            workers: settings.shared.threads.max(2),
+            body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
+            access: settings.shared.internal_access(),
+        };
+        order.server = Some(TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics))?);
+        if settings.shared.token.is_none() {
+            tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");
+        }
+        tracing::info!(address = %order.address(), "listening");
+        Ok(order)
+    }
+
+    /// The address in use.
+    ///
+    /// # Panics
+    /// Never: a started replica listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.as_ref().expect("a started replica listens").address()
+    }
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        // Front-ends go to the next leader at once, instead of waiting for this one's last answers.
+        if let Some(term) = self.replica.leading() {
+            self.replica.step_down(term, "it was told to stop");
+        }
+        self.server.take();
+        self.stop.trigger();
+        self.threads.clear();
+        self.log_writer.take();
+    }
+}
+
+impl Parts<'_> {
+    fn reader(&self) -> LogReader {
+        LogReader::new(&self.settings.database, Arc::clone(&self.replica), self.writer.clone())
+    }
+
+    fn replication(&self) -> Vec<Thread> {
+        let thread = |(peer, url): (&_, &String)| {
+            let replication = Replication {
+                replica: Arc::clone(&self.replica),
+                peer: *peer,
+                url: url.clone(),
+                http: HttpClient::new(2, self.settings.shared.token_text()),
+                catalog: self.catalog.clone(),
+                reader: self.reader(),
+                writer: self.writer.clone(),
+                timeout: self.settings.replication_timeout,
+                metrics: Arc::clone(&self.own),
+                stop: self.stop.clone(),
+            };
+            Thread::spawn(&format!("replication-{peer}"), move || replication.run())
+        };
+        self.settings.peers.iter().map(thread).collect()
+    }
+
+    fn sequencer(&self, batches: LaneEnd<crate::sequencer::OrderBatch>) -> Thread {
+        let (replica, own, stop) = (Arc::clone(&self.replica), Arc::clone(&self.own), self.stop.clone());
+        let sequencer = Sequencer::new(replica, self.catalog.clone(), self.writer.clone(), own);
+        Thread::spawn("sequencer", move || sequencer.run(&batches, &stop))
+    }
+
+    fn readers(&self, reads: &LaneEnd<Read>) -> Vec<Thread> {
+        let thread = |i| {
+            let queries =
+                Queries { replica: Arc::clone(&self.replica), catalog: self.catalog.clone(), reader: self.reader() };
+            let (reads, stop) = (reads.clone(), self.stop.clone());
+            Thread::spawn(&format!("reader-{i}"), move || queries.run(&reads, &stop))
+        };
+        (0..READ_THREADS).map(thread).collect()
+    }
+
+    /// Takeover, term keeper, and the check of old rows.
+    fn keepers(
+        &self,
+        asked: LaneEnd<(common::wire::replica::LeadRequest, common::http::Responder)>,
+        rows: u64,
+    ) -> Vec<Thread> {
+        let takeover = Takeover {
+            replica: Arc::clone(&self.replica),
+            catalog: self.catalog.clone(),
+            writer: self.writer.clone(),
+            stop: self.stop.clone(),
+        };
+        let (replica, catalog) = (Arc::clone(&self.replica), self.catalog.clone());
+        let (term_stop, check_stop, mut reader) = (self.stop.clone(), self.stop.clone(), self.reader());
+        vec![
+            Thread::spawn("takeover", move || takeover.run(&asked)),
+            Thread::spawn("term-keeper", move || keep_term(&replica, &catalog, &term_stop)),
+            Thread::spawn("check", move || check_old_rows(&mut reader, rows, &check_stop)),
+        ]
+    }
+}

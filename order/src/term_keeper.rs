@@ -1,0 +1,32 @@
+//! The term keeper: reads the catalog's term every 100 ms. A leader that cannot reach the catalog, or reads a newer term, does not lead.
+
+use crate::catalog::CatalogClient;
+use crate::replica::Replica;
+use common::shutdown::Shutdown;
+use common::timing::{MISSES, TERM_READ};
+use std::sync::Arc;
+
+/// Works until the service stops.
+pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdown) {
+    let mut misses = 0;
+    while !stop.wait(TERM_READ) {
+        let leading = replica.leading();
+        match catalog.term() {
+            Ok(view) => {
+                misses = 0;
+                // An older view than what was heard of elsewhere was read before that.
+                let _ = replica.hear(view);
+                if let Some(term) = leading {
+                    replica.catalog_answers(term, true);
+                }
+            }
+            Err(error) => {
+                misses += 1;
+                tracing::debug!(%error, misses, "the term could not be read");
+                if let (true, Some(term)) = (misses >= MISSES, leading) {
+                    replica.catalog_answers(term, false);
+                }
+            }
+        }
+    }
+}
