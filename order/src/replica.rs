@@ -118,7 +118,8 @@ impl Replica {
             leading: state.leads_openly(),
             claiming: state.standing.claiming(),
             eligible: state.file.durable.is_some() && state.file.writable,
-            catching_up: !state.to_ask.is_empty(),
+            // A leader's log is complete, whether or not the others were asked before it began to lead.
+            catching_up: !state.to_ask.is_empty() && state.standing.leading().is_none(),
             last: state.file.durable.and_then(|end| end.last),
             cluster: state.file.cluster.clone(),
             term: known.term,

@@ -30,10 +30,10 @@ fn succession() {
     let third = bazaar.wait_led_by(1, &[1]);
     bazaar.trade("FishCo", Side::Buy, 1).expect("trades");
     assert!(first < second && second < third, "terms rise: {first}, {second}, {third}");
-    let status = bazaar.wait_status("two to be down", |status| {
-        status.replicas.iter().filter(|replica| replica.state == ReplicaState::Down).count() == 2
+    bazaar.wait_status("two to be down and one to lead", |status| {
+        let states: Vec<_> = status.replicas.iter().map(|replica| replica.state).collect();
+        states == [ReplicaState::Leader, ReplicaState::Down, ReplicaState::Down]
     });
-    assert_eq!(status.replicas[0].state, ReplicaState::Leader);
     // A higher id that returns does not depose who leads.
     bazaar.cluster.restart(Order(3)).expect("restarted");
     bazaar.cluster.restart(Order(2)).expect("restarted");

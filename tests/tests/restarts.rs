@@ -172,7 +172,7 @@ fn wrong_starts() {
     let folder = tempfile::tempdir().expect("a folder");
     for service in bazaar.cluster.services() {
         let mut variables = spec.environment(service);
-        let elsewhere = folder.path().join("x.db").display().to_string();
+        let elsewhere = folder.path().join(format!("{service}.db")).display().to_string();
         variables.insert("CATALOG_DB".into(), elsewhere.clone());
         variables.insert("ORDER_DB".into(), elsewhere);
         let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

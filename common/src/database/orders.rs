@@ -52,6 +52,8 @@ pub fn position(connection: &Connection, seed: Hash) -> Result<Position, DbError
 /// [`DbError`]
 pub fn hash_before(connection: &Connection, seed: Hash, number: u64) -> Result<Option<Hash>, DbError> {
     let Some(before) = number.checked_sub(1) else { return Ok(Some(seed)) };
+    // Anyone may ask for any number: one that SQLite cannot hold is simply not there, and no error that concerns others too.
+    let Ok(before) = i64::try_from(before) else { return Ok(None) };
     let hash = connection
         .prepare_cached("SELECT hash FROM orders WHERE number = ?")?
         .query_row([before], |row| row.get::<_, [u8; 32]>(0))
@@ -147,7 +149,9 @@ mod tests {
         assert_eq!(Some(page.hash), hash_before(&connection, seed, 4).expect("reads"));
         assert_eq!(position(&connection, seed).expect("reads").last, Some(4));
         assert!(read(&connection, seed, 5, 9).expect("reads").orders.is_empty());
-        assert!(get(&connection, seed, 9).expect("reads").is_none());
+        for beyond in [9, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+            assert!(get(&connection, seed, beyond).expect("reads").is_none(), "{beyond}");
+        }
     }
 
     /// Each kind of damage to a row is noticed by whoever reads it.

@@ -8,8 +8,8 @@
 //!   TCP_USER_TIMEOUT and a send time-out, which accepted sockets inherit; never with a receive time-out, which would make
 //!   `accept` fail, and the first failure ends the acceptor.
 //! - Each answer is one write of head and body.
-//! - Dropping a request allocates what its Content-Length declares, and aborts when that is too much: a request that declares more
-//!   than the limit is forgotten instead, at the price of its connection, and counted.
+//! - Dropping a request allocates what its Content-Length declares, and aborts when that is too much: a request that declares far
+//!   more than the limit is forgotten instead of answered, at the price of its connection, and counted.
 //! - A burst of connections can leave some unserved until another one closes: while connections are being opened, the server opens and
 //!   closes one to itself every 20 ms.
 
@@ -29,6 +29,8 @@ use subtle::ConstantTimeEq;
 
 /// Bodies up to this size come with the request; tiny_http reads larger ones from the socket when asked.
 const READ_WITH_HEAD_BYTES: usize = 1_024;
+/// A declared body of up to this size is safe to drop, so that one above the limit is answered with 413.
+const SAFE_TO_DROP_BYTES: usize = 1_024 * 1_024;
 /// Threads that read larger bodies.
 const INTAKE_THREADS: usize = 4;
 /// Requests whose body waits to be read; beyond, the request is forgotten.
@@ -186,7 +188,9 @@ impl Shared {
     /// Answers from the head, hands a body that is still in the socket to the intake, or routes.
     fn take(&self, request: tiny_http::Request) {
         self.note_peer(&request);
-        if let Some(declared) = request.body_length().filter(|&n| n > self.config.body_limit_bytes) {
+        if let Some(declared) =
+            request.body_length().filter(|&n| n > self.config.body_limit_bytes.max(SAFE_TO_DROP_BYTES))
+        {
             // See the module's text: neither answering nor dropping this request is safe.
             tracing::warn!(
                 declared_bytes = declared,
