@@ -3,6 +3,7 @@
 use crate::api::Api;
 use crate::api::status::Overview;
 use crate::cache::shared::SharedCache;
+use crate::edge::Edge;
 use crate::internal::Internal;
 use crate::lanes::lookups::LookupLane;
 use crate::lanes::orders::OrderLane;
@@ -15,7 +16,6 @@ use crate::session::{self, SessionConfig};
 use crate::settings::{FrontendSettings, ServerKind};
 use crate::views::Views;
 use crate::watch;
-use common::http::Handler;
 use common::http::client::HttpClient;
 use common::http::tiny::{Access, TinyConfig, TinyServer};
 use common::metrics::{HttpMetrics, Metrics};
@@ -39,7 +39,7 @@ const STOP_REST: Duration = Duration::from_millis(500);
 /// 4. Monitor, session and catalog watch.
 /// 5. The internal server last: until then invalidations are acknowledged, so that trades elsewhere do not wait for our lease.
 pub struct Frontend {
-    public: Option<TinyServer>,
+    public: Option<Public>,
     lanes: Vec<Thread>,
     monitor: Option<Monitor>,
     watchers: Vec<Thread>,
@@ -83,7 +83,7 @@ impl Frontend {
 
         let internal = Internal {
             cache: Arc::clone(&cache),
-            metrics,
+            metrics: metrics.clone(),
             depths: Depths(vec![order_entrance.depth(), query_entrance.depth(), lookup_entrance.depth()]),
         };
         let api = Arc::new(Api {
@@ -95,7 +95,7 @@ impl Frontend {
         });
         // Both listeners first: a port in use must be told before anything is asked of other services.
         let internal = start_internal(settings, internal, &http_metrics)?;
-        let public = start_public(settings, api, &http_metrics)?;
+        let public = Public::start(settings, api, http_metrics, &metrics)?;
 
         let catalog_client = HttpClient::new(lookups::THREADS, token);
         let query_client = HttpClient::new(queries::THREADS, token);
@@ -202,20 +202,37 @@ fn start_internal(
     TinyServer::start(config, Arc::new(internal), Arc::clone(metrics))
 }
 
-fn start_public(
-    settings: &FrontendSettings,
-    api: Arc<dyn Handler>,
-    metrics: &Arc<HttpMetrics>,
-) -> io::Result<TinyServer> {
-    let config = TinyConfig {
-        name: "public",
-        listen: settings.listen,
-        workers: settings.shared.threads,
-        body_limit_bytes: PUBLIC_BODY_LIMIT_BYTES,
-        access: Access::Public,
-    };
-    if settings.server == ServerKind::TinyHttp {
+/// The server of the public API.
+enum Public {
+    Edge(Edge),
+    Tiny(TinyServer),
+}
+
+impl Public {
+    fn start(
+        settings: &FrontendSettings,
+        api: Arc<Api>,
+        http_metrics: Arc<HttpMetrics>,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
+        if settings.server == ServerKind::Edge {
+            return Edge::start(settings.edge.clone(), api, http_metrics, metrics).map(Self::Edge);
+        }
         tracing::warn!("the public API is served by tiny_http: it has no limits on connections and slow clients");
+        let config = TinyConfig {
+            name: "public",
+            listen: settings.listen,
+            workers: settings.shared.threads,
+            body_limit_bytes: PUBLIC_BODY_LIMIT_BYTES,
+            access: Access::Public,
+        };
+        TinyServer::start(config, api, http_metrics).map(Self::Tiny)
     }
-    TinyServer::start(config, api, Arc::clone(metrics))
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Edge(edge) => edge.address(),
+            Self::Tiny(tiny) => tiny.address(),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The front-end's settings, from environment variables.
 
+use crate::edge::limits::EdgeConfig;
 use common::settings::{Positive, ReplicaUrls, ServiceUrl, Settings, Shared, Switch};
 use common::wire::order::ReplicaId;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub struct FrontendSettings {
     pub cache_size: usize,
     /// Which server takes the public requests.
     pub server: ServerKind,
+    /// What clients may ask of the edge.
+    pub edge: EdgeConfig,
     /// Base URL of the catalog.
     pub catalog_url: String,
     /// Base URLs of all replicas of the order service.
@@ -52,7 +55,7 @@ impl FromStr for ServerKind {
 impl FrontendSettings {
     /// Reads them; mistakes are left in `settings`.
     pub fn read(settings: &mut Settings) -> Self {
-        let listen = settings.get("FRONTEND_LISTEN", "127.0.0.1:8080", "address of the public API");
+        let listen: SocketAddr = settings.get("FRONTEND_LISTEN", "127.0.0.1:8080", "address of the public API");
         let internal_listen: SocketAddr =
             settings.get("FRONTEND_INTERNAL_LISTEN", "127.0.0.1:7000", "address for invalidations, health and metrics");
         let internal_url: Option<ServiceUrl> = settings.optional(
@@ -65,18 +68,24 @@ impl FrontendSettings {
                  write the URL under which the catalog reaches this front-end"
             ));
         }
+        let cache = settings.get::<Switch>("FRONTEND_CACHE", "on", "whether stocks are cached: on or off").0;
+        let cache_size = settings.get::<Positive>("FRONTEND_CACHE_SIZE", "1024", "stocks in the cache at most").0;
+        let server = settings.get("FRONTEND_SERVER", "edge", "server of the public API: edge or tiny_http");
+        let edge = EdgeConfig::read(settings);
+        let catalog = settings.get::<ServiceUrl>("CATALOG_URL", "http://127.0.0.1:7100", "base URL of the catalog");
+        let replicas = settings.get::<ReplicaUrls>(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
+        let shared = Shared::read(settings);
         Self {
             listen,
             internal_listen,
             internal_url: internal_url.map(|url| url.0),
-            cache: settings.get::<Switch>("FRONTEND_CACHE", "on", "whether stocks are cached: on or off").0,
-            cache_size: settings.get::<Positive>("FRONTEND_CACHE_SIZE", "1024", "stocks in the cache at most").0,
-            server: settings.get("FRONTEND_SERVER", "edge", "server of the public API: edge or tiny_http"),
-            catalog_url: settings
-                .get::<ServiceUrl>("CATALOG_URL", "http://127.0.0.1:7100", "base URL of the catalog")
-                .0,
-            replicas: settings.get::<ReplicaUrls>(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP).0,
-            shared: Shared::read(settings),
+            cache,
+            cache_size,
+            server,
+            edge: edge.with(listen, shared.threads),
+            catalog_url: catalog.0,
+            replicas: replicas.0,
+            shared,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod routes;
 pub mod status;
 
 use crate::cache::shared::SharedCache;
+use crate::edge::Quick;
 use crate::lanes::lookups::{PendingLookup, Want, stock_response};
 use crate::lanes::orders::PendingOrder;
 use crate::lanes::queries::PendingQuery;
@@ -60,17 +61,17 @@ impl Handler for Api {
     }
 }
 
-impl Api {
-    /// The whole body of the answer to `GET /stocks/<name>`, path as sent, when the cache has it. `None`: the request goes through
-    /// [`Handler::handle`], which looks again and counts the miss.
-    #[must_use]
-    pub fn quick(&self, path: &str) -> Option<Arc<[u8]>> {
+impl Quick for Api {
+    // What is not there goes through `handle`, which looks again and counts the miss.
+    fn quick(&self, path: &str) -> Option<Arc<[u8]>> {
         match Route::of(path) {
             Route::Stock(name) => self.cache.get(&name),
             _ => None,
         }
     }
+}
 
+impl Api {
     fn read(&self, route: &Route<'_>, responder: Responder) {
         match route {
             Route::Stock(name) => self.stock(name, responder),

@@ -342,7 +342,8 @@ impl Choice {
         let Phase::Probing { began, seen } = self.phase else { return };
         let fresh: Vec<(ReplicaId, &Health)> =
             self.replicas.iter().filter_map(|(id, view)| Some((*id, view.fresh(began)?))).collect();
-        let holds = |held: Option<Term>| held.is_some() && held == Some(seen.term);
+        // Nobody was granted term 0.
+        let holds = |held: Option<Term>| seen.term > 0 && held == Some(seen.term);
         if let Some((leader, _)) = fresh.iter().find(|(_, health)| holds(health.leading)) {
             return self.adopt(*leader, seen.term, now, out);
         }

@@ -84,3 +84,50 @@ impl Depths {
 pub fn unavailable(message: &str) -> Response {
     Response::error(503, message).with_header("Retry-After", "1")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::http::Answer;
+    use common::metrics::{HttpMetrics, Metrics};
+    use common::wire::public::ErrorBody;
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+
+    struct Item(Responder);
+    impl Waiting for Item {
+        fn into_responder(self) -> Responder {
+            self.0
+        }
+    }
+
+    struct Keep(Arc<Mutex<Vec<Response>>>);
+    impl Answer for Keep {
+        fn answer(self: Box<Self>, response: Response) {
+            self.0.lock().push(response);
+        }
+    }
+
+    /// Beyond its bound a lane refuses at once, with 503, Retry-After and the truth; its depth and refusals are counted.
+    #[test]
+    fn a_full_lane_refuses() {
+        let metrics = Metrics::new();
+        let (http, lanes) = (HttpMetrics::new(&metrics), LaneMetrics::new(&metrics));
+        let kind = LaneKind { name: "orders", what: "orders", bound: 2 };
+        let (entrance, end) = Entrance::new(kind, &lanes);
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        for _ in 0..3 {
+            entrance.put(Item(Responder::new(Box::new(Keep(Arc::clone(&answers))), Arc::clone(&http))));
+        }
+        Depths(vec![entrance.depth()]).sample();
+        let refused = answers.lock().clone();
+        assert_eq!(refused.iter().map(|r| r.status).collect::<Vec<_>>(), [503]);
+        assert_eq!(refused[0].headers, [("Retry-After", "1".to_owned())]);
+        let body: ErrorBody = serde_json::from_slice(&refused[0].body).expect("the envelope");
+        assert!(body.error.message.contains("too many orders wait") && body.error.message.contains("nothing happened"));
+        let text = metrics.text();
+        assert!(text.contains("bazaar_lane_depth{lane=\"orders\"} 2"), "{text}");
+        assert!(text.contains("bazaar_lane_refused_total{lane=\"orders\"} 1"), "{text}");
+        drop(end);
+    }
+}
