@@ -1,0 +1,380 @@
+//! The catalog alone, over HTTP, with a fake front-end where one is needed.
+
+use catalog::service::Catalog;
+use catalog::settings::CatalogSettings;
+use common::http::client::{Call, CallError, HttpClient};
+use common::http::tiny::{Access, TinyConfig, TinyServer};
+use common::http::{Handler, Request, Responder, Response};
+use common::metrics::{HttpMetrics, Metrics};
+use common::settings::Settings;
+use common::wire::catalog::*;
+use common::wire::frontend::InvalidateRequest;
+use common::wire::order::*;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const TOKEN: &str = "a-token-of-the-test";
+
+struct Bench {
+    folder: TempDir,
+    catalog: Option<Catalog>,
+    http: HttpClient,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut bench = Self { folder, catalog: None, http: HttpClient::new(4, Some(TOKEN)) };
+        bench.start();
+        bench
+    }
+
+    fn start(&mut self) {
+        let file = self.folder.path().join("catalog.db").to_string_lossy().into_owned();
+        let pairs = [("CATALOG_LISTEN", "127.0.0.1:0"), ("CATALOG_DB", &file), ("BAZAAR_TOKEN", TOKEN)];
+        let mut settings = Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        let read = CatalogSettings::read(&mut settings);
+        settings.finish().expect("good settings");
+        self.catalog = Some(Catalog::start(&read).expect("starts"));
+    }
+
+    fn restart(&mut self) {
+        self.catalog = None;
+        self.start();
+    }
+
+    fn base(&self) -> String {
+        format!("http://{}", self.catalog.as_ref().expect("runs").address())
+    }
+
+    fn post<Q: Serialize, A: DeserializeOwned>(&self, path: &str, body: &Q) -> Result<A, CallError> {
+        let timeout = Duration::from_secs(5);
+        self.http.call(Call { method: "POST", base: &self.base(), path, timeout, trace: None }, body)
+    }
+
+    fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, CallError> {
+        self.http.get(&self.base(), path, Duration::from_secs(5))
+    }
+
+    fn genesis_position(&self) -> Position {
+        let genesis: Genesis = self.get("/genesis").expect("genesis");
+        Position { last: None, hash: common::chain::genesis_hash(&genesis) }
+    }
+
+    /// Claims as replica 3, waiting out the spacing of claims.
+    fn claim(&self, position: Position) -> (Term, Position) {
+        let seen = self.get::<TermView>("/term").expect("term").term;
+        let claim = ClaimRequest { replica: replica(3), position, seen };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match self.post("/claim", &claim).expect("a claim is answered") {
+                ClaimAnswer::Granted { term, end } => return (term, end),
+                ClaimAnswer::Wait { ms } => assert!(ms <= 200 && Instant::now() < deadline),
+            }
+        }
+    }
+
+    fn trade(&self, term: Term, position: Position, orders: Vec<Order>) -> Result<TradeAnswer, CallError> {
+        let orders = orders.into_iter().map(|order| Submission { order, trace: "t".into() }).collect();
+        self.post("/trades", &TradeRequest { term, position, orders })
+    }
+
+    fn quantity(&self, name: &str) -> Result<(u64, bool), CallError> {
+        let answer: LookupAnswer = self.post("/lookup", &LookupRequest { names: Some(vec![name.into()]) })?;
+        Ok((answer.stocks[0].quantity, answer.stocks[0].cacheable))
+    }
+
+    fn wait_serving(&self) {
+        until(|| self.quantity("FishCo").is_ok());
+    }
+}
+
+fn replica(id: u8) -> ReplicaId {
+    ReplicaId::try_from(id).expect("an id")
+}
+
+fn until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "the condition did not come true");
+        std::thread::yield_now();
+    }
+}
+
+fn order(key: &str, name: &str, side: Side, quantity: u64) -> Order {
+    Order { key: OrderKey::from_client(key), name: name.into(), side, quantity }
+}
+
+fn status(error: &CallError) -> u16 {
+    if let CallError::Status { status, .. } = error { *status } else { panic!("no status: {error}") }
+}
+
+/// A new bazaar serves stocks once a claim was granted, and never before.
+#[test]
+fn a_new_file_waits_for_a_claim() {
+    let bench = Bench::new();
+    assert_eq!(status(&bench.quantity("FishCo").expect_err("waits")), 503);
+    assert_eq!(bench.get::<CatalogHealth>("/health").expect("health").state, CatalogState::AwaitingClaim);
+    let (term, end) = bench.claim(bench.genesis_position());
+    assert_eq!((term, end.last), (1, None));
+    let all: LookupAnswer = bench.post("/lookup", &LookupRequest { names: None }).expect("serves");
+    assert_eq!(all.stocks.len(), 14);
+    assert!(all.stocks.iter().all(|stock| stock.quantity == 100 && stock.cacheable));
+    let none: LookupAnswer = bench.post("/lookup", &LookupRequest { names: Some(vec!["Nobody".into()]) }).expect("serves");
+    assert!(none.stocks.is_empty());
+}
+
+/// Each order gets its verdict; numbers are dense; a repeat gets the recorded verdict, also after a restart; another body is told so.
+#[test]
+fn verdicts_are_recorded() {
+    let mut bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let first = vec![
+        order("buy", "FishCo", Side::Buy, 60),
+        order("too-much", "FishCo", Side::Buy, 41),
+        order("sell", "FishCo", Side::Sell, 5),
+        order("nobody", "Nobody", Side::Buy, 1),
+        order("buy", "FishCo", Side::Buy, 60),
+        order("buy", "FishCo", Side::Buy, 61),
+        order("too-much", "FishCo", Side::Buy, 40),
+    ];
+    let expected = [
+        Verdict::Accepted(0),
+        Verdict::InsufficientQuantity,
+        Verdict::Accepted(1),
+        Verdict::UnknownStock,
+        Verdict::Accepted(0),
+        Verdict::KeyReused,
+        Verdict::KeyReused,
+    ];
+    let answer = bench.trade(term, genesis, first.clone()).expect("trades");
+    assert_eq!(answer.verdicts, expected);
+    assert_eq!((answer.rows.first, answer.rows.orders.len(), answer.end.last), (0, 2, Some(1)));
+    assert_eq!(bench.quantity("FishCo").expect("serves"), (45, true));
+    bench.restart();
+    let (term, _) = bench.claim(genesis);
+    let again = bench.trade(term, genesis, first).expect("the batch waits for the end of the start-up wait");
+    assert_eq!(again.verdicts, expected, "the refusal too, although 45 are left now");
+    assert_eq!(again.rows.orders.len(), 2, "every row after the leader's last one comes again");
+    assert_eq!(bench.quantity("FishCo").expect("serves"), (45, true));
+}
+
+/// A batch or claim of an older term is refused with the current one, and changes nothing.
+#[test]
+fn older_terms_are_fenced() {
+    let bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (old, _) = bench.claim(genesis);
+    let (new, _) = bench.claim(genesis);
+    assert!(new > old);
+    let refused = bench.trade(old, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect_err("fenced");
+    assert_eq!(refused.refusal::<TermView>(412), Some(TermView { term: new, owner: Some(replica(3)) }));
+    let stale = ClaimRequest { replica: replica(1), position: genesis, seen: old };
+    let refused = bench.post::<_, ClaimAnswer>("/claim", &stale).expect_err("stale");
+    assert_eq!(refused.refusal::<TermView>(412).expect("the view").term, new);
+    assert_eq!(bench.quantity("FishCo").expect("serves").0, 100);
+}
+
+/// A log that is ahead of the journal, or differs from it, shows that the file was lost: no trade, no claim, no stock any more.
+#[test]
+fn lost_history_is_noticed() {
+    for last in [None, Some(5)] {
+        let bench = Bench::new();
+        let genesis = bench.genesis_position();
+        let (term, _) = bench.claim(genesis);
+        let other = Position { last, hash: common::chain::Hash([9; 32]) };
+        let claim = ClaimRequest { replica: replica(1), position: other, seen: term };
+        assert_eq!(status(&bench.post::<_, ClaimAnswer>("/claim", &claim).expect_err("refused")), 409);
+        let trade = bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect_err("refused");
+        assert_eq!(status(&trade), 409);
+        let lookup = bench.quantity("FishCo").expect_err("refused");
+        assert!(lookup.to_string().contains("catalog rebuild"), "{lookup}");
+    }
+}
+
+/// After a restart with an existing file, terms are read and claims granted at once, but stocks and rows leave only after the wait.
+#[test]
+fn the_start_up_wait() {
+    let mut bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let end = bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect("trades").end;
+    bench.restart();
+    let started = Instant::now();
+    assert_eq!(bench.get::<TermView>("/term").expect("term").term, term);
+    let (newer, granted_end) = bench.claim(end);
+    assert_eq!((newer, granted_end), (term + 1, end));
+    let early = bench.quantity("FishCo");
+    let rows = bench.get::<Rows>("/journal");
+    assert!(started.elapsed() < Duration::from_secs(1), "still within the wait");
+    assert_eq!(status(&early.expect_err("waits")), 503);
+    assert_eq!(status(&rows.expect_err("waits")), 503);
+    let answer = bench.trade(newer, end, vec![order("b", "FishCo", Side::Buy, 1)]).expect("held, then traded");
+    assert!(started.elapsed() >= Duration::from_secs(1), "not before the leases of the earlier run are over");
+    assert_eq!(answer.verdicts, [Verdict::Accepted(1)]);
+    assert_eq!(bench.get::<Rows>("/journal?after=0").expect("serves").orders.len(), 1);
+}
+
+/// A fake front-end: answers pushes with a status that the test sets, and remembers them.
+struct FakeFrontend {
+    server: TinyServer,
+    state: Arc<FakeState>,
+}
+
+struct FakeState {
+    status: AtomicU16,
+    pushes: Mutex<Vec<InvalidateRequest>>,
+}
+
+struct FakeHandler(Arc<FakeState>);
+
+impl Handler for FakeHandler {
+    fn handle(&self, request: Request, responder: Responder) {
+        self.0.pushes.lock().push(request.json().expect("an invalidation"));
+        let status = self.0.status.load(Ordering::SeqCst);
+        responder.send(Response::text(status, "application/json", "{}"));
+    }
+}
+
+impl FakeFrontend {
+    fn start() -> Self {
+        let state = Arc::new(FakeState { status: AtomicU16::new(200), pushes: Mutex::default() });
+        let config = TinyConfig {
+            name: "fake",
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            workers: 1,
+            body_limit_bytes: 4_096,
+            access: Access::Internal(Some(TOKEN.into())),
+        };
+        let handler = Arc::new(FakeHandler(Arc::clone(&state)));
+        let server = TinyServer::start(config, handler, HttpMetrics::new(&Metrics::new())).expect("starts");
+        Self { server, state }
+    }
+
+    fn register(&self, bench: &Bench, id: &str) -> Result<LeaseAnswer, CallError> {
+        let url = format!("http://{}", self.server.address());
+        bench.post("/sessions/register", &RegisterRequest { session: SessionId(id.into()), url })
+    }
+
+    fn pushed_names(&self) -> Vec<Vec<String>> {
+        self.state.pushes.lock().iter().map(|push| push.names.clone()).collect()
+    }
+}
+
+fn keep_alive(bench: &Bench, id: &str) -> Result<LeaseAnswer, CallError> {
+    bench.post("/sessions/keep-alive", &KeepAliveRequest { session: SessionId(id.into()) })
+}
+
+/// A session is granted after its probe; a trade's names are pushed to it before the trade is answered.
+#[test]
+fn trades_are_pushed_before_they_are_answered() {
+    let bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let frontend = FakeFrontend::start();
+    assert_eq!(frontend.register(&bench, "s1").expect("granted").lease_ms, 1_000);
+    assert_eq!(status(&frontend.register(&bench, "s1").expect_err("twice")), 409);
+    assert_eq!(keep_alive(&bench, "s1").expect("renewed").lease_ms, 1_000);
+    assert_eq!(status(&keep_alive(&bench, "other").expect_err("unknown")), 404);
+    bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect("trades");
+    assert_eq!(frontend.pushed_names().last(), Some(&vec!["FishCo".to_string()]));
+    frontend.state.status.store(500, Ordering::SeqCst);
+    assert_eq!(status(&frontend.register(&bench, "s2").expect_err("no probe")), 502);
+}
+
+/// While a push is unanswered, the stock shows its old value and may not be cached, the session is not renewed, and the trade waits; once the lease is
+/// over the session is dropped and the trade answered.
+#[test]
+fn an_unanswered_push_delays_a_trade_by_one_lease() {
+    let bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let frontend = FakeFrontend::start();
+    frontend.register(&bench, "s1").expect("granted");
+    frontend.state.status.store(503, Ordering::SeqCst);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let trade = scope.spawn(|| bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]));
+        until(|| frontend.pushed_names().len() > 2);
+        assert_eq!(bench.quantity("FishCo").expect("serves"), (100, false));
+        assert!(bench.quantity("BoarCo").expect("serves").1, "other stocks are not concerned");
+        until(|| keep_alive(&bench, "s1").is_ok_and(|lease| lease.lease_ms == 0));
+        let answer = trade.join().expect("joins").expect("trades");
+        assert_eq!(answer.verdicts, [Verdict::Accepted(0)]);
+    });
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1_600), "{took:?}");
+    assert_eq!(bench.quantity("FishCo").expect("serves"), (99, true));
+    assert_eq!(status(&keep_alive(&bench, "s1").expect_err("dropped")), 404);
+}
+
+/// A front-end that refuses a session's push has no entries under it: the trade does not wait for that lease.
+#[test]
+fn a_refused_push_ends_the_session() {
+    let bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let frontend = FakeFrontend::start();
+    frontend.register(&bench, "s1").expect("granted");
+    frontend.state.status.store(409, Ordering::SeqCst);
+    let started = Instant::now();
+    bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect("trades");
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    assert_eq!(status(&keep_alive(&bench, "s1").expect_err("dropped")), 404);
+}
+
+/// Without the token nothing but /livez and /metrics is answered, whatever the path; with it, unknown paths and methods are told.
+#[test]
+fn access_and_routes() {
+    let bench = Bench::new();
+    let stranger = HttpClient::new(1, None);
+    let ask = |http: &HttpClient, path: &str| {
+        http.get::<serde_json::Value>(&bench.base(), path, Duration::from_secs(5)).map_err(|e| match e {
+            CallError::Status { status, .. } => status,
+            CallError::Misfit(_) => 200,
+            other => panic!("{other}"),
+        })
+    };
+    for path in ["/term", "/nowhere", "/trades"] {
+        assert_eq!(ask(&stranger, path).expect_err("refused"), 401, "{path}");
+    }
+    assert!(ask(&stranger, "/livez").is_ok());
+    assert_eq!(ask(&stranger, "/metrics").expect_err("is text"), 200);
+    assert_eq!(ask(&bench.http, "/nowhere").expect_err("unknown"), 404);
+    assert_eq!(ask(&bench.http, "/trades").expect_err("method"), 405);
+    assert_eq!(ask(&bench.http, "/journal?after=x").expect_err("query"), 400);
+    let wrong: Result<TradeAnswer, CallError> = bench.post("/trades", &serde_json::json!({"term": 1, "extra": 2}));
+    assert_eq!(status(&wrong.expect_err("does not fit")), 400);
+}
+
+/// A file in use is refused at start, with its name.
+#[test]
+fn a_file_in_use_is_refused() {
+    let bench = Bench::new();
+    let file = bench.folder.path().join("catalog.db").to_string_lossy().into_owned();
+    let mut settings = Settings::from_pairs([("CATALOG_DB".into(), file), ("CATALOG_LISTEN".into(), "127.0.0.1:0".into())]);
+    let read = CatalogSettings::read(&mut settings);
+    let error = Catalog::start(&read).expect_err("in use").to_string();
+    assert!(error.contains("catalog.db") && error.contains("in use"), "{error}");
+}
+
+/// Everything that was traded before a stop is there after it, and the wait ends by itself.
+#[test]
+fn state_survives_a_restart() {
+    let mut bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let orders: Vec<Order> = (0..700).map(|n| order(&n.to_string(), "BoarCo", Side::Sell, 1)).collect();
+    let answer = bench.trade(term, genesis, orders).expect("trades");
+    bench.restart();
+    bench.wait_serving();
+    assert_eq!(bench.quantity("BoarCo").expect("serves"), (800, true));
+    let health: CatalogHealth = bench.get("/health").expect("health");
+    assert_eq!((health.last, health.hash, health.term.term), (answer.end.last, answer.end.hash, term));
+}
