@@ -106,9 +106,13 @@ impl LeaderCell {
         state.view.news.changes += 1;
         drop(state);
         self.changed.notify_all();
+        if old.as_ref().is_some_and(|old| Arc::ptr_eq(old, &leader)) {
+            // Back in the same term: no change, and its calls in flight are still good.
+            return;
+        }
         self.metrics.leader_changes.inc();
         self.metrics.term.set(i64::try_from(term).unwrap_or(i64::MAX));
-        if let Some(old) = old.filter(|old| !Arc::ptr_eq(old, &leader)) {
+        if let Some(old) = old {
             old.client.abort();
         }
     }

@@ -36,7 +36,7 @@ impl Views {
         };
     }
 
-    /// The catalog answered, or refused the connection.
+    /// The catalog answered; `None`: it refused the connection. A missed answer is no reason to call this.
     pub fn set_catalog(&self, health: Option<CatalogHealth>) {
         *self.catalog.lock() = health.map(|health| (BootInstant::now(), health));
     }

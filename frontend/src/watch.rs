@@ -1,7 +1,7 @@
 //! The thread that asks the catalog for its health each heartbeat, for `GET /status` and `GET /readyz`.
 
 use crate::views::Views;
-use common::http::client::HttpClient;
+use common::http::client::{CallError, HttpClient};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{HEARTBEAT, PROBE_TIMEOUT};
@@ -17,8 +17,12 @@ pub fn start(catalog_url: &str, token: Option<&str>, views: Arc<Views>, stop: Sh
     Thread::spawn("watch-catalog", move || {
         loop {
             let began = Instant::now();
-            let health = client.get::<CatalogHealth>(&url, "/health", PROBE_TIMEOUT);
-            views.set_catalog(health.ok());
+            match client.get::<CatalogHealth>(&url, "/health", PROBE_TIMEOUT) {
+                Ok(health) => views.set_catalog(Some(health)),
+                Err(CallError::NotSent(_)) => views.set_catalog(None),
+                // What was seen last counts until it is too old, as with replicas.
+                Err(error) => tracing::debug!(%error, "the catalog does not tell its health"),
+            }
             if stop.wait(HEARTBEAT.saturating_sub(began.elapsed())) {
                 return;
             }

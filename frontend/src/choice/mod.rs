@@ -33,6 +33,8 @@ const CLAIM_STALL: Duration = Duration::from_millis(1_000);
 const REST_SHORT: Duration = Duration::from_millis(10);
 /// Pause before judging anew while the catalog or every replica is away.
 const REST_LONG: Duration = Duration::from_millis(50);
+/// The longest wait that a candidate can ask for.
+const LONGEST_WAIT: Duration = Duration::from_millis(1_000);
 /// How long a replica that could not lead is asked after the others only.
 const PASSED_OVER: Duration = Duration::from_millis(500);
 
@@ -240,6 +242,11 @@ impl Choice {
                 }
             }
             Phase::Watching { owner, .. } if owner == id => self.on_probe_watching(probe, now, out),
+            Phase::Watching { term, .. }
+                if self.replicas[&id].fresh(probe.began).is_some_and(|h| h.leading > Some(term)) =>
+            {
+                self.judge(now, out);
+            }
             _ => {}
         }
     }
@@ -319,7 +326,7 @@ impl Choice {
                 out.push(Command::ProbeNow(candidate));
             }
             // Whoever was granted a term just now may lead by then, so the judgement begins anew rather than the request alone.
-            Answer::Lead(LeadAnswer::Wait(ms)) => self.rest(now + Duration::from_millis(ms)),
+            Answer::Lead(LeadAnswer::Wait(ms)) => self.rest(now + Duration::from_millis(ms).min(LONGEST_WAIT)),
             Answer::Outdated => self.rest(now + REST_SHORT),
             // It says that it leads a term older than the catalog's: it will hear of the newer one.
             Answer::Lead(_) | Answer::Failed => {

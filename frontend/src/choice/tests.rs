@@ -342,12 +342,18 @@ fn a_stalled_claim_is_given_up() {
     bench.sees(health(2));
     bench.term(9, Some(3));
     assert_eq!(bench.asked(), Some((id(2), 9)));
-    // A claimer that dies is given up at once.
-    let mut bench = Bench::old();
-    bench.term(9, Some(3));
-    bench.sees(claiming);
-    bench.probe(3, Outcome::Refused);
-    assert!(bench.judging());
+    // One that dies is given up at once, and so is one that a newer term has passed.
+    for passed in [false, true] {
+        let mut bench = Bench::old();
+        bench.term(9, Some(3));
+        bench.sees(claiming.clone());
+        if passed {
+            bench.sees(leading(1, 10))
+        } else {
+            bench.probe(3, Outcome::Refused)
+        }
+        assert!(bench.judging());
+    }
 }
 
 /// Every answer to a request to lead has its consequence.

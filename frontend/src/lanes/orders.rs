@@ -100,7 +100,7 @@ impl OrderLane {
                 continue;
             };
             self.observe("leader", waiting);
-            batch = match self.send(&leader, deadline, batch) {
+            batch = match self.send(&leader, deadline, batch, failed.is_some()) {
                 Sent::Answered => return,
                 Sent::Held(batch) => batch,
             };
@@ -113,8 +113,8 @@ impl OrderLane {
         }
     }
 
-    /// One call to the leader.
-    fn send(&self, leader: &Leader, deadline: Instant, mut batch: Vec<PendingOrder>) -> Sent {
+    /// One call to the leader. Only the first failure of a batch is worth a warning: what follows is one outage.
+    fn send(&self, leader: &Leader, deadline: Instant, mut batch: Vec<PendingOrder>, again: bool) -> Sent {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = left.clamp(CALL_LEAST, CALL_TIMEOUT);
         let call = Call { method: "POST", base: &leader.url, path: "/orders", timeout, trace: None };
@@ -134,11 +134,13 @@ impl OrderLane {
             Ok(answer) => CallError::Misfit(format!("{} verdicts for {} orders", answer.verdicts.len(), batch.len())),
             Err(error) => error,
         };
-        tracing::warn!(
-            leader = %leader.id, term = leader.term, orders = batch.len(), first_trace = batch[0].submission.trace, %error,
-            "a batch was not answered"
-        );
         let failure = Failure::of(&error);
+        let (orders, first_trace, why) = (batch.len(), &batch[0].submission.trace, &failure.message);
+        if again {
+            tracing::debug!(leader = %leader.id, term = leader.term, orders, first_trace, why, "a batch was not answered again");
+        } else {
+            tracing::warn!(leader = %leader.id, term = leader.term, orders, first_trace, why, "a batch was not answered");
+        }
         for order in &mut batch {
             order.attempted |= failure.outcome_unknown;
         }
