@@ -38,7 +38,7 @@ pub struct Catalog {
     /// The writer finishes what it took; it needs the sessions.
     writer: Option<Thread>,
     journal: Option<Thread>,
-    /// Last owner of the sessions' threads.
+    /// Last owner of the sessions, whose threads end after the writer that pushes through them.
     sessions: Option<Arc<Sessions>>,
     /// Freed at the very end: nothing writes any more.
     _lock: FileLock,
@@ -68,7 +68,7 @@ impl Catalog {
         own.term.set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
         let stop = Shutdown::new();
         let published = Arc::new(Published::new(snapshot.clone(), state));
-        let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &stop, &own));
+        let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));
         let (work, queued) = lane(WORK_QUEUE);
         let (journal, pages) = lane(JOURNAL_QUEUE);
         let api = Api {

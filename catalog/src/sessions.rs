@@ -23,7 +23,8 @@ const MAX_SESSIONS: usize = 64;
 /// Registrations that wait for their probe at most.
 const MAX_REGISTRATIONS: usize = 64;
 
-/// The sessions, and the threads that push to them.
+/// The sessions, and the threads that push to them. They have a stop of their own: a batch that the writer finishes while the service stops must
+/// still be pushed before it is shown, so they end after the writer, when their last owner drops them.
 #[derive(Debug)]
 pub struct Sessions {
     shared: Arc<Shared>,
@@ -78,11 +79,11 @@ struct Acknowledged {}
 impl Sessions {
     /// Starts without a session.
     #[must_use]
-    pub fn start(token: Option<&str>, stop: &Shutdown, metrics: &Arc<CatalogMetrics>) -> Self {
+    pub fn start(token: Option<&str>, metrics: &Arc<CatalogMetrics>) -> Self {
         let shared = Arc::new(Shared {
             inner: Mutex::default(),
             client: HttpClient::new(2, token),
-            stop: stop.clone(),
+            stop: Shutdown::new(),
             metrics: Arc::clone(metrics),
         });
         let (registrations, waiting) = lane(MAX_REGISTRATIONS);
@@ -158,6 +159,12 @@ impl Sessions {
                 round.changed.wait_for(&mut outstanding, next.max(Duration::from_millis(1)));
             }
         }
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        self.shared.stop.trigger();
     }
 }
 
@@ -276,7 +283,7 @@ impl Shared {
             let ended = std::mem::take(&mut self.inner.lock().ended);
             drop(ended);
         }
-        // The stop: end all pushers, and join them outside the lock that they take.
+        // The stop: nobody pushes any more. Ends all pushers, and joins them outside the lock that they take.
         let mut inner = self.inner.lock();
         let ids: Vec<SessionId> = inner.pushers.keys().cloned().collect();
         ids.iter().for_each(|id| inner.end(id));
