@@ -1,1 +1,586 @@
+//! Scripts for the state machine: what goes in and what comes out, without sockets and without waiting.
 
+use super::super::date::{DateText, imf_fixdate};
+use super::super::limits::Limits;
+use super::super::reason::Reason;
+use super::super::trace::Trace;
+use super::{Connection, PAUSE_BYTES, Turn, World};
+use common::http::{Request, Response};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A connection with a handler and a clock of its own.
+struct Script {
+    connection: Connection,
+    outside: Outside,
+    limits: Limits,
+    date: DateText,
+    now: Instant,
+    stopping: bool,
+    spare: Vec<u8>,
+    /// Everything that was written.
+    written: Vec<u8>,
+    half_closed: bool,
+}
+
+#[derive(Default)]
+struct Outside {
+    requests: Vec<Request>,
+    reasons: Vec<Reason>,
+}
+
+impl World for Outside {
+    fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
+        (path == "/cached").then(|| Arc::from(&b"{}"[..]))
+    }
+    fn handle(&mut self, request: Request) {
+        self.requests.push(request);
+    }
+    fn refused(&mut self, reason: Reason) {
+        self.reasons.push(reason);
+    }
+    fn new_trace(&mut self) -> Trace {
+        Trace::from_number(0)
+    }
+}
+
+fn small() -> Limits {
+    Limits { head_bytes: 300, target_bytes: 100, fields: 30, body_bytes: 64, drain_bytes: 100, ..Limits::default() }
+}
+
+impl Script {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            connection: Connection::new(now),
+            outside: Outside::default(),
+            limits: small(),
+            date: imf_fixdate(0),
+            now,
+            stopping: false,
+            spare: Vec::new(),
+            written: Vec::new(),
+            half_closed: false,
+        }
+    }
+
+    fn turn<R>(&mut self, step: impl FnOnce(&mut Connection, &mut Turn<'_, Outside>) -> R) -> R {
+        let mut turn = Turn {
+            now: self.now,
+            date: &self.date,
+            limits: &self.limits,
+            stopping: self.stopping,
+            spare: &mut self.spare,
+            world: &mut self.outside,
+        };
+        step(&mut self.connection, &mut turn)
+    }
+
+    /// Lets the client take up to `n` bytes of what is to be written.
+    fn read(&mut self, n: usize) {
+        let n = n.min(self.connection.output().len());
+        self.written.extend_from_slice(&self.connection.output()[..n]);
+        self.turn(|connection, turn| connection.sent(n, turn));
+        self.half_closed |= self.connection.take_half_close();
+    }
+
+    /// Lets the client take everything.
+    fn flush(&mut self) {
+        while !self.connection.output().is_empty() {
+            self.read(usize::MAX);
+        }
+    }
+
+    /// The client sends bytes and takes what comes back.
+    fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        assert!(self.connection.wants_input(), "the machine would not read {:?}", bytes.as_ref());
+        self.turn(|connection, turn| connection.receive(bytes.as_ref(), turn));
+        self.flush();
+        self
+    }
+
+    fn end(&mut self) {
+        self.turn(|connection, turn| connection.end_of_input(turn));
+        self.flush();
+    }
+
+    fn answer(&mut self, response: &Response) {
+        self.turn(|connection, turn| connection.answer(response, turn));
+        self.flush();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.turn(|connection, turn| connection.expire(turn));
+        self.flush();
+    }
+
+    fn take_written(&mut self) -> String {
+        String::from_utf8(std::mem::take(&mut self.written)).expect("text")
+    }
+
+    /// Statuses of the answers so far, in order.
+    fn statuses(&self) -> Vec<u16> {
+        let text = String::from_utf8_lossy(&self.written);
+        text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().expect("a status")).collect()
+    }
+}
+
+const GET: &str = "GET /cached HTTP/1.1\r\nHost: a\r\n\r\n";
+const OTHER: &str = "GET /other?q HTTP/1.1\r\nHost: a\r\n\r\n";
+const POST: &str = "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+const SECOND: Duration = Duration::from_secs(1);
+
+fn ok() -> Response {
+    Response::text(200, "text/plain", "ok")
+}
+
+/// A cached read is answered at once, in full, and leaves nothing behind.
+#[test]
+fn cached_read() {
+    let mut script = Script::new();
+    let with_trace = "GET /cached HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\n\r\n";
+    let expected = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
+                    Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Request-Id: mine\r\n\r\n{}";
+    assert_eq!(script.send(with_trace).take_written(), expected);
+    assert!(script.connection.idle_since().is_some() && script.connection.held.capacity() == 0);
+    assert!(script.connection.output.writer(&mut Vec::new()).capacity() == 0, "the buffer went back");
+    let head = script.send(with_trace.replace("GET", "HEAD")).take_written();
+    assert_eq!(head, expected.strip_suffix("{}").expect("a body"));
+    assert!(script.outside.requests.is_empty());
+}
+
+/// What a handler gets to see, and what becomes of its answer.
+#[test]
+fn handled_request() {
+    let mut script = Script::new();
+    script.send("POST /a%20b?c=d HTTP/1.1\r\nHost: a\r\nX-Y: z \r\nContent-Length: 3\r\n\r\nab");
+    assert!(script.outside.requests.is_empty());
+    script.send("c");
+    let request = script.outside.requests.pop().expect("complete");
+    assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/a%20b"));
+    assert_eq!((request.query.as_deref(), request.headers.get("x-y")), (Some("c=d"), Some("z")));
+    assert_eq!((request.body.as_slice(), request.trace.as_str()), (&b"abc"[..], "0000000000000000"));
+    assert!(script.connection.is_waiting() && !script.connection.wants_input());
+    assert_eq!(script.connection.deadline(&script.limits), None, "a handler answers in its own time");
+    script.answer(&ok());
+    assert!(script.take_written().ends_with("X-Request-Id: 0000000000000000\r\n\r\nok"));
+    assert!(script.connection.wants_input());
+}
+
+/// Answers come in the order of their requests: the next one is not even parsed before.
+#[test]
+fn pipelining() {
+    let mut script = Script::new();
+    script.send([GET, POST, GET, OTHER, GET].concat());
+    assert_eq!((script.statuses(), script.outside.requests.len()), (vec![200], 1));
+    assert!(!script.connection.wants_input(), "reading stops meanwhile");
+    script.answer(&Response::error(404, "no"));
+    assert_eq!((script.statuses(), script.outside.requests.len()), (vec![200, 404, 200], 2));
+    script.answer(&Response::error(409, "no"));
+    assert_eq!(script.statuses(), [200, 404, 200, 409, 200]);
+    assert!(script.connection.held.is_empty() && script.connection.wants_input());
+}
+
+/// However many requests come at once, and however slowly their answers are read, what is held is bounded; all are answered.
+#[test]
+fn pipelining_is_bounded() {
+    let mut script = Script::new();
+    let requests = 16 * 1024 / GET.len();
+    for _ in 0..20 {
+        assert!(script.connection.wants_input());
+        script.turn(|connection, turn| connection.receive(GET.repeat(requests).as_bytes(), turn));
+        while !script.connection.output().is_empty() {
+            assert!(script.connection.output().len() < PAUSE_BYTES + 300, "{}", script.connection.output().len());
+            assert!(script.connection.held.len() <= 16 * 1024 && !script.connection.wants_input());
+            script.read(1_000);
+        }
+    }
+    assert_eq!(script.statuses().len(), 20 * requests);
+}
+
+/// A body that came with more pipelined requests than were answered at once is not forgotten when the answers are read.
+#[test]
+fn body_behind_a_pause() {
+    let mut script = Script::new();
+    let cached = PAUSE_BYTES / 100;
+    script.turn(|connection, turn| connection.receive([GET.repeat(cached).as_str(), POST].concat().as_bytes(), turn));
+    script.flush();
+    assert_eq!((script.statuses().len(), script.outside.requests.len()), (cached, 1));
+}
+
+/// 100 Continue: only when asked for, only when the body is wanted, and before the answer.
+#[test]
+fn expect_continue() {
+    let expecting = |more: &str| format!("POST /p HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{more}\r\n");
+    let mut script = Script::new();
+    script.send(expecting("Content-Length: 3\r\n"));
+    assert_eq!(script.take_written(), "HTTP/1.1 100 Continue\r\n\r\n");
+    script.send("abc").answer(&ok());
+    assert!(script.take_written().starts_with("HTTP/1.1 200 OK\r\n"));
+    script.send(expecting("Content-Length: 0\r\n"));
+    assert_eq!(script.take_written(), "", "there is no body to wait for");
+    script.answer(&ok());
+    script.take_written();
+    script.send(expecting("Content-Length: 65\r\n"));
+    assert_eq!(script.statuses(), [413], "not invited first");
+}
+
+/// The end of a request that asks for it, or that is HTTP/1.0, is the end of its connection; what follows is not served.
+#[test]
+fn close() {
+    let get = |version: &str, connection: &str| format!("GET /cached HTTP/{version}\r\nHost: a\r\n{connection}\r\n");
+    for (request, told, open) in [
+        (get("1.1", ""), "", true),
+        (get("1.1", "Connection: close\r\n"), "Connection: close\r\n", false),
+        (get("1.0", ""), "Connection: close\r\n", false),
+        (get("1.0", "Connection: keep-alive\r\n"), "Connection: keep-alive\r\n", true),
+    ] {
+        let mut script = Script::new();
+        script.send([request.as_str(), GET].concat());
+        assert_eq!(script.statuses().len(), if open { 2 } else { 1 }, "{request}");
+        assert_eq!(script.half_closed, !open);
+        let written = script.take_written();
+        let first = written.split("\r\n\r\n").next().expect("a head");
+        assert_eq!(
+            first.split_once("Connection").map_or("", |(_, rest)| rest),
+            told.trim_end().trim_start_matches("Connection")
+        );
+    }
+}
+
+/// Behind its last answer a connection throws away what comes, within bounds, until the client is done.
+#[test]
+fn draining() {
+    let closed = || {
+        let mut script = Script::new();
+        script.send("GET /cached HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert!(script.half_closed && script.connection.wants_input() && !script.connection.is_done());
+        script
+    };
+    let mut script = closed();
+    script.send([b'x'; 99]);
+    assert!(!script.connection.is_done());
+    script.send("x");
+    assert!(script.connection.is_done(), "too much");
+    let mut script = closed();
+    script.end();
+    assert!(script.connection.is_done(), "the client is done");
+    let mut script = closed();
+    script.pass(script.limits.drain_timeout - Duration::from_millis(1));
+    assert!(!script.connection.is_done());
+    script.pass(Duration::from_millis(1));
+    assert!(script.connection.is_done() && script.outside.reasons.is_empty(), "too long, and nobody's fault");
+}
+
+/// A client that ends its side gets every answer that it is owed; an unfinished request is told so.
+#[test]
+fn half_close_by_the_client() {
+    let mut script = Script::new();
+    script.send([OTHER, GET].concat());
+    script.end();
+    script.answer(&ok());
+    assert_eq!(script.statuses(), [200, 200]);
+    assert!(script.connection.is_done());
+    for (sent, statuses) in [("", &[][..]), ("\r\n", &[]), (&GET[..9], &[400]), (&POST[..POST.len() - 1], &[400])] {
+        let mut script = Script::new();
+        script.send(sent);
+        script.end();
+        assert_eq!((script.statuses().as_slice(), script.connection.is_done()), (statuses, true), "{sent}");
+    }
+}
+
+/// Time-outs of head and body count from the first byte, however it drips; an idle connection goes without a word.
+#[test]
+fn time_outs() {
+    let mut script = Script::new();
+    script.pass(small().idle_timeout / 2);
+    script.send("\r\n").pass(small().idle_timeout / 2);
+    assert!(script.connection.is_done() && script.written.is_empty(), "an empty line is no sign of life");
+    assert_eq!(script.outside.reasons, [Reason::Idle]);
+
+    for (begin, drip, reason, timeout) in [
+        ("G", "ET /cached HTTP/1.1\r\nA: bbbbbbbbbbbbbbbbbbbbbbbbbbbb", Reason::HeadTimeout, small().head_timeout),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60\r\n\r\n",
+            &"x".repeat(50),
+            Reason::BodyTimeout,
+            small().body_timeout,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+            &"x".repeat(50),
+            Reason::BodyTimeout,
+            small().body_timeout,
+        ),
+    ] {
+        let mut script = Script::new();
+        script.send(begin);
+        let steps = u32::try_from(drip.len()).expect("few");
+        for byte in drip.bytes() {
+            assert!(script.statuses().is_empty(), "{reason:?} too early");
+            script.send([byte]).pass(timeout / steps + Duration::from_nanos(1));
+        }
+        assert_eq!((script.statuses(), &script.outside.reasons), (vec![408], &vec![reason]));
+        assert!(script.half_closed);
+    }
+}
+
+/// The head's time begins with its own first byte, not with that of the request before.
+#[test]
+fn each_head_has_its_time() {
+    let mut script = Script::new();
+    for _ in 0..5 {
+        let (first, rest) = OTHER.split_at(9);
+        script.send(first).pass(small().head_timeout - Duration::from_millis(1));
+        script.send(rest).pass(2 * small().head_timeout);
+        script.answer(&ok());
+        script.pass(2 * SECOND);
+    }
+    assert_eq!(script.statuses(), [200; 5]);
+}
+
+/// A client that does not read is given up; one that reads slowly, but does, is not.
+#[test]
+fn unread_answers() {
+    let answer = Response::text(200, "text/plain", vec![b'x'; 100_000]);
+    let mut script = Script::new();
+    script.send(OTHER);
+    script.turn(|connection, turn| connection.answer(&answer, turn));
+    while !script.connection.output().is_empty() {
+        assert!(script.outside.reasons.is_empty());
+        script.read(20_000);
+        script.pass_without_reading(script.limits.send_timeout - Duration::from_millis(1));
+    }
+    assert_eq!((script.statuses(), script.connection.is_done()), (vec![200], false));
+
+    script.send(OTHER);
+    script.turn(|connection, turn| connection.answer(&answer, turn));
+    for _ in 0..10 {
+        script.read(10);
+        script.pass_without_reading(script.limits.send_timeout / 10);
+    }
+    assert!(script.connection.is_done() && script.connection.output().is_empty());
+    assert_eq!(script.outside.reasons, [Reason::Unread]);
+}
+
+impl Script {
+    fn pass_without_reading(&mut self, time: Duration) {
+        self.now += time;
+        self.turn(|connection, turn| connection.expire(turn));
+    }
+}
+
+/// While the server stops, each answer is the last one of its connection.
+#[test]
+fn stopping() {
+    let mut script = Script::new();
+    script.send(OTHER);
+    script.stopping = true;
+    script.answer(&ok());
+    assert!(script.take_written().contains("\r\nConnection: close\r\n") && script.half_closed);
+}
+
+/// A connection over the limit is told so before it asks, and can read it.
+#[test]
+fn refused_connection() {
+    let mut script = Script::new();
+    script.connection = script.turn(|_, turn| Connection::refused(Reason::Crowded, turn));
+    script.flush();
+    assert_eq!((script.statuses(), script.half_closed), (vec![503], true));
+    assert!(script.take_written().contains("\r\nRetry-After: "));
+}
+
+/// A second answer, or one that nobody waits for, changes nothing.
+#[test]
+fn unasked_answer() {
+    let mut script = Script::new();
+    script.answer(&ok());
+    assert!(script.written.is_empty() && script.connection.wants_input());
+}
+
+/// The limits, each met exactly and exceeded by one.
+#[test]
+fn limits() {
+    let head_of = |n: usize| format!("GET /cached HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n", "x".repeat(n - 38));
+    let target_of = |n: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(n - 1));
+    let fields_of = |n: usize| format!("GET /cached HTTP/1.1\r\nHost: a\r\n{}\r\n", "A:\r\n".repeat(n - 1));
+    let body_of = |n: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {n}\r\n\r\n{}", "x".repeat(n));
+    for (request, wrong) in [
+        (head_of(300), None),
+        (head_of(301), Some(431)),
+        (head_of(302)[..301].into(), Some(431)),
+        (target_of(100), None),
+        (target_of(101), Some(414)),
+        (fields_of(30), None),
+        (fields_of(31), Some(431)),
+        (body_of(64), None),
+        (body_of(65), Some(413)),
+        (body_of(66).replace(": 66", ": 100000000000"), Some(413)),
+    ] {
+        let mut script = Script::new();
+        script.send(&request);
+        if script.connection.is_waiting() {
+            script.answer(&ok());
+        }
+        assert_eq!(script.statuses(), [wrong.unwrap_or(200)], "{request}");
+        assert_eq!(script.half_closed, wrong.is_some());
+    }
+}
+
+/// The requirements of RFC 9112 (and RFC 9110 where it refers to it) for a server, each with its section.
+#[test]
+fn conformance() {
+    let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n";
+    let cases: &[(&str, String, &[u16])] = &[
+        ("2.2: empty lines before a request are ignored", format!("\r\n\r\n{GET}"), &[200]),
+        ("2.2: a lone CR ends nothing", "GET / HTTP/1.1\rHost: a\r\n\r\n".into(), &[400]),
+        ("2.2: blank before the first field", "GET / HTTP/1.1\r\n Host: a\r\n\r\n".into(), &[400]),
+        ("2.3: another major version", "GET / HTTP/2.0\r\nHost: a\r\n\r\n".into(), &[505]),
+        ("2.3: a higher minor version is served", GET.replace("1.1", "1.7"), &[200]),
+        ("3: a request line that is none", "GET\r\n\r\n".into(), &[400]),
+        ("3: blank at the end of the request line", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n".into(), &[400]),
+        ("3.1: methods regard case", "get /cached HTTP/1.1\r\nHost: a\r\n\r\n".into(), &[501]),
+        ("3.1: an unknown method", "BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n".into(), &[501]),
+        ("3.2: no Host", "GET / HTTP/1.1\r\n\r\n".into(), &[400]),
+        ("3.2: two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".into(), &[400]),
+        ("3.2: a Host that is none", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".into(), &[400]),
+        ("3.2: an empty Host is one", GET.replace("Host: a", "Host:"), &[200]),
+        ("3.2.2: the absolute form", GET.replace("/cached", "http://b/cached"), &[200]),
+        ("3.2.4: the asterisk form", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".into(), &[204]),
+        ("3.2.4: only for OPTIONS", "GET * HTTP/1.1\r\nHost: a\r\n\r\n".into(), &[400]),
+        ("5: a field without a colon", "GET / HTTP/1.1\r\nHost: a\r\nB\r\n\r\n".into(), &[400]),
+        ("5: names disregard case", GET.replace("Host", "hOST"), &[200]),
+        ("5.1: blank before the colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n".into(), &[400]),
+        ("5.2: a folded line", "GET / HTTP/1.1\r\nHost: a\r\nB: c\r\n d\r\n\r\n".into(), &[400]),
+        ("9110 5.5: NUL in a value", "GET / HTTP/1.1\r\nHost: a\r\nB: \0\r\n\r\n".into(), &[400]),
+        ("6.1: coding beside a length", format!("{chunked}Content-Length: 3\r\n\r\n0\r\n\r\n"), &[400]),
+        ("6.1: a coding in HTTP/1.0", format!("{}\r\n0\r\n\r\n", chunked.replace("1.1", "1.0")), &[400]),
+        ("6.1: an unknown coding", format!("{}\r\n", chunked.replace("chunked", "gzip, chunked")), &[501]),
+        ("6.3: chunked is not the last coding", format!("{}\r\n", chunked.replace("chunked", "chunked, gzip")), &[400]),
+        ("6.3: a length that is no number", POST.replace(": 3", ": three"), &[400]),
+        ("6.3: two different lengths", POST.replace(": 3", ": 3\r\nContent-Length: 4"), &[400]),
+        (
+            "6.3: the same length twice",
+            format!("{}{GET}", POST.replace(": 3", ": 3\r\nContent-Length: 3")),
+            &[200, 200],
+        ),
+        ("6.3: no length, no body", format!("POST / HTTP/1.1\r\nHost: a\r\n\r\n{GET}"), &[200, 200]),
+        ("6.3: the body of a GET is read", format!("{}{GET}", POST.replace("POST", "GET")), &[200, 200]),
+        ("7.1: chunks, any case of the size", format!("{chunked}\r\nA\r\n0123456789\r\n00\r\n\r\n{GET}"), &[200, 200]),
+        (
+            "7.1.1: unknown extensions are ignored",
+            format!("{chunked}\r\n1;a=b;c\r\nx\r\n0;d\r\n\r\n{GET}"),
+            &[200, 200],
+        ),
+        (
+            "7.1.2: trailer fields are not mixed in",
+            format!("{chunked}\r\n0\r\nContent-Length: 9\r\n\r\n{GET}"),
+            &[200, 200],
+        ),
+        ("7.1: a size that no number holds", format!("{chunked}\r\nFFFFFFFFFFFFFFFFF\r\n"), &[413]),
+        ("7.1: data without its line end", format!("{chunked}\r\n1\r\nabc"), &[400]),
+        ("9.3: persistence is the default", GET.repeat(3), &[200, 200, 200]),
+        (
+            "9.6: nothing is served after close",
+            format!("{}{GET}", GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")),
+            &[200],
+        ),
+        ("9110 9.3.2: HEAD has no body", format!("{}{GET}", GET.replace("GET", "HEAD")), &[200, 200]),
+        ("9110 10.1.1: an unknown expectation", GET.replace("\r\n\r\n", "\r\nExpect: more\r\n\r\n"), &[417]),
+        ("9110 15.5.15: target too long", format!("GET /{} ", "a".repeat(100)), &[414]),
+        ("9110 9.3.6 and 9.3.8: CONNECT and TRACE", "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n".into(), &[501]),
+    ];
+    for (what, request, statuses) in cases {
+        let mut script = Script::new();
+        script.send(request);
+        while script.connection.is_waiting() {
+            script.answer(&ok());
+        }
+        assert_eq!(script.statuses(), *statuses, "{what}");
+        let refused = statuses.last().is_some_and(|status| *status >= 400);
+        assert!(script.half_closed || !refused, "{what}: closed after a refusal");
+        if refused {
+            let body = script.take_written();
+            let body = body.rsplit("\r\n\r\n").next().expect("a body");
+            let error: common::wire::public::ErrorBody = serde_json::from_str(body).expect(what);
+            assert_eq!(Some(&error.error.code), statuses.last(), "{what}");
+        }
+    }
+}
+
+/// What a client sees of a connection: everything that was written, the requests that the handler saw, and whether it is over.
+type Seen = (String, Vec<(String, Vec<u8>)>, Vec<Reason>, bool);
+
+fn run(bytes: &[u8], cuts: &[usize]) -> Seen {
+    let mut script = Script::new();
+    let mut at = 0;
+    let mut cuts = cuts.iter().copied().cycle();
+    let mut seen = Vec::new();
+    loop {
+        while let Some(request) = script.outside.requests.pop() {
+            let answer = Response::text(200, "text/plain", request.body.clone());
+            seen.push((format!("{} {} {:?}", request.method, request.path, request.query), request.body));
+            script.answer(&answer);
+        }
+        if at == bytes.len() || !script.connection.wants_input() {
+            break;
+        }
+        let n = cuts.next().unwrap_or(usize::MAX).clamp(1, bytes.len() - at);
+        script.send(&bytes[at..at + n]);
+        at += n;
+    }
+    if script.connection.wants_input() {
+        script.end();
+    }
+    let over = script.connection.is_done();
+    let written = String::from_utf8_lossy(&script.written).into_owned();
+    (written, seen, script.outside.reasons, over)
+}
+
+/// Pieces of which many sequences are almost right.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        GET,
+        OTHER,
+        POST,
+        "HEAD /cached HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /cached HTTP/1.0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "3\r\nabc\r\n",
+        "0\r\n\r\n",
+        "1;x\r\n",
+        "GET ",
+        "/cached",
+        " HTTP/1.1\r\n",
+        "Host: a\r\n",
+        "Content-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Expect: 100-continue\r\n",
+        "Connection: close\r\n",
+        "\r\n",
+        "\r",
+        "\n",
+        " ",
+        "\0",
+        "X-Request-Id: t\r\n",
+        "HTTP/2.0",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    ]);
+    prop_oneof![9 => known.prop_map(|text| text.as_bytes().to_vec()), 1 => prop::collection::vec(any::<u8>(), 0..9)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    /// However the same bytes are cut into reads, the same requests are seen and the same answers are written.
+    #[test]
+    fn any_split_gives_the_same(pieces in prop::collection::vec(piece(), 0..12), cuts in prop::collection::vec(1_usize..40, 1..8)) {
+        let bytes = pieces.concat();
+        let whole = run(&bytes, &[usize::MAX]);
+        prop_assert_eq!(&run(&bytes, &cuts), &whole);
+        prop_assert_eq!(&run(&bytes, &[1]), &whole);
+        prop_assert!(whole.3, "a client that is done leaves nothing open");
+    }
+}
