@@ -5,9 +5,9 @@ use crate::api::status::Overview;
 use crate::cache::shared::SharedCache;
 use crate::edge::Edge;
 use crate::internal::Internal;
-use crate::lanes::lookups::LookupLane;
-use crate::lanes::orders::OrderLane;
-use crate::lanes::queries::QueryLane;
+use crate::lanes::lookups::{LookupLane, PendingLookup};
+use crate::lanes::orders::{OrderLane, PendingOrder};
+use crate::lanes::queries::{PendingQuery, QueryLane};
 use crate::lanes::{Depths, Entrance, LOOKUPS, ORDERS, QUERIES, lookups, orders, queries};
 use crate::leader::LeaderCell;
 use crate::metrics::{CacheMetrics, LaneMetrics};
@@ -18,6 +18,7 @@ use crate::views::Views;
 use crate::watch;
 use common::http::client::HttpClient;
 use common::http::tiny::{Access, TinyConfig, TinyServer};
+use common::lane::LaneEnd;
 use common::metrics::{HttpMetrics, Metrics};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
@@ -97,56 +98,22 @@ impl Frontend {
         let internal = start_internal(settings, internal, &http_metrics)?;
         let public = Public::start(settings, api, http_metrics, &metrics)?;
 
-        let catalog_client = HttpClient::new(lookups::THREADS, token);
-        let query_client = HttpClient::new(queries::THREADS, token);
-        let stop = Shutdown::new();
-        let monitor = Monitor::start(MonitorConfig {
-            replicas: settings.replicas.clone(),
-            catalog_url: settings.catalog_url.clone(),
-            token: token.map(Into::into),
-            cell: Arc::clone(&cell),
-            views: Arc::clone(&views),
-            stop: stop.clone(),
-        });
-        let orders = OrderLane {
-            end: order_end,
-            cell: Arc::clone(&cell),
-            reports: monitor.reports(),
-            metrics: lane_metrics.clone(),
-            stop: stop.clone(),
-        };
-        let queries = QueryLane {
-            end: query_end,
-            cell: Arc::clone(&cell),
-            reports: monitor.reports(),
-            replicas: settings.replicas.clone(),
-            views: Arc::clone(&views),
-            client: query_client.clone(),
-            metrics: lane_metrics.clone(),
-            stop: stop.clone(),
-        };
-        let lookups = LookupLane {
-            end: lookup_end,
-            cache: Arc::clone(&cache),
-            catalog_url: settings.catalog_url.clone(),
-            client: catalog_client.clone(),
+        let parts = Parts {
+            settings,
+            cache,
+            cell,
+            views,
             metrics: lane_metrics,
-            stop: stop.clone(),
+            catalog: HttpClient::new(lookups::THREADS, token),
+            others: HttpClient::new(queries::THREADS, token),
+            stop: Shutdown::new(),
         };
-        let lanes = orders.start().into_iter().chain(queries.start()).chain(lookups.start()).collect();
-        let mut watchers = vec![watch::start(&settings.catalog_url, token, views, stop.clone())];
-        if settings.cache {
-            let own_url = settings.internal_url.clone().unwrap_or_else(|| format!("http://{}", internal.address()));
-            watchers.push(session::start(SessionConfig {
-                catalog_url: settings.catalog_url.clone(),
-                own_url,
-                token: token.map(Into::into),
-                cache,
-                stop: stop.clone(),
-            }));
-        }
+        let monitor = parts.monitor();
+        let lanes = parts.lanes(&monitor, order_end, query_end, lookup_end);
+        let watchers = parts.watchers(internal.address());
+        let Parts { cell, catalog, others, stop, .. } = parts;
         let address = public.address();
-        let ending = Ending { stop, cell, clients: [catalog_client, query_client] };
+        let ending = Ending { stop, cell, clients: [catalog, others] };
         Ok(Self { public: Some(public), lanes, monitor: Some(monitor), watchers, internal, address, ending })
     }
 
@@ -181,6 +148,88 @@ impl Drop for Frontend {
         self.lanes.clear();
         drop(self.monitor.take());
         self.watchers.clear();
+    }
+}
+
+/// What the threads share.
+struct Parts<'a> {
+    settings: &'a FrontendSettings,
+    cache: Arc<SharedCache>,
+    cell: Arc<LeaderCell>,
+    views: Arc<Views>,
+    metrics: LaneMetrics,
+    /// Connections to the catalog.
+    catalog: HttpClient,
+    /// Connections to replicas that do not lead.
+    others: HttpClient,
+    stop: Shutdown,
+}
+
+impl Parts<'_> {
+    fn token(&self) -> Option<String> {
+        self.settings.shared.token_text().map(Into::into)
+    }
+
+    fn monitor(&self) -> Monitor {
+        Monitor::start(MonitorConfig {
+            replicas: self.settings.replicas.clone(),
+            catalog_url: self.settings.catalog_url.clone(),
+            token: self.token(),
+            cell: Arc::clone(&self.cell),
+            views: Arc::clone(&self.views),
+            stop: self.stop.clone(),
+        })
+    }
+
+    fn lanes(
+        &self,
+        monitor: &Monitor,
+        orders: LaneEnd<PendingOrder>,
+        queries: LaneEnd<PendingQuery>,
+        lookups: LaneEnd<PendingLookup>,
+    ) -> Vec<Thread> {
+        let orders = OrderLane {
+            end: orders,
+            cell: Arc::clone(&self.cell),
+            reports: monitor.reports(),
+            metrics: self.metrics.clone(),
+            stop: self.stop.clone(),
+        };
+        let queries = QueryLane {
+            end: queries,
+            cell: Arc::clone(&self.cell),
+            reports: monitor.reports(),
+            replicas: self.settings.replicas.clone(),
+            views: Arc::clone(&self.views),
+            client: self.others.clone(),
+            metrics: self.metrics.clone(),
+            stop: self.stop.clone(),
+        };
+        let lookups = LookupLane {
+            end: lookups,
+            cache: Arc::clone(&self.cache),
+            catalog_url: self.settings.catalog_url.clone(),
+            client: self.catalog.clone(),
+            metrics: self.metrics.clone(),
+            stop: self.stop.clone(),
+        };
+        orders.start().into_iter().chain(queries.start()).chain(lookups.start()).collect()
+    }
+
+    fn watchers(&self, internal: SocketAddr) -> Vec<Thread> {
+        let (url, token) = (&self.settings.catalog_url, self.token());
+        let mut watchers = vec![watch::start(url, token.as_deref(), Arc::clone(&self.views), self.stop.clone())];
+        if self.settings.cache {
+            let own_url = self.settings.internal_url.clone().unwrap_or_else(|| format!("http://{internal}"));
+            watchers.push(session::start(SessionConfig {
+                catalog_url: url.clone(),
+                own_url,
+                token,
+                cache: Arc::clone(&self.cache),
+                stop: self.stop.clone(),
+            }));
+        }
+        watchers
     }
 }
 
