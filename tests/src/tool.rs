@@ -149,3 +149,12 @@ pub fn is_alive(pid: u32) -> bool {
     // The state follows the name, which is in parentheses.
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
+
+/// Moves what SQLite keeps beside a stopped replica's file into it.
+///
+/// # Panics
+/// When the file cannot be opened.
+pub fn checkpoint(database: &Path) {
+    let connection = rusqlite::Connection::open(database).expect("opens");
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("moves");
+}
