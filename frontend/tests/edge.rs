@@ -427,9 +427,9 @@ fn descriptors_run_out() {
         }
     };
     let request = b"GET /stocks/GameStart HTTP/1.1\r\nHost: a\r\n\r\n";
-    let mut clients: Vec<Client> = (0..120).map(|_| Client::connect(address)).collect();
+    let mut clients: Vec<Client> = (0..300).map(|_| Client::connect(address)).collect();
     clients.iter().for_each(|client| client.send(request));
-    let mut waiting = clients.split_off(100);
+    let mut waiting = clients.split_off(270);
     let stuck = waiting.pop().expect("one of them");
     stuck.stream.set_read_timeout(Some(ms(300))).expect("a time-out");
     assert!((&stuck.stream).read(&mut [0; 1]).is_err(), "there are fewer descriptors than connections");

@@ -201,7 +201,7 @@ fn one_accept_error_ends_the_acceptor() {
         crowd.iter().for_each(|stream| {
             asks(stream);
         });
-        assert!(crowd.len() < 100 || waits(&crowd[99]), "{server}: there are fewer descriptors than connections");
+        assert!(crowd.len() < 100 || crowd.iter().any(waits), "{server}: there are fewer descriptors than connections");
         drop(crowd);
         let again = (0..5).any(|_| TcpStream::connect(served.address).is_ok() && serves(served.address));
         assert_eq!(again, survives, "{server}");
@@ -234,7 +234,7 @@ fn no_head_limit() {
     assert_eq!(client.answer_to(large.as_bytes()).expect("served").status, 200);
     let edge = edge(Limits::default());
     let mut client = Client::connect(edge.address());
-    client.send(large[..100_000].as_bytes());
+    client.send(&large.as_bytes()[..100_000]);
     assert_eq!(client.answer().expect("refused").status, 431);
 }
 

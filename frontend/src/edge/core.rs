@@ -4,23 +4,22 @@
 //! told is remembered until a read or write says "would block".
 
 use super::Shared;
-use super::connection::{Connection, Turn, World};
-use super::date::{Date, DateText};
-use super::limits::Limits;
+use super::connection::Connection;
+use super::date::Date;
+use super::entry::{Desk, Entry, Progress, READ_BYTES};
 use super::listen::is_exhausted;
-use super::mailbox::{Address, EdgeAnswer, Mailbox};
+use super::mailbox::{Address, Mailbox};
 use super::meters::Meters;
 use super::reason::Reason;
 use super::slab::Slab;
 use super::timers::Timers;
-use super::trace::Trace;
-use common::http::{Request, Responder, Response};
+use common::http::Response;
 use common::timing::STOP_GRACE;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -31,8 +30,6 @@ pub const LISTENER: Token = Token(0);
 pub const WAKER: Token = Token(1);
 const FIRST_CONNECTION: usize = 2;
 
-/// What one read takes at most.
-const READ_BYTES: usize = 16 * 1024;
 /// Reads and writes of one connection before the others have their turn.
 const TURNS: usize = 8;
 /// Connections accepted before those that are open have their turn.
@@ -41,6 +38,8 @@ const ACCEPTS: usize = 64;
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How often idle connections are looked at while it is crowded.
 const CROWD_LOOK: Duration = Duration::from_millis(250);
+/// How often a core with connections looks whether it has become crowded.
+const CROWD_CHECK: Duration = Duration::from_secs(1);
 /// Refused connections, over all cores, that are still told why; beyond, they are closed at once.
 const REFUSED_AT_ONCE: usize = 256;
 
@@ -61,88 +60,6 @@ pub struct Core {
     /// When the stop began.
     stopping: Option<Instant>,
     desk: Desk,
-}
-
-struct Entry {
-    stream: TcpStream,
-    peer: SocketAddr,
-    number: u64,
-    connection: Connection,
-    /// Reading may bring something.
-    readable: bool,
-    /// The peer's end was told: reads go on until they show it.
-    ended: bool,
-    timer: Option<Instant>,
-    /// Counted among the refused ones.
-    refused: bool,
-}
-
-/// What a core works with on every connection.
-struct Desk {
-    shared: Arc<Shared>,
-    mailbox: Arc<Mailbox>,
-    meters: Meters,
-    date: Date,
-    now: Instant,
-    spare: Vec<u8>,
-    read: Box<[u8]>,
-    stopping: bool,
-}
-
-/// The outside of one connection for one turn.
-struct Outside<'a> {
-    shared: &'a Shared,
-    mailbox: &'a Arc<Mailbox>,
-    to: Address,
-    peer: SocketAddr,
-    cached: usize,
-}
-
-impl World for Outside<'_> {
-    fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
-        let body = self.shared.handler.quick(path)?;
-        self.cached += 1;
-        Some(body)
-    }
-
-    fn handle(&mut self, mut request: Request) {
-        request.peer = Some(self.peer);
-        let answer = EdgeAnswer { mailbox: Arc::clone(self.mailbox), to: self.to };
-        let responder = Responder::new(Box::new(answer), Arc::clone(&self.shared.metrics.http));
-        self.shared.handler.handle(request, responder);
-    }
-
-    fn refused(&mut self, reason: Reason) {
-        self.shared.metrics.refused(reason);
-        tracing::debug!(peer = %self.peer, reason = reason.label(), "refused");
-    }
-
-    fn new_trace(&mut self) -> Trace {
-        Trace::from_number(fastrand::u64(..))
-    }
-}
-
-impl Desk {
-    /// Lets a connection take a step.
-    fn turn<R>(
-        &mut self,
-        to: Address,
-        peer: SocketAddr,
-        step: impl FnOnce(&mut Turn<'_, Outside<'_>>, &[u8]) -> R,
-    ) -> R {
-        let began = self.now;
-        let mut outside = Outside { shared: &self.shared, mailbox: &self.mailbox, to, peer, cached: 0 };
-        let date: &DateText = self.date.text();
-        let limits: &Limits = &self.shared.config.limits;
-        let (now, stopping, spare) = (self.now, self.stopping, &mut self.spare);
-        let result = step(&mut Turn { now, date, limits, stopping, spare, world: &mut outside }, &self.read);
-        let cached = outside.cached;
-        if cached > 0 {
-            self.now = Instant::now();
-            self.meters.cached(cached, self.now.duration_since(began));
-        }
-        result
-    }
 }
 
 impl Core {
@@ -236,7 +153,9 @@ impl Core {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        let crowded = self.is_crowded().then_some(self.crowd_look);
+        // Also while it is not crowded: another core may make it so, and then our idle connections have to go.
+        let look = if self.is_crowded() { self.crowd_look } else { self.desk.now + CROWD_CHECK };
+        let crowded = (self.entries.len() > 0).then_some(look);
         let stopped = self.stopping.map(|since| since + STOP_GRACE);
         let next = [self.timers.next(), self.accept_from, self.desk.meters.flush_at(), crowded, stopped];
         next.into_iter().flatten().min().map(|at| at.saturating_duration_since(self.desk.now))
@@ -404,7 +323,9 @@ impl Core {
 
     /// Takes what waits to be accepted, then no more; closes what is idle. Answers are the last of their connections from here on.
     fn stop(&mut self) {
-        while self.listener.is_some() && self.accept_from.is_some_and(|at| at <= self.desk.now) {
+        // Asked once more: what is waiting may not have been told yet.
+        self.accept_from = Some(self.desk.now);
+        while self.accept_from.is_some_and(|at| at <= self.desk.now) {
             self.accept();
         }
         self.listener = None;
@@ -421,63 +342,5 @@ impl Core {
                 self.close(slot);
             }
         }
-    }
-}
-
-/// What became of one step of a connection.
-enum Progress {
-    /// Something happened; there may be more.
-    Some,
-    /// Nothing to do until something is told.
-    None,
-    /// The connection is to be closed.
-    Done,
-}
-
-impl Entry {
-    /// Writes what waits, else reads.
-    fn step(&mut self, slot: usize, desk: &mut Desk) -> Progress {
-        let to = Address { slot, number: self.number };
-        if self.connection.is_done() {
-            return Progress::Done;
-        }
-        if !self.connection.output().is_empty() {
-            return match self.stream.write(self.connection.output()) {
-                Ok(n) => {
-                    desk.meters.sent(n, desk.now);
-                    desk.turn(to, self.peer, |turn, _| self.connection.sent(n, turn));
-                    if self.connection.take_half_close() && self.stream.shutdown(Shutdown::Write).is_err() {
-                        return Progress::Done;
-                    }
-                    Progress::Some
-                }
-                Err(error) => after(&error, || ()),
-            };
-        }
-        if !self.connection.wants_input() || !(self.readable || self.ended) {
-            return Progress::None;
-        }
-        match self.stream.read(&mut desk.read) {
-            Ok(0) => desk.turn(to, self.peer, |turn, _| self.connection.end_of_input(turn)),
-            Ok(n) => {
-                // A short read has emptied the socket; what comes later will be told.
-                self.readable = n == READ_BYTES;
-                desk.meters.received(n, desk.now);
-                desk.turn(to, self.peer, |turn, read| self.connection.receive(&read[..n], turn));
-            }
-            Err(error) => return after(&error, || self.readable = false),
-        }
-        Progress::Some
-    }
-}
-
-fn after(error: &io::Error, would_block: impl FnOnce()) -> Progress {
-    match error.kind() {
-        ErrorKind::WouldBlock => {
-            would_block();
-            Progress::None
-        }
-        ErrorKind::Interrupted => Progress::Some,
-        _ => Progress::Done,
     }
 }

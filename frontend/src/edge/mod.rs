@@ -13,7 +13,7 @@
 //! | [`parse`], [`head`], [`body`] | request line, fields, body: strict |
 //! | [`respond`], [`date`], [`trace`], [`output`] | answers |
 //! | [`limits`], [`reason`] | what clients may ask, and why they are refused |
-//! | `core`, `slab`, `timers`, `mailbox` | the event loop of one core |
+//! | `core`, `entry`, `slab`, `timers`, `mailbox` | the event loop of one core |
 //! | `listen`, `meters` | listening sockets; counters |
 //!
 //! Threads: one per core, which never blocks but to wait for events. Invariants: those of [`connection`]; a connection belongs to one core
@@ -25,6 +25,7 @@ pub mod body;
 pub mod connection;
 mod core;
 pub mod date;
+mod entry;
 pub mod head;
 pub mod limits;
 mod listen;
