@@ -11,7 +11,7 @@ use common::wire::order::{ReplicaId, Term};
 /// - A claim is granted only to who saw the current term: of two front-ends that judged on the same evidence, one wins.
 /// - Within [`CLAIM_SPACING`] of a grant there is no other: two front-ends that each reach another replica only cannot depose each
 ///   other's leader without end.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Leadership {
     view: TermView,
     last_grant: Option<BootInstant>,

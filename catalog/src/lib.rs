@@ -26,6 +26,7 @@ pub mod leadership;
 pub mod market;
 pub mod metrics;
 pub mod published;
+pub mod rebuild;
 pub mod service;
 pub mod session_table;
 pub mod sessions;

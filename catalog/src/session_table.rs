@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 /// - A session with a push unanswered for longer than [`PUSH_OVERDUE`] is not renewed, so that a front-end that reaches the catalog but
 ///   cannot be reached delays trades by one lease at most.
 /// - Keep-alive and drop are decided under one lock (the owner's): a lease is never extended after its session was given up.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub struct SessionTable {
     sessions: BTreeMap<SessionId, Session>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Session {
     lease_until: BootInstant,
     unanswered_since: Option<BootInstant>,

@@ -2,16 +2,13 @@
 
 use crate::market::{Holding, Market};
 use common::chain::{Hash, genesis_hash};
-use common::database::{DbError, FileKind, genesis, open_writer, orders};
+use common::database::{CATALOG_FILE, DbError, genesis, open_writer, orders};
 use common::timing::TAIL_CHECK_ROWS;
 use common::wire::catalog::TermView;
 use common::wire::money::Price;
 use common::wire::order::{Genesis, Order, OrderKey, Position, ReplicaId, Rows, Side, Verdict};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::path::Path;
-
-/// The catalog's kind of file.
-pub const KIND: FileKind = FileKind { name: "a catalog file", application_id: 0x6261_7a63, version: 1 };
 
 /// Refusals kept for clients' keys: the newest so many.
 pub const CLIENT_REFUSALS: u64 = 1_000_000;
@@ -58,8 +55,7 @@ impl Store {
     /// # Errors
     /// [`DbError`]; also when the end of the journal does not fit its chain.
     pub fn open(path: &Path, begin: impl FnOnce() -> Result<Genesis, String>) -> Result<Self, DbError> {
-        let create = format!("{}{}{CREATE_OWN}", genesis::CREATE, orders::CREATE);
-        let mut connection = open_writer(path, KIND, &create)?;
+        let mut connection = open_tables(path)?;
         let (genesis, is_new) = match genesis::read(&connection)? {
             Some(genesis) => (genesis, false),
             None => {
@@ -160,6 +156,27 @@ impl Store {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         Ok(Batch { transaction })
     }
+}
+
+/// Opens the file's writing connection, with the tables.
+///
+/// # Errors
+/// [`DbError`]
+pub fn open_tables(path: &Path) -> Result<Connection, DbError> {
+    open_writer(path, CATALOG_FILE, &format!("{}{}{CREATE_OWN}", genesis::CREATE, orders::CREATE))
+}
+
+/// Writes a genesis and its stocks into a file that has none, inside the caller's transaction.
+///
+/// # Errors
+/// [`DbError`]
+pub fn write_genesis(connection: &Connection, made: &Genesis) -> Result<(), DbError> {
+    genesis::write(connection, made)?;
+    let mut insert = connection.prepare("INSERT INTO stocks (name, price_cents, quantity) VALUES (?, ?, ?)")?;
+    for stock in &made.stocks {
+        insert.execute((&stock.name, stock.price.cents(), stock.quantity))?;
+    }
+    Ok(())
 }
 
 /// The transaction of a batch; rolled back unless committed. After an error it must be dropped: SQLite may have rolled it back already.

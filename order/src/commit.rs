@@ -10,7 +10,7 @@ use std::time::Instant;
 /// - A follower is in touch from when it was seen to have all but the rows on their way, until it fails to answer in time. A new leader
 ///   counts none as in touch.
 /// - A batch for which fewer than `min_copies` replicas are left is told so, and not acknowledged.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CommitTracker<W> {
     min_copies: usize,
     /// Rows durable at the leader, as a count.
@@ -19,13 +19,13 @@ pub struct CommitTracker<W> {
     waiting: Vec<Waiting<W>>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct Follower {
     durable: u64,
     in_touch: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Waiting<W> {
     needed: u64,
     since: Instant,

@@ -4,7 +4,7 @@
 use crate::metrics::OrderMetrics;
 use crate::replica::Replica;
 use crate::store::{AppendError, LogStore};
-use common::database::DbError;
+use common::database::{self, DbError};
 use common::http::{Responder, Response};
 use common::lane::LaneEnd;
 use common::shutdown::Shutdown;
@@ -13,7 +13,7 @@ use common::wire::replica::LogPosition;
 use crossbeam::channel::Sender;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// What the log writer is asked for.
 #[derive(Debug)]
@@ -245,22 +245,10 @@ fn describe(error: &AppendError) -> String {
     }
 }
 
-/// Moves a damaged file, with its `-wal` and `-shm`, to a name that tells when; never deletes.
+/// Moves a damaged file out of the way, loudly.
 fn set_aside(path: &Path, reason: &str, metrics: &OrderMetrics) -> Result<(), DbError> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-    for suffix in ["", "-wal", "-shm"] {
-        let mut from = path.as_os_str().to_owned();
-        from.push(suffix);
-        let mut to = path.as_os_str().to_owned();
-        to.push(format!(".damaged-{now}{suffix}"));
-        match std::fs::rename(&from, &to) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound || suffix.is_empty() => {
-                return Err(DbError::Foreign(format!("cannot set {} aside: {e}", path.display())));
-            }
-            _ => {}
-        }
-    }
+    let kept_as = database::set_aside(path, "damaged")?;
     metrics.set_aside.inc();
-    tracing::error!(file = %path.display(), kept_as = format!("*.damaged-{now}"), "the log was set aside as damaged: {reason}");
+    tracing::error!(file = %path.display(), kept_as = %kept_as.display(), "the log was set aside as damaged: {reason}");
     Ok(())
 }

@@ -4,7 +4,7 @@ use common::wire::catalog::TermView;
 use common::wire::order::{ReplicaId, Term};
 
 /// What a replica is in a term.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Copies the leader's log.
     Follower,
@@ -18,7 +18,7 @@ pub enum Role {
 ///
 /// - The term only rises, and a role's term is never above it.
 /// - Hearing of a newer term ends claiming and leading.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Standing {
     role: Role,
     known: TermView,

@@ -1,14 +1,11 @@
 //! A replica's file: genesis and chained rows, nothing else, so that equal logs give equal files. One connection writes, the log writer's.
 
 use common::chain::{Hash, genesis_hash, row_hashes};
-use common::database::{DbError, FileKind, genesis, open_writer, orders};
+use common::database::{DbError, ORDER_LOG, genesis, open_writer, orders};
 use common::timing::TAIL_CHECK_ROWS;
 use common::wire::order::{Genesis, Position, Rows};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
-
-/// A replica's kind of file.
-pub const KIND: FileKind = FileKind { name: "an order log", application_id: 0x6261_7a6f, version: 1 };
 
 /// The open file.
 #[derive(Debug)]
@@ -42,7 +39,7 @@ impl LogStore {
     /// # Errors
     /// [`DbError`]
     pub fn open(path: &Path) -> Result<Self, DbError> {
-        let connection = open_writer(path, KIND, &format!("{}{}", genesis::CREATE, orders::CREATE))?;
+        let connection = open_writer(path, ORDER_LOG, &format!("{}{}", genesis::CREATE, orders::CREATE))?;
         let genesis = genesis::read(&connection)?;
         let seed = genesis.as_ref().map(genesis_hash);
         let end = seed.map(|seed| orders::position(&connection, seed)).transpose()?;
@@ -123,7 +120,7 @@ impl LogStore {
     /// [`DbError`]
     pub fn try_write(&mut self) -> Result<(), DbError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.pragma_update(None, "user_version", KIND.version)?;
+        transaction.pragma_update(None, "user_version", ORDER_LOG.version)?;
         Ok(transaction.commit()?)
     }
 }

@@ -1,16 +1,12 @@
 //! `order verify` and `order dump`: look at order logs without changing them, whether their replicas run or not.
 
-use crate::store::KIND;
 use common::chain::{Hash, genesis_hash};
-use common::database::{DbError, genesis, open_reader, orders};
-use common::filelock::FileLock;
-use common::wire::order::Genesis;
-use rusqlite::Connection;
+use common::database::look::Look;
+use common::database::{DbError, ORDER_LOG, genesis, orders};
 use sha2::{Digest, Sha256};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::{error, fs};
-use tempfile::TempDir;
 
 /// What `order verify` says of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,56 +21,16 @@ pub struct Summary {
 
 type AnyError = Box<dyn error::Error>;
 
-/// A file opened for looking. That of a running replica is read in place, in one snapshot. That of a stopped one is copied with its `-wal`
-/// first: opening it would run SQLite's recovery on the original.
-struct Look {
-    connection: Connection,
-    scratch: TempDir,
-}
-
-impl Look {
-    fn at(file: &Path) -> Result<Self, AnyError> {
-        fs::metadata(file).map_err(|e| format!("{}: {e}", file.display()))?;
-        let scratch = TempDir::new()?;
-        let connection = if FileLock::is_held(file) {
-            open_reader(file)?
-        } else {
-            let copy = scratch.path().join("copy.db");
-            fs::copy(file, &copy)?;
-            let wal = with_suffix(file, "-wal");
-            if wal.exists() {
-                fs::copy(wal, with_suffix(&copy, "-wal"))?;
-            }
-            Connection::open(&copy).map_err(DbError::from)?
-        };
-        let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(DbError::from)?;
-        if id != KIND.application_id {
-            return Err(format!("{} is not {}", file.display(), KIND.name).into());
-        }
-        // One snapshot for all that is read.
-        connection.execute_batch("BEGIN").map_err(DbError::from)?;
-        Ok(Self { connection, scratch })
-    }
-
-    fn genesis(&self) -> Result<Option<Genesis>, DbError> {
-        genesis::read(&self.connection)
-    }
-}
-
-fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
-    let mut path = file.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
-}
-
 /// Checks every row of a file and sums it up.
 ///
 /// # Errors
 /// When it cannot be read, is no order log, or a row does not fit the chain.
 pub fn summarise(file: &Path) -> Result<Summary, AnyError> {
-    let look = Look::at(file)?;
+    let look = Look::at(file, ORDER_LOG)?;
+    // One snapshot for all rows of a running replica.
+    look.connection.execute_batch("BEGIN").map_err(DbError::from)?;
     let (mut count, mut last_hash) = (0, None);
-    if let Some(genesis) = look.genesis()? {
+    if let Some(genesis) = genesis::read(&look.connection)? {
         let seed = genesis_hash(&genesis);
         last_hash = Some(orders::scan(&look.connection, seed, 0, usize::MAX >> 1, |_, _| count += 1)?);
     }
@@ -135,10 +91,10 @@ pub fn verify(files: &[PathBuf], out: &mut dyn Write) -> io::Result<bool> {
 /// # Errors
 /// When it cannot be read or a row does not fit the chain; the rows before it have been printed.
 pub fn dump(file: &Path, out: &mut dyn Write) -> Result<(), AnyError> {
-    let look = Look::at(file)?;
+    let look = Look::at(file, ORDER_LOG)?;
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(["number", "key", "name", "type", "quantity", "hash"])?;
-    let Some(genesis) = look.genesis()? else { return Ok(csv.flush()?) };
+    let Some(genesis) = genesis::read(&look.connection)? else { return Ok(csv.flush()?) };
     let (mut number, mut written) = (0_u64, Ok(()));
     let scanned = orders::scan(&look.connection, genesis_hash(&genesis), 0, usize::MAX >> 1, |order, hash| {
         let row = [

@@ -1,5 +1,6 @@
 //! A replica over HTTP, with a real catalog in the same process, and a second replica or a fake one.
 
+use catalog::rebuild::rebuild;
 use catalog::service::Catalog;
 use catalog::settings::CatalogSettings;
 use common::chain::{Hash, row_hashes};
@@ -17,6 +18,7 @@ use order::verify::{dump, summarise, verify};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,11 +36,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("catalog.db").to_string_lossy().into_owned();
-        let mut settings =
-            Settings::from_pairs([("CATALOG_DB".into(), file), ("CATALOG_LISTEN".into(), "127.0.0.1:0".into())]);
-        let read = CatalogSettings::read(&mut settings);
-        let catalog = Catalog::start(&read).expect("the catalog starts");
+        let catalog = start_catalog(&folder);
         Self { folder, catalog, http: HttpClient::new(4, None) }
     }
 
@@ -66,7 +64,13 @@ impl Bench {
         Replica::start(&read.expect("complete settings")).expect("the replica starts")
     }
 
-    fn send<Q: Serialize, A: DeserializeOwned>(&self, method: &str, url: &str, path: &str, body: &Q) -> Result<A, CallError> {
+    fn send<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        method: &str,
+        url: &str,
+        path: &str,
+        body: &Q,
+    ) -> Result<A, CallError> {
         self.http.call(Call { method, base: url, path, timeout: Duration::from_secs(5), trace: None }, body)
     }
 
@@ -114,12 +118,19 @@ impl Bench {
     }
 }
 
+fn start_catalog(folder: &TempDir) -> Catalog {
+    let file = folder.path().join("catalog.db").to_string_lossy().into_owned();
+    let mut settings =
+        Settings::from_pairs([("CATALOG_DB".into(), file), ("CATALOG_LISTEN".into(), "127.0.0.1:0".into())]);
+    Catalog::start(&CatalogSettings::read(&mut settings)).expect("the catalog starts")
+}
+
 fn url(replica: &Replica) -> String {
     format!("http://{}", replica.address())
 }
 
-fn sell(key: impl ToString) -> Order {
-    Order { key: OrderKey::from_client(&key.to_string()), name: "FishCo".into(), side: Side::Sell, quantity: 2 }
+fn sell<K: Display>(key: K) -> Order {
+    Order { key: OrderKey::from_client(&format!("{key}")), name: "FishCo".into(), side: Side::Sell, quantity: 2 }
 }
 
 fn status(error: &CallError) -> u16 {
@@ -198,7 +209,8 @@ fn appends_of_a_leader() {
     wrong.quantity += 1;
     let hash = row_hashes(hashes[3], 4, &[wrong.clone()]).last().expect("a row");
     let rows = Rows { first: 4, orders: vec![wrong], hash };
-    let contradiction = bench.send::<_, LogPosition>("POST", &replica, "/log", &AppendRequest { term: 1, leader, rows });
+    let contradiction =
+        bench.send::<_, LogPosition>("POST", &replica, "/log", &AppendRequest { term: 1, leader, rows });
     assert_eq!(status(&contradiction.expect_err("refused")), 422);
     assert_eq!(append(3, 5, 6).expect("a newer term"), at(5));
     assert_eq!(append(2, 6, 7).expect_err("an older one").refusal::<TermView>(412).expect("the view").term, 3);
@@ -353,4 +365,41 @@ fn verify_and_dump() {
     assert!(!verify(&[bench.file(1), bench.file(3)], &mut out).expect("prints"), "a shorter log is not equal");
     assert!(String::from_utf8_lossy(&out).contains("NOT EQUAL"));
     assert!(!verify(&[bench.folder.path().join("catalog.db")], &mut Vec::new()).expect("prints"), "no order log");
+}
+
+/// A catalog whose file is lost refuses to give numbers again; rebuilt from a log it goes on where it was, in a term above all others.
+#[test]
+fn a_lost_catalog_is_rebuilt_from_a_log() {
+    let bench = Bench::new();
+    let replica = bench.replica(1, 2, NOBODY, &[]);
+    let term = bench.lead(&url(&replica));
+    bench.order(&url(&replica), &[sell(0), sell(1), sell(2)]).expect("trades");
+    drop(replica);
+    let Bench { folder, catalog, http } = bench;
+    drop(catalog);
+    let database = folder.path().join("catalog.db");
+    std::fs::remove_file(&database).expect("removes");
+    let bench = Bench { catalog: start_catalog(&folder), folder, http };
+    let replica = bench.replica(1, 2, NOBODY, &[]);
+    let ask = LeadRequest { seen: bench.term().term };
+    let refused = bench.send::<_, LeadAnswer>("PUT", &url(&replica), "/leader", &ask).expect_err("refused");
+    assert_eq!(status(&refused), 409, "{refused}");
+    assert!(refused.to_string().contains("catalog rebuild"), "{refused}");
+    drop(replica);
+    let Bench { folder, catalog, http } = bench;
+    let in_use = rebuild(&folder.path().join("order1.db"), &database).expect_err("the catalog runs").to_string();
+    assert!(in_use.contains("in use"), "{in_use}");
+    drop(catalog);
+    let rebuilt = rebuild(&folder.path().join("order1.db"), &database).expect("rebuilds");
+    assert_eq!(rebuilt.position.last, Some(2));
+    assert!(rebuilt.kept_as.is_some_and(|kept| kept.exists()));
+    let bench = Bench { catalog: start_catalog(&folder), folder, http };
+    let replica = bench.replica(1, 2, NOBODY, &[]);
+    assert!(bench.lead(&url(&replica)) > rebuilt.term && rebuilt.term > term);
+    let verdicts = bench.order(&url(&replica), &[sell(1), sell(3)]).expect("trades");
+    assert_eq!(verdicts, [Verdict::Accepted(1), Verdict::Accepted(3)]);
+    let lookup = LookupRequest { names: Some(vec!["FishCo".into()]) };
+    let stocks: LookupAnswer = bench.send("POST", &bench.catalog_url(), "/lookup", &lookup).expect("serves");
+    assert_eq!(stocks.stocks[0].quantity, 108);
+    bench.wait_health(&url(&replica), "durable", |health| health.last == Some(3));
 }

@@ -3,11 +3,13 @@
 //! disk, at the price of one fsync.
 
 pub mod genesis;
+pub mod look;
 pub mod orders;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use std::path::Path;
-use std::{fmt, io};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use std::{fmt, fs, io};
 
 /// Why a file could not be read or written.
 #[derive(Debug)]
@@ -65,6 +67,11 @@ pub struct FileKind {
     /// SQLite's `user_version`: the version of the tables.
     pub version: i32,
 }
+
+/// The catalog's file.
+pub const CATALOG_FILE: FileKind = FileKind { name: "a catalog file", application_id: 0x6261_7a63, version: 1 };
+/// A replica's file.
+pub const ORDER_LOG: FileKind = FileKind { name: "an order log", application_id: 0x6261_7a6f, version: 1 };
 
 /// How many bytes of WAL file stay after a checkpoint.
 const WAL_KEPT_BYTES: u32 = 16 * 1024 * 1024;
@@ -130,4 +137,30 @@ fn explain(path: &Path, error: rusqlite::Error) -> DbError {
 #[must_use]
 pub fn as_io(error: DbError) -> io::Error {
     io::Error::other(error)
+}
+
+/// Moves a file, with its `-wal` and `-shm`, to `<file>.<label>-<unix milliseconds>`, and returns that name. Nothing is deleted.
+///
+/// # Errors
+/// When the file cannot be moved; the message names it.
+pub fn set_aside(path: &Path, label: &str) -> Result<PathBuf, DbError> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let to = with_suffix(path, &format!(".{label}-{now}"));
+    for suffix in ["", "-wal", "-shm"] {
+        match fs::rename(with_suffix(path, suffix), with_suffix(&to, suffix)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound || suffix.is_empty() => {
+                return Err(DbError::Foreign(format!("cannot set {} aside: {e}", path.display())));
+            }
+            _ => {}
+        }
+    }
+    Ok(to)
+}
+
+/// The path with something added to its last name.
+#[must_use]
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }

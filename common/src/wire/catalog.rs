@@ -6,7 +6,7 @@ use crate::wire::order::{Position, ReplicaId, Rows, Submission, Term, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// `GET /term`, and the body of every 412: the current term and who holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TermView {
     /// The current term; 0 before the first claim.
