@@ -24,6 +24,7 @@ use service::Service;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::mem;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -73,6 +74,8 @@ pub struct Cluster {
     running: BTreeMap<Service, Process>,
     /// How services that do not run ended, where they ran before.
     ended: BTreeMap<Service, ExitStatus>,
+    /// Those of them that ended without being told to, and that nobody was told of yet.
+    untold: Vec<(Service, ExitStatus)>,
 }
 
 impl Cluster {
@@ -110,7 +113,7 @@ impl Cluster {
     pub fn prepare(spec: Spec) -> Result<Self> {
         let logs = spec.folder.join("logs");
         fs::create_dir_all(&logs).map_err(|e| ClusterError::new(format!("cannot make {}: {e}", logs.display())))?;
-        Ok(Self { spec, running: BTreeMap::new(), ended: BTreeMap::new() })
+        Ok(Self { spec, running: BTreeMap::new(), ended: BTreeMap::new(), untold: Vec::new() })
     }
 
     /// All services of the cluster, running or not.
@@ -175,7 +178,7 @@ impl Cluster {
     /// # Errors
     /// When it runs, its binary is missing, or the system refuses the process.
     pub fn start_service(&mut self, service: Service) -> Result<u32> {
-        self.died();
+        self.check_ended(service);
         if let Some(process) = self.running.get(&service) {
             return Err(ClusterError::new(format!("{service} runs already, with process id {}", process.pid())));
         }
@@ -184,7 +187,7 @@ impl Cluster {
         }
         let process = Process::start(&self.spec, service)?;
         let pid = process.pid();
-        self.ended.remove(&service);
+        self.forget_end(service);
         self.running.insert(service, process);
         Ok(pid)
     }
@@ -249,6 +252,7 @@ impl Cluster {
         self.signal(service, Signal::CONT)?;
         self.signal(service, Signal::TERM)?;
         if let Some(status) = wait::until(STOP_TIMEOUT, || self.check_ended(service)) {
+            self.untold.retain(|(ended, _)| *ended != service);
             return Ok(status);
         }
         self.kill(service)?;
@@ -290,7 +294,7 @@ impl Cluster {
     /// # Errors
     /// When it does not stop, start, or answer.
     pub fn restart(&mut self, service: Service) -> Result<()> {
-        self.died();
+        self.check_ended(service);
         if self.running.contains_key(&service) {
             self.stop(service)?;
         }
@@ -304,20 +308,29 @@ impl Cluster {
     /// # Errors
     /// The first trouble; the others are stopped all the same.
     pub fn stop_all(&mut self) -> Result<()> {
-        self.died();
         let mut trouble = None;
-        for service in self.services().into_iter().rev().filter(|s| self.pid(*s).is_some()).collect::<Vec<_>>() {
-            if let Err(error) = self.stop(service) {
+        for service in self.services().into_iter().rev() {
+            self.check_ended(service);
+            if self.running.contains_key(&service)
+                && let Err(error) = self.stop(service)
+            {
                 trouble.get_or_insert(error);
             }
         }
         trouble.map_or(Ok(()), Err)
     }
 
-    /// Services that have ended since the last look without being told to, and how.
+    /// Services that have ended without being told to, and how; each end is told once, whichever call noticed it.
     pub fn died(&mut self) -> Vec<(Service, ExitStatus)> {
-        let running: Vec<Service> = self.running.keys().copied().collect();
-        running.into_iter().filter_map(|service| Some((service, self.check_ended(service)?))).collect()
+        for service in self.services() {
+            self.check_ended(service);
+        }
+        mem::take(&mut self.untold)
+    }
+
+    fn forget_end(&mut self, service: Service) {
+        self.ended.remove(&service);
+        self.untold.retain(|(ended, _)| *ended != service);
     }
 
     /// Looks whether a service has ended; reaps it if so. Also answers for one that had ended before.
@@ -326,6 +339,7 @@ impl Cluster {
             let status = process.try_reap()?;
             self.running.remove(&service);
             self.ended.insert(service, status);
+            self.untold.push((service, status));
         }
         self.ended.get(&service).copied()
     }
@@ -349,5 +363,38 @@ impl Drop for Cluster {
         for process in self.running.values_mut() {
             process.kill_and_reap();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use addresses::Addresses;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Every end that was not asked for is told once, whichever call noticed it first; one that was asked for is not told.
+    #[test]
+    fn ends_are_told_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, script) in [("catalog", "exit 3"), ("order", "exec sleep 60"), ("frontend", "exit 0")] {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("executable");
+        }
+        // Never listened on: these services are scripts.
+        let mut spec = Spec::new(folder.path(), Addresses::consecutive(10_000, 3, 1));
+        spec.binaries = folder.path().into();
+        let mut cluster = Cluster::spawn(spec).expect("starts");
+        let ended = wait::until(START_TIMEOUT, || cluster.check_ended(Service::Catalog));
+        assert_eq!(ended.and_then(|status| status.code()), Some(3));
+        assert!(cluster.kill(Service::Catalog).expect_err("has ended").to_string().contains("not running"));
+        cluster.kill(Service::Order(2)).expect("killed");
+        assert_eq!(cluster.stop(Service::Order(1)).map(|status| status.success()).ok(), Some(false), "by the signal");
+        assert!(wait::until(START_TIMEOUT, || cluster.check_ended(Service::Frontend(1))).is_some());
+        let died: Vec<Service> = cluster.died().into_iter().map(|(service, _)| service).collect();
+        assert_eq!(died, [Service::Catalog, Service::Frontend(1)]);
+        assert!(cluster.died().is_empty());
+        assert!(cluster.pid(Service::Order(3)).is_some());
+        assert!(cluster.start_service(Service::Order(3)).expect_err("runs").to_string().contains("runs already"));
     }
 }

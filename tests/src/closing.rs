@@ -1,6 +1,6 @@
 //! What must hold at the end of every system test, whatever was killed, paused or restarted in it:
 //!
-//! 1. every replica that runs again has the whole journal;
+//! 1. no service ended without being told to, and every replica, brought back, has the whole journal;
 //! 2. every acknowledged order is there, with equal content, through the API and in the file;
 //! 3. numbers are dense, and no key traded twice;
 //! 4. quantity = initial − bought + sold for every stock, at the catalog and recomputed from the log;
@@ -59,7 +59,8 @@ pub fn check(bazaar: &mut Bazaar) {
 }
 
 fn bring_back(bazaar: &mut Bazaar) {
-    bazaar.cluster.died();
+    let died = bazaar.cluster.died();
+    assert!(died.is_empty(), "services ended without being told to: {died:?}");
     for service in bazaar.cluster.services() {
         if bazaar.cluster.pid(service).is_some() {
             bazaar.cluster.resume(service).expect("it runs");
