@@ -8,6 +8,7 @@ use crate::published::{NotServing, Published};
 use crate::sessions::Sessions;
 use crate::store::{Snapshot, Store};
 use common::clock::BootInstant;
+use common::crash;
 use common::database::DbError;
 use common::http::{Responder, Response};
 use common::lane::LaneEnd;
@@ -219,6 +220,7 @@ impl Writer {
         match self.decide_and_commit(taken.iter().flat_map(|(request, _)| &request.orders)) {
             Ok(staged) => {
                 self.show(&staged);
+                crash::point("catalog-after-publish");
                 let mut verdicts = staged.verdicts.iter().copied();
                 for (request, responder) in taken {
                     let own = verdicts.by_ref().take(request.orders.len()).collect();
@@ -257,7 +259,9 @@ impl Writer {
         let round =
             (!staged.quantities.is_empty()).then(|| self.sessions.push(staged.quantities.keys().cloned().collect()));
         let commit = self.metrics.commit_seconds.start_timer();
+        crash::point("catalog-before-commit");
         let committed = batch.commit();
+        crash::point("catalog-after-commit");
         commit.observe_duration();
         // Also after a failure: its outcome is unknown, so that the new values may be the ones that are read back.
         if let Some(round) = round {

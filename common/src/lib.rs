@@ -10,6 +10,7 @@
 //! | [`settings`], [`cli`] | environment variables and command lines, with all mistakes reported at once |
 //! | [`timing`] | every interval and time-out of the system, their order asserted at compile time |
 //! | [`clock`] | a monotonic clock that counts suspended time |
+//! | [`crash`] | places at which fault tests let a service die |
 //! | [`threads`], [`shutdown`] | named threads joined on drop; signals; the stop of a service |
 //! | [`logging`], [`metrics`] | one line per event; Prometheus text |
 //! | [`database`] | SQLite files: how they are opened, and the two tables that every file has |
@@ -18,6 +19,7 @@
 pub mod chain;
 pub mod cli;
 pub mod clock;
+pub mod crash;
 pub mod database;
 pub mod filelock;
 pub mod http;

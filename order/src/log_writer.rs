@@ -4,6 +4,7 @@
 use crate::metrics::OrderMetrics;
 use crate::replica::Replica;
 use crate::store::{AppendError, LogStore};
+use common::crash;
 use common::database::{self, DbError};
 use common::http::{Responder, Response};
 use common::lane::LaneEnd;
@@ -149,6 +150,9 @@ impl LogWriter {
         timer.observe_duration();
         match appended {
             Ok(results) => {
+                if appends.iter().any(|(_, reply)| matches!(reply, Reply::Leader(_))) {
+                    crash::point("leader-after-append");
+                }
                 self.publish();
                 for ((_, reply), result) in appends.into_iter().zip(results) {
                     match result {

@@ -1,7 +1,7 @@
 //! The `order` binary: a replica, and the commands that look at its file.
 
 use argh::FromArgs;
-use common::{cli, logging, shutdown, threads};
+use common::{cli, crash, logging, shutdown, threads};
 use order::service::Order;
 use order::settings::OrderSettings;
 use order::verify::{dump, verify};
@@ -76,6 +76,9 @@ fn main() -> ExitCode {
 fn run(settings: &OrderSettings) -> ExitCode {
     logging::start(&format!("order-{}", settings.id), settings.shared.log);
     threads::end_process_on_panic();
+    if let Err(error) = crash::start() {
+        return cli::start_failed("order", &error);
+    }
     let order = match Order::start(settings) {
         Ok(order) => order,
         Err(error) => return cli::start_failed("order", &error),

@@ -5,6 +5,7 @@ use crate::commit::{CommitTracker, Done, Outcome};
 use crate::metrics::OrderMetrics;
 use crate::recent::Recent;
 use crate::role::Standing;
+use common::crash;
 use common::http::{Responder, Response};
 use common::timing::APPEND_OVERDUE;
 use common::wire::catalog::TermView;
@@ -460,6 +461,7 @@ impl State {
 
 fn answer(done: Done<Waiter>) {
     for (waiter, outcome) in done {
+        crash::point("leader-before-answer");
         let response = match outcome {
             Outcome::Durable => Response::json(200, &OrdersAnswer { verdicts: waiter.verdicts }),
             Outcome::TooFewCopies => {

@@ -7,6 +7,7 @@ use crate::log_writer::{Reply, WriterWork};
 use crate::metrics::OrderMetrics;
 use crate::reader::LogReader;
 use crate::replica::{Replica, ToSend};
+use common::crash;
 use common::database::orders;
 use common::http::client::{Call, CallError, HttpClient};
 use common::lane::Lane;
@@ -134,6 +135,7 @@ impl Replication {
         let timeout = left.unwrap_or(self.timeout).max(Duration::from_millis(1));
         let sent = Instant::now();
         let answer = self.exchange(term, rows, timeout)?;
+        crash::point("leader-after-follower");
         self.metrics.replication_seconds.observe(sent.elapsed().as_secs_f64());
         answer.position.ok_or(BACK_OFF)
     }

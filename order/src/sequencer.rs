@@ -5,6 +5,7 @@ use crate::catalog::CatalogClient;
 use crate::log_writer::{Reply, WriterWork};
 use crate::metrics::OrderMetrics;
 use crate::replica::{NotTaken, Replica, Waiter};
+use common::crash;
 use common::http::client::CallError;
 use common::http::{Responder, Response};
 use common::lane::{Lane, LaneEnd};
@@ -84,7 +85,10 @@ impl Sequencer {
         let traded = self.catalog.trade(&request);
         timer.observe_duration();
         match traded {
-            Ok(answer) => self.accept(term, position, answer, &request, batch.into_iter().zip(counts)),
+            Ok(answer) => {
+                crash::point("leader-after-catalog");
+                self.accept(term, position, answer, &request, batch.into_iter().zip(counts));
+            }
             Err(error) => {
                 let response = self.failed(term, &error);
                 batch.into_iter().for_each(|b| b.responder.send(response.clone()));

@@ -1,6 +1,7 @@
 //! A replica's file: genesis and chained rows, nothing else, so that equal logs give equal files. One connection writes, the log writer's.
 
 use common::chain::{Hash, genesis_hash, row_hashes};
+use common::crash;
 use common::database::{DbError, ORDER_LOG, genesis, open_writer, orders};
 use common::timing::TAIL_CHECK_ROWS;
 use common::wire::order::{Genesis, Position, Rows};
@@ -155,6 +156,7 @@ fn append_run(connection: &Connection, seed: Hash, end: Position, rows: &Rows) -
     for ((order, hash), number) in rows.orders.iter().zip(&hashes).zip(rows.first..).skip(known) {
         assert_eq!(number, end.next(), "rows are appended without a gap");
         orders::insert(connection, number, order, *hash)?;
+        crash::point("replica-in-append");
         end = Position { last: Some(number), hash: *hash };
     }
     Ok(end)

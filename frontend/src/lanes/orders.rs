@@ -6,6 +6,7 @@ use super::{Waiting, unavailable};
 use crate::leader::{Leader, LeaderCell, WaitFor};
 use crate::metrics::LaneMetrics;
 use crate::monitor::Reports;
+use common::crash;
 use common::http::client::{Call, CallError};
 use common::http::{Responder, Response};
 use common::lane::LaneEnd;
@@ -233,6 +234,7 @@ fn answer_verdict(order: PendingOrder, verdict: Verdict, leader: &Leader) {
             "this Idempotency-Key was used before with another order; nothing happened: use a new key for a new order",
         ),
     };
+    crash::point("frontend-before-answer");
     order.responder.send(response);
 }
 
