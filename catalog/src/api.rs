@@ -4,14 +4,15 @@ use crate::published::{NotServing, Published};
 use crate::sessions::Sessions;
 use crate::writer::Work;
 use common::chain::Hash;
-use common::database::{open_reader, orders};
-use common::http::{Handler, Request, Responder, Response, open_to_all};
+use common::database::{DbError, open_reader, orders};
+use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
 use common::lane::{Lane, LaneEnd};
 use common::metrics::Metrics;
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
 use common::wire::catalog::{CatalogHealth, LookupRequest};
 use common::wire::order::Genesis;
+use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::Arc;
@@ -94,7 +95,7 @@ fn with_body<T: DeserializeOwned>(request: &Request, responder: Responder, then:
 }
 
 fn not_serving(not: &NotServing) -> Response {
-    Response::error(503, &not.message).with_header("Retry-After", "1")
+    Response::unavailable(&not.message)
 }
 
 impl Api {
@@ -111,7 +112,7 @@ impl Api {
 
     fn work(&self, work: Work) {
         if let Err(Work::Claim(_, responder) | Work::Trades(_, responder)) = self.work.put(work) {
-            responder.send(Response::error(503, "the catalog's queue is full").with_header("Retry-After", "1"));
+            responder.send(Response::unavailable("the catalog's queue is full"));
         }
     }
 
@@ -124,40 +125,36 @@ impl Api {
             return responder.send(not_serving(&not));
         }
         if let Err(page) = self.journal.put(JournalPage { first, responder }) {
-            page.responder.send(Response::error(503, "too many pages are asked for").with_header("Retry-After", "1"));
+            page.responder.send(Response::unavailable("too many pages are asked for"));
         }
     }
-}
-
-/// The number after `after=N`; 0 without a query.
-///
-/// # Errors
-/// A 400 answer that says what to write.
-pub fn first_after(query: Option<&str>) -> Result<u64, Response> {
-    let Some(query) = query else { return Ok(0) };
-    let after = query.strip_prefix("after=").and_then(|n| n.parse::<u64>().ok());
-    after
-        .and_then(|n| n.checked_add(1))
-        .ok_or_else(|| Response::error(400, "write ?after=<number>, or no query for all"))
 }
 
 /// The thread that reads pages of the journal, from a connection of its own. Only visible rows leave.
-///
-/// # Panics
-/// When the file cannot be opened although the writer has it open.
 pub fn serve_journal(path: &Path, seed: Hash, published: &Published, pages: &LaneEnd<JournalPage>, stop: &Shutdown) {
-    let connection = open_reader(path).unwrap_or_else(|e| panic!("reader of the journal: {e}"));
+    let mut connection = None;
     while let Some(batch) = pages.take_batch(1, stop) {
         for JournalPage { first, responder } in batch {
-            let visible = published.position().next().saturating_sub(first);
-            let limit = usize::try_from(visible).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
-            responder.send(match orders::read(&connection, seed, first, limit) {
-                Ok(rows) => Response::json(200, &rows),
-                Err(error) => {
-                    tracing::error!(%error, "the journal could not be read");
-                    Response::error(500, &format!("the journal could not be read: {error}"))
-                }
-            });
+            responder.send(read_page(&mut connection, path, seed, published, first).unwrap_or_else(|error| {
+                tracing::error!(%error, "the journal could not be read");
+                Response::unavailable(&format!("the journal could not be read: {error}"))
+            }));
         }
     }
+}
+
+fn read_page(
+    connection: &mut Option<Connection>,
+    path: &Path,
+    seed: Hash,
+    published: &Published,
+    first: u64,
+) -> Result<Response, DbError> {
+    let connection = match connection {
+        Some(open) => open,
+        None => connection.insert(open_reader(path)?),
+    };
+    let visible = published.position().next().saturating_sub(first);
+    let limit = usize::try_from(visible).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
+    Ok(Response::json(200, &orders::read(connection, seed, first, limit)?))
 }

@@ -3,8 +3,8 @@
 //! The log has every trade and the genesis, so that journal, stocks and numbers come back exactly. Two things are in no log:
 //!
 //! - **Recorded refusals.** A key that was refused may trade when it is used again.
-//! - **The term.** It must be above every term that any replica has seen, which no file tells. The seconds since 1970 are: terms rise by one for each change
-//!   of leader, with at least 200 ms between two, from 0 or from an earlier rebuild's seconds.
+//! - **The term.** It must be above every term that any replica has seen, which no file tells. The milliseconds since 1970 are: terms rise by
+//!   one for each change of leader, with at least 200 ms between two, from 0 or from an earlier rebuild's milliseconds.
 
 use crate::market::{Decision, decide};
 use crate::store::{open_tables, write_genesis};
@@ -45,7 +45,7 @@ pub fn rebuild(from: &Path, database: &Path) -> Result<Rebuilt, Box<dyn Error>> 
         // What an earlier attempt left; most often nothing is there.
         let _ = fs::remove_file(with_suffix(&draft, suffix));
     }
-    let term = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    let term = u64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
     let mut connection = open_tables(&draft)?;
     let position = fill(&mut connection, &look.connection, &genesis, term)?;
     // Closing the last connection moves everything from the -wal into the file.

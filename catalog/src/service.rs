@@ -53,13 +53,15 @@ impl Catalog {
         let lock = FileLock::take(&settings.database)?;
         let store = Store::open(&settings.database, || begin(settings)).map_err(as_io)?;
         let snapshot = store.snapshot().map_err(as_io)?;
-        let (state, serve_from) = if store.is_new {
+        // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there is no lease to wait for; but logs may
+        // exist that know more.
+        let (state, serve_from) = if snapshot.term.term == 0 {
             (CatalogState::AwaitingClaim, BootInstant::BOOT)
         } else {
             (CatalogState::StartUpWait, BootInstant::now() + LEASE + LEASE_MARGIN)
         };
         tracing::info!(
-            file = %settings.database.display(), is_new = store.is_new, cluster = %store.genesis().cluster,
+            file = %settings.database.display(), cluster = %store.genesis().cluster,
             orders = snapshot.position.next(), term = snapshot.term.term, "file opened"
         );
         let metrics = Metrics::new();
@@ -68,6 +70,10 @@ impl Catalog {
         own.term.set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
         let stop = Shutdown::new();
         let published = Arc::new(Published::new(snapshot.clone(), state));
+        if let Some(reason) = store.history_lost().map_err(as_io)? {
+            tracing::error!("trades and stocks are refused, as an earlier run found: {reason}");
+            published.set_state(CatalogState::HistoryLost, &reason);
+        }
         let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));
         let (work, queued) = lane(WORK_QUEUE);
         let (journal, pages) = lane(JOURNAL_QUEUE);

@@ -9,11 +9,11 @@ use common::lane::{Lane, LaneEnd, lane};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{KEEP_ALIVE, LEASE, PROBE_TIMEOUT, PUSH_REPEAT};
+use common::wire::Empty;
 use common::wire::catalog::{KeepAliveRequest, LeaseAnswer, RegisterRequest, SessionId};
 use common::wire::frontend::InvalidateRequest;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
-use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,11 +71,6 @@ pub struct Round {
     changed: Condvar,
 }
 
-/// The acknowledgement of a push: an empty object.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Acknowledged {}
-
 impl Sessions {
     /// Starts without a session.
     #[must_use]
@@ -101,7 +96,7 @@ impl Sessions {
     /// Takes a registration; it is answered once its probe push was acknowledged.
     pub fn register(&self, request: RegisterRequest, responder: Responder) {
         if let Err((_, responder)) = self.registrations.put((request, responder)) {
-            responder.send(Response::error(503, "too many registrations wait").with_header("Retry-After", "1"));
+            responder.send(Response::unavailable("too many registrations wait"));
         }
     }
 
@@ -144,7 +139,8 @@ impl Sessions {
         round
     }
 
-    /// Waits until each push of a round is acknowledged, or its session is over and dropped: a lease and the margin at most.
+    /// Waits until each push of a round is acknowledged, or its session is over and dropped. A session with an unanswered push is renewed for
+    /// [`common::timing::PUSH_OVERDUE`] at most, so this takes no longer than that, a lease and the margin.
     pub fn wait(&self, round: &Round) {
         let mut outstanding = round.outstanding.lock();
         while !outstanding.is_empty() {
@@ -205,7 +201,8 @@ impl Shared {
     fn register_all(self: &Arc<Self>, waiting: &LaneEnd<Registration>) {
         while let Some(batch) = waiting.take_batch(1, &self.stop) {
             for (request, responder) in batch {
-                responder.send(self.register(&request));
+                let stopping = self.stop.is_triggered();
+                responder.send(if stopping { Response::unavailable("stopping") } else { self.register(&request) });
             }
         }
     }
@@ -217,7 +214,7 @@ impl Shared {
         }
         let mut inner = self.inner.lock();
         if inner.table.len() >= MAX_SESSIONS {
-            return Response::error(503, "there are too many cache sessions").with_header("Retry-After", "1");
+            return Response::unavailable("there are too many cache sessions");
         }
         if !inner.table.grant(request.session.clone(), BootInstant::now()) {
             return Response::error(409, "this session id is in use: choose another one");
@@ -269,7 +266,7 @@ impl Shared {
     fn send(&self, url: &str, session: &SessionId, names: &[String]) -> Result<(), CallError> {
         let call = Call { method: "POST", base: url, path: "/invalidate", timeout: PROBE_TIMEOUT, trace: None };
         let push = InvalidateRequest { session: session.clone(), names: names.to_vec() };
-        self.client.call::<_, Acknowledged>(call, &push).map(|Acknowledged {}| ())
+        self.client.call(call, &push).map(|Empty {}| ())
     }
 
     /// Drops sessions that nobody renews, and joins the pushers of dropped ones.

@@ -20,6 +20,7 @@ const CREATE_OWN: &str = "
     CREATE TABLE stocks (name TEXT PRIMARY KEY, price_cents INTEGER NOT NULL, quantity INTEGER NOT NULL) STRICT;
     CREATE TABLE leadership (term INTEGER NOT NULL, owner INTEGER) STRICT;
     INSERT INTO leadership (term, owner) VALUES (0, NULL);
+    CREATE TABLE history_lost (reason TEXT NOT NULL) STRICT;
     CREATE TABLE client_refusals (
         id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name TEXT NOT NULL, type INTEGER NOT NULL, quantity INTEGER NOT NULL
     ) STRICT;
@@ -34,8 +35,6 @@ pub struct Store {
     connection: Connection,
     genesis: Genesis,
     seed: Hash,
-    /// Whether this start made the file.
-    pub is_new: bool,
 }
 
 /// What the writer holds in memory, as the file has it.
@@ -56,16 +55,16 @@ impl Store {
     /// [`DbError`]; also when the end of the journal does not fit its chain.
     pub fn open(path: &Path, begin: impl FnOnce() -> Result<Genesis, String>) -> Result<Self, DbError> {
         let mut connection = open_tables(path)?;
-        let (genesis, is_new) = match genesis::read(&connection)? {
-            Some(genesis) => (genesis, false),
+        let genesis = match genesis::read(&connection)? {
+            Some(genesis) => genesis,
             None => {
                 let made = begin().map_err(DbError::Foreign)?;
                 Self::found(&mut connection, &made)?;
-                (made, true)
+                made
             }
         };
         let seed = genesis_hash(&genesis);
-        let store = Self { connection, genesis, seed, is_new };
+        let store = Self { connection, genesis, seed };
         let end = orders::position(&store.connection, seed)?.next();
         let first = end.saturating_sub(TAIL_CHECK_ROWS);
         orders::scan(&store.connection, seed, first, usize::MAX >> 1, |_, _| ())?;
@@ -145,6 +144,23 @@ impl Store {
             (view.term, view.owner.map(u8::from)),
         )?;
         assert_eq!(changed, 1, "the file holds a term below {}", view.term);
+        Ok(())
+    }
+
+    /// Why the file's history counts as lost, where an earlier run found that out.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn history_lost(&self) -> Result<Option<String>, DbError> {
+        Ok(self.connection.query_row("SELECT reason FROM history_lost", [], |row| row.get(0)).optional()?)
+    }
+
+    /// Remembers that the history is lost, so that a restart does not forget it.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn set_history_lost(&self, reason: &str) -> Result<(), DbError> {
+        self.connection.execute("INSERT INTO history_lost (reason) VALUES (?)", [reason])?;
         Ok(())
     }
 

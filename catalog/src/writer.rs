@@ -81,13 +81,11 @@ impl Writer {
     /// The start-up wait: until every lease of an earlier run is over, claims are granted, but no trade is taken, since the front-ends that
     /// hold those leases cannot be told. Trades that come meanwhile are kept: their leader's call outlives the wait.
     fn wait_at_start(&mut self, work: &LaneEnd<Work>, stop: &Shutdown) {
-        while self.published.state() == CatalogState::StartUpWait {
+        while self.published.state() == CatalogState::StartUpWait && !stop.is_triggered() {
             let left = self.serve_from.saturating_since(BootInstant::now());
-            if left.is_zero() || stop.is_triggered() {
+            if left.is_zero() {
                 self.published.set_state(CatalogState::Serving, "");
                 tracing::info!("the start-up wait is over: serving");
-                let parked = std::mem::take(&mut self.parked);
-                self.trade(parked);
             } else if let Some(item) = stop.receive_timeout(work.receiver(), left) {
                 match item {
                     Work::Claim(request, responder) => self.claim(request, responder),
@@ -100,6 +98,9 @@ impl Writer {
                 }
             }
         }
+        // Also when the wait ended otherwise: a stop, or lost history. They are admitted, or refused, by what is served now.
+        let parked = std::mem::take(&mut self.parked);
+        self.trade(parked);
     }
 
     /// Trades next to each other share a transaction; a claim stands alone, so that it is judged after all that came before it.
@@ -132,6 +133,9 @@ impl Writer {
 
     fn judge_claim(&mut self, request: ClaimRequest) -> Response {
         if let Err(refusal) = self.check_history(&format!("replica {}", request.replica), request.position) {
+            return refusal;
+        }
+        if let Err(refusal) = self.check_longest(request.longest) {
             return refusal;
         }
         let granted = match self.leadership.judge(request.replica, request.seen, BootInstant::now()) {
@@ -177,8 +181,7 @@ impl Writer {
             if known == Some(position.hash) {
                 return Ok(());
             }
-            let journal_last = end.last.map_or("none".into(), |n| n.to_string());
-            let last = position.last.map_or("none".into(), |n| n.to_string());
+            let (journal_last, last) = (shown(end.last), shown(position.last));
             self.lose_history(&format!(
                 "the log of {who} (last order {last}) is no prefix of the catalog's journal (last order {journal_last}): \
                  the catalog's file was lost or cut, or the replica belongs to another bazaar; \
@@ -191,9 +194,25 @@ impl Writer {
         }
     }
 
+    /// The candidate's own log may be a prefix of a file that was cut while another log is longer.
+    fn check_longest(&self, longest: Option<u64>) -> Result<(), Response> {
+        if longest <= self.state.position.last {
+            return Ok(());
+        }
+        let (last, end) = (shown(longest), shown(self.state.position.last));
+        self.lose_history(&format!(
+            "a replica has order {last}, the catalog's journal ends at {end}: the catalog's file was lost or cut; \
+             stop all services and run 'catalog rebuild' from the longest order log"
+        ));
+        self.published.serving().map_err(|not| Response::error(409, &not.message))
+    }
+
     fn lose_history(&self, reason: &str) {
         tracing::error!("trades and stocks are refused: {reason}");
         self.published.set_state(CatalogState::HistoryLost, reason);
+        if let Err(error) = self.store.set_history_lost(reason) {
+            tracing::error!(%error, "this could not be written down: a restart will have to find it out again");
+        }
     }
 
     fn cannot_read(&self, error: &DbError) -> Response {
@@ -235,15 +254,17 @@ impl Writer {
         timer.observe_duration();
     }
 
-    /// Whether a batch may be decided: the catalog serves, the term is the current one, the leader's log is a prefix of the journal.
+    /// Whether a batch may be decided: the leader's log is a prefix of the journal, the term is the current one, the catalog serves. The history
+    /// comes first: a file that was replaced by an older one has an older term too, and its leader is not the one to blame. A deposed
+    /// leader's log is always a prefix.
     fn admit(&mut self, request: &TradeRequest) -> Result<(), Response> {
+        self.check_history("the leader", request.position)?;
         let term = self.leadership.view();
         if request.term != term.term {
             self.metrics.fenced.inc();
             tracing::warn!(term = request.term, current = term.term, "a batch of an older term was refused");
             return Err(Response::json(412, &term));
         }
-        self.check_history("the leader", request.position)?;
         self.published.serving().map_err(|not| nothing_happened(&not.message))
     }
 
@@ -342,6 +363,10 @@ impl Writer {
         self.state = snapshot.clone();
         self.published.reload(snapshot);
     }
+}
+
+fn shown(last: Option<u64>) -> String {
+    last.map_or("none".into(), |n| n.to_string())
 }
 
 fn nothing_happened(message: &str) -> Response {

@@ -69,7 +69,7 @@ impl Bench {
     /// Claims as replica 3, waiting out the spacing of claims.
     fn claim(&self, position: Position) -> (Term, Position) {
         let seen = self.get::<TermView>("/term").expect("term").term;
-        let claim = ClaimRequest { replica: replica(3), position, seen };
+        let claim = ClaimRequest { replica: replica(3), position, seen, longest: None };
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             match self.post("/claim", &claim).expect("a claim is answered") {
@@ -125,7 +125,8 @@ fn a_new_file_waits_for_a_claim() {
     let all: LookupAnswer = bench.post("/lookup", &LookupRequest { names: None }).expect("serves");
     assert_eq!(all.stocks.len(), 14);
     assert!(all.stocks.iter().all(|stock| stock.quantity == 100 && stock.cacheable));
-    let none: LookupAnswer = bench.post("/lookup", &LookupRequest { names: Some(vec!["Nobody".into()]) }).expect("serves");
+    let none: LookupAnswer =
+        bench.post("/lookup", &LookupRequest { names: Some(vec!["Nobody".into()]) }).expect("serves");
     assert!(none.stocks.is_empty());
 }
 
@@ -175,7 +176,7 @@ fn older_terms_are_fenced() {
     assert!(new > old);
     let refused = bench.trade(old, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect_err("fenced");
     assert_eq!(refused.refusal::<TermView>(412), Some(TermView { term: new, owner: Some(replica(3)) }));
-    let stale = ClaimRequest { replica: replica(1), position: genesis, seen: old };
+    let stale = ClaimRequest { replica: replica(1), position: genesis, seen: old, longest: None };
     let refused = bench.post::<_, ClaimAnswer>("/claim", &stale).expect_err("stale");
     assert_eq!(refused.refusal::<TermView>(412).expect("the view").term, new);
     assert_eq!(bench.quantity("FishCo").expect("serves").0, 100);
@@ -189,13 +190,45 @@ fn lost_history_is_noticed() {
         let genesis = bench.genesis_position();
         let (term, _) = bench.claim(genesis);
         let other = Position { last, hash: common::chain::Hash([9; 32]) };
-        let claim = ClaimRequest { replica: replica(1), position: other, seen: term };
+        let claim = ClaimRequest { replica: replica(1), position: other, seen: term, longest: None };
         assert_eq!(status(&bench.post::<_, ClaimAnswer>("/claim", &claim).expect_err("refused")), 409);
         let trade = bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect_err("refused");
         assert_eq!(status(&trade), 409);
         let lookup = bench.quantity("FishCo").expect_err("refused");
         assert!(lookup.to_string().contains("catalog rebuild"), "{lookup}");
     }
+}
+
+/// A catalog that noticed a lost history does not forget it over a restart; neither does one whose file is still without a claim serve stocks then.
+#[test]
+fn a_restart_does_not_forget() {
+    let mut bench = Bench::new();
+    bench.restart();
+    assert_eq!(bench.get::<CatalogHealth>("/health").expect("health").state, CatalogState::AwaitingClaim);
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let longer = ClaimRequest { replica: replica(1), position: genesis, seen: term, longest: Some(0) };
+    let refused = bench.post::<_, ClaimAnswer>("/claim", &longer).expect_err("another log is longer");
+    assert!(status(&refused) == 409 && refused.to_string().contains("catalog rebuild"), "{refused}");
+    bench.restart();
+    assert_eq!(bench.get::<CatalogHealth>("/health").expect("health").state, CatalogState::HistoryLost);
+    assert_eq!(status(&bench.quantity("FishCo").expect_err("refused")), 503);
+}
+
+/// Trades that wait for the end of the start-up wait are answered, too, when it ends because history was lost.
+#[test]
+fn parked_trades_are_answered() {
+    let mut bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    bench.restart();
+    std::thread::scope(|scope| {
+        let trade = scope.spawn(|| bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]));
+        let ahead = Position { last: Some(9), hash: genesis.hash };
+        let claim = ClaimRequest { replica: replica(1), position: ahead, seen: term, longest: None };
+        assert_eq!(status(&bench.post::<_, ClaimAnswer>("/claim", &claim).expect_err("refused")), 409);
+        assert_eq!(status(&trade.join().expect("joins").expect_err("refused")), 409);
+    });
 }
 
 /// After a restart with an existing file, terms are read and claims granted at once, but stocks and rows leave only after the wait.
@@ -358,7 +391,8 @@ fn access_and_routes() {
 fn a_file_in_use_is_refused() {
     let bench = Bench::new();
     let file = bench.folder.path().join("catalog.db").to_string_lossy().into_owned();
-    let mut settings = Settings::from_pairs([("CATALOG_DB".into(), file), ("CATALOG_LISTEN".into(), "127.0.0.1:0".into())]);
+    let mut settings =
+        Settings::from_pairs([("CATALOG_DB".into(), file), ("CATALOG_LISTEN".into(), "127.0.0.1:0".into())]);
     let read = CatalogSettings::read(&mut settings);
     let error = Catalog::start(&read).expect_err("in use").to_string();
     assert!(error.contains("catalog.db") && error.contains("in use"), "{error}");

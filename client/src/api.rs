@@ -1,7 +1,7 @@
 //! A small typed client of the public API. Every method has a raw form beneath it, [`Api::send`], which keeps status, header
 //! fields and body of whatever came, so that tests can check the shape of errors too.
 
-use common::http::client::LiteralResolver;
+use common::http::client::KnownHosts;
 use common::timing::{CLIENT_TIMEOUT, CONNECT_TIMEOUT};
 use common::wire::public::{Data, ErrorBody, NewOrder, OrderView, Receipt, Status, StockView};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -115,7 +115,7 @@ impl Api {
             .timeout_recv_response(Some(timeout))
             .timeout_recv_body(Some(timeout))
             .build();
-        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), LiteralResolver);
+        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), KnownHosts::default());
         Self { agent, base: base.trim_end_matches('/').into(), authorization: None }
     }
 

@@ -59,6 +59,9 @@ pub fn start(service: &str, settings: LogSettings) {
         tracing_subscriber::fmt()
             .with_max_level(settings.level.0)
             .with_writer(std::io::stdout)
+            // A line that cannot be written (full disk, reader gone) is lost. The default says so on standard error, which panics when
+            // that cannot be written either.
+            .log_internal_errors(false)
             .event_format(Line { service: service.into(), format: settings.format })
             .init();
     });

@@ -55,7 +55,7 @@ pub const MAX_BATCH: usize = 512;
 /// Rows that one page of journal or log carries at most.
 pub const PAGE_ROWS: usize = 1_000;
 /// Rows that the answer to a batch carries at most; the leader fetches the rest by pages.
-pub const ANSWER_ROWS: usize = 4_096;
+pub const ANSWER_ROWS: usize = PAGE_ROWS;
 /// A replica this many orders behind the longest log is not asked to lead.
 pub const ELIGIBLE_LAG: u64 = 10_000;
 /// Rows at the end of a log that are verified before a replica offers itself; the rest is verified in the background.

@@ -5,7 +5,7 @@ use common::http::client::{Call, CallError, HttpClient};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::wire::catalog::TermView;
-use common::wire::order::{ReplicaId, Term};
+use common::wire::order::ReplicaId;
 use common::wire::replica::{LeadAnswer, LeadRequest};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct Elections {
 
 enum Job {
     ReadTerm(Round),
-    Ask { round: Round, candidate: ReplicaId, url: String, seen: Term, client: HttpClient },
+    Ask { round: Round, candidate: ReplicaId, url: String, request: LeadRequest, client: HttpClient },
 }
 
 struct Worker {
@@ -58,10 +58,10 @@ impl Elections {
     }
 
     /// Asks a replica to lead; the answer comes as an event.
-    pub fn ask(&mut self, round: Round, candidate: ReplicaId, url: &str, seen: Term) {
+    pub fn ask(&mut self, round: Round, candidate: ReplicaId, url: &str, request: LeadRequest) {
         let client = HttpClient::new(1, self.token.as_deref());
         self.asking = Some(client.clone());
-        self.put(Job::Ask { round, candidate, url: url.into(), seen, client });
+        self.put(Job::Ask { round, candidate, url: url.into(), request, client });
     }
 
     /// Ends the newest request to lead.
@@ -83,8 +83,8 @@ impl Worker {
         while let Some(job) = stop.receive(&self.jobs) {
             let event = match job {
                 Job::ReadTerm(round) => Event::Term(round, self.read_term()),
-                Job::Ask { round, candidate, url, seen, client } => {
-                    Event::Lead(round, ask(&client, candidate, &url, seen))
+                Job::Ask { round, candidate, url, request, client } => {
+                    Event::Lead(round, ask(&client, candidate, &url, request))
                 }
             };
             if stop.is_triggered() || self.events.send(event).is_err() {
@@ -104,10 +104,11 @@ impl Worker {
     }
 }
 
-fn ask(client: &HttpClient, candidate: ReplicaId, url: &str, seen: Term) -> Answer {
+fn ask(client: &HttpClient, candidate: ReplicaId, url: &str, request: LeadRequest) -> Answer {
+    let seen = request.seen;
     let call = Call { method: "PUT", base: url, path: "/leader", timeout: LEAD_TIMEOUT, trace: None };
     tracing::debug!(replica = %candidate, seen, "asking a replica to lead");
-    match client.call::<_, LeadAnswer>(call, &LeadRequest { seen }) {
+    match client.call::<_, LeadAnswer>(call, &request) {
         Ok(answer) => Answer::Lead(answer),
         Err(CallError::Status { status: 412, .. }) => Answer::Outdated,
         Err(error) => {

@@ -17,7 +17,7 @@ use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::HEARTBEAT;
 use common::wire::order::{ReplicaId, Term};
-use common::wire::replica::LeaderNotice;
+use common::wire::replica::{LeadRequest, LeaderNotice};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -140,8 +140,8 @@ impl Watcher {
         match command {
             Command::ReadTerm(round) => elections.read_term(round),
             Command::ProbeNow(id) => probers[&id].probe_now(),
-            Command::AskToLead { round, candidate, seen } => {
-                elections.ask(round, candidate, &replicas[&candidate], seen);
+            Command::AskToLead { round, candidate, seen, longest } => {
+                elections.ask(round, candidate, &replicas[&candidate], LeadRequest { seen, longest });
             }
             Command::Abandon => elections.abandon(),
             Command::Announce { to, term, leader } => probers[&to].announce(LeaderNotice { term, leader }),

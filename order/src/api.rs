@@ -4,13 +4,12 @@ use crate::log_writer::{Reply, WriterWork};
 use crate::queries::Read;
 use crate::replica::Replica;
 use crate::sequencer::OrderBatch;
-use common::http::{Handler, Request, Responder, Response, open_to_all};
+use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
 use common::lane::Lane;
 use common::metrics::Metrics;
+use common::wire::Empty;
 use common::wire::catalog::TermView;
-use common::wire::order::next_number;
 use common::wire::replica::{AppendRequest, LeadRequest, LeaderNotice, LogPosition, OrdersRequest, QueryRequest};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -31,10 +30,6 @@ pub struct Api {
     pub metrics: Metrics,
 }
 
-/// An empty object.
-#[derive(Serialize)]
-struct Done {}
-
 impl Handler for Api {
     fn handle(&self, request: Request, mut responder: Responder) {
         if let Some((route, response)) = open_to_all(&request, &self.metrics) {
@@ -54,7 +49,7 @@ impl Handler for Api {
             ("PUT", "/term") => with_body(&request, responder, "/term", |notice: LeaderNotice, responder| {
                 let heard = self.replica.hear(TermView { term: notice.term, owner: Some(notice.leader) });
                 responder.send(match heard {
-                    Ok(()) => Response::json(200, &Done {}),
+                    Ok(()) => Response::json(200, &Empty {}),
                     Err(newer) => Response::json(412, &newer),
                 });
             }),
@@ -72,8 +67,8 @@ impl Handler for Api {
             ("GET", "/log") => {
                 responder.set_route("/log");
                 match first_after(request.query.as_deref()) {
-                    Some(first) => self.read(Read::Page(first, responder)),
-                    None => responder.send(Response::error(400, "write ?after=<number>, or no query for all")),
+                    Ok(first) => self.read(Read::Page(first, responder)),
+                    Err(refusal) => responder.send(refusal),
                 }
             }
             ("GET", "/genesis") => {
@@ -98,13 +93,6 @@ fn allowed(path: &str) -> Option<&'static str> {
     }
 }
 
-fn first_after(query: Option<&str>) -> Option<u64> {
-    match query {
-        None => Some(0),
-        Some(query) => Some(next_number(Some(query.strip_prefix("after=")?.parse().ok()?))),
-    }
-}
-
 fn with_body<T: DeserializeOwned>(
     request: &Request,
     mut responder: Responder,
@@ -119,7 +107,7 @@ fn with_body<T: DeserializeOwned>(
 }
 
 fn busy(responder: Responder, what: &str) {
-    responder.send(Response::error(503, &format!("{what}: nothing happened")).with_header("Retry-After", "1"));
+    responder.send(Response::unavailable(&format!("{what}: nothing happened")));
 }
 
 impl Api {

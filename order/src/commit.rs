@@ -44,7 +44,7 @@ pub enum Outcome {
 /// Batches that have ended, to be answered outside the lock.
 pub type Done<W> = Vec<(W, Outcome)>;
 
-/// A follower that misses more rows than this is not in touch yet: it is catching up.
+/// A follower that misses more rows than this after it appended some is not in touch yet: it is catching up.
 pub const IN_TOUCH_LAG: u64 = 1_000;
 
 impl<W> CommitTracker<W> {
@@ -86,16 +86,12 @@ impl<W> CommitTracker<W> {
         self.take_done()
     }
 
-    /// A follower said that `rows` rows are durable there, while the leader has received `received` of them. A follower that lost rows (its
-    /// file was set aside) is out of touch until it has them again.
+    /// A follower said that `rows` rows are durable there; with `enough` or more of them it comes into touch. A follower that lost rows (its file was
+    /// set aside) is out of touch until it has them again.
     #[must_use]
-    pub fn follower_durable(&mut self, id: ReplicaId, rows: u64, received: u64) -> Done<W> {
+    pub fn follower_durable(&mut self, id: ReplicaId, rows: u64, enough: u64) -> Done<W> {
         let follower = self.followers.entry(id).or_default();
-        follower.in_touch = if rows < follower.durable {
-            false
-        } else {
-            follower.in_touch || received.saturating_sub(rows) <= IN_TOUCH_LAG
-        };
+        follower.in_touch = rows >= follower.durable && (follower.in_touch || rows >= enough);
         follower.durable = rows;
         self.take_done()
     }
@@ -149,9 +145,9 @@ mod tests {
         let mut t = tracker(1);
         assert_eq!(t.submit(11, 7, Instant::now()), []);
         assert_eq!(t.local_durable(11), [(7, Outcome::Durable)]);
-        assert_eq!(t.follower_durable(id(2), 11, 11 + IN_TOUCH_LAG + 1), []);
-        assert_eq!(t.copies(), 1, "still catching up");
         assert_eq!(t.follower_durable(id(2), 11, 12), []);
+        assert_eq!(t.copies(), 1, "still catching up");
+        assert_eq!(t.follower_durable(id(2), 12, 12), []);
         assert_eq!(t.in_touch().collect::<Vec<_>>(), [id(2)]);
     }
 
@@ -210,7 +206,7 @@ mod tests {
                     }
                     3 => {
                         acked.insert(who, rows);
-                        t.follower_durable(id(who), rows, 40)
+                        t.follower_durable(id(who), rows, 10)
                     }
                     _ => t.follower_lost(id(who)).1,
                 };

@@ -53,6 +53,8 @@ const RETRY: Duration = Duration::from_millis(200);
 pub struct LogWriter {
     path: PathBuf,
     store: LogStore,
+    /// Why the file is to be replaced, when that failed so far; `store` is an empty one in memory meanwhile.
+    to_replace: Option<String>,
     replica: Arc<Replica>,
     metrics: Arc<OrderMetrics>,
 }
@@ -70,8 +72,14 @@ impl LogWriter {
             }
             opened => opened?,
         };
-        let writer = Self { path: path.into(), store, replica: Arc::clone(replica), metrics: Arc::clone(metrics) };
-        writer.publish();
+        let writer = Self {
+            path: path.into(),
+            store,
+            to_replace: None,
+            replica: Arc::clone(replica),
+            metrics: Arc::clone(metrics),
+        };
+        writer.publish(false);
         Ok(writer)
     }
 
@@ -122,10 +130,15 @@ impl LogWriter {
         match work {
             WriterWork::Found(genesis, reply) => {
                 let found = self.store.found(&genesis);
-                if let Err(error) = &found {
-                    tracing::error!("genesis refused: {}", describe(error));
+                match &found {
+                    Ok(()) => self.publish(true),
+                    Err(error) => {
+                        tracing::error!("genesis refused: {}", describe(error));
+                        if matches!(error, AppendError::Database(_)) {
+                            self.replica.write_failed();
+                        }
+                    }
                 }
-                self.publish();
                 // Who asked may have been stopped meanwhile.
                 let _ = reply.send(found.map_err(|e| describe(&e)));
             }
@@ -145,7 +158,7 @@ impl LogWriter {
         }
         let runs: Vec<&Rows> = appends.iter().map(|(rows, _)| rows.as_ref()).collect();
         self.metrics.append_rows.observe(runs.iter().map(|rows| rows.orders.len()).sum::<usize>() as f64);
-        let timer = self.metrics.append_seconds.start_timer();
+        let (before, timer) = (self.store.end(), self.metrics.append_seconds.start_timer());
         let appended = self.store.append(&runs);
         timer.observe_duration();
         match appended {
@@ -153,7 +166,7 @@ impl LogWriter {
                 if appends.iter().any(|(_, reply)| matches!(reply, Reply::Leader(_))) {
                     crash::point("leader-after-append");
                 }
-                self.publish();
+                self.publish(self.store.end() != before);
                 for ((_, reply), result) in appends.into_iter().zip(results) {
                     match result {
                         Ok(()) => self.confirm(reply),
@@ -211,15 +224,18 @@ impl LogWriter {
         LogPosition { position: self.store.end() }
     }
 
-    fn publish(&self) {
+    /// Tells where the log ends; `committed`: a write has just succeeded.
+    fn publish(&self, committed: bool) {
         let cluster = self.store.genesis().map(|genesis| genesis.cluster.clone());
-        self.replica.written(self.store.end(), cluster);
+        self.replica.written(self.store.end(), cluster, committed);
     }
 
     fn try_write(&mut self) {
-        if self.store.try_write().is_ok() {
+        if let Some(reason) = self.to_replace.take() {
+            self.replace_file(&reason);
+        } else if self.store.try_write().is_ok() {
             tracing::info!("the log can be written again");
-            self.publish();
+            self.publish(true);
         }
     }
 
@@ -227,17 +243,26 @@ impl LogWriter {
     fn replace_file(&mut self, reason: &str) {
         // First it stops leading: a reader that opens the new, empty file must not say "no such order" in a leader's name.
         self.replica.write_failed();
+        match self.empty_file(reason) {
+            Ok(()) => {
+                self.replica.file_replaced();
+                self.publish(true);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the damaged log cannot be replaced now");
+                self.to_replace = Some(reason.into());
+            }
+        }
+    }
+
+    fn empty_file(&mut self, reason: &str) -> Result<(), DbError> {
         // The connection must be gone before the file is moved: SQLite would go on writing the moved one.
-        self.store = match LogStore::open(Path::new(":memory:")).and_then(|memory| {
-            self.store = memory;
+        self.store = LogStore::open(Path::new(":memory:"))?;
+        if self.path.exists() {
             set_aside(&self.path, reason, &self.metrics)?;
-            LogStore::open(&self.path)
-        }) {
-            Ok(store) => store,
-            Err(error) => panic!("the log is damaged and cannot be replaced: {error}"),
-        };
-        self.replica.file_replaced();
-        self.publish();
+        }
+        self.store = LogStore::open(&self.path)?;
+        Ok(())
     }
 }
 

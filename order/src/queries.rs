@@ -8,7 +8,7 @@ use common::http::{Responder, Response};
 use common::lane::LaneEnd;
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
-use common::wire::order::Order;
+use common::wire::order::{Order, Term};
 use common::wire::replica::{QueryAnswer, QueryAnswers};
 use std::sync::Arc;
 
@@ -59,6 +59,8 @@ impl Queries {
     }
 
     fn query(&mut self, numbers: &[u64]) -> Response {
+        // Before the read: a leadership that began after it says nothing of what was acknowledged before it.
+        let led = self.replica.leading();
         let found = self.reader.read(|connection, seed| {
             numbers.iter().map(|&number| orders::get(connection, seed, number)).collect::<Result<Vec<_>, _>>()
         });
@@ -66,16 +68,16 @@ impl Queries {
             Ok(found) => found.unwrap_or_else(|| vec![None; numbers.len()]),
             Err(error) => return failed(&error),
         };
-        // What is not found is only then missing when this replica led at a time after it looked: until then every acknowledged order was
-        // in its log.
-        let missing = if found.iter().all(Option::is_some) { QueryAnswer::NotFound } else { self.say_of_missing() };
+        // What is not found is only then missing when this replica led one term from before the read until after it: until then every
+        // acknowledged order was in its log.
+        let missing = if found.iter().all(Option::is_some) { QueryAnswer::NotFound } else { self.say_of_missing(led) };
         let answers =
             found.into_iter().map(|order| order.map_or_else(|| missing.clone(), QueryAnswer::Found)).collect();
         Response::json(200, &QueryAnswers { answers })
     }
 
-    fn say_of_missing(&self) -> QueryAnswer {
-        let Some(term) = self.replica.leading() else { return QueryAnswer::NotLeader };
+    fn say_of_missing(&self, led: Option<Term>) -> QueryAnswer {
+        let Some(term) = led else { return QueryAnswer::NotLeader };
         match self.catalog.term() {
             Ok(view) if view.term == term && self.replica.leading() == Some(term) => QueryAnswer::NotFound,
             Ok(view) => {
@@ -106,5 +108,5 @@ impl Queries {
 
 fn failed(error: &DbError) -> Response {
     tracing::warn!(%error, "the log could not be read");
-    Response::error(503, &format!("the log could not be read: {error}")).with_header("Retry-After", "1")
+    Response::unavailable(&format!("the log could not be read: {error}"))
 }

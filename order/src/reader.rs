@@ -45,14 +45,7 @@ impl LogReader {
     ) -> Result<Option<T>, DbError> {
         let generation = self.replica.file_generation();
         let result = self.opened(generation).and_then(|open| open.map(|o| read(&o.connection, o.seed)).transpose());
-        if let Err(DbError::Damaged(reason)) = &result {
-            self.open = None;
-            let report = WriterWork::SetAside { generation, reason: reason.clone() };
-            if self.writer.put(report).is_err() {
-                tracing::warn!(reason, "damage found; the log writer is busy and will hear of it at the next read");
-            }
-        }
-        result
+        self.report(generation, result)
     }
 
     /// The genesis; `None` while the file has none.
@@ -61,7 +54,19 @@ impl LogReader {
     /// [`DbError`]
     pub fn genesis(&mut self) -> Result<Option<Genesis>, DbError> {
         let generation = self.replica.file_generation();
-        Ok(self.opened(generation)?.map(|open| open.genesis.clone()))
+        let result = self.opened(generation).map(|open| open.map(|o| o.genesis.clone()));
+        self.report(generation, result)
+    }
+
+    fn report<T>(&mut self, generation: u64, result: Result<T, DbError>) -> Result<T, DbError> {
+        if let Err(DbError::Damaged(reason)) = &result {
+            self.open = None;
+            let report = WriterWork::SetAside { generation, reason: reason.clone() };
+            if self.writer.put(report).is_err() {
+                tracing::warn!(reason, "damage found; the log writer is busy and will hear of it at the next read");
+            }
+        }
+        result
     }
 
     fn opened(&mut self, generation: u64) -> Result<Option<&Open>, DbError> {

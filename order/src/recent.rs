@@ -40,7 +40,7 @@ impl Recent {
         }
     }
 
-    /// Rows from `next` on: whole runs, until there are `limit` or more. `None` when there is nothing from `next` on.
+    /// Rows from `next` on: whole runs, at least one, as many as are `limit` rows or fewer together. `None` when there is nothing from `next` on.
     ///
     /// # Panics
     /// When `next` is before [`Recent::first`].
@@ -52,11 +52,11 @@ impl Recent {
         for run in self.runs.range(start..) {
             let skip = usize::try_from(next.saturating_sub(run.first)).unwrap_or(usize::MAX);
             let rows = rows.get_or_insert_with(|| Rows { first: next, orders: Vec::new(), hash: run.hash });
-            rows.orders.extend(run.orders.iter().skip(skip).cloned());
-            rows.hash = run.hash;
-            if rows.orders.len() >= limit {
+            if !rows.orders.is_empty() && rows.orders.len() + run.orders.len() > limit {
                 break;
             }
+            rows.orders.extend(run.orders.iter().skip(skip).cloned());
+            rows.hash = run.hash;
         }
         rows
     }
@@ -82,7 +82,7 @@ mod tests {
         for (first, len) in [(5, 3), (8, 1), (9, 4)] {
             recent.push(run(first, len));
         }
-        let rows = recent.from(6, 3).expect("rows");
+        let rows = recent.from(6, 6).expect("rows");
         assert_eq!((rows.first, rows.end(), rows.hash), (6, 9, Hash([9; 32])));
         assert!(rows.orders.iter().map(|o| o.quantity).eq(7..=9));
         assert_eq!(recent.from(5, 100).expect("rows").end(), 13);

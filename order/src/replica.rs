@@ -1,7 +1,7 @@
 //! What the threads of a replica share: its role, where its log ends, and, while it leads, the rows and batches on their way. Each method is one
 //! step under the lock; whoever ends a batch answers it outside.
 
-use crate::commit::{CommitTracker, Done, Outcome};
+use crate::commit::{CommitTracker, Done, IN_TOUCH_LAG, Outcome};
 use crate::metrics::OrderMetrics;
 use crate::recent::Recent;
 use crate::role::Standing;
@@ -41,6 +41,8 @@ struct State {
     to_ask: BTreeSet<ReplicaId>,
     /// While leading.
     pipeline: Option<Pipeline>,
+    /// It was told to stop: it does not offer itself any more.
+    stopping: bool,
 }
 
 #[derive(Debug)]
@@ -104,8 +106,13 @@ impl Replica {
     #[must_use]
     pub fn new(id: ReplicaId, peers: Vec<ReplicaId>, min_copies: usize, metrics: Arc<OrderMetrics>) -> Self {
         let file = FileState { durable: None, cluster: None, writable: true, generation: 0 };
-        let state =
-            State { standing: Standing::default(), file, to_ask: peers.iter().copied().collect(), pipeline: None };
+        let state = State {
+            standing: Standing::default(),
+            file,
+            to_ask: peers.iter().copied().collect(),
+            pipeline: None,
+            stopping: false,
+        };
         Self { id, peers, min_copies, state: Mutex::new(state), changed: Condvar::new(), metrics }
     }
 
@@ -118,7 +125,7 @@ impl Replica {
             replica: self.id,
             leading: state.leads_openly(),
             claiming: state.standing.claiming(),
-            eligible: state.file.durable.is_some() && state.file.writable,
+            eligible: state.may_lead(),
             // A leader's log is complete, whether or not the others were asked before it began to lead.
             catching_up: !state.to_ask.is_empty() && state.standing.leading().is_none(),
             last: state.file.durable.and_then(|end| end.last),
@@ -135,7 +142,29 @@ impl Replica {
         self.state.lock().standing.leading()
     }
 
-    /// The highest term that it heard of, and who owns it.
+    /// The term that it leads and says so.
+    #[must_use]
+    pub fn leading_openly(&self) -> Option<Term> {
+        self.state.lock().leads_openly()
+    }
+
+    /// Where its log ends, when it may be asked to lead.
+    #[must_use]
+    pub fn candidacy(&self) -> Option<Position> {
+        let state = self.state.lock();
+        state.file.durable.filter(|_| state.may_lead())
+    }
+
+    /// It was told to stop: it hands the leadership over and takes no other.
+    pub fn retire(&self) {
+        let mut state = self.state.lock();
+        state.stopping = true;
+        if let Some(term) = state.standing.leading().filter(|term| state.standing.step_down(*term)) {
+            self.end_leadership(state, term, "it was told to stop");
+        }
+    }
+
+    /// The highest term that it heard of, and who owns it, as far as that is known.
     #[must_use]
     pub fn known_term(&self) -> TermView {
         self.state.lock().standing.known()
@@ -144,8 +173,7 @@ impl Replica {
     /// Body of a 421.
     #[must_use]
     pub fn not_leader(&self, outcome_unknown: bool) -> NotLeader {
-        let known = self.known_term();
-        NotLeader { term: known.term, leader: known.owner, outcome_unknown }
+        self.state.lock().not_leader(self.id, outcome_unknown)
     }
 
     /// Hears of a term. A newer one ends its own leadership.
@@ -168,13 +196,16 @@ impl Replica {
         Ok(())
     }
 
-    /// Begins to complete its log for a term that was granted to it.
-    pub fn begin_claim(&self, term: Term) {
+    /// Begins to complete its log for a term that was granted to it. False when it has heard of a newer one.
+    #[must_use]
+    pub fn begin_claim(&self, term: Term) -> bool {
         let mut state = self.state.lock();
-        if let Some(old) = state.standing.begin_claim(term, self.id) {
+        let Ok(ended) = state.standing.begin_claim(term, self.id) else { return false };
+        self.metrics.term.set(i64::try_from(term).unwrap_or(i64::MAX));
+        if let Some(old) = ended {
             self.end_leadership(state, old, "it claimed a newer term");
         }
-        self.metrics.term.set(i64::try_from(term).unwrap_or(i64::MAX));
+        true
     }
 
     /// Gives a claim up, if it still stands.
@@ -187,7 +218,7 @@ impl Replica {
     pub fn lead(&self, term: Term, end: Position) -> bool {
         let mut state = self.state.lock();
         let Some(durable) = state.file.durable.filter(|own| own.next() >= end.next()) else { return false };
-        if !state.file.writable || !state.standing.lead(term) {
+        if !state.may_lead() || !state.standing.lead(term) {
             return false;
         }
         let tracker = CommitTracker::new(self.min_copies, durable.next(), self.peers.iter().copied());
@@ -217,13 +248,11 @@ impl Replica {
     /// Everything that follows from a leadership's end: those who wait are told that their outcome is unknown here; they ask the next leader.
     fn end_leadership(&self, mut state: MutexGuard<'_, State>, term: Term, why: &str) {
         let waiters = state.pipeline.take().map(|mut pipeline| pipeline.tracker.abandon()).unwrap_or_default();
-        let known = state.standing.known();
+        let body = state.not_leader(self.id, true);
         self.changed.notify_all();
         drop(state);
         self.metrics.leading.set(0);
         tracing::warn!(term, waiting = waiters.len(), "no longer leading: {why}");
-        let body =
-            NotLeader { term: known.term, leader: known.owner.filter(|id| *id != self.id), outcome_unknown: true };
         for waiter in waiters {
             waiter.responder.send(Response::json(421, &body));
         }
@@ -238,10 +267,7 @@ impl Replica {
         match &state.pipeline {
             Some(p) if p.tracker.has_enough_copies() => Ok((p.term, p.received)),
             Some(p) => Err(NotTaken::TooFewCopies { copies: p.tracker.copies(), wanted: self.min_copies }),
-            None => {
-                let known = state.standing.known();
-                Err(NotTaken::NotLeader(NotLeader { term: known.term, leader: known.owner, outcome_unknown: false }))
-            }
+            None => Err(NotTaken::NotLeader(state.not_leader(self.id, false))),
         }
     }
 
@@ -286,12 +312,12 @@ impl Replica {
         }
     }
 
-    /// The log writer made rows durable.
-    pub fn written(&self, durable: Option<Position>, cluster: Option<ClusterId>) {
+    /// The log writer made rows durable, or merely looked at its file; only a commit shows that it can be written.
+    pub fn written(&self, durable: Option<Position>, cluster: Option<ClusterId>, committed: bool) {
         let mut state = self.state.lock();
         state.file.durable = durable;
         state.file.cluster = cluster;
-        state.file.writable = true;
+        state.file.writable |= committed;
         let next = durable.map_or(0, |end| end.next());
         let mut done = Vec::new();
         if let Some(pipeline) = state.pipeline.as_mut() {
@@ -357,13 +383,15 @@ impl Replica {
         self.state.lock().to_ask.remove(&peer);
     }
 
-    /// A follower said where its durable log ends.
-    pub fn follower_at(&self, term: Term, id: ReplicaId, next: u64) {
+    /// A follower said where its durable log ends; `acknowledged`: in answer to rows, not to the mere question. A follower whose disk hangs still
+    /// answers the question, so that brings it into touch only when it misses nothing.
+    pub fn follower_at(&self, term: Term, id: ReplicaId, next: u64, acknowledged: bool) {
         let mut state = self.state.lock();
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else { return };
         let before = pipeline.tracker.copies();
         let received = pipeline.received.next();
-        let done = pipeline.tracker.follower_durable(id, next, received);
+        let lag_allowed = if acknowledged { IN_TOUCH_LAG } else { 0 };
+        let done = pipeline.tracker.follower_durable(id, next, received.saturating_sub(lag_allowed));
         let after = pipeline.tracker.copies();
         drop(state);
         let lag = i64::try_from(received.saturating_sub(next)).unwrap_or(i64::MAX);
@@ -387,6 +415,12 @@ impl Replica {
             tracing::warn!(follower = %id, term, "follower out of touch: {why}");
         }
         answer(done);
+    }
+
+    /// The last row that came from the catalog while it leads this term.
+    #[must_use]
+    pub fn received(&self, term: Term) -> Option<Position> {
+        self.state.lock().pipeline.as_ref().filter(|p| p.term == term).map(|p| p.received)
     }
 
     /// Since when a batch waits for this follower.
@@ -451,6 +485,17 @@ pub enum ToSend {
 }
 
 impl State {
+    /// Whether it may lead: it has a log that can be written, it is not stopping, and it does not hold a term that it dares not use.
+    fn may_lead(&self) -> bool {
+        let stuck = self.pipeline.is_some() && self.leads_openly().is_none();
+        self.file.durable.is_some() && self.file.writable && !self.stopping && !stuck
+    }
+
+    fn not_leader(&self, own: ReplicaId, outcome_unknown: bool) -> NotLeader {
+        let known = self.standing.known();
+        NotLeader { term: known.term, leader: known.owner.filter(|id| *id != own), outcome_unknown }
+    }
+
     /// The term that it says it leads. It does not say so when it may not be able to take orders.
     fn leads_openly(&self) -> Option<Term> {
         let pipeline = self.pipeline.as_ref()?;

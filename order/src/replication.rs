@@ -13,7 +13,7 @@ use common::http::client::{Call, CallError, HttpClient};
 use common::lane::Lane;
 use common::shutdown::Shutdown;
 use common::timing::{PAGE_ROWS, PROBE_TIMEOUT};
-use common::wire::catalog::TermView;
+use common::wire::catalog::{TermView, TradeRequest};
 use common::wire::order::{Genesis, Position, ReplicaId, Rows, Term};
 use common::wire::replica::{AppendRequest, LogPosition};
 use crossbeam::channel::bounded;
@@ -51,6 +51,8 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 const CONTRADICTION_PAUSE: Duration = Duration::from_secs(1);
 /// How long the loop waits for something new before it looks around.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
+/// How long a follower to which there is nothing to send is left alone.
+const IDLE_ASK: Duration = Duration::from_millis(500);
 /// Bound of reading a page from the other replica.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -71,22 +73,33 @@ impl Replication {
 
     /// Keeps the follower's log equal to this one, as long as this one leads the term.
     fn lead(&mut self, term: Term) {
-        let mut next = None;
+        let (mut next, mut heard) = (None, Instant::now());
         while self.replica.leading() == Some(term) && !self.stop.is_triggered() {
+            let mut asked = next.is_none();
             let sent = match next {
                 None => self.ask(term),
                 Some(from) => match self.replica.rows_from(term, from, PAGE_ROWS, LOOK_AROUND) {
                     ToSend::Rows(rows) => self.send(term, rows),
                     ToSend::FromFile => self.send_from_file(term, from),
+                    // A follower that lost its file, or died, is noticed before an order has to wait for it.
+                    ToSend::Nothing if heard.elapsed() >= IDLE_ASK => {
+                        asked = true;
+                        self.ask(term)
+                    }
                     ToSend::Nothing => continue,
                 },
             };
             next = match sent {
                 Ok(position) => {
-                    self.replica.follower_at(term, self.peer, position.next());
+                    self.replica.follower_at(term, self.peer, position.next(), !asked);
+                    heard = Instant::now();
                     Some(position.next())
                 }
                 Err(pause) => {
+                    // Whatever the reason: no batch waits longer than one time-out for this follower.
+                    if self.replica.waiting_since(self.peer).is_some_and(|since| since.elapsed() >= self.timeout) {
+                        self.replica.follower_lost(term, self.peer, "it does not take rows");
+                    }
                     let _stopped = self.stop.wait(pause);
                     None
                 }
@@ -99,7 +112,7 @@ impl Replication {
         let here = self.replica.durable().ok_or(BACK_OFF)?;
         let nothing = Rows { first: here.next(), orders: Vec::new(), hash: here.hash };
         let answer = self.exchange(term, nothing, PROBE_TIMEOUT)?;
-        let position = answer.position.ok_or(BACK_OFF)?;
+        let position = self.position(term, answer)?;
         let own = self.reader.read(|connection, seed| orders::hash_before(connection, seed, position.next()));
         match own {
             Ok(Some(Some(own))) if own == position.hash => Ok(position),
@@ -109,13 +122,41 @@ impl Replication {
                 self.replica.follower_lost(term, self.peer, "its log differs");
                 Err(CONTRADICTION_PAUSE)
             }
-            // It has rows that are not durable here yet, or of a newer term; both pass.
-            Ok(_) => Err(BACK_OFF),
+            Ok(_) => {
+                self.report_ahead(term, position);
+                Err(BACK_OFF)
+            }
             Err(error) => {
                 tracing::warn!(%error, "the log could not be read");
                 Err(BACK_OFF)
             }
         }
+    }
+
+    /// A follower that has more than is durable here. More than what came from the catalog: it was given by a newer leader, or by a catalog whose
+    /// file was since lost or cut. The catalog can tell, and is asked with an empty batch from the follower's position.
+    fn report_ahead(&self, term: Term, position: Position) {
+        if self.replica.received(term).is_none_or(|received| position.next() <= received.next()) {
+            return;
+        }
+        tracing::error!(follower = %self.peer, last = ?position.last, "the follower has orders that this leader does not know");
+        let question = TradeRequest { term, position, orders: Vec::new() };
+        match self.catalog.trade(&question) {
+            Ok(_) => tracing::info!(follower = %self.peer, "the catalog knows them: they are on their way"),
+            Err(error @ CallError::Status { status: 409 | 412, .. }) => {
+                tracing::error!(follower = %self.peer, %error, "the catalog was asked about them");
+                self.replica.step_down(term, "a follower has orders that it does not know");
+            }
+            Err(error) => tracing::warn!(follower = %self.peer, %error, "the catalog could not be asked about them"),
+        }
+    }
+
+    /// The position in an answer; a follower without a log, since its file was set aside, is out of touch until it has one.
+    fn position(&self, term: Term, answer: LogPosition) -> Result<Position, Duration> {
+        answer.position.ok_or_else(|| {
+            self.replica.follower_lost(term, self.peer, "its log is empty");
+            BACK_OFF
+        })
     }
 
     fn send_from_file(&mut self, term: Term, from: u64) -> Result<Position, Duration> {
@@ -137,7 +178,7 @@ impl Replication {
         let answer = self.exchange(term, rows, timeout)?;
         crash::point("leader-after-follower");
         self.metrics.replication_seconds.observe(sent.elapsed().as_secs_f64());
-        answer.position.ok_or(BACK_OFF)
+        self.position(term, answer)
     }
 
     /// One call to the follower. A failure puts it out of touch, and tells how long to pause.
@@ -150,7 +191,7 @@ impl Replication {
         };
         if let Some(gap) = error.refusal::<LogPosition>(409) {
             // Not a failure: it tells where to go on. An empty file is founded by its own replica.
-            return gap.position.map(|_| gap).ok_or(BACK_OFF);
+            return Ok(gap);
         }
         if let Some(newer) = error.refusal::<TermView>(412) {
             // Only an older view is an error here, and then there is nothing to learn.

@@ -65,16 +65,15 @@ impl Standing {
 
     /// Begins a claim that was granted. Returns the term whose leadership ended by it.
     ///
-    /// # Panics
-    /// When the term is below one that it heard of: terms are granted in order, and an answer that late is dropped by the caller.
-    #[must_use]
-    pub fn begin_claim(&mut self, term: Term, own: ReplicaId) -> Option<Term> {
-        let led = self.leading();
-        let view = TermView { term, owner: Some(own) };
-        if term >= self.known.term {
-            *self = Self { role: Role::Claiming(term), known: view };
+    /// # Errors
+    /// When the term is below one that it heard of: nothing changes.
+    pub fn begin_claim(&mut self, term: Term, own: ReplicaId) -> Result<Option<Term>, TermView> {
+        if term < self.known.term {
+            return Err(self.known);
         }
-        led.filter(|led| *led < term)
+        let led = self.leading().filter(|led| *led < term);
+        *self = Self { role: Role::Claiming(term), known: TermView { term, owner: Some(own) } };
+        Ok(led)
     }
 
     /// Leads the term that it claims. False when it does not claim that.
@@ -119,7 +118,7 @@ mod tests {
     fn the_way_of_a_leader() {
         let mut s = Standing::default();
         assert!(!s.lead(1));
-        assert_eq!(s.begin_claim(1, own()), None);
+        assert_eq!(s.begin_claim(1, own()), Ok(None));
         assert_eq!((s.claiming(), s.leading()), (Some(1), None));
         assert!(!s.lead(2) && s.lead(1));
         assert_eq!(s.hear(TermView { term: 1, owner: None }), None);
@@ -135,9 +134,9 @@ mod tests {
     fn late_grants_are_dropped() {
         let mut s = Standing::default();
         assert_eq!(s.hear(TermView { term: 7, owner: None }), None);
-        assert_eq!(s.begin_claim(6, own()), None);
+        assert_eq!(s.begin_claim(6, own()), Err(s.known()));
         assert_eq!((s.claiming(), s.known().term), (None, 7));
-        assert_eq!(s.begin_claim(8, own()), None);
+        assert_eq!(s.begin_claim(8, own()), Ok(None));
         s.abandon_claim(7);
         assert_eq!(s.claiming(), Some(8));
         s.abandon_claim(8);

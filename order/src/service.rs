@@ -122,9 +122,7 @@ impl Order {
 impl Drop for Order {
     fn drop(&mut self) {
         // Front-ends go to the next leader at once, instead of waiting for this one's last answers.
-        if let Some(term) = self.replica.leading() {
-            self.replica.step_down(term, "it was told to stop");
-        }
+        self.replica.retire();
         self.server.take();
         self.stop.trigger();
         self.threads.clear();

@@ -8,6 +8,11 @@ use common::wire::order::{Genesis, Position, Rows};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
+/// Empty but for a moment, when the file is tried; every log has it, so that equal logs stay equal.
+const CREATE_SCRATCH: &str = "CREATE TABLE scratch (filler BLOB NOT NULL) STRICT;";
+/// What a try writes.
+const TRIED_BYTES: u32 = 256 * 1_024;
+
 /// The open file.
 #[derive(Debug)]
 pub struct LogStore {
@@ -40,7 +45,8 @@ impl LogStore {
     /// # Errors
     /// [`DbError`]
     pub fn open(path: &Path) -> Result<Self, DbError> {
-        let connection = open_writer(path, ORDER_LOG, &format!("{}{}", genesis::CREATE, orders::CREATE))?;
+        let connection =
+            open_writer(path, ORDER_LOG, &format!("{}{}{CREATE_SCRATCH}", genesis::CREATE, orders::CREATE))?;
         let genesis = genesis::read(&connection)?;
         let seed = genesis.as_ref().map(genesis_hash);
         let end = seed.map(|seed| orders::position(&connection, seed)).transpose()?;
@@ -115,14 +121,15 @@ impl LogStore {
         Ok(results)
     }
 
-    /// Writes without changing anything, to see whether the file can be written again.
+    /// Writes without changing the log, to see whether the file can be written again.
     ///
     /// # Errors
     /// [`DbError`]
     pub fn try_write(&mut self) -> Result<(), DbError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.pragma_update(None, "user_version", ORDER_LOG.version)?;
-        Ok(transaction.commit()?)
+        // More than a page: on a full disk a small write still finds room in what the -wal has.
+        self.connection.execute("INSERT INTO scratch (filler) VALUES (zeroblob(?))", [TRIED_BYTES])?;
+        self.connection.execute("DELETE FROM scratch", [])?;
+        Ok(())
     }
 }
 

@@ -46,16 +46,18 @@ impl Takeover {
 
     /// Claims, and answers. Returns the claim when the log is yet to be completed.
     fn claim(&self, request: LeadRequest, responder: Responder) -> Option<(Term, Position)> {
-        if let Some(term) = self.replica.leading() {
+        if let Some(term) = self.replica.leading_openly() {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
         }
-        let Some(position) = self.replica.durable().filter(|_| self.replica.writable()) else {
-            let why = "this replica's log is empty or cannot be written";
-            responder.send(Response::error(503, why).with_header("Retry-After", "1"));
+        // After a stop, too: what still waits is refused at once.
+        let Some(position) = self.replica.candidacy().filter(|_| !self.stop.is_triggered()) else {
+            let why = "this replica may not lead: its log is empty or cannot be written, it cannot reach the catalog, or it stops";
+            responder.send(Response::unavailable(why));
             return None;
         };
-        let claim = ClaimRequest { replica: self.replica.id, position, seen: request.seen };
+        let LeadRequest { seen, longest } = request;
+        let claim = ClaimRequest { replica: self.replica.id, position, seen, longest };
         let (term, end) = match self.catalog.claim(&claim) {
             Ok(ClaimAnswer::Granted { term, end }) => (term, end),
             Ok(ClaimAnswer::Wait { ms }) => {
@@ -67,7 +69,16 @@ impl Takeover {
                 return None;
             }
         };
-        self.replica.begin_claim(term);
+        if !self.replica.begin_claim(term) {
+            let known = self.replica.known_term().term;
+            tracing::error!(
+                term,
+                known,
+                "the catalog granted a term below one that it granted before: its file is older than this log"
+            );
+            responder.send(Response::unavailable("the catalog's term went backwards: run 'catalog rebuild'"));
+            return None;
+        }
         if self.replica.lead(term, end) {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
@@ -96,24 +107,27 @@ impl Takeover {
                 return;
             }
             match self.fetch() {
-                Ok(()) => grown = Instant::now(),
-                Err(why) if grown.elapsed() > PATIENCE => {
-                    tracing::warn!(term, why, "claim given up");
+                Ok(true) => grown = Instant::now(),
+                grew if grown.elapsed() > PATIENCE => {
+                    tracing::warn!(term, why = grew.err(), "claim given up: the log does not grow");
                     break;
                 }
-                Err(_) => drop(self.stop.wait(BACK_OFF)),
+                _ => drop(self.stop.wait(BACK_OFF)),
             }
         }
         self.replica.abandon_claim(term);
     }
 
-    /// One page of the journal.
-    fn fetch(&self) -> Result<(), String> {
+    /// One page of the journal. False when there was nothing in it.
+    fn fetch(&self) -> Result<bool, String> {
         let here = self.replica.durable().ok_or("the log is empty")?;
         let rows: Rows = self.catalog.journal(here.last).map_err(|e| e.to_string())?;
+        if rows.orders.is_empty() {
+            return Ok(false);
+        }
         let (sender, receiver) = bounded(1);
         let work = WriterWork::Append(Arc::new(rows), Reply::Local(sender));
         self.writer.put(work).map_err(|_| String::from("the log writer is busy"))?;
-        self.stop.receive(&receiver).unwrap_or_else(|| Err("stopped".into())).map(|_| ())
+        self.stop.receive(&receiver).unwrap_or_else(|| Err("stopped".into())).map(|_| true)
     }
 }

@@ -14,10 +14,20 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
         match catalog.term() {
             Ok(view) => {
                 misses = 0;
-                // An older view than what was heard of elsewhere was read before that.
-                let _ = replica.hear(view);
-                if let Some(term) = leading {
-                    replica.catalog_answers(term, true);
+                match (replica.hear(view), leading) {
+                    // It was granted this term by a catalog that now has an older one: that file was replaced. The next claim shows whether rows
+                    // are missing too.
+                    (Err(known), Some(term)) if known.term == term => {
+                        tracing::error!(
+                            term,
+                            read = view.term,
+                            "the catalog has an older term than it granted: its file was replaced"
+                        );
+                        replica.step_down(term, "the catalog's term went backwards");
+                    }
+                    // An older view than what was heard of elsewhere was read before that.
+                    (_, Some(term)) => replica.catalog_answers(term, true),
+                    (_, None) => {}
                 }
             }
             Err(error) => {

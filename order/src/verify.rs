@@ -2,7 +2,7 @@
 
 use common::chain::{Hash, genesis_hash};
 use common::database::look::Look;
-use common::database::{DbError, ORDER_LOG, genesis, orders};
+use common::database::{DbError, ORDER_LOG, genesis, open_reader, orders};
 use sha2::{Digest, Sha256};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -27,18 +27,15 @@ type AnyError = Box<dyn error::Error>;
 /// When it cannot be read, is no order log, or a row does not fit the chain.
 pub fn summarise(file: &Path) -> Result<Summary, AnyError> {
     let look = Look::at(file, ORDER_LOG)?;
-    // One snapshot for all rows of a running replica.
-    look.connection.execute_batch("BEGIN").map_err(DbError::from)?;
-    let (mut count, mut last_hash) = (0, None);
-    if let Some(genesis) = genesis::read(&look.connection)? {
-        let seed = genesis_hash(&genesis);
-        last_hash = Some(orders::scan(&look.connection, seed, 0, usize::MAX >> 1, |_, _| count += 1)?);
-    }
-    // VACUUM cannot run inside the snapshot. The rows of a log only grow, so the copy is that of a log at least as long; a running replica's
-    // count and hash are then those of the rows at the start of the look.
-    look.connection.execute_batch("COMMIT").map_err(DbError::from)?;
+    // First the copy, then everything from it: a running replica appends meanwhile.
     let canonical = look.scratch.path().join("canonical.db");
     look.connection.execute("VACUUM INTO ?", [canonical.to_string_lossy()]).map_err(DbError::from)?;
+    let copy = open_reader(&canonical)?;
+    let (mut count, mut last_hash) = (0, None);
+    if let Some(genesis) = genesis::read(&copy)? {
+        let seed = genesis_hash(&genesis);
+        last_hash = Some(orders::scan(&copy, seed, 0, usize::MAX >> 1, |_, _| count += 1)?);
+    }
     Ok(Summary { orders: count, last_hash, sha256: sha256(&canonical)? })
 }
 

@@ -99,7 +99,7 @@ impl Bench {
         self.wait_health(url, "eligible", |health| health.eligible);
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let ask = LeadRequest { seen: self.term().term };
+            let ask = LeadRequest { seen: self.term().term, longest: None };
             if let Ok(LeadAnswer::Leading(term)) = self.send("PUT", url, "/leader", &ask) {
                 return term;
             }
@@ -235,7 +235,8 @@ fn a_hanging_follower_delays_once() {
     let bench = Bench::new();
     let leader = bench.replica(2, 1, &hanging.url(), &[("ORDER_REPLICATION_TIMEOUT_MS", "300")]);
     bench.lead(&url(&leader));
-    hanging.answer_with(bench.http.get(&bench.catalog_url(), "/genesis", Duration::from_secs(5)).expect("genesis"));
+    let genesis: Genesis = bench.http.get(&bench.catalog_url(), "/genesis", Duration::from_secs(5)).expect("genesis");
+    hanging.answer_at(Position { last: None, hash: common::chain::genesis_hash(&genesis) });
     bench.wait_health(&url(&leader), "in touch", |health| health.in_touch.len() == 1);
     let timed = |key: u32| {
         let start = Instant::now();
@@ -257,7 +258,7 @@ struct Hanging {
 
 #[derive(Default)]
 struct HangingState {
-    genesis: Mutex<Option<Genesis>>,
+    position: Mutex<Option<Position>>,
     held: Mutex<Vec<Responder>>,
 }
 
@@ -265,10 +266,9 @@ struct HangingHandler(Arc<HangingState>);
 
 impl Handler for HangingHandler {
     fn handle(&self, request: Request, responder: Responder) {
-        let genesis = self.0.genesis.lock().clone();
-        match (request.json::<AppendRequest>(), genesis) {
-            (Ok(append), Some(genesis)) if append.rows.orders.is_empty() => {
-                let position = Position { last: None, hash: common::chain::genesis_hash(&genesis) };
+        let position = *self.0.position.lock();
+        match (request.json::<AppendRequest>(), position) {
+            (Ok(append), Some(position)) if append.rows.orders.is_empty() => {
                 responder.send(common::http::Response::json(200, &LogPosition { position: Some(position) }));
             }
             (Ok(_), Some(_)) => self.0.held.lock().push(responder),
@@ -296,8 +296,8 @@ impl Hanging {
         format!("http://{}", self.server.address())
     }
 
-    fn answer_with(&self, genesis: Genesis) {
-        *self.state.genesis.lock() = Some(genesis);
+    fn answer_at(&self, position: Position) {
+        *self.state.position.lock() = Some(position);
     }
 }
 
@@ -327,6 +327,57 @@ fn a_damaged_file_is_set_aside_and_fetched_again() {
     let names = std::fs::read_dir(bench.folder.path()).expect("lists").map(|e| e.expect("an entry").file_name());
     assert_eq!(names.filter(|n| n.to_string_lossy().starts_with("order1.db.damaged-")).count(), 1);
     assert_eq!(summarise(&bench.file(1)).expect("reads"), summarise(&bench.file(2)).expect("reads"));
+}
+
+/// Damage that shows while the replica runs is found by whoever reads the row; the replica sets the file aside without a restart and fetches it again.
+#[test]
+fn damage_found_at_run_time() {
+    let bench = Bench::new();
+    let follower = bench.replica(1, 2, NOBODY, &[]);
+    let leader = bench.replica(2, 1, &url(&follower), &[]);
+    bench.lead(&url(&leader));
+    bench.wait_health(&url(&leader), "in touch", |health| health.in_touch.len() == 1);
+    bench.order(&url(&leader), &(0..5).map(sell).collect::<Vec<_>>()).expect("trades");
+    let connection = rusqlite::Connection::open(bench.file(1)).expect("opens");
+    connection.execute("UPDATE orders SET name = CAST(x'ff' AS TEXT) WHERE number = 3", []).expect("damages");
+    drop(connection);
+    let query = QueryRequest { numbers: vec![3] };
+    let refused = bench.send::<_, QueryAnswers>("POST", &url(&follower), "/orders/query", &query).expect_err("damaged");
+    assert_eq!(status(&refused), 503);
+    bench.wait_health(&url(&follower), "empty or filled anew", |health| health.last == Some(4) && health.eligible);
+    assert_eq!(bench.query(&url(&follower), &[3]), [QueryAnswer::Found(sell(3))]);
+    bench.wait_health(&url(&leader), "in touch again", |health| health.in_touch.len() == 1);
+    drop((follower, leader));
+    assert_eq!(summarise(&bench.file(1)).expect("reads"), summarise(&bench.file(2)).expect("reads"));
+}
+
+/// A follower that has orders which the leader does not know shows that the catalog's file was lost: the leader asks the catalog about it, which stops
+/// serving.
+#[test]
+fn a_follower_that_is_ahead_exposes_a_cut_catalog() {
+    let bench = Bench::new();
+    let hanging = Hanging::start();
+    let leader = bench.replica(2, 1, &hanging.url(), &[]);
+    bench.lead(&url(&leader));
+    hanging.answer_at(Position { last: Some(500), hash: Hash([5; 32]) });
+    bench.wait_health(&url(&leader), "stepped down", |health| health.leading.is_none());
+    let health: CatalogHealth =
+        bench.http.get(&bench.catalog_url(), "/health", Duration::from_secs(5)).expect("health");
+    assert_eq!(health.state, CatalogState::HistoryLost);
+}
+
+/// A replica that was told to stop does not take the leadership again while it finishes.
+#[test]
+fn a_stopping_replica_is_no_candidate() {
+    let metrics = order::metrics::OrderMetrics::new(&Metrics::new());
+    let id = ReplicaId::try_from(1).expect("an id");
+    let replica = order::replica::Replica::new(id, vec![], 1, metrics);
+    let end = Position { last: None, hash: Hash([0; 32]) };
+    replica.written(Some(end), None, true);
+    assert!(replica.begin_claim(1) && replica.lead(1, end) && replica.leading_openly() == Some(1));
+    replica.retire();
+    assert!(replica.begin_claim(2) && !replica.lead(2, end));
+    assert_eq!((replica.leading(), replica.candidacy(), replica.health().eligible), (None, None, false));
 }
 
 /// `verify` and `dump` change nothing in a stopped replica's folder, see what is only in its `-wal`, and tell damaged and different files.
@@ -381,7 +432,7 @@ fn a_lost_catalog_is_rebuilt_from_a_log() {
     std::fs::remove_file(&database).expect("removes");
     let bench = Bench { catalog: start_catalog(&folder), folder, http };
     let replica = bench.replica(1, 2, NOBODY, &[]);
-    let ask = LeadRequest { seen: bench.term().term };
+    let ask = LeadRequest { seen: bench.term().term, longest: None };
     let refused = bench.send::<_, LeadAnswer>("PUT", &url(&replica), "/leader", &ask).expect_err("refused");
     assert_eq!(status(&refused), 409, "{refused}");
     assert!(refused.to_string().contains("catalog rebuild"), "{refused}");

@@ -37,6 +37,7 @@ impl From<rusqlite::Error> for DbError {
             _ => match error {
                 // A column holds what we never write there.
                 rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..)
                 | rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..) => Self::Damaged(error.to_string()),
                 other => Self::Sqlite(other),

@@ -160,6 +160,7 @@ mod tests {
         for damage in [
             "UPDATE orders SET quantity = 99 WHERE number = 2",
             "UPDATE orders SET name = 'BoarCo' WHERE number = 2",
+            "UPDATE orders SET name = CAST(x'ff' AS TEXT) WHERE number = 2",
             "UPDATE orders SET type = 1 WHERE number = 2",
             "UPDATE orders SET type = 7 WHERE number = 2",
             "UPDATE orders SET key = x'00' WHERE number = 2",

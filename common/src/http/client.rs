@@ -7,9 +7,12 @@
 
 use crate::timing::CONNECT_TIMEOUT;
 use crate::wire::public::ErrorBody;
+use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt};
 use ureq::http::Uri;
@@ -23,6 +26,7 @@ const ANSWER_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     agent: ureq::Agent,
+    hosts: KnownHosts,
     authorization: Option<String>,
 }
 
@@ -131,8 +135,9 @@ impl HttpClient {
             .max_idle_age(Duration::from_secs(300))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .build();
-        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), LiteralResolver);
-        Self { agent, authorization: token.map(|t| format!("Bearer {t}")) }
+        let hosts = KnownHosts::default();
+        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), hosts.clone());
+        Self { agent, hosts, authorization: token.map(|t| format!("Bearer {t}")) }
     }
 
     /// Ends every call in flight and closes every connection: those calls fail with [`CallError::NoAnswer`].
@@ -176,7 +181,11 @@ impl HttpClient {
             }
             None => self.agent.run(self.with_timeouts(request.body(()).map_err(|e| bad(&e))?, call.timeout)),
         };
-        let mut answer = answer.map_err(sort)?;
+        let mut answer = answer.map_err(sort).inspect_err(|error| {
+            if matches!(error, CallError::NotSent(_)) {
+                self.hosts.forget();
+            }
+        })?;
         let status = answer.status().as_u16();
         // Read to its end, or the connection would not go back to the pool.
         let body = answer.body_mut().with_config().limit(ANSWER_LIMIT_BYTES).read_to_vec();
@@ -224,22 +233,61 @@ fn sort(error: ureq::Error) -> CallError {
     if unsent { CallError::NotSent(error.to_string()) } else { CallError::NoAnswer(error.to_string()) }
 }
 
-/// Resolves address literals without a system call, for every ureq agent of ours. Names are resolved by the system, in the calling thread.
-#[derive(Debug)]
-pub struct LiteralResolver;
+/// Resolves address literals without a system call, and each name once: later calls use what was found, until a connection to it cannot be made. So
+/// name servers that do not answer do not hold calls between services that know each other.
+#[derive(Debug, Clone, Default)]
+pub struct KnownHosts {
+    names: Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>,
+}
 
-impl Resolver for LiteralResolver {
+impl KnownHosts {
+    /// Resolves all names anew when they are next used.
+    fn forget(&self) {
+        self.names.lock().clear();
+    }
+}
+
+impl Resolver for KnownHosts {
     fn resolve(&self, uri: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?.trim_matches(['[', ']']);
         let port = uri.port_u16().unwrap_or(80);
         let mut addresses = self.empty();
         if let Ok(ip) = host.parse::<IpAddr>() {
             addresses.push(SocketAddr::new(ip, port));
-        } else {
-            for address in (host, port).to_socket_addrs()?.take(8) {
-                addresses.push(address);
-            }
+            return Ok(addresses);
         }
-        if addresses.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(addresses) }
+        let name = format!("{host}:{port}");
+        let known = self.names.lock().get(&name).cloned();
+        let found = match known {
+            Some(known) => known,
+            // Not under the lock: it may take long.
+            None => (host, port).to_socket_addrs()?.take(8).collect(),
+        };
+        if found.is_empty() {
+            return Err(ureq::Error::HostNotFound);
+        }
+        found.iter().for_each(|address| addresses.push(*address));
+        self.names.lock().insert(name, found);
+        Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name is asked for once, until it is forgotten; a literal never.
+    #[test]
+    fn names_are_resolved_once() {
+        let hosts = KnownHosts::default();
+        let config = ureq::Agent::config_builder().build();
+        let resolve = |url: &str| hosts.resolve(&url.parse().expect("a URL"), &config, NextTimeout::default());
+        assert_eq!(resolve("http://[::1]:7").expect("a literal").iter().next().map(SocketAddr::port), Some(7));
+        assert!(hosts.names.lock().is_empty());
+        let somewhere: SocketAddr = "127.0.0.9:7".parse().expect("an address");
+        hosts.names.lock().insert("no-such-host.invalid:7".into(), vec![somewhere]);
+        assert_eq!(resolve("http://no-such-host.invalid:7").expect("known").iter().collect::<Vec<_>>(), [&somewhere]);
+        hosts.forget();
+        assert!(resolve("http://no-such-host.invalid:7").is_err());
     }
 }

@@ -97,6 +97,12 @@ impl Response {
         Self::json(status, &ErrorBody { error: ErrorDetail { code: status, message: message.into() } })
     }
 
+    /// A 503 with `Retry-After`: not now.
+    #[must_use]
+    pub fn unavailable(message: &str) -> Self {
+        Self::error(503, message).with_header("Retry-After", "1")
+    }
+
     /// Plain text.
     #[must_use]
     pub fn text(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
@@ -133,10 +139,23 @@ pub fn reason(status: u16) -> &'static str {
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
+        502 => "Bad Gateway",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",
         _ => "Status",
     }
+}
+
+/// The first number that `?after=N` asks for; 0 without a query.
+///
+/// # Errors
+/// A 400 answer that says what to write.
+pub fn first_after(query: Option<&str>) -> Result<u64, Response> {
+    let Some(query) = query else { return Ok(0) };
+    let after = query.strip_prefix("after=").and_then(|n| n.parse::<u64>().ok());
+    after
+        .and_then(|n| n.checked_add(1))
+        .ok_or_else(|| Response::error(400, "write ?after=<number>, or no query for all"))
 }
 
 /// Answers `GET /livez` and `GET /metrics`, which every internal listener has, with their route.

@@ -10,6 +10,8 @@
 //! - Each answer is one write of head and body.
 //! - Dropping a request allocates what its Content-Length declares, and aborts when that is too much: a request that declares far
 //!   more than the limit is forgotten instead of answered, at the price of its connection, and counted.
+//! - A request to upgrade the connection has the whole rest of the connection as its body: it is answered without a look at it.
+//! - A body is read without a time-out, so that a caller that stops in the middle holds a thread: the intake starts another one, up to a bound.
 //! - A burst of connections can leave some unserved until another one closes: while connections are being opened, the server opens and
 //!   closes one to itself every 20 ms.
 
@@ -23,7 +25,8 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
@@ -31,12 +34,18 @@ use subtle::ConstantTimeEq;
 const READ_WITH_HEAD_BYTES: usize = 1_024;
 /// A declared body of up to this size is safe to drop, so that one above the limit is answered with 413.
 const SAFE_TO_DROP_BYTES: usize = 1_024 * 1_024;
-/// Threads that read larger bodies.
+/// Threads that read larger bodies, as long as none of them is held by a caller that stopped in the middle.
 const INTAKE_THREADS: usize = 4;
+/// Such threads at most.
+const MAX_INTAKE_THREADS: usize = 64;
+/// How long the stop waits for intake threads; one that a caller holds ends with the process.
+const INTAKE_GRACE: Duration = Duration::from_millis(300);
 /// Requests whose body waits to be read; beyond, the request is forgotten.
 const INTAKE_QUEUE: usize = 1_024;
-/// How long an answer may stay unread before its connection is given up.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may stay unread before its connection is given up: by strangers, and among our own services, whose answers are sent by
+/// threads that others wait for.
+const PUBLIC_SEND_TIMEOUT: Duration = Duration::from_secs(10);
+const INTERNAL_SEND_TIMEOUT: Duration = Duration::from_secs(1);
 const UNSTICK_EVERY: Duration = Duration::from_millis(20);
 const UNSTICK_FOR: Duration = Duration::from_secs(1);
 
@@ -71,7 +80,6 @@ pub struct TinyServer {
     // Dropped (joined) in this order: the workers feed the intake.
     _workers: Vec<Thread>,
     _unstick: Thread,
-    _intake: Vec<Thread>,
 }
 
 struct Shared {
@@ -79,10 +87,19 @@ struct Shared {
     server: tiny_http::Server,
     handler: Arc<dyn Handler>,
     metrics: Arc<HttpMetrics>,
-    intake: Sender<tiny_http::Request>,
+    intake: Intake,
     peers: Mutex<Peers>,
     stopping: AtomicBool,
     stop: Shutdown,
+}
+
+/// The threads that read bodies from the socket.
+struct Intake {
+    enter: Sender<tiny_http::Request>,
+    leave: Receiver<tiny_http::Request>,
+    /// Threads that wait for a request and are not claimed by a queued one.
+    idle: AtomicUsize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Peers seen lately, to notice that connections are being opened: tiny_http does not tell.
@@ -98,35 +115,32 @@ impl TinyServer {
     /// # Errors
     /// When the address cannot be bound; the message names it.
     pub fn start(config: TinyConfig, handler: Arc<dyn Handler>, metrics: Arc<HttpMetrics>) -> io::Result<Self> {
-        let listener = listen(config.listen)
+        let listener = listen(&config)
             .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {}: {e}", config.listen)))?;
         let address = listener.local_addr()?;
         let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
-        let (intake, bodies) = bounded(INTAKE_QUEUE);
+        let (enter, leave) = bounded(INTAKE_QUEUE);
         let (name, workers) = (config.name, config.workers.max(1));
         let shared = Arc::new(Shared {
             config,
             server,
             handler,
             metrics,
-            intake,
+            intake: Intake { enter, leave, idle: AtomicUsize::new(0), threads: Mutex::default() },
             peers: Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: Shutdown::new(),
         });
-        let spawn = |role: &str, i: usize, run: fn(&Shared)| {
+        let spawn = |role: &str, i: usize, run: fn(&Arc<Shared>)| {
             let shared = Arc::clone(&shared);
             Thread::spawn(&format!("{name}-{role}{i}"), move || run(&shared))
         };
-        let intake = (0..INTAKE_THREADS)
-            .map(|i| {
-                let (shared, bodies) = (Arc::clone(&shared), bodies.clone());
-                Thread::spawn(&format!("{name}-intake{i}"), move || shared.read_bodies(&bodies))
-            })
-            .collect();
+        for _ in 0..INTAKE_THREADS {
+            shared.start_intake(1)?;
+        }
         let workers = (0..workers).map(|i| spawn("http", i, Shared::work)).collect();
         let unstick = spawn("unstick", 0, Shared::unstick);
-        Ok(Self { address, shared, _workers: workers, _unstick: unstick, _intake: intake })
+        Ok(Self { address, shared, _workers: workers, _unstick: unstick })
     }
 
     /// The address in use.
@@ -142,6 +156,18 @@ impl TinyServer {
         self.shared.stop.trigger();
         for _ in &self._workers {
             self.shared.server.unblock();
+        }
+        let deadline = Instant::now() + INTAKE_GRACE;
+        let mut threads = std::mem::take(&mut *self.shared.intake.threads.lock());
+        while Instant::now() < deadline && !threads.is_empty() {
+            threads.retain(|thread| !thread.is_finished());
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        if !threads.is_empty() {
+            tracing::warn!(
+                threads = threads.len(),
+                "bodies that were never sent whole hold threads, which end with the process"
+            );
         }
     }
 }
@@ -160,21 +186,26 @@ impl Drop for TinyServer {
 
 /// A listener with the socket options that tiny_http does not set. SO_REUSEADDR lets a restarted service have its port back at once;
 /// a port in use is still refused.
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn listen(config: &TinyConfig) -> io::Result<std::net::TcpListener> {
     use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+    let address = config.listen;
+    let send_timeout = match config.access {
+        Access::Public => PUBLIC_SEND_TIMEOUT,
+        Access::Internal(_) => INTERNAL_SEND_TIMEOUT,
+    };
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(30)))?;
-    socket.set_tcp_user_timeout(Some(SEND_TIMEOUT))?;
-    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+    socket.set_tcp_user_timeout(Some(PUBLIC_SEND_TIMEOUT))?;
+    socket.set_write_timeout(Some(send_timeout))?;
     socket.bind(&address.into())?;
     socket.listen(1_024)?;
     Ok(socket.into())
 }
 
 impl Shared {
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         while !self.stop.is_triggered() {
             match self.server.recv() {
                 Ok(request) => self.take(request),
@@ -186,7 +217,7 @@ impl Shared {
     }
 
     /// Answers from the head, hands a body that is still in the socket to the intake, or routes.
-    fn take(&self, request: tiny_http::Request) {
+    fn take(self: &Arc<Self>, request: tiny_http::Request) {
         self.note_peer(&request);
         if let Some(declared) =
             request.body_length().filter(|&n| n > self.config.body_limit_bytes.max(SAFE_TO_DROP_BYTES))
@@ -206,26 +237,47 @@ impl Shared {
         let in_socket = request.body_length().is_some_and(|n| n > READ_WITH_HEAD_BYTES)
             || header("Transfer-Encoding").is_some()
             || header("Expect").is_some();
-        if !in_socket {
-            self.route(request);
-        } else if let Err(full) = self.intake.try_send(request) {
+        let upgrade = header("Connection").is_some_and(|c| c.to_ascii_lowercase().contains("upgrade"));
+        if upgrade || !in_socket {
+            return self.route(request, upgrade);
+        }
+        // Each request claims an idle thread before it is queued, so that none waits behind a caller that stopped in the middle.
+        let claim = |idle: usize| idle.checked_sub(1);
+        if self.intake.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_err()
+            && self.intake.threads.lock().len() < MAX_INTAKE_THREADS
+            && let Err(error) = self.start_intake(0)
+        {
+            tracing::warn!(%error, "no further thread to read bodies");
+        }
+        if let Err(full) = self.intake.enter.try_send(request) {
             tracing::warn!("request forgotten: too many bodies wait to be read");
             self.metrics.forgotten.inc();
             std::mem::forget(full.into_inner());
         }
     }
 
-    fn read_bodies(&self, bodies: &Receiver<tiny_http::Request>) {
-        while let Some(request) = self.stop.receive(bodies) {
-            self.route(request);
+    /// Starts a thread that is idle, or (0) claimed by the request that is about to be queued.
+    fn start_intake(self: &Arc<Self>, idle: usize) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        let name = format!("{}-intake", self.config.name);
+        let thread = std::thread::Builder::new().name(name).spawn(move || shared.read_bodies())?;
+        self.intake.idle.fetch_add(idle, Ordering::Relaxed);
+        self.intake.threads.lock().push(thread);
+        Ok(())
+    }
+
+    fn read_bodies(&self) {
+        while let Some(request) = self.stop.receive(&self.intake.leave) {
+            self.route(request, false);
+            self.intake.idle.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Reads the body (from memory, or in the intake) and calls the handler.
-    fn route(&self, mut request: tiny_http::Request) {
+    fn route(&self, mut request: tiny_http::Request, upgrade: bool) {
         let limit = self.config.body_limit_bytes;
         let mut body = Vec::with_capacity(request.body_length().unwrap_or(0).min(limit));
-        let read = request.as_reader().take(limit as u64 + 1).read_to_end(&mut body);
+        let read = if upgrade { Ok(0) } else { request.as_reader().take(limit as u64 + 1).read_to_end(&mut body) };
         let (path, query) = match request.url().split_once('?') {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             None => (request.url().to_owned(), None),
@@ -241,19 +293,24 @@ impl Shared {
             headers,
             body,
         };
+        let stopping = self.stopping.load(Ordering::Relaxed);
         let says_close = converted.headers.get("connection").is_some_and(|c| c.to_ascii_lowercase().contains("close"));
         let answer = TinyAnswer {
             head_only: converted.method == "HEAD",
-            close: says_close || self.stopping.load(Ordering::Relaxed),
+            close: says_close || upgrade || stopping,
             old: *request.http_version() < (1, 1),
             trace: converted.trace.clone(),
             request,
         };
         let responder = Responder::new(Box::new(answer), Arc::clone(&self.metrics));
-        if let Err(error) = read {
+        if upgrade {
+            responder.send(Response::error(400, "this server does not upgrade connections"));
+        } else if let Err(error) = read {
             responder.send(Response::error(400, &format!("the body could not be read: {error}")));
         } else if converted.body.len() > limit {
             responder.send(Response::error(413, &format!("the body is larger than {limit} bytes")));
+        } else if stopping {
+            responder.send(Response::unavailable("this service is stopping"));
         } else if self.allowed(&converted) {
             self.handler.handle(converted, responder);
         } else {
@@ -289,7 +346,7 @@ impl Shared {
         }
     }
 
-    fn unstick(&self) {
+    fn unstick(self: &Arc<Self>) {
         let IpAddr::V4(_) = self.config.listen.ip() else { return self.unstick_at(Ipv6Addr::LOCALHOST.into()) };
         self.unstick_at(Ipv4Addr::LOCALHOST.into());
     }

@@ -26,6 +26,8 @@ pub struct ClaimRequest {
     /// The term that the **front-end** read when it judged that there is no leader. A compare-and-set: granted only while
     /// it is the current one.
     pub seen: Term,
+    /// Number of the last row of the longest log that the front-end saw. Beyond the journal: 409.
+    pub longest: Option<u64>,
 }
 
 /// Answer to a claim that was understood. A stale `seen` is a 412 with [`TermView`], a log that is no prefix of the journal a

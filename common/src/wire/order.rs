@@ -210,7 +210,8 @@ impl Position {
 /// The number after `last`; 0 when there is none.
 #[must_use]
 pub fn next_number(last: Option<u64>) -> u64 {
-    last.map_or(0, |n| n + 1)
+    // Saturating: the number may come from outside, and the largest one is beyond every log as it is.
+    last.map_or(0, |n| n.saturating_add(1))
 }
 
 /// Consecutive rows of the journal. Only the last hash travels: whoever receives them computes the chain from the row

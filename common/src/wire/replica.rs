@@ -35,6 +35,8 @@ pub struct Health {
 pub struct LeadRequest {
     /// The term that the front-end read at the catalog when it judged that there is no leader.
     pub seen: Term,
+    /// Number of the last row of the longest log that it saw, for the catalog to compare with its journal.
+    pub longest: Option<u64>,
 }
 
 /// Answer to a request to lead. A claim that came too late is a 412 with [`crate::wire::catalog::TermView`]; 503 when the

@@ -80,6 +80,8 @@ pub enum Command {
         candidate: ReplicaId,
         /// The term that this judgement read.
         seen: Term,
+        /// Number of the last row of the longest log that it saw.
+        longest: Option<u64>,
     },
     /// Stop waiting for the answer to that.
     Abandon,
@@ -370,7 +372,8 @@ impl Choice {
         let settled = self.replicas.values().all(|view| view.fresh(began).is_some() || view.is_dead());
         if settled || now.saturating_since(began) >= PROBE_TIMEOUT {
             let candidate = self.candidate(&fresh, now);
-            self.ask(candidate, seen.term, now, out);
+            let longest = fresh.iter().filter_map(|(_, health)| health.last).max();
+            self.ask(candidate, seen.term, longest, now, out);
         }
     }
 
@@ -384,7 +387,14 @@ impl Choice {
             .max_by_key(|id| (!self.replicas[id].is_passed_over(now), *id))
     }
 
-    fn ask(&mut self, candidate: Option<ReplicaId>, seen: Term, now: BootInstant, out: &mut Vec<Command>) {
+    fn ask(
+        &mut self,
+        candidate: Option<ReplicaId>,
+        seen: Term,
+        longest: Option<u64>,
+        now: BootInstant,
+        out: &mut Vec<Command>,
+    ) {
         let Some(candidate) = candidate else { return self.rest(now + REST_LONG) };
         let highest = self.replicas.keys().next_back().copied();
         if self.first_choice_until.is_some_and(|until| now < until) && Some(candidate) != highest {
@@ -392,7 +402,7 @@ impl Choice {
             return self.rest(now + REST_LONG);
         }
         self.phase = Phase::Asking { candidate, seen };
-        out.push(Command::AskToLead { round: self.round, candidate, seen });
+        out.push(Command::AskToLead { round: self.round, candidate, seen, longest });
     }
 
     fn adopt(&mut self, leader: ReplicaId, term: Term, now: BootInstant, out: &mut Vec<Command>) {
