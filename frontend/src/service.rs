@@ -267,7 +267,10 @@ impl Public {
         if settings.server == ServerKind::Edge {
             return Edge::start(settings.edge.clone(), api, http_metrics, metrics).map(Self::Edge);
         }
-        tracing::warn!("the public API is served by tiny_http: it has no limits on connections and slow clients");
+        tracing::warn!(
+            "the public API is served by tiny_http, for comparison only: it has no limits on connections, heads and slow clients, \
+             a request that declares a large body costs it a connection for good, and an accept error ends it"
+        );
         let config = TinyConfig {
             name: "public",
             listen: settings.listen,

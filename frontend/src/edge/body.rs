@@ -8,6 +8,9 @@ use super::reason::Reason;
 /// without end.
 const EXTRA_BYTES: usize = 8 * 1024;
 
+/// The steps in which room for a body is made.
+const GROWTH_BYTES: usize = 4 * 1024;
+
 /// Takes a body from its encoded bytes.
 #[derive(Debug)]
 pub struct Decoder {
@@ -70,6 +73,12 @@ impl Decoder {
         self.place == Place::End
     }
 
+    /// How many bytes of the body are here.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.body.len()
+    }
+
     /// The body.
     #[must_use]
     pub fn into_body(self) -> Vec<u8> {
@@ -107,6 +116,11 @@ impl Decoder {
 
     fn copy(&mut self, left: usize, bytes: &[u8]) -> usize {
         let n = left.min(bytes.len());
+        let needed = self.body.len() + n;
+        if needed > self.body.capacity() {
+            // Not doubled, as the vector would do by itself: what is held is what is counted, but for the last step.
+            self.body.reserve_exact(needed.next_multiple_of(GROWTH_BYTES).min(self.limit) - self.body.len());
+        }
         self.body.extend_from_slice(&bytes[..n]);
         n
     }

@@ -17,6 +17,7 @@
 //! - Every refusal is the last answer of its connection.
 
 use super::body::Decoder;
+use super::budget::{Budget, Share};
 use super::date::DateText;
 use super::limits::Limits;
 use super::output::Output;
@@ -56,6 +57,8 @@ pub struct Turn<'a, W> {
     pub date: &'a DateText,
     /// The limits.
     pub limits: &'a Limits,
+    /// The memory for bodies.
+    pub bodies: &'a Arc<Budget>,
     /// Whether the server stops: answers are then the last ones of their connections.
     pub stopping: bool,
     /// A buffer to lend.
@@ -101,6 +104,8 @@ enum State {
 struct Intake {
     request: Request,
     decoder: Decoder,
+    /// Ends with the body's arrival: handlers keep no bodies, their queues hold what they read in them.
+    share: Share,
     exchange: Exchange,
     until: Instant,
 }

@@ -96,7 +96,8 @@ impl Desk {
         let date: &DateText = self.date.text();
         let limits: &Limits = &self.shared.config.limits;
         let (now, stopping, spare) = (self.now, self.stopping, &mut self.spare);
-        let result = step(&mut Turn { now, date, limits, stopping, spare, world: &mut outside }, &self.read);
+        let bodies = &self.shared.bodies;
+        let result = step(&mut Turn { now, date, limits, bodies, stopping, spare, world: &mut outside }, &self.read);
         let cached = outside.cached;
         if cached > 0 {
             self.now = Instant::now();

@@ -48,6 +48,8 @@ pub struct Limits {
     pub target_bytes: usize,
     /// The body; beyond, 413.
     pub body_bytes: usize,
+    /// All bodies that are arriving, beyond [`super::budget::FREE_BYTES`] of each; beyond, 503.
+    pub body_budget_bytes: usize,
     /// From the first byte of a head to its end; beyond, 408.
     pub head_timeout: Duration,
     /// From the end of the head to the end of the body; beyond, 408.
@@ -82,6 +84,11 @@ impl Limits {
                 "longest target of a public request; beyond, 414",
             ),
             body_bytes: number("FRONTEND_BODY_LIMIT_BYTES", "65536", "largest body of a public request; beyond, 413"),
+            body_budget_bytes: number(
+                "FRONTEND_BODY_BUDGET_BYTES",
+                "67108864",
+                "memory for large bodies of public requests, all together; beyond, 503",
+            ),
             drain_bytes: number(
                 "FRONTEND_DRAIN_LIMIT_BYTES",
                 "1048576",
@@ -138,6 +145,12 @@ impl Limits {
                 self.head_bytes, self.target_bytes
             ));
         }
+        if self.body_budget_bytes < self.body_bytes {
+            settings.mistake(format!(
+                "FRONTEND_BODY_BUDGET_BYTES={}: it must be at least FRONTEND_BODY_LIMIT_BYTES={}, or the largest body could never come",
+                self.body_budget_bytes, self.body_bytes
+            ));
+        }
     }
 }
 
@@ -166,6 +179,15 @@ mod tests {
         let _ = Limits::read(&mut settings);
         let mistakes = settings.finish().expect_err("they contradict each other").0;
         assert!(mistakes.len() == 1 && mistakes[0].contains("FRONTEND_TARGET_LIMIT_BYTES"), "{mistakes:?}");
+    }
+
+    /// A budget below one body would refuse for ever what the limit promises: refused at start.
+    #[test]
+    fn budget_must_hold_a_body() {
+        let mut settings = Settings::from_pairs([("FRONTEND_BODY_BUDGET_BYTES".into(), "65535".into())]);
+        let _ = Limits::read(&mut settings);
+        let mistakes = settings.finish().expect_err("they contradict each other").0;
+        assert!(mistakes.len() == 1 && mistakes[0].contains("FRONTEND_BODY_LIMIT_BYTES"), "{mistakes:?}");
     }
 
     /// The idle time shrinks from three quarters on, never grows with the crowd, and keeps its least.

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`connection`] | one connection as a pure state machine: no socket, no clock |
 //! | [`parse`], [`head`], [`body`] | request line, fields, body: strict |
+//! | [`budget`] | memory that all bodies share |
 //! | [`respond`], [`date`], [`trace`], [`output`] | answers |
 //! | [`limits`], [`reason`] | what clients may ask, and why they are refused |
 //! | `core`, `entry`, `slab`, `timers`, `mailbox` | the event loop of one core |
@@ -22,6 +23,7 @@
 //! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100 Continue` only when asked for.
 
 pub mod body;
+pub mod budget;
 pub mod connection;
 mod core;
 pub mod date;
@@ -39,6 +41,7 @@ mod slab;
 mod timers;
 pub mod trace;
 
+use self::budget::Budget;
 use self::core::{Core, WAKER};
 use self::limits::EdgeConfig;
 use self::mailbox::Mailbox;
@@ -67,6 +70,7 @@ pub(crate) struct Shared {
     config: EdgeConfig,
     handler: Arc<dyn Quick>,
     metrics: Arc<EdgeMetrics>,
+    bodies: Arc<Budget>,
     /// Connections that count against the limit.
     open: AtomicUsize,
     /// Connections beyond it that are being told so.
@@ -103,10 +107,12 @@ impl Edge {
         let threads = config.threads.max(1);
         let (address, listeners) = listen::listen(config.listen, threads, config.limits.send_timeout)?;
         let metrics = Arc::new(EdgeMetrics::new(metrics, http));
+        let bodies = Budget::new(config.limits.body_budget_bytes);
         let shared = Arc::new(Shared {
             config,
             handler,
             metrics,
+            bodies,
             open: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),

@@ -23,6 +23,8 @@ pub enum Reason {
     BodyTimeout,
     /// The body is too large.
     BodyTooLarge,
+    /// Too many large bodies at once.
+    BodyBudget,
     /// The target is too long.
     TargetTooLong,
     /// An expectation other than `100-continue`.
@@ -49,7 +51,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::RequestLine,
         Self::Field,
         Self::Host,
@@ -59,6 +61,7 @@ impl Reason {
         Self::HeadTimeout,
         Self::BodyTimeout,
         Self::BodyTooLarge,
+        Self::BodyBudget,
         Self::TargetTooLong,
         Self::Expectation,
         Self::HeadTooLarge,
@@ -84,7 +87,7 @@ impl Reason {
             Self::Expectation => 417,
             Self::HeadTooLarge | Self::TooManyFields => 431,
             Self::Method | Self::TransferCoding => 501,
-            Self::Crowded | Self::Overrun => 503,
+            Self::BodyBudget | Self::Crowded | Self::Overrun => 503,
             Self::Version => 505,
         }
     }
@@ -102,6 +105,7 @@ impl Reason {
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::BodyTooLarge => "body_too_large",
+            Self::BodyBudget => "body_budget",
             Self::TargetTooLong => "target_too_long",
             Self::Expectation => "expectation",
             Self::HeadTooLarge => "head_too_large",
@@ -129,6 +133,7 @@ impl Reason {
             Self::HeadTimeout => format!("the head did not arrive within {} ms", limits.head_timeout.as_millis()),
             Self::BodyTimeout => format!("the body did not arrive within {} ms", limits.body_timeout.as_millis()),
             Self::BodyTooLarge => format!("the body is larger than {} bytes", limits.body_bytes),
+            Self::BodyBudget => "there are too many large bodies at once; try again".into(),
             Self::TargetTooLong => format!("the request target is longer than {} bytes", limits.target_bytes),
             Self::Expectation => "the only expectation that is met here is 100-continue".into(),
             Self::HeadTooLarge => format!("the head is larger than {} bytes", limits.head_bytes),

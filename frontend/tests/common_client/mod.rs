@@ -1,5 +1,7 @@
 //! A client that says exactly the bytes it is told to, and reads answers strictly.
 
+pub mod hostile;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -100,15 +102,6 @@ impl Client {
         assert_eq!(self.rest, b"", "nothing more was expected");
         let mut byte = [0];
         assert_eq!(self.stream.read(&mut byte).expect("the end, not a reset"), 0);
-    }
-
-    /// Goes away, with a reset or in order.
-    #[allow(dead_code)] // Not every test binary needs it.
-    pub fn vanish(self, reset: bool) {
-        if reset {
-            let socket = socket2::SockRef::from(&self.stream);
-            socket.set_linger(Some(Duration::ZERO)).expect("a reset on close");
-        }
     }
 
     fn more(&mut self) -> io::Result<()> {

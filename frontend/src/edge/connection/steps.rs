@@ -1,6 +1,7 @@
 //! What a connection does with bytes: from heads and bodies to requests, and from answers to output.
 
 use super::super::body::Decoder;
+use super::super::budget::Share;
 use super::super::head::{self, Framing, Head};
 use super::super::parse::{Method, RequestLine, request_line};
 use super::super::reason::Reason;
@@ -139,13 +140,17 @@ impl Connection {
             self.writer(turn).extend_from_slice(CONTINUE);
         }
         let until = turn.now + turn.limits.body_timeout;
-        self.state = State::Body(Box::new(Intake { request, decoder, exchange, until }));
+        let share = Share::new(turn.bodies);
+        self.state = State::Body(Box::new(Intake { request, decoder, share, exchange, until }));
     }
 
     fn body<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) -> Step {
         let State::Body(intake) = &mut self.state else { return Step::Starved(0) };
         let exchange = intake.exchange;
-        match intake.decoder.take(bytes) {
+        let taken = intake.decoder.take(bytes);
+        // Also when the body is complete: whether it came in one read must not show.
+        let covered = intake.share.cover(intake.decoder.held());
+        match if covered { taken } else { Err(Reason::BodyBudget) } {
             Err(reason) => {
                 self.refuse(reason, Some(exchange.trace), exchange.head_only, turn);
                 Step::Used(bytes.len())

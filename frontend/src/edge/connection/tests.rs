@@ -1,5 +1,6 @@
 //! Scripts for the state machine: what goes in and what comes out, without sockets and without waiting.
 
+use super::super::budget::{Budget, FREE_BYTES};
 use super::super::date::{DateText, imf_fixdate};
 use super::super::limits::Limits;
 use super::super::reason::Reason;
@@ -15,6 +16,7 @@ struct Script {
     connection: Connection,
     outside: Outside,
     limits: Limits,
+    bodies: Arc<Budget>,
     date: DateText,
     now: Instant,
     stopping: bool,
@@ -56,6 +58,7 @@ impl Script {
             connection: Connection::new(now),
             outside: Outside::default(),
             limits: small(),
+            bodies: Budget::new(1_000),
             date: imf_fixdate(0),
             now,
             stopping: false,
@@ -70,6 +73,7 @@ impl Script {
             now: self.now,
             date: &self.date,
             limits: &self.limits,
+            bodies: &self.bodies,
             stopping: self.stopping,
             spare: &mut self.spare,
             world: &mut self.outside,
@@ -267,6 +271,49 @@ fn close() {
             told.trim_end().trim_start_matches("Connection")
         );
     }
+}
+
+/// Large bodies share their memory: who finds it used up is told so, however the body is cut; small bodies always fit, and what was
+/// taken is given back when the body is complete, refused or given up.
+#[test]
+fn body_budget() {
+    let bodies = Budget::new(1_000);
+    let script = || {
+        let limits = Limits { body_bytes: 20_000, ..small() };
+        Script { bodies: Arc::clone(&bodies), limits, ..Script::new() }
+    };
+    let post = |length: usize| format!("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let body = |length: usize| vec![b'x'; length];
+    let large = FREE_BYTES + 1_000;
+    let mut holder = script();
+    holder.send(post(large + 1)).send(body(large));
+    for parts in [1, 3] {
+        let mut small = script();
+        small.send(post(FREE_BYTES)).send(body(FREE_BYTES));
+        assert_eq!(small.outside.requests.len(), 1, "small ones always fit");
+        let mut refused = script();
+        refused.send(post(FREE_BYTES + 1));
+        for part in body(FREE_BYTES + 1).chunks(FREE_BYTES / parts + 1) {
+            refused.send(part);
+        }
+        assert_eq!((refused.statuses(), &refused.outside.reasons[..]), (vec![503], &[Reason::BodyBudget][..]));
+        assert!(refused.half_closed && refused.take_written().contains("\r\nRetry-After: 1\r\n"));
+    }
+    holder.send("y");
+    assert_eq!(holder.outside.reasons, [Reason::BodyBudget], "its last byte is too much, too");
+    let mut dripping = script();
+    dripping.send(post(large)).send(body(large - 1));
+    dripping.pass(dripping.limits.body_timeout);
+    assert_eq!(dripping.statuses(), [408]);
+    for _ in 0..2 {
+        let mut whole = script();
+        whole.send(post(large)).send(body(large));
+        assert_eq!(whole.outside.requests.len(), 1, "given back by whoever was before");
+    }
+    let mut vanished = script();
+    vanished.send(post(large)).send(body(large - 1));
+    drop(vanished);
+    script().send(post(large)).send(body(large)).answer(&ok());
 }
 
 /// Behind its last answer a connection throws away what comes, within bounds, until the client is done.
