@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`harness`] | a bazaar for one test, in a folder that stays when the test fails |
 //! | [`closing`] | what must hold at the end of every test, whatever happened in it |
+//! | [`model`] | the design as two state machines, explored by a model checker |
 //! | [`recorder`] | the orders that were acknowledged |
 //! | [`tool`] | runs a binary to its end, with a deadline |
 //!
@@ -12,5 +13,6 @@
 
 pub mod closing;
 pub mod harness;
+pub mod model;
 pub mod recorder;
 pub mod tool;
