@@ -15,8 +15,10 @@ N ?= 200
 C ?= 1
 SEED ?=
 URL ?=
+# Seconds of 'make fuzz'.
+SECONDS ?= 60
 
-.PHONY: help tools build run-all kill restart client clean-run test check
+.PHONY: help tools build run-all kill restart client clean-run test check fuzz
 
 help: ## this list
 	@echo 'The stock bazaar. What there is:'
@@ -70,6 +72,18 @@ check: tools ## formatting, lints and documentation, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+
+# Nightly Rust, which instruments the code, and cargo-fuzz: neither is needed for anything else.
+fuzz: tools ## fuzzes the public listener's connection for a minute: make fuzz SECONDS=600
+	@if ! cargo +nightly --version >/dev/null 2>&1; then \
+	  echo "a nightly Rust is missing; fuzzing needs it. Install it:" >&2; \
+	  echo "  rustup toolchain install nightly" >&2; exit 1; fi
+	@if ! command -v cargo-fuzz >/dev/null 2>&1; then \
+	  echo "cargo-fuzz is missing. Install it:" >&2; \
+	  echo "  cargo install cargo-fuzz" >&2; exit 1; fi
+	mkdir -p frontend/fuzz/corpus/connection
+	cd frontend && cargo +nightly fuzz run connection fuzz/corpus/connection fuzz/seeds/connection -- \
+	  -max_total_time=$(SECONDS) -max_len=20000
 
 need = if [ -z "$($(1))" ]; then echo "say which: make $(2)" >&2; exit 2; fi
 need_binary = if [ ! -x $(RELEASE)/$(1) ]; then echo "nothing was built yet: start a bazaar with 'make run-all' first" >&2; exit 1; fi
