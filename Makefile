@@ -38,7 +38,7 @@ tools:
 	  echo "  sudo apt install build-essential" >&2; exit 1; fi
 
 build: tools ## builds everything, optimised
-	cargo build --release --workspace --bins
+	cargo build --release --workspace --bins --exclude tests
 
 run-all: build ## starts catalog, three replicas and front-end; Ctrl-C stops them
 	@exec $(RELEASE)/bazaar run --dir $(RUN)
@@ -72,6 +72,19 @@ check: tools ## formatting, lints and documentation, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+
+# Binaries with crash points, in a folder of their own: those that users run have none.
+FAULTS := $(TARGET)/faults/debug/faults
+BUILD_FAULTS := cargo build --quiet --workspace --bins --features common/crash-points --target-dir $(TARGET)/faults
+
+faults: tools ## all fault scenarios, about 10 minutes: make faults SEED=7 ONLY=name
+	@$(BUILD_FAULTS)
+	@$(FAULTS) $(if $(SEED),--seed $(SEED)) $(ONLY)
+
+MINUTES ?= 20
+soak: tools ## random faults until the time is up: make soak MINUTES=20 SEED=7
+	@$(BUILD_FAULTS)
+	@$(FAULTS) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Nightly Rust, which instruments the code, and cargo-fuzz: neither is needed for anything else.
 fuzz: tools ## fuzzes the public listener's connection for a minute: make fuzz SECONDS=600

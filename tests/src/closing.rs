@@ -20,7 +20,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// A row of `order dump`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DumpRow {
     /// The order's number.
     pub number: u64,

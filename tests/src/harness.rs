@@ -216,8 +216,14 @@ impl Bazaar {
     }
 
     /// The end of every test: see [`closing`].
-    pub fn close(mut self) {
+    pub fn close(self) {
+        self.close_after(|_| ());
+    }
+
+    /// The same with checks of its own, made when all services are stopped and the files are still there.
+    pub fn close_after(mut self, more: impl FnOnce(&Self)) {
         closing::check(&mut self);
+        more(&self);
         self.closed = true;
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! | module | one idea |
 //! |---|---|
+//! | [`faults`] | scenarios that injure a bazaar under load, and the run that judges what its clients saw |
 //! | [`harness`] | a bazaar for one test, in a folder that stays when the test fails |
 //! | [`closing`] | what must hold at the end of every test, whatever happened in it |
 //! | [`model`] | the design as two state machines, explored by a model checker |
+//! | [`history`] | what clients saw, and two checkers of it |
+//! | [`proxy`] | a TCP proxy between two services that loses, delays and repeats |
 //! | [`recorder`] | the orders that were acknowledged |
 //! | [`tool`] | runs a binary to its end, with a deadline |
 //!
@@ -12,7 +15,10 @@
 //! `BAZAAR_SEED`.
 
 pub mod closing;
+pub mod faults;
 pub mod harness;
+pub mod history;
 pub mod model;
+pub mod proxy;
 pub mod recorder;
 pub mod tool;

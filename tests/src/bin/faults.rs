@@ -1,0 +1,99 @@
+//! `faults`: runs the scenarios one after the other, or random ones until the time is up, and prints a table.
+
+use common::cli;
+use parking_lot::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tests::faults::judge::Figures;
+use tests::faults::{self, Scenario, run, soak};
+
+/// What `--help` ends with.
+const HELP: &str = "BAZAAR_BIN_DIR: folder of the binaries of the services, if they are elsewhere than this program";
+
+/// Runs faults against a bazaar under load, and judges what its clients saw.
+#[derive(argh::FromArgs)]
+struct Arguments {
+    /// the seed that every schedule follows from; a random one if left out
+    #[argh(option)]
+    seed: Option<u64>,
+    /// random faults for so many minutes, instead of the scenarios
+    #[argh(option)]
+    minutes: Option<u64>,
+    /// run only scenarios whose names contain one of these
+    #[argh(positional)]
+    names: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = cli::parse("faults", env!("CARGO_PKG_VERSION"), HELP);
+    let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    println!("seed {seed}");
+    println!(
+        "{:<24} {:>7} {:>8} {:>8} {:>5} {:>8} {:>6} {:>6} {:>12}",
+        "scenario", "faults", "orders", "unknown", "lost", "doubled", "stale", "other", "worst delay"
+    );
+    let begun = Instant::now();
+    let mut all = Figures::default();
+    let mut failed = Vec::new();
+    let mut one = |scenario: &Scenario, seed: u64| {
+        if !line(scenario, seed, &mut all) {
+            failed.push(format!("{} with seed {seed}", scenario.name));
+        }
+    };
+    match arguments.minutes {
+        Some(minutes) => {
+            let until = begun + Duration::from_secs(minutes * 60);
+            for round in 0.. {
+                if Instant::now() >= until {
+                    break;
+                }
+                one(&soak::ROUND, seed.wrapping_add(round));
+            }
+        }
+        None => {
+            let wanted =
+                |name: &str| arguments.names.is_empty() || arguments.names.iter().any(|part| name.contains(part));
+            for scenario in faults::all().iter().filter(|scenario| wanted(scenario.name)) {
+                one(scenario, seed);
+            }
+        }
+    }
+    print("all", &all);
+    println!("{} s, seed {seed}", begun.elapsed().as_secs());
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("FAILED: {}", failed.join(", "));
+    ExitCode::FAILURE
+}
+
+/// Runs one and prints its line. False when it failed: what it left, and where, stands on standard error.
+fn line(scenario: &Scenario, seed: u64, all: &mut Figures) -> bool {
+    let figures = Mutex::new(Figures::default());
+    let passed = catch_unwind(AssertUnwindSafe(|| run::run(scenario, seed, &figures))).is_ok();
+    let figures = figures.into_inner();
+    print(scenario.name, &figures);
+    for note in &figures.notes {
+        println!("  {note}");
+    }
+    if !passed {
+        println!("  FAILED; again with: --seed {seed} {}", scenario.name);
+    }
+    all.add(&figures);
+    passed
+}
+
+fn print(name: &str, figures: &Figures) {
+    println!(
+        "{name:<24} {:>7} {:>8} {:>8} {:>5} {:>8} {:>6} {:>6} {:>9} ms",
+        figures.faults,
+        figures.acknowledged,
+        figures.unknown,
+        figures.lost,
+        figures.doubled,
+        figures.stale,
+        figures.other,
+        figures.worst.as_millis()
+    );
+}

@@ -1,0 +1,243 @@
+//! Files that are deleted, damaged, cut, old, or another cluster's.
+
+use super::Scenario;
+use super::run::Run;
+use crate::harness::SOON;
+use crate::tool;
+use client::cluster::service::Service::{self, Catalog, Order};
+use client::wait;
+use common::wire::catalog::CatalogState;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// The scenarios.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::new("file-deleted", file_deleted),
+    Scenario::new("file-damaged", file_damaged),
+    Scenario::new("file-truncated", file_truncated),
+    Scenario::new("wal-damaged", wal_damaged),
+    Scenario::new("catalog-file-cut", catalog_file_cut),
+    Scenario::new("catalog-file-damaged", catalog_file_damaged),
+    Scenario::new("another-cluster", another_cluster),
+];
+
+/// Places in a file that are damaged, one after the other.
+const OFFSETS: u64 = 10;
+
+fn database(run: &Run, service: Service) -> PathBuf {
+    run.bazaar.cluster.spec().database(service).expect("it has a file")
+}
+
+/// A database file and what SQLite keeps beside it.
+fn parts(database: &Path) -> Vec<PathBuf> {
+    let part = |ending| {
+        let mut path = database.as_os_str().to_owned();
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    ["", "-wal", "-shm"].map(part).into_iter().filter(|part| part.exists()).collect()
+}
+
+fn remove(database: &Path) {
+    for part in parts(database) {
+        fs::remove_file(part).expect("removed");
+    }
+}
+
+/// Each replica's file is deleted, with and without what belongs to it, and once all three but one.
+fn file_deleted(run: &mut Run) {
+    for id in [1, 2, 3] {
+        run.stop(Order(id));
+        remove(&database(run, Order(id)));
+        run.revive(Order(id));
+        run.healthy();
+    }
+    for id in [1, 2] {
+        run.kill(Order(id));
+        // The file alone: its -wal, left behind, belongs to nothing.
+        fs::remove_file(database(run, Order(id))).expect("removed");
+    }
+    run.progress(20);
+    run.revive(Order(1));
+    run.revive(Order(2));
+}
+
+/// One bit is flipped, at places all over a replica's file.
+fn file_damaged(run: &mut Run) {
+    at_many_places(run, flip);
+}
+
+/// A replica's file ends early, at places all over it.
+fn file_truncated(run: &mut Run) {
+    at_many_places(run, |file, at| {
+        File::options().write(true).open(file).and_then(|file| file.set_len(at)).expect("cut");
+    });
+}
+
+fn flip(file: &Path, at: u64) {
+    let file = File::options().read(true).write(true).open(file).expect("opens");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 0x10], at).expect("written");
+}
+
+/// Stops a replica, damages its file at one place, and starts it: it comes level again, by whatever means, each time.
+fn at_many_places(run: &mut Run, damage: fn(&Path, u64)) {
+    run.progress(200);
+    for step in 0..OFFSETS {
+        let replica = Order(1 + run.rng.u8(..3));
+        run.stop(replica);
+        let file = database(run, replica);
+        // Into the file what is beside it, so that the damage hits rows.
+        tool::checkpoint(&file);
+        let length = fs::metadata(&file).expect("a file").len();
+        // The header first, then a place in each part.
+        let at = if step == 0 { run.rng.u64(..100) } else { length * step / OFFSETS + run.rng.u64(..length / OFFSETS) };
+        damage(&file, at);
+        run.revive(replica);
+        run.progress(5);
+    }
+    run.healthy();
+}
+
+/// A killed replica leaves a -wal: bits of it are flipped, it is cut, it is removed.
+fn wal_damaged(run: &mut Run) {
+    for step in 0..OFFSETS {
+        let replica = Order(1 + run.rng.u8(..3));
+        run.progress(30);
+        run.kill(replica);
+        let wal = parts(&database(run, replica)).into_iter().find(|part| part.to_string_lossy().ends_with("-wal"));
+        let length = wal.as_ref().map_or(0, |wal| fs::metadata(wal).expect("a file").len());
+        if let Some(wal) = wal.filter(|_| length > 0) {
+            let at = run.rng.u64(..length);
+            match step % 3 {
+                0 => flip(&wal, at),
+                1 => File::options().write(true).open(&wal).and_then(|file| file.set_len(at)).expect("cut"),
+                _ => fs::remove_file(&wal).expect("removed"),
+            }
+        }
+        run.revive(replica);
+    }
+    run.healthy();
+}
+
+/// The catalog finds an old copy of its file, shorter than the logs: no trade until `catalog rebuild`, which mends it.
+fn catalog_file_cut(run: &mut Run) {
+    run.stop(Catalog);
+    let file = database(run, Catalog);
+    tool::checkpoint(&file);
+    let old = run.bazaar.folder().join("catalog-old.db");
+    fs::copy(&file, &old).expect("copied");
+    run.revive(Catalog);
+    run.healthy();
+    run.progress(100);
+    run.stop(Catalog);
+    remove(&file);
+    fs::copy(&old, &file).expect("copied back");
+    run.fault();
+    run.revive(Catalog);
+    let noticed = wait::until(SOON, || run.status().filter(|s| s.catalog.state == Some(CatalogState::HistoryLost)));
+    assert!(noticed.is_some(), "the catalog does not notice that its file is old: {:?}", run.status());
+    let before = run.acknowledged();
+    run.elapse_ms(800, 1_200);
+    assert_eq!(run.acknowledged(), before, "trades with an old file");
+    rebuild(run);
+    run.healthy();
+}
+
+/// Stops catalog and replicas, and makes the catalog's file from the longest log.
+fn rebuild(run: &mut Run) {
+    for service in [Catalog, Order(1), Order(2), Order(3)] {
+        if run.bazaar.cluster.pid(service).is_some() {
+            run.stop(service);
+        }
+    }
+    let logs = (1..=3).map(|id| database(run, Order(id)));
+    let rows = |log: &PathBuf| tool::run("order", &["dump", log.to_str().expect("UTF-8")], &[]).out.lines().count();
+    let longest = logs.max_by_key(rows).expect("three logs");
+    let variables = run.bazaar.cluster.spec().environment(Catalog);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let ran = tool::run("catalog", &["rebuild", "--from", longest.to_str().expect("UTF-8")], &variables);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for service in [Catalog, Order(1), Order(2), Order(3)] {
+        run.revive(service);
+    }
+}
+
+/// One bit is flipped, at places all over a copy of the catalog's file: the catalog either refuses to serve, or what it serves is right; what is right is put back.
+fn catalog_file_damaged(run: &mut Run) {
+    run.progress(200);
+    let file = database(run, Catalog);
+    let aside = run.bazaar.folder().join("catalog-right.db");
+    let mut refused = 0;
+    for step in 0..OFFSETS {
+        run.stop(Catalog);
+        tool::checkpoint(&file);
+        fs::copy(&file, &aside).expect("copied");
+        let length = fs::metadata(&file).expect("a file").len();
+        let at = if step == 0 { run.rng.u64(..100) } else { length * step / OFFSETS + run.rng.u64(..length / OFFSETS) };
+        flip(&file, at);
+        run.fault();
+        run.start(Catalog);
+        // It ends, says that it cannot serve, or trades: then the flipped bit was in no row, and the closing checks would see what it did.
+        let before = run.acknowledged();
+        let trades = wait::until(SOON / 4, || (run.acknowledged() >= before + 10).then_some(()));
+        if trades.is_none() {
+            refused += 1;
+            run.bazaar.cluster.died();
+            if run.bazaar.cluster.pid(Catalog).is_some() {
+                run.kill(Catalog);
+            }
+            remove(&file);
+            fs::copy(&aside, &file).expect("copied back");
+            run.revive(Catalog);
+        }
+        run.healthy();
+    }
+    run.note(format!("refused to serve {refused} of {OFFSETS} damaged files"));
+}
+
+/// A replica is given the file of another cluster: it never follows, leads or changes either; with its own file back it does.
+fn another_cluster(run: &mut Run) {
+    let other = crate::harness::Bazaar::start();
+    other.trade("FishCo", common::wire::order::Side::Buy, 1).expect("trades");
+    other.wait_level();
+    let foreign = other.cluster.spec().database(Order(1)).expect("a file");
+    let folder = run.bazaar.folder();
+    let replica = Order(run.leader());
+    run.stop(replica);
+    let own = database(run, replica);
+    tool::checkpoint(&own);
+    let kept = folder.join("own.db");
+    fs::rename(&own, &kept).expect("moved");
+    // A consistent copy, though the other cluster runs.
+    let connection = rusqlite::Connection::open(&foreign).expect("opens");
+    connection.execute("VACUUM INTO ?", [own.to_str().expect("UTF-8")]).expect("copied");
+    drop(connection);
+    let before = fs::read(&own).expect("read");
+    run.fault();
+    run.start(replica);
+    run.progress(30);
+    let Order(id) = replica else { unreachable!("a replica") };
+    let health = run.bazaar.health(id).ok();
+    let follows = health.as_ref().is_some_and(|h| h.leading.is_some());
+    assert!(!follows, "a replica of another cluster leads: {health:?}");
+    run.bazaar.cluster.died();
+    if run.bazaar.cluster.pid(replica).is_some() {
+        run.kill(replica);
+    }
+    let kept_foreign = fs::read_dir(&folder).expect("a folder").flatten().any(|entry| {
+        fs::read(entry.path())
+            .is_ok_and(|bytes| bytes.len() >= before.len() && bytes[100..] == before[100..before.len()])
+    });
+    run.note(format!(
+        "the other cluster's file was {}",
+        if kept_foreign { "left as it was" } else { "opened, and not followed" }
+    ));
+    remove(&own);
+    fs::rename(&kept, &own).expect("moved back");
+    run.revive(replica);
+    run.healthy();
+    other.close();
+}

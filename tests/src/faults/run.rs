@@ -1,0 +1,272 @@
+//! A bazaar with two front-ends under load, what can be done to it, and when it counts as healthy.
+
+use super::Scenario;
+use super::judge::{self, Figures};
+use super::network::Network;
+use crate::harness::{Bazaar, SOON};
+use crate::history::load::{Load, Options};
+use crate::history::{Answer, Call, Event, History};
+use client::cluster::service::Service::{self, Catalog, Frontend, Order};
+use client::wait;
+use common::wire::public::Status;
+use fastrand::Rng;
+use parking_lot::Mutex;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Clients at once.
+const CLIENTS: u32 = 6;
+/// Front-ends.
+const FRONTENDS: u8 = 2;
+/// Orders that are acknowledged before a bazaar counts as healthy.
+const HEALTHY: u64 = 20;
+
+/// A bazaar under load, in the middle of a scenario.
+#[derive(Debug)]
+pub struct Run {
+    /// The bazaar.
+    pub bazaar: Bazaar,
+    /// Where the random choices of the schedule come from.
+    pub rng: Rng,
+    /// The ways between its services, where the scenario has proxies.
+    pub network: Network,
+    load: Load,
+    faults: u64,
+    notes: Vec<String>,
+}
+
+/// Runs a scenario from its start to the verdict. The figures are filled in as far as it came, also when it panics.
+///
+/// # Panics
+/// When the bazaar does not behave; its folder then stays.
+pub fn run(scenario: &Scenario, seed: u64, figures: &Mutex<Figures>) {
+    let network = RefCell::new(Network::default());
+    let bazaar = Bazaar::start_with(FRONTENDS, |spec| {
+        (scenario.set)(spec);
+        if scenario.network {
+            *network.borrow_mut() = Network::between(spec);
+        }
+    });
+    let history = Arc::new(History::default());
+    let options =
+        Options { urls: bazaar.cluster.urls(), clients: CLIENTS, faithful: scenario.faithful, seed: seed ^ 0x5eed };
+    let load = Load::start(&options, &history);
+    let network = network.into_inner();
+    let mut run = Run { bazaar, rng: Rng::with_seed(seed), network, load, faults: 0, notes: Vec::new() };
+    // Kept from here on when anything fails: `judge` writes the same, and more, at the end.
+    let keep = judge::Keep::new(&run.bazaar.folder(), scenario.name, seed, &history);
+    run.healthy();
+    (scenario.run)(&mut run);
+    run.network.heal();
+    run.healthy();
+    let Run { bazaar, load, faults, notes, .. } = run;
+    load.finish();
+    *figures.lock() = Figures { faults, notes, ..Figures::default() };
+    judge::judge(bazaar, &history.events(), figures);
+    keep.not_needed();
+}
+
+/// Lets time pass: the length of a fault, which is part of a schedule and no wait for anything.
+pub fn elapse(time: Duration) {
+    wait::until(time, || None::<()>);
+}
+
+impl Run {
+    /// Counts an injected fault.
+    pub fn fault(&mut self) {
+        self.faults += 1;
+    }
+
+    /// Something for the table that is not a number.
+    pub fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    /// Lets a random time between two lengths pass.
+    pub fn elapse_ms(&mut self, from: u64, to: u64) {
+        let ms = self.rng.u64(from..=to);
+        elapse(Duration::from_millis(ms));
+    }
+
+    /// Kills a service.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self, service: Service) {
+        self.fault();
+        self.bazaar.cluster.kill(service).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Stops a service as SIGTERM does.
+    ///
+    /// # Panics
+    /// When it does not end with code 0.
+    pub fn stop(&mut self, service: Service) {
+        self.fault();
+        let status = self.bazaar.cluster.stop(service).unwrap_or_else(|error| panic!("{error}"));
+        assert!(status.success(), "{service}, told to stop, ended with {status}");
+    }
+
+    /// Starts a service, and waits for nothing.
+    ///
+    /// # Panics
+    /// When the system refuses the process.
+    pub fn start(&mut self, service: Service) {
+        self.bazaar.cluster.start_service(service).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Starts a service, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn revive(&mut self, service: Service) {
+        self.start(service);
+        self.bazaar.cluster.wait_live(service).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Pauses a service.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pause(&mut self, service: Service) {
+        self.fault();
+        self.bazaar.cluster.pause(service).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Lets a paused service go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn resume(&mut self, service: Service) {
+        self.bazaar.cluster.resume(service).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Waits for a service to die by itself.
+    ///
+    /// # Panics
+    /// When it does not, or another one does.
+    pub fn wait_death(&mut self, service: Service) {
+        let died = wait::until(SOON, || Some(self.bazaar.cluster.died()).filter(|died| !died.is_empty()));
+        let died: Vec<Service> = died.unwrap_or_default().into_iter().map(|(service, _)| service).collect();
+        assert_eq!(died, [service], "who died");
+        self.fault();
+    }
+
+    /// A status from any front-end that answers: one of them may be the injured one.
+    #[must_use]
+    pub fn status(&self) -> Option<Status> {
+        let urls = self.bazaar.cluster.urls();
+        urls.iter().find_map(|url| client::api::Api::with_timeout(url, Duration::from_millis(500)).status().ok())
+    }
+
+    /// The leader, once there is one.
+    ///
+    /// # Panics
+    /// When none is found.
+    #[must_use]
+    pub fn leader(&self) -> u8 {
+        let leader = wait::until(SOON, || self.status()?.leader);
+        leader.map(u8::from).expect("a leader is found")
+    }
+
+    /// A replica that does not lead, chosen at random.
+    ///
+    /// # Panics
+    /// When no leader is found.
+    #[must_use]
+    pub fn follower(&mut self) -> u8 {
+        let leader = self.leader();
+        let others: Vec<u8> = (1..=3).filter(|id| *id != leader).collect();
+        others[self.rng.usize(..others.len())]
+    }
+
+    /// Waits until so many more orders are acknowledged.
+    ///
+    /// # Panics
+    /// When they are not, in three times what is normal for a busy machine.
+    pub fn progress(&self, orders: u64) {
+        let wanted = self.load.acknowledged() + orders;
+        let done = wait::until(SOON * 2, || (self.load.acknowledged() >= wanted).then_some(()));
+        assert!(done.is_some(), "trading stands still: {} of {wanted} orders acknowledged", self.load.acknowledged());
+    }
+
+    /// Brings back what does not run, and waits until all replicas are level and in touch, every front-end is ready, and orders are
+    /// acknowledged.
+    ///
+    /// # Panics
+    /// When that does not happen, or a service died by itself.
+    pub fn healthy(&mut self) {
+        let died = self.bazaar.cluster.died();
+        assert!(died.is_empty(), "services ended without being told to: {died:?}");
+        for service in self.bazaar.cluster.services() {
+            if self.bazaar.cluster.pid(service).is_none() {
+                self.revive(service);
+            }
+        }
+        for index in 0..usize::from(FRONTENDS) {
+            self.bazaar.cluster.wait_ready(index).unwrap_or_else(|error| panic!("{error}"));
+        }
+        self.progress(HEALTHY);
+        self.wait_in_touch();
+    }
+
+    /// Waits until the leader counts both others as in touch. Their logs are compared at the end, when trading has stopped.
+    fn wait_in_touch(&self) {
+        let mut last = None;
+        let level = wait::until(SOON, || {
+            let health: Vec<_> = (1..=3).filter_map(|id| self.bazaar.health(id).ok()).collect();
+            let level = health.iter().any(|h| h.leading.is_some() && h.in_touch.len() == 2);
+            last = Some(health);
+            level.then_some(())
+        });
+        assert!(level.is_some(), "not all replicas come in touch: {last:?}");
+    }
+
+    /// The longest time that an order took which was under way since `start_us`.
+    #[must_use]
+    pub fn worst_since(&self, start_us: u64) -> Duration {
+        let events = self.load.history().events();
+        worst(events.iter().filter(|event| event.end_us >= start_us))
+    }
+
+    /// Now, on the clock of the history.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.load.history().now_us()
+    }
+
+    /// Orders acknowledged so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.load.acknowledged()
+    }
+
+    /// Orders acknowledged by each client so far.
+    #[must_use]
+    pub fn acknowledged_by_client(&self) -> Vec<u64> {
+        let mut count = vec![0; CLIENTS as usize];
+        for event in self.load.history().events() {
+            if matches!(event.answer, Answer::Number(_)) {
+                count[event.client as usize] += 1;
+            }
+        }
+        count
+    }
+
+    /// Every service, in a random sequence.
+    #[must_use]
+    pub fn shuffled(&mut self) -> Vec<Service> {
+        let mut services = vec![Catalog, Order(1), Order(2), Order(3), Frontend(1), Frontend(2)];
+        self.rng.shuffle(&mut services);
+        services
+    }
+}
+
+/// The longest time that an acknowledged order took.
+pub fn worst<'a>(events: impl Iterator<Item = &'a Event>) -> Duration {
+    let orders = events.filter(|event| {
+        matches!(event.call, Call::Order { .. }) && matches!(event.answer, Answer::Number(_) | Answer::Refused)
+    });
+    Duration::from_micros(orders.map(|event| event.end_us - event.start_us).max().unwrap_or(0))
+}
