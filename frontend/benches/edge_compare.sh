@@ -1,6 +1,8 @@
 #!/bin/sh
 # Compares the edge, tiny_http and nginx, each serving the same constant answer from memory, with wrk on one thread. They run in
-# turns, a short round each, so that whatever else the machine does meets all of them. Prints a markdown table of medians.
+# turns, a short round each, so that whatever else the machine does meets all of them. Prints a markdown table: medians; what a
+# server does of nginx's rate, as the median over rounds of both in the same round; and processor time per request, which a busy
+# machine disturbs least.
 #
 #   frontend/benches/edge_compare.sh [rounds] [seconds]
 #
@@ -30,8 +32,10 @@ constant=${EDGE_CONSTANT:-$target/release/examples/edge_constant}
 threads=$(nproc)
 
 "$constant" edge 127.0.0.1:18081 "$threads" >/dev/null 2>&1 &
+edge_pid=$!
 pids="$pids $!"
 "$constant" tiny_http 127.0.0.1:18082 "$threads" >/dev/null 2>&1 &
+tiny_http_pid=$!
 pids="$pids $!"
 servers="edge:18081 tiny_http:18082"
 if command -v nginx >/dev/null; then
@@ -55,8 +59,10 @@ http {
 }
 CONF
     nginx -p "$work" -c "$work/nginx.conf" &
+    nginx_pid=$!
     pids="$pids $!"
-    servers="$servers nginx:18083"
+    # Next to each other, since they are compared.
+    servers="edge:18081 nginx:18083 tiny_http:18082"
 else
     echo "left out: nginx is not installed"
 fi
@@ -70,12 +76,19 @@ for server in $servers; do
     done
 done
 
-# requests per second and p99 of one round
+# Processor time of a process and its children so far, in ticks.
+ticks() {
+    for pid in "$1" $(cat "/proc/$1/task/$1/children"); do cat "/proc/$pid/stat"; done | awk '{sum += $14 + $15} END {print sum}'
+}
+
+# Requests per second, p99, requests and ticks of one round.
 measure() {
+    pid=$(eval echo "\$${3}_pid")
+    before=$(ticks "$pid")
     wrk -t1 -c"$2" -d"${seconds}s" --latency "http://127.0.0.1:$1$path" >"$work/out"
     if grep -q -e 'Non-2xx' -e 'Socket errors' "$work/out"; then cat "$work/out" >&2; exit 1; fi
-    awk '/Requests\/sec/ {print $2} /99%/ {print $2}' "$work/out" | tac | tr '\n' ' '
-    echo
+    awk -v ticks="$(($(ticks "$pid") - before))" '/99%/ {unit = ($2 ~ /us$/) ? 1 : ($2 ~ /ms$/) ? 1000 : 1000000; p99 = int($2 * unit)} /requests in/ {requests = $1} /Requests\/sec/ {rate = $2}
+        END {print rate, p99, requests, ticks}' "$work/out"
 }
 
 median() { sort -n | awk '{v[NR]=$1} END {print v[int((NR + 1) / 2)]}'; }
@@ -83,22 +96,25 @@ median() { sort -n | awk '{v[NR]=$1} END {print v[int((NR + 1) / 2)]}'; }
 for connections in 1 64; do
     for round in $(seq "$rounds"); do
         for server in $servers; do
-            measure "${server#*:}" "$connections" >>"$work/${server%:*}.$connections"
+            measure "${server#*:}" "$connections" "${server%:*}" >>"$work/${server%:*}.$connections"
         done
     done
 done
 
-echo "| connections | server | requests/s (median of $rounds) | lowest | highest | p99 (last round) | of nginx |"
-echo "|---|---|---|---|---|---|---|"
+echo "| connections | server | requests/s (median of $rounds) | lowest | highest | p99 in µs (median) | of nginx | µs of processor per request |"
+echo "|---|---|---|---|---|---|---|---|"
 for connections in 1 64; do
-    reference=$(cut -d' ' -f1 "$work/nginx.$connections" 2>/dev/null | median || true)
     for server in $servers; do
-        rates="$work/${server%:*}.$connections"
-        middle=$(cut -d' ' -f1 "$rates" | median)
-        lowest=$(cut -d' ' -f1 "$rates" | sort -n | head -1)
-        highest=$(cut -d' ' -f1 "$rates" | sort -n | tail -1)
-        p99=$(tail -1 "$rates" | cut -d' ' -f2)
-        share=$(awk -v a="$middle" -v b="${reference:-0}" 'BEGIN {if (b > 0) printf "%.2f", a / b; else print "–"}')
-        echo "| $connections | ${server%:*} | $middle | $lowest | $highest | $p99 | $share |"
+        rounds_of="$work/${server%:*}.$connections"
+        middle=$(cut -d' ' -f1 "$rounds_of" | median)
+        lowest=$(cut -d' ' -f1 "$rounds_of" | sort -n | head -1)
+        highest=$(cut -d' ' -f1 "$rounds_of" | sort -n | tail -1)
+        p99=$(cut -d' ' -f2 "$rounds_of" | median)
+        share=–
+        if [ -f "$work/nginx.$connections" ]; then
+            share=$(paste -d' ' "$rounds_of" "$work/nginx.$connections" | awk '{printf "%.2f\n", $1 / $5}' | median)
+        fi
+        cost=$(awk -v second="$(getconf CLK_TCK)" '{r += $3; t += $4} END {printf "%.1f", t * 1000000 / second / r}' "$rounds_of")
+        echo "| $connections | ${server%:*} | $middle | $lowest | $highest | $p99 | $share | $cost |"
     done
 done

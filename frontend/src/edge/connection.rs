@@ -12,7 +12,8 @@
 //! Invariants:
 //! - One request at a time: the next one is parsed when the one before has its answer queued, so answers are in order.
 //! - Input is asked for only while no output waits and no request is with a handler: what a client makes the edge hold is bounded by
-//!   one head and one read beyond a body, plus [`PAUSE_BYTES`] and one answer of output.
+//!   one head and one read beyond a body, plus [`PAUSE_BYTES`] and one answer of output. All bodies together, but for the first bytes of
+//!   each, are bounded by [`super::budget`].
 //! - What comes out depends on the bytes, never on how they were cut into reads.
 //! - Every refusal is the last answer of its connection.
 

@@ -7,7 +7,7 @@ use super::Shared;
 use super::connection::Connection;
 use super::date::Date;
 use super::entry::{Desk, Entry, Progress, READ_BYTES};
-use super::listen::is_exhausted;
+use super::listen::{BACKLOG, is_exhausted};
 use super::mailbox::{Address, Mailbox};
 use super::meters::Meters;
 use super::reason::Reason;
@@ -323,9 +323,10 @@ impl Core {
 
     /// Takes what waits to be accepted, then no more; closes what is idle. Answers are the last of their connections from here on.
     fn stop(&mut self) {
-        // Asked once more: what is waiting may not have been told yet.
+        // Asked once more: what is waiting may not have been told yet. At most as many as can wait: clients that go on connecting must
+        // not keep us from stopping.
         self.accept_from = Some(self.desk.now);
-        while self.accept_from.is_some_and(|at| at <= self.desk.now) {
+        for _ in 0..usize::from(BACKLOG).div_ceil(ACCEPTS) {
             self.accept();
         }
         self.listener = None;

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 /// Connections that wait to be accepted, per listener; the kernel cuts it to its own limit.
-const BACKLOG: i32 = 4_096;
+pub const BACKLOG: u16 = 4_096;
 /// When the kernel begins to ask a silent peer whether it still exists.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Descriptors beside the connections: refused ones for a moment, files, calls to other services.
@@ -34,7 +34,7 @@ pub fn listen(address: SocketAddr, count: usize, send_timeout: Duration) -> io::
         // Also bounds what the kernel still has to send after we closed.
         socket.set_tcp_user_timeout(Some(send_timeout))?;
         socket.bind(&bound.into())?;
-        socket.listen(BACKLOG)?;
+        socket.listen(BACKLOG.into())?;
         socket.set_nonblocking(true)?;
         Ok(socket.into())
     };

@@ -20,7 +20,8 @@
 //! Threads: one per core, which never blocks but to wait for events. Invariants: those of [`connection`]; a connection belongs to one core
 //! for its life; at most one request of a connection is with a handler, whose answer finds its connection or nothing.
 //!
-//! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100 Continue` only when asked for.
+//! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100 Continue` only when asked for;
+//! limits per address, since behind a proxy all clients have the same one.
 
 pub mod body;
 pub mod budget;

@@ -9,7 +9,7 @@ pub enum Reason {
     RequestLine,
     /// A header field is malformed: bare CR or LF, NUL, blank before the colon, folded line.
     Field,
-    /// Host is missing, given twice, or no host; or the target is no form that the method takes.
+    /// Host is missing, given twice, or no host; or the target names a host that is none.
     Host,
     /// Content-Length and Transfer-Encoding contradict each other or themselves: where the request ends is anybody's guess.
     Framing,
