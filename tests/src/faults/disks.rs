@@ -105,6 +105,8 @@ fn outage(run: &mut Run, service: Service, end: impl FnOnce()) {
         run.progress(30);
     }
     end();
+    // Who refused to start on its disk is started again by whoever mended the disk.
+    run.forget_refused_start(service);
     run.healthy();
 }
 
@@ -130,6 +132,7 @@ fn read_only(run: &mut Run) {
         run.kill(service);
         mount.remount("ro");
         run.start(service);
+        // It may refuse to start, or wait: an order must not be acknowledged with it either way.
         outage(run, service, || mount.remount("rw"));
         move_back(run, service, mount);
     }

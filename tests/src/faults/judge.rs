@@ -112,11 +112,11 @@ impl Drop for Keep {
     }
 }
 
-/// Makes every check, and counts.
+/// Makes every check, and counts. Refusals of calls that began before `refusals_from_us` are not asked for again.
 ///
 /// # Panics
 /// When one fails.
-pub fn judge(mut bazaar: Bazaar, events: &[Event], figures: &Mutex<Figures>) {
+pub fn judge(mut bazaar: Bazaar, events: &[Event], refusals_from_us: u64, figures: &Mutex<Figures>) {
     figures.lock().count(events, &[]);
     for event in events {
         if let (Call::Order { key, order }, Answer::Number(number)) = (&event.call, &event.answer) {
@@ -124,7 +124,7 @@ pub fn judge(mut bazaar: Bazaar, events: &[Event], figures: &Mutex<Figures>) {
         }
     }
     bazaar.wait_level();
-    keys_keep_their_answers(&bazaar, events);
+    keys_keep_their_answers(&bazaar, events, refusals_from_us);
     for id in 1..=3 {
         read_through(&mut bazaar, id, events);
     }
@@ -143,14 +143,14 @@ pub fn judge(mut bazaar: Bazaar, events: &[Event], figures: &Mutex<Figures>) {
 }
 
 /// A sample of keys is sent again: what was refused stays refused, what traded keeps its number.
-fn keys_keep_their_answers(bazaar: &Bazaar, events: &[Event]) {
+fn keys_keep_their_answers(bazaar: &Bazaar, events: &[Event], refusals_from_us: u64) {
     let api = bazaar.api();
     let keyed = |wanted: fn(&Answer) -> bool| {
         let fitting = events.iter().rev().filter(move |event| wanted(&event.answer));
         fitting.filter(|event| matches!(event.call, Call::Order { key: Some(_), .. })).take(REPEATS)
     };
-    let again = keyed(|answer| matches!(answer, Answer::Refused));
-    for event in again.chain(keyed(|answer| matches!(answer, Answer::Number(_)))) {
+    let refused = keyed(|answer| matches!(answer, Answer::Refused)).filter(|event| event.start_us >= refusals_from_us);
+    for event in refused.chain(keyed(|answer| matches!(answer, Answer::Number(_)))) {
         let Call::Order { key, order } = &event.call else { continue };
         let answer = match api.order(order, key.as_deref()) {
             Ok(number) => Answer::Number(number),

@@ -33,6 +33,7 @@ pub struct Run {
     pub network: Network,
     load: Load,
     faults: u64,
+    refusals_from_us: u64,
     notes: Vec<String>,
 }
 
@@ -53,17 +54,18 @@ pub fn run(scenario: &Scenario, seed: u64, figures: &Mutex<Figures>) {
         Options { urls: bazaar.cluster.urls(), clients: CLIENTS, faithful: scenario.faithful, seed: seed ^ 0x5eed };
     let load = Load::start(&options, &history);
     let network = network.into_inner();
-    let mut run = Run { bazaar, rng: Rng::with_seed(seed), network, load, faults: 0, notes: Vec::new() };
+    let mut run =
+        Run { bazaar, rng: Rng::with_seed(seed), network, load, faults: 0, refusals_from_us: 0, notes: Vec::new() };
     // Kept from here on when anything fails: `judge` writes the same, and more, at the end.
     let keep = judge::Keep::new(&run.bazaar.folder(), scenario.name, seed, &history);
     run.healthy();
     (scenario.run)(&mut run);
     run.network.heal();
     run.healthy();
-    let Run { bazaar, load, faults, notes, .. } = run;
+    let Run { bazaar, load, faults, refusals_from_us, notes, .. } = run;
     load.finish();
     *figures.lock() = Figures { faults, notes, ..Figures::default() };
-    judge::judge(bazaar, &history.events(), figures);
+    judge::judge(bazaar, &history.events(), refusals_from_us, figures);
     keep.not_needed();
 }
 
@@ -76,6 +78,11 @@ impl Run {
     /// Counts an injected fault.
     pub fn fault(&mut self) {
         self.faults += 1;
+    }
+
+    /// The catalog's file was made anew: what was refused before may trade when its key is used again, as `catalog rebuild` says.
+    pub fn refusals_are_lost(&mut self) {
+        self.refusals_from_us = self.now_us();
     }
 
     /// Something for the table that is not a number.
@@ -151,6 +158,16 @@ impl Run {
         let died: Vec<Service> = died.unwrap_or_default().into_iter().map(|(service, _)| service).collect();
         assert_eq!(died, [service], "who died");
         self.fault();
+    }
+
+    /// Takes no offence at a service that ended by itself because it could not start (exit code 2), as long as it is this one.
+    ///
+    /// # Panics
+    /// When another service ended, or this one in another way.
+    pub fn forget_refused_start(&mut self, service: Service) {
+        for (ended, status) in self.bazaar.cluster.died() {
+            assert_eq!((ended, status.code()), (service, Some(2)), "who ended, and how");
+        }
     }
 
     /// A status from any front-end that answers: one of them may be the injured one.
