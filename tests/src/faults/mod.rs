@@ -73,6 +73,6 @@ pub fn all() -> Vec<Scenario> {
 /// The scenarios that `make test` runs too: a minute at most.
 #[must_use]
 pub fn short() -> Vec<Scenario> {
-    let names = ["kill-each", "pause-leader", "cut-links", "lose-answers", "file-damaged"];
+    let names = ["kill-each", "pause-leader", "lose-answers", "file-damaged"];
     all().into_iter().filter(|scenario| names.contains(&scenario.name)).collect()
 }
