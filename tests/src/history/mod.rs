@@ -129,7 +129,7 @@ pub fn write(path: &Path, events: &[Event]) -> io::Result<()> {
     file.flush()
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// When the file cannot be read, or a line is no event.

@@ -47,6 +47,7 @@ where
 ///
 /// # Panics
 /// When none of them is broken.
+#[expect(clippy::needless_pass_by_value, reason = "reads better where models are made in the call")]
 pub fn breaks<M>(name: &str, model: M, expected: &[&'static str]) -> Vec<M::Action>
 where
     M: Model + Clone + Send + Sync + 'static,

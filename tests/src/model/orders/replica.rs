@@ -63,7 +63,7 @@ impl Replica {
     pub fn try_lead(&mut self, own: Index, min_copies: usize, must_be_complete: bool) {
         let Some(term) = self.standing.claiming() else { return };
         let complete = self.log.len() >= usize::from(self.wanted);
-        if !(complete || !must_be_complete) || !self.standing.lead(term) {
+        if must_be_complete && !complete || !self.standing.lead(term) {
             return;
         }
         let others = (0..REPLICAS).filter(|other| *other != own).map(id);
