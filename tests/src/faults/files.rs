@@ -19,6 +19,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new("wal-damaged", wal_damaged),
     Scenario::new("catalog-file-cut", catalog_file_cut),
     Scenario::new("catalog-file-damaged", catalog_file_damaged),
+    Scenario::new("catalog-wal-damaged", catalog_wal_damaged),
     Scenario::new("another-cluster", another_cluster),
 ];
 
@@ -183,21 +184,52 @@ fn catalog_file_damaged(run: &mut Run) {
         flip(&file, at);
         run.fault();
         run.start(Catalog);
-        // It ends, says that it cannot serve, or trades: then the flipped bit was in no row, and the closing checks would see what it did.
-        let before = run.acknowledged();
-        let trades = wait::until(SOON / 4, || (run.acknowledged() >= before + 10).then_some(()));
-        if trades.is_none() {
-            refused += 1;
-            run.bazaar.cluster.died();
-            if run.bazaar.cluster.pid(Catalog).is_some() {
-                run.kill(Catalog);
-            }
-            // Not the copy of before: a few orders may have traded until the damage was met.
-            rebuild(run);
-        }
+        refused += u64::from(refuses(run));
         run.healthy();
     }
     run.note(format!("refused to serve {refused} of {OFFSETS} damaged files"));
+}
+
+/// A catalog that was killed leaves a -wal: a bit of it is flipped, or it is cut. What it had committed is gone then: it refuses until `catalog rebuild`.
+fn catalog_wal_damaged(run: &mut Run) {
+    let mut refused = 0;
+    for step in 0..4 {
+        run.progress(60);
+        run.kill(Catalog);
+        // A refusal may be lost with the end of the file, and no log tells of it.
+        run.refusals_are_lost();
+        let wal = parts(&database(run, Catalog)).into_iter().find(|part| part.to_string_lossy().ends_with("-wal"));
+        let wal = wal.expect("a killed catalog leaves what it wrote last");
+        let length = fs::metadata(&wal).expect("a file").len();
+        let at = run.rng.u64(..length);
+        if step % 2 == 0 {
+            flip(&wal, at);
+        } else {
+            File::options().write(true).open(&wal).and_then(|file| file.set_len(at)).expect("cut");
+        }
+        run.fault();
+        run.start(Catalog);
+        refused += u64::from(refuses(run));
+        run.healthy();
+    }
+    run.note(format!("refused to serve {refused} of 4 damaged files"));
+}
+
+/// Whether a catalog that was started with a damaged file refuses; it is mended then. It ends, says that it cannot serve, or trades: then the damage was in no row,
+/// and the closing checks would see what it did.
+fn refuses(run: &mut Run) -> bool {
+    let before = run.acknowledged();
+    let trades = wait::until(SOON / 4, || (run.acknowledged() >= before + 10).then_some(()));
+    if trades.is_some() {
+        return false;
+    }
+    run.forget_refused_start(Catalog);
+    if run.bazaar.cluster.pid(Catalog).is_some() {
+        run.kill(Catalog);
+    }
+    // Not a copy of before: a few orders may have traded until the damage was met.
+    rebuild(run);
+    true
 }
 
 /// A replica is given the file of another cluster: it never follows, leads or changes either; with its own file back it does.
