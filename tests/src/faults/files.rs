@@ -21,12 +21,15 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new("catalog-file-damaged", catalog_file_damaged),
     Scenario::new("catalog-wal-damaged", catalog_wal_damaged),
     Scenario::new("another-cluster", another_cluster),
+    Scenario::new("another-program", another_program),
 ];
 
 /// Places in a file that are damaged, one after the other.
 const OFFSETS: u64 = 10;
 /// Bytes of SQLite's header before those that say whose file it is. A file of someone else is refused, loudly, and not set aside: it may be a slip in a setting.
 const HEADER: u64 = 60;
+/// The first of those.
+const APPLICATION: u64 = 68;
 
 fn database(run: &Run, service: Service) -> PathBuf {
     run.bazaar.cluster.spec().database(service).expect("it has a file")
@@ -274,4 +277,25 @@ fn another_cluster(run: &mut Run) {
     run.revive(replica);
     run.healthy();
     other.close();
+}
+
+/// The bytes of a replica's file that say whose it is are damaged: it refuses to start, leaves the file alone, and fetches the log again once someone has removed it.
+fn another_program(run: &mut Run) {
+    let replica = Order(run.follower());
+    run.stop(replica);
+    let file = database(run, replica);
+    tool::checkpoint(&file);
+    flip(&file, APPLICATION);
+    let before = fs::read(&file).expect("read");
+    run.fault();
+    run.start(replica);
+    let died = wait::until(SOON, || Some(run.bazaar.cluster.died()).filter(|died| !died.is_empty()));
+    let died: Vec<_> = died.unwrap_or_default().into_iter().map(|(who, status)| (who, status.code())).collect();
+    assert_eq!(died, [(replica, Some(2))], "who refused to start");
+    let log = fs::read_to_string(run.bazaar.cluster.log_path(replica)).expect("a log");
+    assert!(log.contains(file.to_str().expect("UTF-8")), "the file is not named");
+    assert!(fs::read(&file).is_ok_and(|after| after == before), "the file was changed");
+    remove(&file);
+    run.revive(replica);
+    run.healthy();
 }

@@ -1,7 +1,7 @@
 //! Judges a history by the order log: the sequence of all trades is known, so what is left to find is a moment for each call.
 //!
 //! For one stock the log gives the versions 0, 1, 2, … of its quantity. Each trade happened once, at a moment between the start and the end of
-//! its call, in the sequence of the numbers; a read or a refusal at a moment at which the version fitted. The sweep of `stock` goes through starts and ends in time and
+//! its call, in the sequence of the numbers; a read or a refusal at a moment at which the version fitted. The sweep over one stock goes through starts and ends in time and
 //! keeps the version as low as it can: it moves on only when a call ends that needs it. That loses nothing (from a lower version every
 //! higher one whose calls have begun can still be reached, and fits the same open calls), so the verdict is exact, in linear time.
 

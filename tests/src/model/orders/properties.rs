@@ -86,7 +86,7 @@ pub fn all(config: &Config) -> Vec<Property<Orders>> {
 ///
 /// # Panics
 /// For a name that is none of the above.
-fn reached(name: &str) -> Property<Orders> {
+fn reached(name: &'static str) -> Property<Orders> {
     let reached: fn(&Orders, &State) -> bool = match name {
         AFTER_FAILOVER => |_, s| {
             s.replicas.iter().any(|r| {
@@ -117,10 +117,6 @@ fn reached(name: &str) -> Property<Orders> {
         WAITING => |_, s| !s.catalog.serving && s.net.iter().any(|message| matches!(message, Message::Trade { .. })),
         other => panic!("nothing is known about '{other}'"),
     };
-    let name = [AFTER_FAILOVER, REFUSED_AGAIN, ROWS_CAUGHT_UP, OLD_LEADER, COMPLETING, REFILLED, THREE_COPIES, WAITING]
-        .into_iter()
-        .find(|known| *known == name)
-        .expect("it was matched just now");
     Property::sometimes(name, reached)
 }
 
