@@ -31,6 +31,7 @@ pub mod check;
 pub mod commit;
 pub mod log_writer;
 pub mod metrics;
+pub mod pipeline;
 pub mod queries;
 pub mod reader;
 pub mod recent;

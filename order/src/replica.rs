@@ -1,18 +1,17 @@
 //! What the threads of a replica share: its role, where its log ends, and, while it leads, the rows and batches on their way. Each method is one
 //! step under the lock; whoever ends a batch answers it outside.
 
-use crate::commit::{CommitTracker, Done, IN_TOUCH_LAG, Outcome};
+use crate::commit::{Done, Outcome};
 use crate::metrics::OrderMetrics;
-use crate::recent::Recent;
+use crate::pipeline::{Pipeline, Waiter};
 use crate::role::Standing;
 use common::crash;
-use common::http::{Responder, Response};
-use common::timing::APPEND_OVERDUE;
+use common::http::Response;
 use common::wire::catalog::TermView;
-use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Term, Verdict};
+use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Term};
 use common::wire::replica::{Health, NotLeader, OrdersAnswer, Unavailable};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,37 +53,6 @@ struct FileState {
     writable: bool,
     /// Counts the files: readers open theirs again when it changes.
     generation: u64,
-}
-
-/// What is on its way at a leader.
-#[derive(Debug)]
-struct Pipeline {
-    term: Term,
-    /// The last row that came from the catalog; need not be durable yet.
-    received: Position,
-    recent: Recent,
-    /// When each run of rows that is not durable yet was given to the log writer, by its end.
-    appending: VecDeque<(u64, Instant)>,
-    tracker: CommitTracker<Waiter>,
-    /// False while the catalog does not answer the term keeper.
-    catalog_answers: bool,
-}
-
-/// A batch of a front-end that waits for its acknowledgement.
-#[derive(Debug)]
-pub struct Waiter {
-    /// To answer it.
-    pub responder: Responder,
-    /// What the catalog said.
-    pub verdicts: Vec<Verdict>,
-}
-
-impl Waiter {
-    /// How many rows must be durable before it is answered: those up to its highest number.
-    fn needed(&self) -> u64 {
-        let number = |verdict: &Verdict| if let Verdict::Accepted(n) = verdict { Some(n + 1) } else { None };
-        self.verdicts.iter().filter_map(number).max().unwrap_or(0)
-    }
 }
 
 /// Why an order batch cannot be taken.
@@ -221,15 +189,7 @@ impl Replica {
         if !state.may_lead() || !state.standing.lead(term) {
             return false;
         }
-        let tracker = CommitTracker::new(self.min_copies, durable.next(), self.peers.iter().copied());
-        state.pipeline = Some(Pipeline {
-            term,
-            received: durable,
-            recent: Recent::new(durable.next()),
-            appending: VecDeque::new(),
-            tracker,
-            catalog_answers: true,
-        });
+        state.pipeline = Some(Pipeline::new(term, durable, self.min_copies, self.peers.iter().copied()));
         self.metrics.leading.set(1);
         self.metrics.leaderships.inc();
         tracing::warn!(term, last = ?durable.last, "leading");
@@ -280,14 +240,7 @@ impl Replica {
         if rows.orders.is_empty() {
             return true;
         }
-        assert_eq!(
-            rows.first,
-            pipeline.received.next(),
-            "the catalog answers from the row after the last received one"
-        );
-        pipeline.received = Position { last: rows.end().checked_sub(1), hash: rows.hash };
-        pipeline.appending.push_back((rows.end(), Instant::now()));
-        pipeline.recent.push(Arc::clone(rows));
+        pipeline.receive(rows, Instant::now());
         self.changed.notify_all();
         true
     }
@@ -321,10 +274,7 @@ impl Replica {
         let next = durable.map_or(0, |end| end.next());
         let mut done = Vec::new();
         if let Some(pipeline) = state.pipeline.as_mut() {
-            while pipeline.appending.front().is_some_and(|(end, _)| *end <= next) {
-                pipeline.appending.pop_front();
-            }
-            done = pipeline.tracker.local_durable(next);
+            done = pipeline.written(next);
         }
         self.metrics.log_rows.set(i64::try_from(next).unwrap_or(i64::MAX));
         self.changed.notify_all();
@@ -390,8 +340,7 @@ impl Replica {
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else { return };
         let before = pipeline.tracker.copies();
         let received = pipeline.received.next();
-        let lag_allowed = if acknowledged { IN_TOUCH_LAG } else { 0 };
-        let done = pipeline.tracker.follower_durable(id, next, received.saturating_sub(lag_allowed));
+        let done = pipeline.follower_at(id, next, acknowledged);
         let after = pipeline.tracker.copies();
         drop(state);
         let lag = i64::try_from(received.saturating_sub(next)).unwrap_or(i64::MAX);
@@ -473,17 +422,6 @@ impl Replica {
     }
 }
 
-/// What to send to a follower.
-#[derive(Debug)]
-pub enum ToSend {
-    /// These rows.
-    Rows(Rows),
-    /// Rows that are no longer in memory.
-    FromFile,
-    /// Nothing new, or no longer leading.
-    Nothing,
-}
-
 impl State {
     /// Whether it may lead: it has a log that can be written, it is not stopping, and it does not hold a term that it dares not use.
     fn may_lead(&self) -> bool {
@@ -499,9 +437,19 @@ impl State {
     /// The term that it says it leads. It does not say so when it may not be able to take orders.
     fn leads_openly(&self) -> Option<Term> {
         let pipeline = self.pipeline.as_ref()?;
-        let overdue = pipeline.appending.front().is_some_and(|(_, since)| since.elapsed() > APPEND_OVERDUE);
-        (pipeline.catalog_answers && !overdue && self.file.writable).then_some(pipeline.term)
+        (pipeline.catalog_answers && !pipeline.is_overdue() && self.file.writable).then_some(pipeline.term)
     }
+}
+
+/// What to send to a follower.
+#[derive(Debug)]
+pub enum ToSend {
+    /// These rows.
+    Rows(Rows),
+    /// Rows that are no longer in memory.
+    FromFile,
+    /// Nothing new, or no longer leading.
+    Nothing,
 }
 
 fn answer(done: Done<Waiter>) {

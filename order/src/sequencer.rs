@@ -4,7 +4,8 @@
 use crate::catalog::CatalogClient;
 use crate::log_writer::{Reply, WriterWork};
 use crate::metrics::OrderMetrics;
-use crate::replica::{NotTaken, Replica, Waiter};
+use crate::pipeline::Waiter;
+use crate::replica::{NotTaken, Replica};
 use common::crash;
 use common::http::client::CallError;
 use common::http::{Responder, Response};
