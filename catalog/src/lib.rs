@@ -8,6 +8,7 @@
 //!       │                              └──────► published ◄── http workers: /term /lookup /health
 //!       ├──► journal lane ──► journal reader (own connection)
 //!       └──► registrar (probe push, then a session)      session-keeper (drops what nobody renews)
+//!  check: reads the whole journal once after a start
 //! ```
 //!
 //! Invariants:
@@ -22,6 +23,7 @@
 
 pub mod api;
 pub mod batch;
+pub mod check;
 pub mod leadership;
 pub mod market;
 pub mod metrics;

@@ -1,13 +1,14 @@
 //! The running catalog: its threads, and the order in which they stop.
 
 use crate::api::{Api, serve_journal};
+use crate::check::check;
 use crate::metrics::CatalogMetrics;
 use crate::published::Published;
 use crate::sessions::Sessions;
 use crate::settings::CatalogSettings;
 use crate::stocks;
 use crate::store::Store;
-use crate::writer::Writer;
+use crate::writer::{Work, Writer};
 use common::clock::BootInstant;
 use common::database::as_io;
 use common::filelock::FileLock;
@@ -22,11 +23,15 @@ use common::wire::order::{ClusterId, Genesis};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Batches and claims that wait for the writer at most: each leader has few under way.
 const WORK_QUEUE: usize = 64;
 /// Pages of the journal that are asked for at once, at most.
 const JOURNAL_QUEUE: usize = 64;
+
+/// Pause before the check's finding is given to a writer whose queue was full.
+const RETRY_REPORT: Duration = Duration::from_millis(50);
 
 /// A running catalog. Dropping it stops it, in the order of its fields' comments.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ pub struct Catalog {
     /// The writer finishes what it took; it needs the sessions.
     writer: Option<Thread>,
     journal: Option<Thread>,
+    check: Option<Thread>,
     /// Last owner of the sessions, whose threads end after the writer that pushes through them.
     sessions: Option<Arc<Sessions>>,
     /// Freed at the very end: nothing writes any more.
@@ -90,6 +96,18 @@ impl Catalog {
                 (settings.database.clone(), store.seed(), Arc::clone(&published), stop.clone());
             move || serve_journal(&path, seed, &published, &pages, &stop)
         });
+        let check = Thread::spawn("check", {
+            let (path, genesis, at_start, stop) =
+                (settings.database.clone(), store.genesis().clone(), snapshot.clone(), stop.clone());
+            let work = api.work.clone();
+            move || {
+                let mut finding = check(&path, &genesis, &at_start, &stop).map(Work::Wrong);
+                // Again while the writer's queue is full.
+                while let Some(unsaid) = finding.take().and_then(|wrong| work.put(wrong).err()) {
+                    finding = (!stop.wait(RETRY_REPORT)).then_some(unsaid);
+                }
+            }
+        });
         let writer = Writer::new(store, snapshot, published, Arc::clone(&sessions), own, serve_from);
         let writer = Thread::spawn("writer", {
             let stop = stop.clone();
@@ -101,6 +119,7 @@ impl Catalog {
             stop,
             writer: Some(writer),
             journal: Some(reader),
+            check: Some(check),
             sessions: Some(sessions),
             _lock: lock,
         };
@@ -135,6 +154,7 @@ impl Drop for Catalog {
         self.stop.trigger();
         self.writer.take();
         self.journal.take();
+        self.check.take();
         self.sessions.take();
     }
 }

@@ -27,6 +27,8 @@ pub enum Work {
     Claim(ClaimRequest, Responder),
     /// The leader's batch.
     Trades(TradeRequest, Responder),
+    /// The check after the start found the file wrong.
+    Wrong(String),
 }
 
 /// The writer's state; owned by its thread.
@@ -95,6 +97,7 @@ impl Writer {
                     Work::Trades(_, responder) => {
                         responder.send(nothing_happened("too many batches wait for the catalog"))
                     }
+                    Work::Wrong(what) => self.distrust(&what),
                 }
             }
         }
@@ -122,6 +125,7 @@ impl Writer {
                     orders = 0;
                     self.claim(request, responder);
                 }
+                Work::Wrong(what) => self.distrust(&what),
             }
         }
         self.trade(trades);
@@ -213,6 +217,11 @@ impl Writer {
         if let Err(error) = self.store.set_history_lost(reason) {
             tracing::error!(%error, "this could not be written down: a restart will have to find it out again");
         }
+    }
+
+    /// The file contradicts itself: what it would serve may be wrong.
+    fn distrust(&self, what: &str) {
+        self.lose_history(&format!("{what}; stop all services and run 'catalog rebuild' from the longest order log"));
     }
 
     fn cannot_read(&self, error: &DbError) -> Response {

@@ -35,12 +35,16 @@ impl Bench {
     }
 
     fn start(&mut self) {
+        self.catalog = Some(self.try_start().expect("starts"));
+    }
+
+    fn try_start(&self) -> std::io::Result<Catalog> {
         let file = self.folder.path().join("catalog.db").to_string_lossy().into_owned();
         let pairs = [("CATALOG_LISTEN", "127.0.0.1:0"), ("CATALOG_DB", &file), ("BAZAAR_TOKEN", TOKEN)];
         let mut settings = Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())));
         let read = CatalogSettings::read(&mut settings);
         settings.finish().expect("good settings");
-        self.catalog = Some(Catalog::start(&read).expect("starts"));
+        Catalog::start(&read)
     }
 
     fn restart(&mut self) {
@@ -213,6 +217,30 @@ fn a_restart_does_not_forget() {
     bench.restart();
     assert_eq!(bench.get::<CatalogHealth>("/health").expect("health").state, CatalogState::HistoryLost);
     assert_eq!(status(&bench.quantity("FishCo").expect_err("refused")), 503);
+}
+
+/// A trade that was changed in the file is found at the start, a quantity by the check after it, before stocks are served again.
+#[test]
+fn damage_is_found_after_a_start() {
+    let trade_and_damage = |damage: &str| {
+        let mut bench = Bench::new();
+        let genesis = bench.genesis_position();
+        let (term, _) = bench.claim(genesis);
+        let orders: Vec<Order> = (0..3).map(|n| order(&n.to_string(), "FishCo", Side::Buy, 1)).collect();
+        bench.trade(term, genesis, orders).expect("trades");
+        bench.catalog = None;
+        let connection = rusqlite::Connection::open(bench.folder.path().join("catalog.db")).expect("opens");
+        connection.execute(damage, []).expect("damages");
+        bench
+    };
+    let bench = trade_and_damage("UPDATE orders SET quantity = 2 WHERE number = 0");
+    let error = bench.try_start().expect_err("damaged").to_string();
+    assert!(error.contains("order 0"), "{error}");
+    let mut bench = trade_and_damage("UPDATE stocks SET quantity = 77 WHERE name = 'FishCo'");
+    bench.start();
+    until(|| bench.get::<CatalogHealth>("/health").expect("health").state == CatalogState::HistoryLost);
+    let refused = bench.quantity("FishCo").expect_err("refused").to_string();
+    assert!(refused.contains("77 of FishCo, its trades leave 97"), "{refused}");
 }
 
 /// Trades that wait for the end of the start-up wait are answered, too, when it ends because history was lost.

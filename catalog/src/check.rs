@@ -1,0 +1,104 @@
+//! The check after a start: reads the whole journal once, page by page, beside everything else. Each row must fit the chain, and the quantities of the
+//! stocks must be those that the trades leave of the genesis; nothing else would notice a flipped bit there. A journal of some hundred
+//! thousand trades is checked before the start-up wait is over.
+
+use crate::market::{Decision, decide};
+use crate::store::Snapshot;
+use common::chain::genesis_hash;
+use common::database::{DbError, open_reader, orders};
+use common::shutdown::Shutdown;
+use common::timing::PAGE_ROWS;
+use common::wire::order::{Genesis, Order};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// Pause between pages, so that trades go first.
+const PAUSE: Duration = Duration::from_micros(200);
+/// Pause after a read that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Checks the file as it was at the start. Returns what is wrong with it; `None` when nothing is, or the service stops.
+#[must_use]
+pub fn check(path: &Path, genesis: &Genesis, at_start: &Snapshot, stop: &Shutdown) -> Option<String> {
+    let mut replay = Replay::new(genesis);
+    let mut connection = None;
+    let end = at_start.position.next();
+    while replay.next < end {
+        match replay.page(&mut connection, path, genesis, end) {
+            Ok(()) if stop.wait(PAUSE) => return None,
+            Ok(()) => {}
+            Err(error) if error.is_damage() => return Some(format!("the catalog's journal is damaged: {error}")),
+            Err(error) => {
+                tracing::warn!(%error, "the journal could not be read: trying again");
+                connection = None;
+                if stop.wait(RETRY) {
+                    return None;
+                }
+            }
+        }
+    }
+    let wrong = replay.wrong.take().or_else(|| replay.compare(at_start));
+    if wrong.is_none() {
+        tracing::info!(orders = end, "the journal is checked, and the stocks follow from it");
+    }
+    wrong
+}
+
+/// The trades so far, done again.
+struct Replay {
+    left: BTreeMap<String, u64>,
+    next: u64,
+    wrong: Option<String>,
+}
+
+impl Replay {
+    fn new(genesis: &Genesis) -> Self {
+        let left = genesis.stocks.iter().map(|stock| (stock.name.clone(), stock.quantity)).collect();
+        Self { left, next: 0, wrong: None }
+    }
+
+    fn page(&mut self, open: &mut Option<Connection>, path: &Path, genesis: &Genesis, end: u64) -> Result<(), DbError> {
+        let connection = match open {
+            Some(connection) => connection,
+            None => open.insert(open_reader(path)?),
+        };
+        let limit = usize::try_from(end - self.next).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
+        let page = orders::read(connection, genesis_hash(genesis), self.next, limit)?;
+        if page.orders.is_empty() {
+            return Err(DbError::Damaged(format!("order {} is missing", self.next)));
+        }
+        for order in &page.orders {
+            self.trade(order);
+        }
+        Ok(())
+    }
+
+    fn trade(&mut self, order: &Order) {
+        let left = self.left.get(&order.name).map(|left| decide(*left, order.side, order.quantity));
+        match left {
+            Some(Decision::Trade { left }) => drop(self.left.insert(order.name.clone(), left)),
+            _ => {
+                let what = format!("order {} cannot have traded", self.next);
+                self.wrong.get_or_insert(what);
+            }
+        }
+        self.next += 1;
+    }
+
+    fn compare(&self, at_start: &Snapshot) -> Option<String> {
+        let stored = at_start.market.iter().map(|(name, holding)| (name, holding.quantity));
+        if stored.eq(self.left.iter().map(|(name, left)| (name, *left))) {
+            return None;
+        }
+        let differs = at_start.market.iter().find(|(name, holding)| self.left.get(*name) != Some(&holding.quantity));
+        Some(match differs {
+            Some((name, holding)) => {
+                let left = self.left.get(name).map_or("no such stock".into(), u64::to_string);
+                format!("the file has {} of {name}, its trades leave {left}", holding.quantity)
+            }
+            None => "the file has other stocks than its genesis".into(),
+        })
+    }
+}
