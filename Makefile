@@ -18,7 +18,7 @@ URL ?=
 # Seconds of 'make fuzz'.
 SECONDS ?= 60
 
-.PHONY: help tools build run-all kill restart client clean-run test check fuzz
+.PHONY: help tools build run-all kill restart client clean-run test model check fuzz
 
 help: ## this list
 	@echo 'The stock bazaar. What there is:'
@@ -67,6 +67,10 @@ clean-run: ## removes the state of run-all: the next run starts afresh
 test: tools ## all tests
 	cargo build --workspace --bins
 	cargo test --workspace
+
+# What 'make test' explores in a minute, with more orders, faults and time. Needs about 2 GB of memory.
+model: tools ## explores the model deeper, and prints how much was explored: minutes
+	cargo test --release -p tests --test model_orders --test model_cache -- --include-ignored --nocapture
 
 check: tools ## formatting, lints and documentation, warnings as errors
 	cargo fmt --all --check
