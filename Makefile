@@ -18,11 +18,12 @@ URL ?=
 # Seconds of 'make fuzz'.
 SECONDS ?= 60
 
-.PHONY: help tools build run-all kill restart client clean-run test model check fuzz
+.PHONY: help tools build run-all kill restart client clean-run test model check fuzz \
+  ec2-up ec2-deploy ec2-eval ec2-logs ec2-down test-ec2
 
 help: ## this list
 	@echo 'The stock bazaar. What there is:'
-	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, goal, ":"); printf "  make %-10s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
+	@awk -F ' ## ' '/^[a-z0-9-]+:.* ## / { split($$1, goal, ":"); printf "  make %-10s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend.'
 	@echo 'client takes P= (probability of a trade), N= (lookups), C= (clients at once), SEED=, URL=.'
@@ -101,6 +102,29 @@ fuzz: tools ## fuzzes the public listener's connection for a minute: make fuzz S
 	mkdir -p frontend/fuzz/corpus/connection
 	cd frontend && cargo +nightly fuzz run connection fuzz/corpus/connection fuzz/seeds/connection -- \
 	  -max_total_time=$(SECONDS) -max_len=20000
+
+# Settings and walkthrough: docs/ec2. What make is told reaches the scripts: make ec2-up EC2_TYPE=t3a.large
+EC2 := docs/ec2
+
+ec2-up: ## makes a machine on EC2, which costs money until ec2-down: docs/ec2/README.md
+	@$(EC2)/up.sh
+
+ec2-deploy: ## installs and starts the bazaar there, and waits until it is open
+	@if [ '$(EC2_BUILD)' != there ]; then $(MAKE) --no-print-directory build; fi
+	@BINARIES=$(RELEASE) $(EC2)/deploy.sh
+
+ec2-eval: ## measures the bazaar there from here, and kills replicas over ssh: crash experiments
+	@QUICK='$(QUICK)' $(EC2)/eval.sh
+
+ec2-logs: ## the ends of the journals there: make ec2-logs LINES=50 SERVICE=order@3
+	@LINES='$(LINES)' SERVICE='$(SERVICE)' $(EC2)/logs.sh
+
+ec2-down: ## removes all that ec2-up made, and checks
+	@$(EC2)/down.sh
+
+test-ec2: tools ## tests the EC2 scripts without AWS: some minutes
+	cargo build --workspace --bins
+	@BINARIES=$(TARGET)/debug VENV=build/ec2-venv $(EC2)/test/run.sh
 
 need = if [ -z "$($(1))" ]; then echo "say which: make $(2)" >&2; exit 2; fi
 need_binary = if [ ! -x $(RELEASE)/$(1) ]; then echo "nothing was built yet: start a bazaar with 'make run-all' first" >&2; exit 1; fi

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Prints the log of replica 1 as CSV.
+. "$(dirname "$0")/settings.sh"
+. "$(dirname "$0")/remote.sh"
+
+remote 1 "sudo sh -c '\${DESTDIR-}/opt/bazaar/bin/order dump \${DESTDIR-}/var/lib/bazaar-order-1/order1.db'"
