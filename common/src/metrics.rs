@@ -1,7 +1,7 @@
 //! Metrics in Prometheus text format 0.0.4, with the prefix `bazaar_`, base units, and `_total` on counters.
 
 use parking_lot::{Condvar, Mutex};
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Metric};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -139,6 +139,15 @@ impl HttpMetrics {
         self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
     }
 
+    /// How many answers of a route took at most how many seconds, by bucket, since the start. The last bound is infinite.
+    #[must_use]
+    pub fn durations(&self, route: &'static str) -> Vec<(f64, u64)> {
+        let histogram = self.seconds.with_label_values(&[route]).metric();
+        let histogram = histogram.get_histogram();
+        let bounded = histogram.get_bucket().iter().map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
+        bounded.chain([(f64::INFINITY, histogram.get_sample_count())]).collect()
+    }
+
     /// A thread's own count of answers with one route and status, for paths on which looking the labels up would show.
     #[must_use]
     pub fn tally(&self, route: &'static str, status: u16) -> AnswerTally {
@@ -230,6 +239,19 @@ mod tests {
         let text = metrics.text();
         assert!(text.contains("bazaar_http_requests_total{route=\"/stocks/{name}\",status=\"404\"} 1"), "{text}");
         assert!(text.contains("bazaar_http_request_seconds_bucket{route=\"/stocks/{name}\",le=\"0.005\"} 1"), "{text}");
+    }
+
+    /// Durations are counted up to each bound, and in all.
+    #[test]
+    fn durations_by_bound() {
+        let http = HttpMetrics::new(&Metrics::new());
+        for ms in [3, 3, 30_000] {
+            http.answered("/a", 200, Duration::from_millis(ms));
+        }
+        let durations = http.durations("/a");
+        assert_eq!(durations.iter().find(|(bound, _)| *bound == 2e-3), Some(&(2e-3, 0)));
+        assert_eq!(durations.iter().find(|(bound, _)| *bound == 5e-3), Some(&(5e-3, 2)));
+        assert_eq!(durations.last(), Some(&(f64::INFINITY, 3)));
     }
 
     /// What a thread tallies shows once it is flushed.

@@ -11,7 +11,7 @@
 //!                 └─ lookup lane ─> askers ×3 ──────batch──>│ │ catalog
 //!                                                   fills ──┘ └── lease: session thread ──> catalog
 //!  probers (one a replica) ──> monitor ──> LeaderCell        watch-catalog ──> views ──> GET /status
-//!  election thread ───────────────┘
+//!  election thread ───────────────┘             status, counters, table of stocks ──> feed ──> viewers at GET /events
 //! ```
 //!
 //! | module | one idea |
@@ -25,6 +25,7 @@
 //! | [`monitor`], [`prober`], [`election`] | the threads that carry them out |
 //! | [`leader`] | the leader as the lanes see it |
 //! | [`lanes`] | orders, queries and lookups on their way |
+//! | [`page`], [`feed`] | the page at `GET /`, and the live feed that it watches, `GET /events` |
 //! | [`views`], [`watch`] | what is seen of replicas and catalog, for the status |
 //! | [`settings`], [`metrics`], [`service`] | variables, counters, and all of it together |
 //!
@@ -38,11 +39,13 @@ pub mod cache;
 pub mod choice;
 pub mod edge;
 pub mod election;
+pub mod feed;
 pub mod internal;
 pub mod lanes;
 pub mod leader;
 pub mod metrics;
 pub mod monitor;
+pub mod page;
 pub mod prober;
 pub mod service;
 pub mod session;

@@ -4,6 +4,10 @@ use crate::api::Api;
 use crate::api::status::Overview;
 use crate::cache::shared::SharedCache;
 use crate::edge::Edge;
+use crate::edge::audience::Audience;
+use crate::feed::Feed;
+use crate::feed::publisher::Publisher;
+use crate::feed::stocks::StockReader;
 use crate::internal::Internal;
 use crate::lanes::lookups::{LookupLane, PendingLookup};
 use crate::lanes::orders::{OrderLane, PendingOrder};
@@ -37,7 +41,7 @@ const STOP_REST: Duration = Duration::from_millis(500);
 /// 2. The stop is triggered, and calls in flight are ended. If requests are still held shortly before the grace ends, that
 ///    happens first, so that they are answered 503.
 /// 3. The lanes, whose requests have been answered.
-/// 4. Monitor, session and catalog watch.
+/// 4. Monitor, session, feed and catalog watch.
 /// 5. The internal server last: until then invalidations are acknowledged, so that trades elsewhere do not wait for our lease.
 pub struct Frontend {
     public: Option<Public>,
@@ -87,16 +91,27 @@ impl Frontend {
             metrics: metrics.clone(),
             depths: Depths(vec![order_entrance.depth(), query_entrance.depth(), lookup_entrance.depth()]),
         };
+        let overview = || Overview { cell: Arc::clone(&cell), views: Arc::clone(&views), cache: Arc::clone(&cache) };
+        let feed = Arc::new(Feed::default());
         let api = Arc::new(Api {
             cache: Arc::clone(&cache),
             orders: order_entrance,
             queries: query_entrance,
             lookups: lookup_entrance,
-            overview: Overview { cell: Arc::clone(&cell), views: Arc::clone(&views), cache: Arc::clone(&cache) },
+            overview: overview(),
+            feed: Arc::clone(&feed),
         });
+        let stop = Shutdown::new();
         // Both listeners first: a port in use must be told before anything is asked of other services.
         let internal = start_internal(settings, internal, &http_metrics)?;
-        let public = Public::start(settings, api, http_metrics, &metrics)?;
+        let public = Public::start(settings, api, Arc::clone(&http_metrics), &metrics)?;
+        let publisher = Publisher {
+            feed,
+            audience: public.audience(),
+            overview: overview(),
+            http: http_metrics,
+            stop: stop.clone(),
+        };
 
         let parts = Parts {
             settings,
@@ -106,11 +121,12 @@ impl Frontend {
             metrics: lane_metrics,
             catalog: HttpClient::new(lookups::THREADS, token),
             others: HttpClient::new(queries::THREADS, token),
-            stop: Shutdown::new(),
+            stop,
         };
         let monitor = parts.monitor();
         let lanes = parts.lanes(&monitor, order_end, query_end, lookup_end);
-        let watchers = parts.watchers(internal.address());
+        let mut watchers = parts.watchers(internal.address());
+        watchers.extend(parts.feed(publisher));
         let Parts { cell, catalog, others, stop, .. } = parts;
         let address = public.address();
         let ending = Ending { stop, cell, clients: [catalog, others] };
@@ -216,6 +232,17 @@ impl Parts<'_> {
         orders.start().into_iter().chain(queries.start()).chain(lookups.start()).collect()
     }
 
+    fn feed(&self, publisher: Publisher) -> [Thread; 2] {
+        let reader = StockReader {
+            feed: Arc::clone(&publisher.feed),
+            audience: publisher.audience.clone(),
+            catalog_url: self.settings.catalog_url.clone(),
+            client: self.catalog.clone(),
+            stop: self.stop.clone(),
+        };
+        [reader.start(), publisher.start()]
+    }
+
     fn watchers(&self, internal: SocketAddr) -> Vec<Thread> {
         let (url, token) = (&self.settings.catalog_url, self.token());
         let mut watchers = vec![watch::start(url, token.as_deref(), Arc::clone(&self.views), self.stop.clone())];
@@ -279,6 +306,13 @@ impl Public {
             access: Access::Public,
         };
         TinyServer::start(config, api, http_metrics).map(Self::Tiny)
+    }
+
+    fn audience(&self) -> Option<Audience> {
+        match self {
+            Self::Edge(edge) => Some(edge.audience()),
+            Self::Tiny(_) => None,
+        }
     }
 
     fn address(&self) -> SocketAddr {

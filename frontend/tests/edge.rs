@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const CACHED: &[u8] = br#"{"data":{"name":"GameStart","price":15.99,"quantity":100}}"#;
 const BIG_BYTES: usize = 32 * 1024 * 1024;
 
-/// Answers `/stocks/GameStart` from memory, `/echo` with the body, `/big` with much, and keeps `/slow` for the test.
+/// Has a feed at `/feed`, answers `/stocks/GameStart` from memory, `/echo` with the body, `/big` with much, and keeps `/slow` for the test.
 struct TestHandler {
     cached: Arc<[u8]>,
     slow: Sender<(Request, Responder)>,
@@ -26,6 +26,10 @@ struct TestHandler {
 impl Quick for TestHandler {
     fn quick(&self, path: &str) -> Option<Arc<[u8]>> {
         (path == "/stocks/GameStart").then(|| Arc::clone(&self.cached))
+    }
+
+    fn opening(&self, path: &str) -> Option<Arc<[u8]>> {
+        (path == "/feed").then(|| Arc::from(&b"hello\n"[..]))
     }
 }
 
@@ -426,4 +430,80 @@ fn serve_with_few_descriptors() {
     println!("\naddress {}", server.edge.address());
     io::stdin().read_to_end(&mut Vec::new()).expect("reads");
     assert!(server.metric("bazaar_edge_accept_errors_total") >= 1.0);
+}
+
+/// A viewer that has read the head of its answer and what it is sent first.
+fn viewer(server: &Server) -> BufReader<impl Read> {
+    let mut client = server.client();
+    client.send(b"GET /feed HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = client.head().expect("a head");
+    assert_eq!((head.status, head.field("content-type")), (200, Some("text/event-stream")));
+    let mut viewer = client.into_reader();
+    assert_eq!(line(&mut viewer), "hello\n");
+    viewer
+}
+
+fn line(viewer: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    viewer.read_line(&mut line).expect("in time");
+    line
+}
+
+/// What is published reaches every viewer of every core, in order; viewers are counted while they watch, and honest clients are served
+/// beside them.
+#[test]
+fn viewers() {
+    let server = Server::start(Limits::default());
+    let mut viewers: Vec<_> = (0..200).map(|_| viewer(&server)).collect();
+    let audience = server.edge.audience();
+    assert_eq!((audience.viewers(), server.metric("bazaar_edge_viewers")), (200, 200.0));
+    for n in 0..20 {
+        audience.publish(&format!("event {n}\n").into_bytes().into());
+    }
+    server.assert_serves();
+    for viewer in &mut viewers {
+        for n in 0..20 {
+            assert_eq!(line(viewer), format!("event {n}\n"));
+        }
+    }
+    viewers.truncate(50);
+    wait_for("150 have left", ms(10_000), || audience.viewers() == 50);
+    server.edge.stop();
+    for viewer in &mut viewers {
+        assert_eq!(line(viewer), "", "the feed ends with the server");
+    }
+    assert_eq!(audience.viewers(), 0);
+}
+
+/// There are seats for a tenth of the connections; who comes later gets an ordinary answer, and a seat that is left is taken again.
+#[test]
+fn seats() {
+    let server = Server::start(Limits { connections: 20, ..Limits::default() });
+    let seated: Vec<_> = (0..2).map(|_| viewer(&server)).collect();
+    let refused = server.client().answer_to(b"GET /feed HTTP/1.1\r\nHost: a\r\n\r\n").expect("an answer");
+    assert_eq!(refused.status, 404, "the handler's word");
+    drop(seated);
+    wait_for("they have left", ms(10_000), || server.edge.audience().viewers() == 0);
+    viewer(&server);
+}
+
+/// A viewer that reads nothing is dropped, and what waits for it was bounded; one that reads gets everything.
+#[test]
+fn slow_viewer() {
+    let server = Server::start(Limits::default());
+    let (slow, mut quick) = (viewer(&server), viewer(&server));
+    let audience = server.edge.audience();
+    let event: Arc<[u8]> = [vec![b'x'; 30_000], vec![b'\n']].concat().into();
+    let mut published = 0;
+    while server.metric("bazaar_edge_refusals_total{reason=\"slow_viewer\"}") < 1.0 {
+        // What the kernel holds for it comes first, some megabytes.
+        assert!(published < 2_000, "never dropped");
+        audience.publish(&event);
+        published += 1;
+        assert_eq!(line(&mut quick).len(), event.len());
+    }
+    assert_eq!(audience.viewers(), 1);
+    drop(slow);
+    audience.publish(&event);
+    assert_eq!(line(&mut quick).len(), event.len());
 }

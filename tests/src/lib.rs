@@ -2,6 +2,7 @@
 //!
 //! | module | one idea |
 //! |---|---|
+//! | [`browser`] | a real browser, for the page |
 //! | [`faults`] | scenarios that injure a bazaar under load, and the run that judges what its clients saw |
 //! | [`harness`] | a bazaar for one test, in a folder that stays when the test fails |
 //! | [`closing`] | what must hold at the end of every test, whatever happened in it |
@@ -14,6 +15,7 @@
 //! No test sleeps for a fixed time: it waits for a condition with a deadline. Random tests print their seed and take it from
 //! `BAZAAR_SEED`.
 
+pub mod browser;
 pub mod closing;
 pub mod faults;
 pub mod harness;

@@ -4,6 +4,8 @@
 #![no_main]
 
 use common::http::{Request, Response};
+use common::metrics::Metrics;
+use frontend::edge::audience::{Opening, Seats};
 use frontend::edge::budget::Budget;
 use frontend::edge::connection::{Connection, PAUSE_BYTES, Turn, World};
 use frontend::edge::date::imf_fixdate;
@@ -16,6 +18,8 @@ use std::time::Instant;
 
 /// Never used up: bodies here are smaller than what does not count.
 static BODIES: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(0));
+
+static SEATS: LazyLock<Arc<Seats>> = LazyLock::new(|| Seats::new(1_000, Metrics::new().gauge("viewers", "Viewers.")));
 
 static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
     head_bytes: 1_024,
@@ -36,6 +40,10 @@ struct Outside {
 impl World for Outside {
     fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
         path.starts_with("/q").then(|| Arc::from(&b"{\"data\":1}"[..]))
+    }
+    fn follow(&mut self, path: &str) -> Option<Opening> {
+        let seat = (path == "/feed").then(|| SEATS.take())??;
+        Some(Opening { seat, bytes: Arc::from(&b"data: 1\n\n"[..]) })
     }
     fn handle(&mut self, request: Request) {
         assert!(self.open.is_none(), "one request at a time");
@@ -72,6 +80,10 @@ fn run(bytes: &[u8], cut: usize, reads: usize) -> Seen {
             connection.sent(n, &mut turn);
         } else if connection.is_done() {
             break;
+        } else if connection.is_following() {
+            // It would watch for ever; what it still sends is not read.
+            connection.end_of_input(&mut turn);
+            assert!(connection.is_done());
         } else if connection.wants_input() && at < bytes.len() {
             let n = cut.min(bytes.len() - at);
             connection.receive(&bytes[at..at + n], &mut turn);

@@ -6,6 +6,7 @@ pub mod status;
 
 use crate::cache::shared::SharedCache;
 use crate::edge::Quick;
+use crate::feed::Feed;
 use crate::lanes::lookups::{PendingLookup, Want, stock_response};
 use crate::lanes::orders::PendingOrder;
 use crate::lanes::queries::PendingQuery;
@@ -34,6 +35,8 @@ pub struct Api {
     pub lookups: Entrance<PendingLookup>,
     /// What status and readiness are made of.
     pub overview: Overview,
+    /// The live feed.
+    pub feed: Arc<Feed>,
 }
 
 impl Handler for Api {
@@ -69,6 +72,10 @@ impl Quick for Api {
             _ => None,
         }
     }
+
+    fn opening(&self, path: &str) -> Option<Arc<[u8]>> {
+        (Route::of(path) == Route::Events).then(|| self.feed.opening())
+    }
 }
 
 impl Api {
@@ -78,6 +85,8 @@ impl Api {
             Route::Stocks => self.look_up(Want::All, responder),
             Route::Order(number) => self.query(number, responder),
             Route::Status => responder.send(Response::data(self.overview.status())),
+            Route::Events => responder.send(self.feed.polled()),
+            Route::Page(asset) => responder.send(asset.response()),
             Route::Livez => responder.send(Response::data("alive")),
             Route::Readyz => responder.send(match self.overview.not_ready() {
                 None => Response::data("ready"),

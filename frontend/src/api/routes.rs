@@ -1,5 +1,6 @@
 //! Which path is what, and which methods it takes.
 
+use crate::page::{self, Asset};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
@@ -20,6 +21,10 @@ pub enum Route<'a> {
     Livez,
     /// `/readyz`.
     Readyz,
+    /// `/events`.
+    Events,
+    /// The page, or a part of it.
+    Page(&'static Asset),
     /// The name in the path is no text.
     BadName,
     /// None of them.
@@ -36,13 +41,14 @@ impl<'a> Route<'a> {
             "/status" => Self::Status,
             "/livez" => Self::Livez,
             "/readyz" => Self::Readyz,
+            "/events" => Self::Events,
             _ => {
                 if let Some(name) = last_segment(path, "/stocks/") {
                     percent_decode_str(name).decode_utf8().map_or(Self::BadName, Self::Stock)
                 } else if let Some(number) = last_segment(path, "/orders/") {
                     Self::Order(number)
                 } else {
-                    Self::Unknown
+                    page::asset(path).map_or(Self::Unknown, Self::Page)
                 }
             }
         }
@@ -59,6 +65,8 @@ impl<'a> Route<'a> {
             Self::Status => "/status",
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
+            Self::Events => "/events",
+            Self::Page(_) => "/",
             Self::Unknown => "other",
         }
     }
@@ -99,7 +107,9 @@ mod tests {
             ("/status", Route::Status),
             ("/livez", Route::Livez),
             ("/readyz", Route::Readyz),
-            ("/", Route::Unknown),
+            ("/events", Route::Events),
+            ("/", Route::Page(page::asset("/").expect("the page"))),
+            ("/page", Route::Unknown),
             ("/Stocks", Route::Unknown),
             ("/status/", Route::Unknown),
         ] {

@@ -9,14 +9,19 @@
 //!    └────────────────────────┴───────────────► Closing ──────────────► Draining ──────────► Done
 //! ```
 //!
+//! A GET of a feed leads from Head to Following, where events are written until either side ends the connection.
+//!
 //! Invariants:
 //! - One request at a time: the next one is parsed when the one before has its answer queued, so answers are in order.
 //! - Input is asked for only while no output waits and no request is with a handler: what a client makes the edge hold is bounded by
 //!   one head and one read beyond a body, plus [`PAUSE_BYTES`] and one answer of output. All bodies together, but for the first bytes of
 //!   each, are bounded by [`super::budget`].
 //! - What comes out depends on the bytes, never on how they were cut into reads.
+//! - A viewer never has more than [`FEED_BYTES`] waiting beside what it was sent first: one that does not keep up is dropped, whole events are
+//!   never left out.
 //! - Every refusal is the last answer of its connection.
 
+use super::audience::{Opening, Seat};
 use super::body::Decoder;
 use super::budget::{Budget, Share};
 use super::date::DateText;
@@ -37,10 +42,15 @@ pub const PAUSE_BYTES: usize = 64 * 1024;
 /// client that takes byte after byte is not.
 const PROGRESS_BYTES: usize = 16 * 1024;
 
+/// A viewer that lets this much of its feed wait is dropped: it reads slower than things happen.
+pub const FEED_BYTES: usize = 64 * 1024;
+
 /// What a connection asks of the outside.
 pub trait World {
     /// The prebuilt answer to a GET of this path, if there is one.
     fn quick(&mut self, path: &str) -> Option<Arc<[u8]>>;
+    /// What a viewer of the feed at this path begins with, if there is one.
+    fn follow(&mut self, path: &str) -> Option<Opening>;
     /// Takes a request. Its answer comes back through [`Connection::answer`], at any later time.
     fn handle(&mut self, request: Request);
     /// Is told that the edge itself refused a request, or gave the connection up.
@@ -92,6 +102,13 @@ enum State {
     Body(Box<Intake>),
     /// The request is with its handler.
     Waiting(Exchange),
+    /// A viewer, which keeps its seat as long as it is in this state.
+    Following {
+        /// Its place.
+        _seat: Seat,
+        /// How much of what it was sent first is still to be written: this does not count as falling behind.
+        opening: usize,
+    },
     /// The last answer is being written.
     Closing,
     /// Our side is closed; what the client still sends is thrown away, so that it can read the last answer (RFC 9112 section 9.6).
@@ -170,6 +187,7 @@ impl Connection {
         match self.state {
             State::Draining { .. } => self.state = State::Done,
             State::Head { .. } | State::Body(_) => self.resume(turn),
+            State::Following { .. } => self.give_up_quietly(),
             State::Waiting(_) | State::Closing | State::Done => {}
         }
     }
@@ -181,6 +199,15 @@ impl Connection {
         self.resume(turn);
     }
 
+    /// Takes an event, if this is a viewer.
+    pub fn show<W: World>(&mut self, event: &[u8], turn: &mut Turn<'_, W>) {
+        let State::Following { opening, .. } = self.state else { return };
+        if self.output.pending().len() + event.len() > opening + FEED_BYTES {
+            return self.give_up(Reason::Slow, turn);
+        }
+        self.writer(turn).extend_from_slice(event);
+    }
+
     /// What is to be written.
     #[must_use]
     pub fn output(&self) -> &[u8] {
@@ -190,6 +217,9 @@ impl Connection {
     /// The first `n` bytes of the output were written.
     pub fn sent<W: World>(&mut self, n: usize, turn: &mut Turn<'_, W>) {
         self.output.take(n, turn.spare);
+        if let State::Following { opening, .. } = &mut self.state {
+            *opening = opening.saturating_sub(n);
+        }
         if !self.output.is_empty() {
             self.send_progress += n;
             if self.send_progress >= PROGRESS_BYTES {
@@ -216,7 +246,7 @@ impl Connection {
         match self.state {
             State::Head { .. } | State::Body(_) => !self.ended && self.output.is_empty(),
             State::Draining { .. } => true,
-            State::Waiting(_) | State::Closing | State::Done => false,
+            State::Waiting(_) | State::Following { .. } | State::Closing | State::Done => false,
         }
     }
 
@@ -237,6 +267,12 @@ impl Connection {
         matches!(self.state, State::Waiting(_))
     }
 
+    /// Whether this is a viewer.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        matches!(self.state, State::Following { .. })
+    }
+
     /// Since when there is no request, not even its first byte, and no answer to write; `None` when there is.
     #[must_use]
     pub fn idle_since(&self) -> Option<Instant> {
@@ -254,8 +290,8 @@ impl Connection {
             State::Head { since: Some(since), .. } => Some(*since + limits.head_timeout),
             State::Body(intake) => Some(intake.until),
             State::Draining { until, .. } => Some(*until),
-            // A handler answers in its own time. Closing has output, or it would be Draining.
-            State::Waiting(_) | State::Closing => None,
+            // A handler answers in its own time, and a viewer may watch for ever. Closing has output, or it would be Draining.
+            State::Waiting(_) | State::Following { .. } | State::Closing => None,
         }
     }
 
@@ -282,6 +318,10 @@ impl Connection {
     /// Ends the connection without a word.
     pub fn give_up<W: World>(&mut self, reason: Reason, turn: &mut Turn<'_, W>) {
         turn.world.refused(reason);
+        self.give_up_quietly();
+    }
+
+    fn give_up_quietly(&mut self) {
         self.output.clear();
         self.held = Vec::new();
         self.state = State::Done;

@@ -8,17 +8,18 @@ use super::connection::Connection;
 use super::date::Date;
 use super::entry::{Desk, Entry, Progress, READ_BYTES};
 use super::listen::{BACKLOG, is_exhausted};
-use super::mailbox::{Address, Mailbox};
+use super::mailbox::{Address, Letter, Mailbox};
 use super::meters::Meters;
 use super::reason::Reason;
 use super::slab::Slab;
 use super::timers::Timers;
-use common::http::Response;
 use common::timing::STOP_GRACE;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,6 +33,8 @@ const FIRST_CONNECTION: usize = 2;
 
 /// Reads and writes of one connection before the others have their turn.
 const TURNS: usize = 8;
+/// Connections that go on in one round although nothing new was told: an event for many viewers must not make all others wait.
+const AGAIN: usize = 32;
 /// Connections accepted before those that are open have their turn.
 const ACCEPTS: usize = 64;
 /// How long accepting rests when descriptors or memory ran out.
@@ -53,8 +56,10 @@ pub struct Core {
     entries: Slab<Entry>,
     timers: Timers,
     /// Places that have more to do although nothing new will be told.
-    again: Vec<usize>,
-    letters: Vec<(Address, Response)>,
+    again: VecDeque<usize>,
+    /// Connections that follow the feed; those that are gone are struck off at the next event.
+    viewers: Vec<Address>,
+    letters: Vec<Letter>,
     numbers: u64,
     crowd_look: Instant,
     /// When the stop began.
@@ -93,7 +98,8 @@ impl Core {
             accept_from: None,
             entries: Slab::default(),
             timers: Timers::default(),
-            again: Vec::new(),
+            again: VecDeque::new(),
+            viewers: Vec::new(),
             letters: Vec::new(),
             numbers: 0,
             crowd_look: now,
@@ -128,8 +134,10 @@ impl Core {
     }
 
     fn round(&mut self, events: &Events) {
-        for slot in std::mem::take(&mut self.again) {
-            self.serve(slot);
+        for _ in 0..self.again.len().min(AGAIN) {
+            if let Some(slot) = self.again.pop_front() {
+                self.serve(slot);
+            }
         }
         for event in events {
             match event.token() {
@@ -179,7 +187,7 @@ impl Core {
             match entry.step(slot, &mut self.desk) {
                 Progress::Some if turns < TURNS => turns += 1,
                 Progress::Some => {
-                    self.again.push(slot);
+                    self.again.push_back(slot);
                     break true;
                 }
                 Progress::None => break true,
@@ -187,6 +195,9 @@ impl Core {
             }
         };
         if keep {
+            if entry.connection.is_following() && !mem::replace(&mut entry.listed, true) {
+                self.viewers.push(Address { slot, number: entry.number });
+            }
             let deadline = entry.connection.deadline(&self.desk.shared.config.limits);
             self.timers.set(slot, &mut entry.timer, deadline);
         } else {
@@ -205,15 +216,36 @@ impl Core {
 
     /// Gives answers to their connections; those whose connection is gone are dropped.
     fn deliver(&mut self) {
-        let mut letters = std::mem::take(&mut self.letters);
+        let mut letters = mem::take(&mut self.letters);
         self.desk.mailbox.empty_into(&mut letters);
-        for (to, response) in letters.drain(..) {
-            if let Some(entry) = self.entries.get_mut(to.slot).filter(|entry| entry.number == to.number) {
-                self.desk.turn(to, entry.peer, |turn, _| entry.connection.answer(&response, turn));
-                self.serve(to.slot);
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Answer(to, response) => {
+                    if let Some(entry) = self.entries.get_mut(to.slot).filter(|entry| entry.number == to.number) {
+                        self.desk.turn(to, entry.peer, |turn, _| entry.connection.answer(&response, turn));
+                        self.serve(to.slot);
+                    }
+                }
+                Letter::Event(event) => self.show(&event),
             }
         }
         self.letters = letters;
+    }
+
+    /// Gives an event to every viewer. It is written in the next rounds, for some of them in each.
+    fn show(&mut self, event: &[u8]) {
+        let (entries, desk, again) = (&mut self.entries, &mut self.desk, &mut self.again);
+        self.viewers.retain(|to| {
+            let entry = entries.get_mut(to.slot).filter(|entry| entry.number == to.number);
+            let Some(entry) = entry.filter(|entry| entry.connection.is_following()) else { return false };
+            let waits = !entry.connection.output().is_empty();
+            desk.turn(*to, entry.peer, |turn, _| entry.connection.show(event, turn));
+            // Where output waits for the client already, that it can be written will be told.
+            if !waits || entry.connection.is_done() {
+                again.push_back(to.slot);
+            }
+            true
+        });
     }
 
     fn accept(&mut self) {
@@ -276,6 +308,7 @@ impl Core {
             ended: false,
             timer: None,
             refused,
+            listed: false,
         });
         match registered {
             Ok(()) => self.serve(slot),
@@ -339,7 +372,8 @@ impl Core {
                 entry.readable = true;
             }
             self.serve(slot);
-            if self.entries.get_mut(slot).is_some_and(|entry| entry.connection.idle_since().is_some()) {
+            let ends = |entry: &Entry| entry.connection.idle_since().is_some() || entry.connection.is_following();
+            if self.entries.get_mut(slot).is_some_and(|entry| ends(entry)) {
                 self.close(slot);
             }
         }

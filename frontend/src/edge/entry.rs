@@ -1,6 +1,7 @@
 //! One connection's socket and state machine, and what a core works with on all of them: a step is one write or one read.
 
 use super::Shared;
+use super::audience::Opening;
 use super::connection::{Connection, Turn, World};
 use super::date::{Date, DateText};
 use super::limits::Limits;
@@ -13,7 +14,7 @@ use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What one read takes at most.
 pub const READ_BYTES: usize = 16 * 1024;
@@ -33,6 +34,8 @@ pub struct Entry {
     pub timer: Option<Instant>,
     /// Counted among the refused ones.
     pub refused: bool,
+    /// Listed among the viewers.
+    pub listed: bool,
 }
 
 /// What a core works with on every connection.
@@ -64,6 +67,14 @@ impl World for Outside<'_> {
         let body = self.shared.handler.quick(path)?;
         self.cached += 1;
         Some(body)
+    }
+
+    fn follow(&mut self, path: &str) -> Option<Opening> {
+        // The seat first: what is published from here on comes as an event, what was before is in the opening.
+        let seat = self.shared.seats.take()?;
+        let bytes = self.shared.handler.opening(path)?;
+        self.shared.metrics.http.answered("/events", 200, Duration::ZERO);
+        Some(Opening { seat, bytes })
     }
 
     fn handle(&mut self, mut request: Request) {
@@ -121,7 +132,8 @@ impl Entry {
     /// Writes what waits, else reads.
     pub fn step(&mut self, slot: usize, desk: &mut Desk) -> Progress {
         let to = Address { slot, number: self.number };
-        if self.connection.is_done() {
+        // A viewer that has ended its side is gone: it has nothing to say that it could wait for an answer to.
+        if self.connection.is_done() || (self.ended && self.connection.is_following()) {
             return Progress::Done;
         }
         if !self.connection.output().is_empty() {

@@ -131,6 +131,12 @@ impl Limits {
         (self.idle_timeout / whole).saturating_mul(room).max(LEAST_IDLE.min(self.idle_timeout))
     }
 
+    /// Viewers at once: a tenth of the connections, so that they never keep those out who trade.
+    #[must_use]
+    pub fn viewers(&self) -> usize {
+        self.connections.div_ceil(10)
+    }
+
     /// Beyond this many connections the idle time shrinks.
     #[must_use]
     pub fn crowded_from(&self) -> usize {

@@ -16,9 +16,19 @@ pub struct Address {
     pub number: u64,
 }
 
-/// What arrived for a core. It is bounded by the number of connections: each has at most one request open.
+/// What arrives for a core.
+#[derive(Debug)]
+pub enum Letter {
+    /// The answer to the request of a connection.
+    Answer(Address, Response),
+    /// An event for all viewers.
+    Event(Arc<[u8]>),
+}
+
+/// What arrived for a core. It is bounded by the number of connections, each of which has at most one request open, and by the events
+/// that are published, a few each second, while the core is busy with one round.
 pub struct Mailbox {
-    letters: Mutex<Vec<(Address, Response)>>,
+    letters: Mutex<Vec<Letter>>,
     /// Whether the core sleeps, or is about to look a last time before it does: only then is the waker, a system call, needed.
     asleep: AtomicBool,
     waker: Waker,
@@ -58,12 +68,17 @@ impl Mailbox {
     }
 
     /// Moves the letters into `into`, which is empty.
-    pub fn empty_into(&self, into: &mut Vec<(Address, Response)>) {
+    pub fn empty_into(&self, into: &mut Vec<Letter>) {
         std::mem::swap(&mut *self.letters.lock(), into);
     }
 
-    fn put(&self, to: Address, response: Response) {
-        self.letters.lock().push((to, response));
+    /// Puts an event in.
+    pub fn put_event(&self, event: Arc<[u8]>) {
+        self.put(Letter::Event(event));
+    }
+
+    fn put(&self, letter: Letter) {
+        self.letters.lock().push(letter);
         if self.asleep.swap(false, Ordering::SeqCst) {
             self.wake();
         }
@@ -81,6 +96,6 @@ pub struct EdgeAnswer {
 
 impl Answer for EdgeAnswer {
     fn answer(self: Box<Self>, response: Response) {
-        self.mailbox.put(self.to, response);
+        self.mailbox.put(Letter::Answer(self.to, response));
     }
 }

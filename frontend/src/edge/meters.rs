@@ -17,6 +17,8 @@ pub struct EdgeMetrics {
     pub http: Arc<HttpMetrics>,
     /// Connections that are open.
     pub connections: IntGauge,
+    /// Connections that follow a feed.
+    pub viewers: IntGauge,
     /// Connections accepted.
     pub accepted: IntCounter,
     /// Failures of accept.
@@ -38,6 +40,7 @@ impl EdgeMetrics {
         Self {
             http,
             connections: metrics.gauge("edge_connections", "Public connections that are open."),
+            viewers: metrics.gauge("edge_viewers", "Public connections that follow the live feed."),
             accepted: metrics.counter("edge_accepted_total", "Public connections accepted."),
             accept_errors: metrics
                 .counter("edge_accept_errors_total", "Public connections that could not be accepted."),
@@ -50,7 +53,7 @@ impl EdgeMetrics {
     /// Counts a refusal, and where the client was answered also as a request with this status.
     pub fn refused(&self, reason: Reason) {
         self.refusals[reason as usize].inc();
-        if !matches!(reason, Reason::Overrun | Reason::Unread | Reason::Idle) {
+        if !matches!(reason, Reason::Overrun | Reason::Unread | Reason::Idle | Reason::Slow) {
             self.http.answered("refused", reason.status(), Duration::ZERO);
         }
     }

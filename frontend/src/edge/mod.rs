@@ -12,17 +12,20 @@
 //! | [`connection`] | one connection as a pure state machine: no socket, no clock |
 //! | [`parse`], [`head`], [`body`] | request line, fields, body: strict |
 //! | [`budget`] | memory that all bodies share |
+//! | [`audience`] | connections that follow a feed, and what is published to all of them |
 //! | [`respond`], [`date`], [`trace`], [`output`] | answers |
 //! | [`limits`], [`reason`] | what clients may ask, and why they are refused |
 //! | `core`, `entry`, `slab`, `timers`, `mailbox` | the event loop of one core |
 //! | `listen`, `meters` | listening sockets; counters |
 //!
 //! Threads: one per core, which never blocks but to wait for events. Invariants: those of [`connection`]; a connection belongs to one core
-//! for its life; at most one request of a connection is with a handler, whose answer finds its connection or nothing.
+//! for its life; at most one request of a connection is with a handler, whose answer finds its connection or nothing; a viewer gets what was
+//! published after it came, whole and in order, or is dropped.
 //!
 //! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100 Continue` only when asked for;
 //! limits per address, since behind a proxy all clients have the same one.
 
+pub mod audience;
 pub mod body;
 pub mod budget;
 pub mod connection;
@@ -42,6 +45,7 @@ mod slab;
 mod timers;
 pub mod trace;
 
+use self::audience::{Audience, Seats};
 use self::budget::Budget;
 use self::core::{Core, WAKER};
 use self::limits::EdgeConfig;
@@ -64,6 +68,12 @@ pub trait Quick: Handler {
     /// goes through [`Handler::handle`]. Called for every GET and HEAD without query and body. Must not block: all connections of the
     /// core wait.
     fn quick(&self, path: &str) -> Option<Arc<[u8]>>;
+
+    /// What a new viewer of the feed at `path` is sent first; `None`: there is no feed, or none now, and the request goes through
+    /// [`Handler::handle`]. Called for every GET without query and body that is not quick. Must not block either.
+    fn opening(&self, _path: &str) -> Option<Arc<[u8]>> {
+        None
+    }
 }
 
 /// What the cores share.
@@ -72,6 +82,7 @@ pub(crate) struct Shared {
     handler: Arc<dyn Quick>,
     metrics: Arc<EdgeMetrics>,
     bodies: Arc<Budget>,
+    seats: Arc<Seats>,
     /// Connections that count against the limit.
     open: AtomicUsize,
     /// Connections beyond it that are being told so.
@@ -109,7 +120,9 @@ impl Edge {
         let (address, listeners) = listen::listen(config.listen, threads, config.limits.send_timeout)?;
         let metrics = Arc::new(EdgeMetrics::new(metrics, http));
         let bodies = Budget::new(config.limits.body_budget_bytes);
+        let seats = Seats::new(config.limits.viewers(), metrics.viewers.clone());
         let shared = Arc::new(Shared {
+            seats,
             config,
             handler,
             metrics,
@@ -136,6 +149,12 @@ impl Edge {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Those who follow a feed.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        Audience::new(Arc::clone(&self.shared.seats), self.mailboxes.clone())
     }
 
     /// Stops: accepts no more, answers what is in flight with `Connection: close`, within [`common::timing::STOP_GRACE`], and returns

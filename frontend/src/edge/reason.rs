@@ -47,11 +47,13 @@ pub enum Reason {
     Unread,
     /// Idle for longer than allowed.
     Idle,
+    /// A viewer that does not keep up with its feed.
+    Slow,
 }
 
 impl Reason {
     /// Every reason, in the order of the declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::RequestLine,
         Self::Field,
         Self::Host,
@@ -73,15 +75,16 @@ impl Reason {
         Self::Overrun,
         Self::Unread,
         Self::Idle,
+        Self::Slow,
     ];
 
-    /// The status of the refusal. [`Reason::Overrun`], [`Reason::Unread`] and [`Reason::Idle`] end a connection without one; theirs
-    /// would be 503 or 408.
+    /// The status of the refusal. [`Reason::Overrun`], [`Reason::Unread`], [`Reason::Idle`] and [`Reason::Slow`] end a connection
+    /// without one; theirs would be 503 or 408.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
             Self::RequestLine | Self::Field | Self::Host | Self::Framing | Self::Chunk | Self::Incomplete => 400,
-            Self::HeadTimeout | Self::BodyTimeout | Self::Unread | Self::Idle => 408,
+            Self::HeadTimeout | Self::BodyTimeout | Self::Unread | Self::Idle | Self::Slow => 408,
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
             Self::Expectation => 417,
@@ -117,6 +120,7 @@ impl Reason {
             Self::Overrun => "overrun",
             Self::Unread => "unread",
             Self::Idle => "idle",
+            Self::Slow => "slow_viewer",
         }
     }
 
@@ -144,6 +148,7 @@ impl Reason {
             Self::Crowded | Self::Overrun => "there are too many connections; try again".into(),
             Self::Unread => "the answer was not read".into(),
             Self::Idle => "the connection was idle".into(),
+            Self::Slow => "the feed was not read in time".into(),
         }
     }
 }

@@ -8,6 +8,10 @@ use common::http::{Response, reason};
 /// Tells a client that waits for it to send the body.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// Fields of a feed: nobody keeps it, and no proxy gathers it up before it passes it on.
+pub const FEED_FIELDS: [(&str, &str); 3] =
+    [("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"), ("X-Content-Type-Options", "nosniff")];
+
 /// What an answer carries beside the handler's part.
 #[derive(Debug, Clone, Copy)]
 pub struct Envelope<'a> {
@@ -48,6 +52,19 @@ pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &Envelope<'_>)
     if !envelope.head_only && content.is_some() {
         out.extend_from_slice(&response.body);
     }
+}
+
+/// Writes the head of a feed of server-sent events, which ends with its connection.
+pub fn feed(out: &mut Vec<u8>, envelope: &Envelope<'_>) {
+    head(out, 200, None, envelope);
+    out.extend_from_slice(b"Content-Type: text/event-stream\r\n");
+    for (name, value) in FEED_FIELDS {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn head(out: &mut Vec<u8>, status: u16, content: Option<(&str, usize)>, envelope: &Envelope<'_>) {
@@ -121,6 +138,19 @@ mod tests {
             written(&none, true, true, false),
             format!("HTTP/1.1 204 No Content\r\n{COMMON}Connection: close\r\nAllow: GET\r\n\r\n")
         );
+    }
+
+    /// The head of a feed says that it ends with the connection, and has no length.
+    #[test]
+    fn feeds() {
+        let (date, trace) = (imf_fixdate(0), Trace::from_number(1));
+        let mut out = Vec::new();
+        feed(&mut out, &Envelope { date: &date, trace: &trace, close: true, old: false, head_only: false });
+        let expected = format!(
+            "HTTP/1.1 200 OK\r\n{COMMON}Connection: close\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+             X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        );
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
     }
 
     /// A value of a handler cannot begin another field or answer.

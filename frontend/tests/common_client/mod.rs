@@ -2,7 +2,7 @@
 
 pub mod hostile;
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufReader, Cursor, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,12 @@ impl Client {
         let rest = self.rest.split_off(length);
         answer.body = std::mem::replace(&mut self.rest, rest);
         Ok(answer)
+    }
+
+    /// What comes from here on, for an answer without length.
+    #[allow(dead_code)] // Not every test binary needs it.
+    pub fn into_reader(self) -> BufReader<impl Read> {
+        BufReader::new(Cursor::new(self.rest).chain(self.stream))
     }
 
     /// The server ends the connection in order, without a reset and without another byte.

@@ -1,5 +1,6 @@
 //! What a connection does with bytes: from heads and bodies to requests, and from answers to output.
 
+use super::super::audience::Opening;
 use super::super::body::Decoder;
 use super::super::budget::Share;
 use super::super::head::{self, Framing, Head};
@@ -119,6 +120,14 @@ impl Connection {
         {
             return self.write(&exchange, turn, |out, envelope| respond::prebuilt(out, &body, envelope));
         }
+        if line.method == Method::Get
+            && line.query.is_none()
+            && head.framing == Framing::Length(0)
+            && !turn.stopping
+            && let Some(opening) = turn.world.follow(line.path)
+        {
+            return self.follow(opening, &exchange, turn);
+        }
         let decoder = match Decoder::new(head.framing, turn.limits.body_bytes) {
             Ok(decoder) => decoder,
             Err(reason) => return self.refuse(reason, Some(exchange.trace), exchange.head_only, turn),
@@ -142,6 +151,15 @@ impl Connection {
         let until = turn.now + turn.limits.body_timeout;
         let share = Share::new(turn.bodies);
         self.state = State::Body(Box::new(Intake { request, decoder, share, exchange, until }));
+    }
+
+    fn follow<W: World>(&mut self, Opening { seat, bytes }: Opening, exchange: &Exchange, turn: &mut Turn<'_, W>) {
+        let exchange = Exchange { close: true, ..*exchange };
+        self.write(&exchange, turn, |out, envelope| {
+            respond::feed(out, envelope);
+            out.extend_from_slice(&bytes);
+        });
+        self.state = State::Following { _seat: seat, opening: self.output.pending().len() };
     }
 
     fn body<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) -> Step {

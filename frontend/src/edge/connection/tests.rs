@@ -1,5 +1,6 @@
 //! Scripts for the state machine: what goes in and what comes out, without sockets and without waiting.
 
+use super::super::audience::{Opening, Seats};
 use super::super::budget::{Budget, FREE_BYTES};
 use super::super::date::{DateText, imf_fixdate};
 use super::super::limits::Limits;
@@ -7,6 +8,7 @@ use super::super::reason::Reason;
 use super::super::trace::Trace;
 use super::{Connection, PAUSE_BYTES, State, Turn, World};
 use common::http::{Request, Response};
+use prometheus::IntGauge;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,15 +27,27 @@ struct Script {
     half_closed: bool,
 }
 
-#[derive(Default)]
 struct Outside {
     requests: Vec<Request>,
     reasons: Vec<Reason>,
+    /// One for `/feed`.
+    seats: Arc<Seats>,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        let gauge = IntGauge::new("viewers", "Viewers.").expect("a gauge");
+        Self { requests: Vec::new(), reasons: Vec::new(), seats: Seats::new(1, gauge) }
+    }
 }
 
 impl World for Outside {
     fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
         (path == "/cached").then(|| Arc::from(&b"{}"[..]))
+    }
+    fn follow(&mut self, path: &str) -> Option<Opening> {
+        let seat = (path == "/feed").then(|| self.seats.take())??;
+        Some(Opening { seat, bytes: Arc::from(&b"first\n\n"[..]) })
     }
     fn handle(&mut self, request: Request) {
         self.requests.push(request);
@@ -384,5 +398,6 @@ fn unasked_answer() {
 }
 
 mod conformance;
+mod feed;
 mod splits;
 mod time;

@@ -25,7 +25,8 @@ fn run(bytes: &[u8], cuts: &[usize]) -> Seen {
         script.send(&bytes[at..at + n]);
         at += n;
     }
-    if script.connection.wants_input() {
+    // A viewer would watch until it ends its side.
+    if script.connection.wants_input() || script.connection.is_following() {
         script.end();
     }
     let over = script.connection.is_done();
@@ -40,6 +41,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         OTHER,
         POST,
         "HEAD /cached HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /feed HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /cached HTTP/1.0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         "3\r\nabc\r\n",

@@ -1,0 +1,96 @@
+//! The live feed, `GET /events`: server-sent events about stocks, cluster and load, for the page and for whoever else watches.
+//!
+//! ```text
+//!  cell, views, cache ──status──► publisher ──► board ──► opening of a new viewer
+//!  counters ──────────durations──►   │ ▲                     (encoded once per change)
+//!                                    │ └──table── stock reader ──► catalog, only while somebody watches
+//!                                    └──one event, encoded once──► Audience ──► cores ──► viewers
+//! ```
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`board`] | all that viewers see, and how it is encoded |
+//! | [`timeline`] | what is worth telling of a change of status, as pure rules |
+//! | [`load`] | rates and percentiles from counters |
+//! | [`publisher`], [`stocks`] | the two threads |
+//!
+//! Events: `status` (data as of `GET /status`), `stocks` (those that changed), `timeline` (entries), `load` (samples, one each second: that is
+//! the heartbeat, too). A new viewer gets all of them as they stand, so that nothing depends on what it missed.
+//!
+//! Where the server cannot stream (tiny_http), has no seat left, or is asked for `/events?poll`, the answer is that opening alone, with
+//! `retry: 2000`: a browser then asks again every two seconds, which is polling with the same data.
+
+pub mod board;
+pub mod load;
+pub mod publisher;
+pub mod stocks;
+pub mod timeline;
+
+use board::Board;
+use common::http::Response;
+use common::wire::public::StockView;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long somebody who polls counts as watching.
+const POLLER_WATCHES: Duration = Duration::from_secs(10);
+/// Tells a browser to ask again after two seconds.
+const RETRY: &[u8] = b"retry: 2000\n\n";
+
+/// The feed, as the API, the publisher and the stock reader share it.
+#[derive(Debug, Default)]
+pub struct Feed {
+    board: Mutex<Board>,
+    polled: Mutex<Option<Instant>>,
+    /// The newest table of the stock reader, until the publisher takes it.
+    table: Mutex<Option<Vec<StockView>>>,
+}
+
+impl Feed {
+    /// What a new viewer sees first.
+    #[must_use]
+    pub fn opening(&self) -> Arc<[u8]> {
+        self.board.lock().opening()
+    }
+
+    /// The same as an answer of its own, for those that poll.
+    #[must_use]
+    pub fn polled(&self) -> Response {
+        *self.polled.lock() = Some(Instant::now());
+        let body = [RETRY, &self.opening()].concat();
+        let fields = crate::edge::respond::FEED_FIELDS;
+        let answer = Response::text(200, "text/event-stream", body);
+        fields.into_iter().fold(answer, |answer, (name, value)| answer.with_header(name, value))
+    }
+
+    /// Whether somebody polled lately.
+    #[must_use]
+    pub fn is_polled(&self) -> bool {
+        self.polled.lock().is_some_and(|at| at.elapsed() < POLLER_WATCHES)
+    }
+}
+
+/// Now, in milliseconds since 1970, for people to read.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A poller gets the whole board with a length, and when to come again; it counts as watching from then on.
+    #[test]
+    fn polling() {
+        let feed = Feed::default();
+        assert!(!feed.is_polled());
+        let answer = feed.polled();
+        assert_eq!((answer.status, answer.content_type), (200, "text/event-stream"));
+        assert!(answer.body.starts_with(b"retry: 2000\n\n"));
+        assert!(answer.headers.contains(&("Cache-Control", "no-store".into())));
+        assert!(feed.is_polled());
+    }
+}

@@ -1,0 +1,108 @@
+//! The thread that builds each event, once for all viewers.
+
+use super::load::{Counts, Sample};
+use super::timeline::Timeline;
+use super::{Feed, unix_ms};
+use crate::api::status::Overview;
+use crate::edge::audience::Audience;
+use common::metrics::HttpMetrics;
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::wire::catalog::CatalogState;
+use common::wire::order::{ReplicaId, Term};
+use common::wire::public::{ReplicaState, Status};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often the status is looked at: what happens to leaders is told within this time.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often load and plain numbers are told: also the heartbeat, by which viewers know that they are still connected.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What the thread needs.
+pub struct Publisher {
+    /// The feed.
+    pub feed: Arc<Feed>,
+    /// Those who watch, where the server can stream.
+    pub audience: Option<Audience>,
+    /// What the status is made of.
+    pub overview: Overview,
+    /// What the load is made of.
+    pub http: Arc<HttpMetrics>,
+    /// The service's stop.
+    pub stop: Shutdown,
+}
+
+impl Publisher {
+    /// Starts the thread. The service's stop ends it.
+    #[must_use]
+    pub fn start(self) -> Thread {
+        Thread::spawn("feed", move || self.run())
+    }
+
+    fn run(&self) {
+        let mut timeline = Timeline::default();
+        let mut outline = None;
+        let (mut counts, mut told) = (self.counts(&self.overview.status()), Instant::now());
+        while !self.stop.wait(LOOK_EVERY) {
+            let status = self.overview.status();
+            let entries = timeline.look(&status, unix_ms());
+            let due = told.elapsed() >= TELL_EVERY;
+            let sample = due.then(|| {
+                let (before, seconds) = (std::mem::replace(&mut counts, self.counts(&status)), told.elapsed());
+                told = Instant::now();
+                let viewers = self.audience.as_ref().map_or(0, Audience::viewers);
+                Sample { at_ms: unix_ms(), viewers, ..counts.since(&before, seconds.as_secs_f64()) }
+            });
+            let table = self.feed.table.lock().take();
+            let now = Outline::of(&status);
+            let changed = outline.replace(now.clone()) != Some(now);
+            let mut events = Vec::new();
+            {
+                let mut board = self.feed.board.lock();
+                if due || changed {
+                    board.set_status(status, &mut events);
+                }
+                board.add_entries(entries, &mut events);
+                if let Some(table) = table {
+                    board.set_stocks(table, &mut events);
+                }
+                if let Some(sample) = sample {
+                    board.add_sample(sample, &mut events);
+                }
+            }
+            // After the board: a viewer that comes now sees it there.
+            if let Some(audience) = self.audience.as_ref().filter(|_| !events.is_empty()) {
+                audience.publish(&events.into());
+            }
+        }
+    }
+}
+
+impl Publisher {
+    fn counts(&self, status: &Status) -> Counts {
+        Counts::read(&self.http, status.cache.hits, status.cache.misses)
+    }
+}
+
+/// What of a status is told at once when it changes; its numbers are told each second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Outline {
+    leader: Option<ReplicaId>,
+    term: Term,
+    replicas: Vec<ReplicaState>,
+    catalog: Option<CatalogState>,
+    leased: bool,
+}
+
+impl Outline {
+    fn of(status: &Status) -> Self {
+        Self {
+            leader: status.leader,
+            term: status.term,
+            replicas: status.replicas.iter().map(|replica| replica.state).collect(),
+            catalog: status.catalog.state,
+            leased: status.cache.leased,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The thread that reads the table of stocks while somebody watches: the whole table at a low rate, which costs trading the same however
+//! many watch and however much is traded. (Following invalidations instead would read once per batch of trades, and not at all with the
+//! cache switched off.)
+
+use super::Feed;
+use crate::cache::shared::view;
+use crate::edge::audience::Audience;
+use common::http::client::{Call, HttpClient};
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::wire::catalog::{LookupAnswer, LookupRequest};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Time between two reads, and until a first viewer is noticed.
+const EVERY: Duration = Duration::from_millis(500);
+/// A large table is read less often: reading takes at most one part in so many of the time.
+const SHARE: u32 = 20;
+/// Bound of one read.
+const TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// What the thread needs.
+pub struct StockReader {
+    /// Where the table goes.
+    pub feed: Arc<Feed>,
+    /// Those who watch, where the server can stream.
+    pub audience: Option<Audience>,
+    /// Base URL of the catalog.
+    pub catalog_url: String,
+    /// Connections to it; ended with the service.
+    pub client: HttpClient,
+    /// The service's stop.
+    pub stop: Shutdown,
+}
+
+impl StockReader {
+    /// Starts the thread. The service's stop ends it.
+    #[must_use]
+    pub fn start(self) -> Thread {
+        Thread::spawn("feed-stocks", move || self.run())
+    }
+
+    fn run(&self) {
+        let mut rest = EVERY;
+        while !self.stop.wait(rest) {
+            rest = EVERY;
+            if !self.is_watched() {
+                *self.feed.table.lock() = None;
+                self.feed.board.lock().forget_stocks();
+                continue;
+            }
+            let began = Instant::now();
+            let call = Call { method: "POST", base: &self.catalog_url, path: "/lookup", timeout: TIMEOUT, trace: None };
+            match self.client.call::<_, LookupAnswer>(call, &LookupRequest { names: None }) {
+                Ok(answer) => *self.feed.table.lock() = Some(answer.stocks.iter().map(view).collect()),
+                // The status tells that the catalog is away.
+                Err(error) => tracing::debug!(%error, "the table of stocks could not be read for the feed"),
+            }
+            rest = rest.max(began.elapsed() * SHARE);
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.feed.is_polled() || self.audience.as_ref().is_some_and(|audience| audience.viewers() > 0)
+    }
+}

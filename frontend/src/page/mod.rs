@@ -1,0 +1,97 @@
+//! The page at `GET /`: markup, style, script and icon, embedded in the binary. It needs nothing from elsewhere and nothing is built for it.
+//!
+//! It trusts nothing but its own files, each of which comes with the same strict fields: no script or style inside the markup, no resource of another
+//! origin, no frame around it, no use of a form by the browser itself. The script writes what it receives as text, never as markup, and the
+//! browser is told to refuse anything else (trusted types).
+
+use common::http::Response;
+
+/// A file of the page.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Asset {
+    path: &'static str,
+    content_type: &'static str,
+    body: &'static str,
+}
+
+const ASSETS: [Asset; 4] = [
+    Asset { path: "/", content_type: "text/html; charset=utf-8", body: include_str!("page.html") },
+    Asset { path: "/page.css", content_type: "text/css; charset=utf-8", body: include_str!("page.css") },
+    Asset { path: "/page.js", content_type: "text/javascript; charset=utf-8", body: include_str!("page.js") },
+    Asset { path: "/icon.svg", content_type: "image/svg+xml", body: include_str!("icon.svg") },
+];
+
+/// What browsers must refuse, and may keep: nothing unasked, so that a newer binary is a newer page.
+const FIELDS: [(&str, &str); 8] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
+    ("Cache-Control", "no-cache"),
+];
+
+/// The file at this path.
+#[must_use]
+pub fn asset(path: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.path == path)
+}
+
+impl Asset {
+    /// The answer.
+    #[must_use]
+    pub fn response(&self) -> Response {
+        let answer = Response::text(200, self.content_type, self.body);
+        FIELDS.into_iter().fold(answer, |answer, (name, value)| answer.with_header(name, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page needs no other file than those embedded, has no script, style or handler inside its markup, and the script never writes
+    /// markup: the policy would refuse each of these, and the page would be broken.
+    #[test]
+    fn nothing_that_the_policy_refuses() {
+        let page = asset("/").expect("the page").body;
+        let named = |before: &str| -> Vec<&str> {
+            page.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+        };
+        let files: Vec<&str> = ["<script src=\"", "<link rel=\"icon\" href=\"", "<link rel=\"stylesheet\" href=\""]
+            .into_iter()
+            .flat_map(named)
+            .collect();
+        assert_eq!(files.len(), 3, "{files:?}");
+        assert_eq!(page.matches(" src=").count() + page.matches("<link").count(), 3, "no other file is asked for");
+        assert!(files.iter().all(|file| asset(file).is_some()), "{files:?}");
+        for wrong in ["<style", " style=", " onclick=", " onsubmit=", "javascript:"] {
+            assert!(!page.contains(wrong), "{wrong}");
+        }
+        let script = asset("/page.js").expect("the script").body;
+        for wrong in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http://", "https://"]
+        {
+            assert!(!script.replace("http://www.w3.org/2000/svg", "").contains(wrong), "{wrong}");
+        }
+        assert!(!asset("/page.css").expect("the style").body.contains("url("));
+    }
+
+    /// Every file is sent with the fields that keep others out of it.
+    #[test]
+    fn strict_fields() {
+        for asset in &ASSETS {
+            let headers = asset.response().headers;
+            let policy = headers.iter().find(|(name, _)| *name == "Content-Security-Policy").map(|(_, value)| value);
+            let policy = policy.expect("a policy");
+            assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+            assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+            assert!(headers.contains(&("X-Content-Type-Options", "nosniff".into())));
+        }
+    }
+}

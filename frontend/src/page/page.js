@@ -1,0 +1,486 @@
+"use strict";
+// The page's script. It watches the feed, shows what comes, and sends orders. Everything received is written as text.
+
+const $ = (id) => document.getElementById(id);
+const whole = new Intl.NumberFormat("en");
+const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+
+/** An element with attributes and children; strings become text. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** The same in a drawing. */
+function drawing(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Writes only what differs: a screen reader is told of changes, not of repetitions. */
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function say(element, kind, text) {
+  element.dataset.kind = kind;
+  write(element, text);
+}
+
+function time(ms) {
+  const at = new Date(ms);
+  return make("time", { datetime: at.toISOString(), title: at.toLocaleString("en") }, clock.format(at));
+}
+
+// ---- Stocks -------------------------------------------------------------------------------------------------------------------------
+
+const stocks = new Map();
+
+function applyStocks({ all, stocks: changed }) {
+  const rows = $("stock-rows");
+  if (all) {
+    const names = new Set(changed.map((stock) => stock.name));
+    for (const [name, shown] of stocks) {
+      if (!names.has(name)) {
+        shown.row.remove();
+        stocks.delete(name);
+      }
+    }
+  }
+  if (stocks.size === 0) rows.replaceChildren();
+  const before = stocks.size;
+  changed.forEach(applyStock);
+  if (stocks.size !== before) {
+    const sorted = [...stocks.keys()].sort();
+    rows.append(...sorted.map((name) => stocks.get(name).row));
+    $("names").replaceChildren(...sorted.map((name) => make("option", { value: name })));
+    if ($("stock").value === "" && sorted.length > 0) $("stock").value = sorted[0];
+  }
+  const most = Math.max(1, ...[...stocks.values()].map((shown) => shown.quantity));
+  for (const shown of stocks.values()) shown.fill.setAttribute("width", shown.quantity / most);
+}
+
+function applyStock({ name, price, quantity }) {
+  let shown = stocks.get(name);
+  if (!shown) {
+    const choose = make("button", { type: "button", class: "name", "aria-label": `${name}: choose for trading` }, name);
+    choose.addEventListener("click", () => {
+      $("stock").value = name;
+      $("quantity").focus();
+      $("quantity").select();
+    });
+    const cells = {
+      price: make("td", { class: "number" }),
+      left: make("td", { class: "number left" }),
+      change: make("td", { class: "number change" }),
+      fill: drawing("rect", { height: "1" }),
+    };
+    const bar = drawing("svg", { class: "bar", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, cells.fill);
+    const heading = make("td", {}, choose);
+    const row = make("tr", { "data-stock": name }, heading, cells.price, cells.left, make("td", { class: "wide" }, bar), cells.change);
+    row.addEventListener("animationend", () => row.classList.remove("flash-up", "flash-down"));
+    shown = { row, quantity, ...cells };
+    stocks.set(name, shown);
+  } else if (shown.quantity !== quantity) {
+    const change = quantity - shown.quantity;
+    const way = change > 0 ? "up" : "down";
+    shown.row.classList.remove("flash-up", "flash-down");
+    // Read, so that the browser begins the same flash anew.
+    void shown.row.offsetWidth;
+    shown.row.classList.add(`flash-${way}`);
+    shown.change.className = `number change ${way}`;
+    shown.change.textContent = `${change > 0 ? "▲ +" : "▼ −"}${whole.format(Math.abs(change))}`;
+    shown.quantity = quantity;
+  }
+  write(shown.price, price.toFixed(2));
+  write(shown.left, whole.format(quantity));
+}
+
+// ---- Cluster ------------------------------------------------------------------------------------------------------------------------
+
+const ROLES = {
+  leader: ["Leader", "serving", "good"],
+  follower: ["Follower", "in step", "good"],
+  claiming: ["Candidate", "completing its log", "wait"],
+  "catching-up": ["Follower", "catching up", "wait"],
+  down: ["–", "down", "bad"],
+};
+const CATALOG = {
+  serving: "serving",
+  "start-up-wait": "waiting for leases",
+  "awaiting-claim": "waiting for a leader",
+  "history-lost": "history lost",
+};
+
+function applyStatus({ leader, term, replicas, catalog, cache }) {
+  write($("leader"), leader === null ? "none" : `Replica ${leader}`);
+  write($("term"), whole.format(term));
+  write($("catalog"), catalog.state === null ? "no answer" : (CATALOG[catalog.state] ?? catalog.state));
+  write($("cache"), !cache.enabled ? "off" : `${whole.format(cache.entries)} held${cache.leased ? "" : ", no lease"}`);
+  const rows = $("replica-rows");
+  const ids = replicas.map(({ id }) => String(id)).join();
+  if (rows.dataset.ids !== ids) {
+    rows.dataset.ids = ids;
+    const row = ({ id }) => make("tr", { "data-replica": id }, make("td", {}, String(id)), make("td"),
+      make("td", {}, make("span", { class: "badge" })), make("td", { class: "number" }), make("td", { class: "number" }));
+    rows.replaceChildren(...replicas.map(row));
+  }
+  const have = ({ state, last }) => (state === "down" ? null : last === null ? 0 : last + 1);
+  const most = Math.max(0, ...replicas.map(have));
+  replicas.forEach((replica, i) => {
+    const [, role, state, last, lag] = rows.children[i].children;
+    const [roleText, stateText, kind] = ROLES[replica.state] ?? [replica.state, replica.state, "wait"];
+    rows.children[i].className = replica.state === "leader" ? "leads" : "";
+    write(role, roleText);
+    state.firstChild.dataset.kind = kind;
+    write(state.firstChild, stateText);
+    const down = replica.state === "down";
+    write(last, down ? "–" : replica.last === null ? "none" : whole.format(replica.last));
+    write(lag, down ? "–" : whole.format(most - have(replica)));
+  });
+}
+
+// ---- Timeline -----------------------------------------------------------------------------------------------------------------------
+
+const ENTRIES = 200;
+const told = new Set();
+
+function applyTimeline(entries) {
+  const fresh = told.size > 0;
+  for (const { id, at_ms, kind, text } of entries) {
+    // A front-end that starts again counts from 0 again.
+    const key = `${id} ${at_ms}`;
+    if (told.has(key)) continue;
+    told.add(key);
+    const item = make("li", { "data-kind": kind }, time(at_ms), make("span", { class: "what" }, text));
+    if (fresh) item.className = "new";
+    $("timeline").prepend(item);
+  }
+  while ($("timeline").children.length > ENTRIES) $("timeline").lastChild.remove();
+}
+
+// ---- Load ---------------------------------------------------------------------------------------------------------------------------
+
+const WINDOW_MS = 120000;
+const samples = [];
+const WIDTH = 240;
+const HEIGHT = 60;
+
+const number = (value) => (value >= 100 || Number.isInteger(value) ? whole.format(Math.round(value)) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
+const rate = (value) => (value >= 10 || Number.isInteger(value) ? whole.format(Math.round(value)) : value.toFixed(1));
+const ms = (value) => `${number(value)} ms`;
+const percent = (value) => `${(value * 100).toFixed(value === 1 || value === 0 ? 0 : 1)} %`;
+
+const charts = [
+  { title: "Requests", unit: (v) => `${rate(v)} /s`, least: 10, series: [["", (s) => s.requests_per_s]] },
+  { title: "Cache hits", unit: percent, least: 1, most: 1, series: [["", (s) => s.hit_ratio]] },
+  { title: "Lookups", unit: ms, least: 1, series: [["p50", (s) => s.lookups.p50_ms], ["p99", (s) => s.lookups.p99_ms]] },
+  { title: "Orders", unit: ms, least: 1, series: [["p50", (s) => s.orders.p50_ms], ["p99", (s) => s.orders.p99_ms]] },
+].map(addChart);
+
+function addChart(chart) {
+  const paths = chart.series.map((_, i) => drawing("path", { class: i === 0 ? "series" : "series second" }));
+  const svg = drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" }, ...paths);
+  const values = chart.series.map(() => document.createTextNode("–"));
+  const caption = make("figcaption", {}, make("span", {}, chart.title));
+  const group = make("span", {});
+  chart.series.forEach(([name], i) => {
+    const key = make("i", { class: i === 0 ? "key" : "key second", "aria-hidden": "true" });
+    group.append(...(name === "" ? [] : [i > 0 ? "  " : "", key, `${name} `]), make("b", {}, values[i]));
+  });
+  caption.append(group);
+  const top = make("span", {}, "");
+  $("charts").append(make("figure", {}, caption, svg, make("div", { class: "axis", "aria-hidden": "true" }, top, make("span", {}, "now"))));
+  return { ...chart, svg, paths, values, top };
+}
+
+/** The next of 1, 2, 5, 10, … above a value: a scale that does not jump with every sample. */
+function scale(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+}
+
+function applyLoad(fresh) {
+  for (const sample of fresh) {
+    if (samples.length === 0 || sample.at_ms > samples[samples.length - 1].at_ms) samples.push(sample);
+  }
+  if (samples.length === 0) return;
+  const end = samples[samples.length - 1].at_ms;
+  while (samples[0].at_ms < end - WINDOW_MS) samples.shift();
+  charts.forEach((chart) => draw(chart, end));
+}
+
+function draw({ title, unit, least, most, series, svg, paths, values, top }, end) {
+  const all = samples.flatMap((sample) => series.map(([, of]) => of(sample))).filter((value) => value !== null);
+  const height = most ?? scale(Math.max(least, ...all));
+  const spoken = series.map(([name, of], i) => {
+    let path = "";
+    let before = null;
+    for (const sample of samples) {
+      const value = of(sample);
+      if (value !== null) {
+        const x = (WIDTH * (1 - (end - sample.at_ms) / WINDOW_MS)).toFixed(1);
+        const y = (HEIGHT - 3 - ((HEIGHT - 6) * Math.min(value, height)) / height).toFixed(1);
+        // A gap is shown as one; a lone sample as a dot.
+        const joined = before !== null && sample.at_ms - before < 3000;
+        path += joined ? `L${x} ${y}` : `M${x} ${y}h.1`;
+        before = sample.at_ms;
+      }
+    }
+    paths[i].setAttribute("d", path);
+    const last = of(samples[samples.length - 1]);
+    const text = last === null ? "–" : unit(last);
+    values[i].data = text;
+    return `${name} ${last === null ? "nothing" : text}`.trim();
+  });
+  top.textContent = `top ${unit(height)}`;
+  svg.setAttribute("aria-label", `${title}, the last two minutes; now ${spoken.join(", ")}`);
+}
+
+// ---- The feed -----------------------------------------------------------------------------------------------------------------------
+
+const APPLY = { status: applyStatus, stocks: applyStocks, timeline: applyTimeline, load: applyLoad };
+// The feed says something each second: after this silence it is gone, whatever the connection looks like.
+const SILENCE_MS = 5000;
+const POLL_MS = 2000;
+// Polling goes on for so many rounds before the feed is tried again where it did not stream.
+const POLLS = 15;
+
+const feed = { source: null, opened: 0, heard: 0, streams: true, polls: 0, timer: 0 };
+
+function setState(state) {
+  const texts = {
+    live: "Live",
+    polling: "Live, by polling",
+    lost: "Connection lost – trying again",
+    connecting: "Connecting …",
+  };
+  const pill = $("connection");
+  pill.dataset.state = state === "polling" ? "live" : state;
+  write(pill, texts[state]);
+  const stale = state === "lost" && feed.heard > 0;
+  $("stale").hidden = !stale;
+  if (stale) write($("stale"), `No connection to the bazaar. What is shown is as of ${clock.format(feed.heard)}.`);
+}
+
+function connect() {
+  feed.opened = Date.now();
+  const source = new EventSource("/events");
+  feed.source = source;
+  for (const name of Object.keys(APPLY)) {
+    source.addEventListener(name, (event) => {
+      feed.heard = Date.now();
+      setState("live");
+      APPLY[name](JSON.parse(event.data));
+    });
+  }
+  source.addEventListener("error", () => {
+    // A feed that ends as soon as it has told everything does not stream here.
+    const brief = feed.heard >= feed.opened && Date.now() - feed.opened < 1500;
+    feed.streams = !brief;
+    drop(brief);
+  });
+}
+
+/** Gives the feed up and goes on by polling, which also finds out when the bazaar is back. */
+function drop(quietly) {
+  feed.source?.close();
+  feed.source = null;
+  feed.polls = 0;
+  if (!quietly) setState("lost");
+  later(poll, quietly ? POLL_MS : 500);
+}
+
+function later(what, delay) {
+  clearTimeout(feed.timer);
+  feed.timer = setTimeout(what, delay);
+}
+
+async function poll() {
+  try {
+    const answer = await fetch("/events?poll", { cache: "no-store", signal: AbortSignal.timeout(SILENCE_MS) });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    for (const block of (await answer.text()).split("\n\n")) {
+      const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(block) ?? [];
+      if (name in APPLY) APPLY[name](JSON.parse(data));
+    }
+    feed.heard = Date.now();
+    feed.polls += 1;
+    if (feed.streams || feed.polls > POLLS) return connect();
+    setState("polling");
+    later(poll, POLL_MS);
+  } catch {
+    setState("lost");
+    later(poll, 1000);
+  }
+}
+
+setInterval(() => {
+  if (feed.source && Date.now() - Math.max(feed.heard, feed.opened) > SILENCE_MS) {
+    // Opened and silent: something between buffers the feed.
+    feed.streams = feed.heard >= feed.opened;
+    drop(false);
+  }
+}, 1000);
+addEventListener("offline", () => drop(false));
+
+// ---- Orders -------------------------------------------------------------------------------------------------------------------------
+
+const KEPT = 50;
+const STORE = "bazaar-orders";
+const MOST = 1000000;
+// Pauses before an order without answer is sent again, with the same key.
+const PAUSES_MS = [0, 500, 1000, 2000, 4000];
+let orders = load();
+
+function load() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(STORE) ?? "[]");
+    // What was on its way when the page was left: nobody heard its answer.
+    return kept.map((order) => (order.state === "sending" ? { ...order, state: "unknown" } : order));
+  } catch {
+    return [];
+  }
+}
+
+function keep() {
+  orders = orders.slice(0, KEPT);
+  try {
+    localStorage.setItem(STORE, JSON.stringify(orders));
+  } catch {
+    // A browser that keeps nothing: the list lives as long as the page.
+  }
+  showOrders();
+}
+
+function newKey() {
+  // Not randomUUID, which browsers offer on secure pages only.
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const describe = ({ side, quantity, name }) => `${side === "buy" ? "Buy" : "Sell"} ${whole.format(quantity)} ${name}`;
+
+function showOrders() {
+  $("own-none").hidden = orders.length > 0;
+  $("own-orders").replaceChildren(...orders.map((order) => {
+    const outcome = make("span", { class: "outcome" });
+    const texts = {
+      done: ["good", `No ${whole.format(order.number)}`],
+      refused: ["bad", order.message],
+      nothing: ["bad", order.message],
+      sending: ["wait", "on its way …"],
+      unknown: ["wait", "outcome unknown "],
+    };
+    const [kind, text] = texts[order.state];
+    outcome.dataset.kind = kind;
+    outcome.append(text ?? "");
+    if (order.state === "unknown") {
+      const again = make("button", { type: "button", class: "again", "aria-label": `Ask again: ${describe(order)}` }, "Ask again");
+      again.addEventListener("click", () => send(order));
+      outcome.append(again);
+    }
+    return make("li", {}, time(order.at), make("span", { class: "what" }, describe(order)), outcome);
+  }));
+}
+
+/** Sends an order until it has an answer, or for some seconds; always with its key, so that it trades at most once. */
+async function send(order) {
+  const result = $("order-result");
+  // Once an attempt may have happened, no later word takes that back.
+  let nothing = order.state === "new";
+  order.state = "sending";
+  keep();
+  say(result, "wait", `${describe(order)}: on its way …`);
+  let message = "";
+  for (const [attempt, pause] of PAUSES_MS.entries()) {
+    if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+    try {
+      const answer = await fetch("/orders", {
+        method: "POST",
+        headers: { "Content-Type": "application/json", "Idempotency-Key": order.key },
+        body: JSON.stringify({ name: order.name, quantity: order.quantity, type: order.side }),
+        signal: AbortSignal.timeout(10000),
+      });
+      const body = await answer.json();
+      if (answer.ok) {
+        order.number = body.data.transaction_number;
+        return settle(order, "done", "good", `${describe(order)}: done, order number ${whole.format(order.number)}.`);
+      }
+      message = body.error.message;
+      if (answer.status < 500) {
+        order.message = message;
+        return settle(order, "refused", "bad", `${describe(order)}: refused. ${sentence(message)}`);
+      }
+      nothing &&= message.includes("nothing happened");
+    } catch {
+      nothing = false;
+      message = "no answer from the bazaar";
+    }
+    if (attempt + 1 < PAUSES_MS.length) say(result, "wait", `${describe(order)}: ${message}. Asking again with the same key …`);
+  }
+  if (nothing) {
+    order.message = message;
+    return settle(order, "nothing", "bad", `${describe(order)}: nothing happened. ${sentence(message)}`);
+  }
+  settle(order, "unknown", "wait",
+    `${describe(order)}: outcome unknown. It may or may not have traded. “Ask again” in the list below finds out, and never trades twice.`);
+}
+
+function settle(order, state, kind, text) {
+  order.state = state;
+  keep();
+  say($("order-result"), kind, text);
+}
+
+function sentence(text) {
+  const upper = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(upper) ? upper : `${upper}.`;
+}
+
+function invalid(field, text, result) {
+  field.setAttribute("aria-invalid", "true");
+  field.focus();
+  say(result, "bad", text);
+}
+
+$("order-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const [stock, quantity, result] = [$("stock"), $("quantity"), $("order-result")];
+  stock.removeAttribute("aria-invalid");
+  quantity.removeAttribute("aria-invalid");
+  if (stock.value.trim() === "") return invalid(stock, "Name a stock: choose one from the table.", result);
+  const count = Number(quantity.value);
+  if (!Number.isInteger(count) || count < 1 || count > MOST) {
+    return invalid(quantity, `Write a whole number from 1 to ${whole.format(MOST)} as quantity.`, result);
+  }
+  const side = event.submitter?.value === "sell" ? "sell" : "buy";
+  const order = { key: newKey(), name: stock.value.trim(), quantity: count, side, at: Date.now(), state: "new" };
+  orders.unshift(order);
+  send(order);
+});
+
+$("find-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const [field, result] = [$("find"), $("find-result")];
+  field.removeAttribute("aria-invalid");
+  const wanted = field.value.trim().replace(/^No\s*/i, "");
+  if (!/^\d+$/.test(wanted)) return invalid(field, "Write the number of an order, such as 0.", result);
+  say(result, "wait", `Looking for order ${wanted} …`);
+  try {
+    const answer = await fetch(`/orders/${wanted}`, { signal: AbortSignal.timeout(10000) });
+    const body = await answer.json();
+    if (!answer.ok) return say(result, "bad", sentence(body.error.message));
+    const { number: found, name, type, quantity } = body.data;
+    say(result, "good", `Order ${whole.format(found)}: ${describe({ side: type, quantity, name })}.`);
+  } catch {
+    say(result, "bad", "No answer from the bazaar. Try again.");
+  }
+});
+
+say($("order-result"), "", "Choose a stock and a quantity.");
+showOrders();
+connect();
