@@ -1,20 +1,23 @@
 # shellcheck shell=bash
 # Builds on the first machine, with its C library, and fetches the binaries. Sourced by deploy.sh; run in the project's folder.
 
-say 'building on machine 1: some minutes'
 need git 'apt install git'
-git ls-files -z | tar --null --files-from=- -cz | remote 1 'mkdir -p bazaar-build && tar -C bazaar-build -xz'
+say 'building on machine 1: some minutes'
+# Expanded there.
+# shellcheck disable=SC2016
+folder='$HOME/bazaar-build'
+git ls-files -z | tar --null --files-from=- -cz | remote 1 "mkdir -p $folder && tar -C $folder -xz"
 remote 1 bash -s <<'END'
 set -euo pipefail
-PATH=$HOME/.cargo/bin:$PATH
+PATH=$PATH:$HOME/.cargo/bin
 if ! command -v cc >/dev/null || ! command -v curl >/dev/null; then
   sudo apt-get update -qq
   sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends build-essential curl ca-certificates
 fi
 command -v cargo >/dev/null || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain none
-cd bazaar-build
+cd "$HOME/bazaar-build"
 cargo build --quiet --release -p catalog -p order -p frontend --bins
 END
 BINARIES=$EC2_STATE/bin
 mkdir -p "$BINARIES"
-remote 1 'tar -C bazaar-build/target/release -cz catalog order frontend' | tar -C "$BINARIES" -xz
+remote 1 "tar -C $folder/target/release -cz catalog order frontend" | tar -C "$BINARIES" -xz

@@ -48,6 +48,8 @@ remove_machines
 remove_group
 remove_key
 check
-rm -f "$KEY" "$KEY.pub" "$HOSTS" "$EC2_STATE/settings" "$EC2_STATE/known_hosts"
-[ ! -d "$EC2_STATE" ] || rmdir "$EC2_STATE"
+rm -f "$EC2_STATE"/bin/{catalog,order,frontend} "$KEY" "$KEY.pub" "$HOSTS" "$EC2_STATE/settings" "$EC2_STATE/known_hosts"
+for folder in "$EC2_STATE/bin" "$EC2_STATE"; do
+  [ ! -d "$folder" ] || rmdir "$folder"
+done
 say "nothing of $EC2_NAME is left in $EC2_REGION"

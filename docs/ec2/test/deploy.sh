@@ -6,6 +6,7 @@
 unset "${!EC2_@}" BAZAAR_TOKEN
 
 server=$(PATH=$PATH:/usr/sbin:/sbin command -v sshd)
+built=$(cd "$BINARIES" && pwd)
 network=127.$((RANDOM % 200 + 20)).$((RANDOM % 250 + 1))
 EC2_SSH_PORT=$(free_port "$network.1")
 EC2_PORT=$(free_port 0.0.0.0)
@@ -24,7 +25,8 @@ before_finish() {
   done
 }
 
-# machine NUMBER [FOLDER]: an SSH server that has a folder of its own for its root, and takes commands from FOLDER first.
+# machine NUMBER [FOLDER]: an SSH server that has a folder of its own for its root, and takes commands from FOLDER first;
+# with a home of its own, since the user's shell settings could put other folders before that.
 machine() {
   mkdir "$WORK/machine$1"
   cat >"$WORK/sshd$1" <<END
@@ -34,7 +36,7 @@ AuthorizedKeysFile $EC2_STATE/key.pub
 StrictModes no
 PasswordAuthentication no
 PidFile none
-SetEnv PATH=${2:+$2:}$PWD/$EC2/test/standins:$PATH DESTDIR=$WORK/machine$1
+ForceCommand env PATH=${2:+$2:}$PWD/$EC2/test/standins:$PATH HOME=$WORK/machine$1 DESTDIR=$WORK/machine$1 BUILT=$built sh -c "\$SSH_ORIGINAL_COMMAND"
 END
   "$server" -D -e -f "$WORK/sshd$1" 2>"$WORK/sshd$1.log" &
   started+=($!)
@@ -106,8 +108,8 @@ for line in 'with token: 400' 'without: 401' 'KILL: down' 'RESTART: follower' 'P
 done
 until_true 20 cache_is true
 
-# Again: a fresh token, more settings, and what was traded is kept.
-says "The bazaar is open at $url" env EC2_SET='FRONTEND_CACHE=off BAZAAR_LOG=debug' "$EC2/deploy.sh"
+# Again, built on the machine: a fresh token, more settings, and what was traded is kept.
+says "The bazaar is open at $url" env EC2_BUILD=there BINARIES=/nowhere EC2_SET='FRONTEND_CACHE=off BAZAAR_LOG=debug' "$EC2/deploy.sh"
 second=$(check_token 5)
 [ "$first" != "$second" ] || fail 'the second deployment took the token of the first'
 equal 'settings' 'FRONTEND_CACHE=off' "$(grep CACHE "$WORK/machine1/etc/bazaar/frontend.env")"

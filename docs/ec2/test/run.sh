@@ -32,6 +32,6 @@ step() { # step SECONDS COMMAND…
 
 step 60 shellcheck "$tests"/../*.sh "$tests"/*.sh "$tests"/standins/* "$tests"/here/*
 step 60 "$tests/units.sh"
-step 300 "$tests/deploy.sh"
+step 600 "$tests/deploy.sh"
 step 1800 "$tests/cloud.sh"
 echo "the EC2 scripts pass"
