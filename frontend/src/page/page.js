@@ -139,7 +139,7 @@ function applyStatus({ leader, term, replicas, catalog, cache }) {
     state.firstChild.dataset.kind = kind;
     write(state.firstChild, stateText);
     const down = replica.state === "down";
-    write(last, down ? "–" : replica.last === null ? "none" : whole.format(replica.last));
+    write(last, down ? "–" : replica.last === null ? "none" : String(replica.last));
     write(lag, down ? "–" : whole.format(most - have(replica)));
   });
 }
@@ -369,7 +369,7 @@ function showOrders() {
   $("own-orders").replaceChildren(...orders.map((order) => {
     const outcome = make("span", { class: "outcome" });
     const texts = {
-      done: ["good", `No ${whole.format(order.number)}`],
+      done: ["good", `No ${order.number}`],
       refused: ["bad", order.message],
       nothing: ["bad", order.message],
       sending: ["wait", "on its way …"],
@@ -408,7 +408,7 @@ async function send(order) {
       const body = await answer.json();
       if (answer.ok) {
         order.number = body.data.transaction_number;
-        return settle(order, "done", "good", `${describe(order)}: done, order number ${whole.format(order.number)}.`);
+        return settle(order, "done", "good", `${describe(order)}: done, order number ${order.number}.`);
       }
       message = body.error.message;
       if (answer.status < 500) {
@@ -475,7 +475,7 @@ $("find-form").addEventListener("submit", async (event) => {
     const body = await answer.json();
     if (!answer.ok) return say(result, "bad", sentence(body.error.message));
     const { number: found, name, type, quantity } = body.data;
-    say(result, "good", `Order ${whole.format(found)}: ${describe({ side: type, quantity, name })}.`);
+    say(result, "good", `Order ${found}: ${describe({ side: type, quantity, name })}.`);
   } catch {
     say(result, "bad", "No answer from the bazaar. Try again.");
   }
