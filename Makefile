@@ -18,7 +18,7 @@ URL ?=
 # Seconds of 'make fuzz'.
 SECONDS ?= 60
 
-.PHONY: help tools build run-all kill restart client clean-run test model check fuzz \
+.PHONY: help tools build run-all kill restart status client clean-run test model check fuzz \
   ec2-up ec2-deploy ec2-eval ec2-logs ec2-down test-ec2
 
 help: ## this list
@@ -53,6 +53,10 @@ restart: ## brings a service of run-all back: make restart ID=3
 	@$(call need,ID,$@ ID=3)
 	@$(call need_binary,bazaar)
 	@$(RELEASE)/bazaar restart --dir $(RUN) $(ID)
+
+status: ## shows services, roles, numbers and cache, every second: Ctrl-C ends it
+	@$(call need_binary,bazaar)
+	@$(RELEASE)/bazaar status --watch --dir $(RUN)
 
 client: tools ## trades at a running bazaar and checks every order: make client P=0.6 N=200
 	@cargo build --quiet --release --bin client

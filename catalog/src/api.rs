@@ -7,7 +7,7 @@ use common::chain::Hash;
 use common::database::{DbError, open_reader, orders};
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
 use common::lane::{Lane, LaneEnd};
-use common::metrics::Metrics;
+use common::metrics::{LaneGauges, Metrics};
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
 use common::wire::catalog::{CatalogHealth, LookupRequest};
@@ -32,6 +32,8 @@ pub struct Api {
     pub journal: Lane<JournalPage>,
     /// For `/metrics`.
     pub metrics: Metrics,
+    /// How full the lanes are, and their refusals.
+    pub lanes: LaneGauges,
 }
 
 /// A page of the journal that someone wants.
@@ -112,6 +114,7 @@ impl Api {
 
     fn work(&self, work: Work) {
         if let Err(Work::Claim(_, responder) | Work::Trades(_, responder)) = self.work.put(work) {
+            self.lanes.refused("work");
             responder.send(Response::unavailable("the catalog's queue is full"));
         }
     }
@@ -125,6 +128,7 @@ impl Api {
             return responder.send(not_serving(&not));
         }
         if let Err(page) = self.journal.put(JournalPage { first, responder }) {
+            self.lanes.refused("journal");
             page.responder.send(Response::unavailable("too many pages are asked for"));
         }
     }

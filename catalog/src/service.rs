@@ -14,7 +14,8 @@ use common::database::as_io;
 use common::filelock::FileLock;
 use common::http::tiny::{TinyConfig, TinyServer};
 use common::lane::lane;
-use common::metrics::{HttpMetrics, Metrics};
+use common::metrics::{HttpMetrics, LaneGauges, Metrics};
+use common::occupant::{explain_file, explain_listen};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{INTERNAL_BODY_LIMIT_BYTES, LEASE, LEASE_MARGIN};
@@ -56,8 +57,9 @@ impl Catalog {
     /// # Errors
     /// When the file or the address cannot be had; the message names it and the remedy.
     pub fn start(settings: &CatalogSettings) -> io::Result<Self> {
-        let lock = FileLock::take(&settings.database)?;
-        let store = Store::open(&settings.database, || begin(settings)).map_err(as_io)?;
+        let file = |error| explain_file("CATALOG_DB", &settings.database, &error);
+        let lock = FileLock::take(&settings.database).map_err(file)?;
+        let store = Store::open(&settings.database, || begin(settings)).map_err(as_io).map_err(file)?;
         let snapshot = store.snapshot().map_err(as_io)?;
         // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there is no lease to wait for; but logs may
         // exist that know more.
@@ -90,7 +92,10 @@ impl Catalog {
             work,
             journal,
             metrics: metrics.clone(),
+            lanes: LaneGauges::new(&metrics),
         };
+        api.lanes.watch("work", &api.work);
+        api.lanes.watch("journal", &api.journal);
         let reader = Thread::spawn("journal", {
             let (path, seed, published, stop) =
                 (settings.database.clone(), store.seed(), Arc::clone(&published), stop.clone());
@@ -130,7 +135,8 @@ impl Catalog {
             body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
             access: settings.shared.internal_access(),
         };
-        catalog.server = Some(TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics))?);
+        let server = TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics));
+        catalog.server = Some(server.map_err(|error| explain_listen("CATALOG_LISTEN", settings.listen, &error))?);
         if settings.shared.token.is_none() {
             tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");
         }

@@ -7,11 +7,23 @@ use common::wire::public::{Data, ErrorBody, NewOrder, OrderView, Receipt, Status
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 use ureq::unversioned::transport::DefaultConnector;
 
 /// Name of the header that makes an order repeatable.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
+/// What is called for every answer of any [`Api`] of this process, with base URL, method and path. For tests, which hold every answer against
+/// the description of the API.
+pub type Observer = fn(&str, &str, &str, &Answer);
+
+static OBSERVER: OnceLock<Observer> = OnceLock::new();
+
+/// Sets the observer of this process; only the first one counts.
+pub fn observe(observer: Observer) {
+    OBSERVER.get_or_init(|| observer);
+}
 
 /// A client of one front-end. It keeps one idle connection, so that a single thread talks over one connection all the time.
 #[derive(Debug, Clone)]
@@ -155,7 +167,12 @@ impl Api {
         let headers = headers.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
         // Read to its end, or the connection would be dropped.
         let body = answer.body_mut().read_to_vec().map_err(|e| no_answer(&e))?;
-        Ok(Answer { status: answer.status().as_u16(), headers, body: String::from_utf8_lossy(&body).into_owned() })
+        let answer =
+            Answer { status: answer.status().as_u16(), headers, body: String::from_utf8_lossy(&body).into_owned() };
+        if let Some(observer) = OBSERVER.get() {
+            observer(&self.base, method, path, &answer);
+        }
+        Ok(answer)
     }
 
     /// Sends GET.

@@ -4,7 +4,7 @@
 //! carries out what `bazaar kill` and `bazaar restart` ask over the control socket (so that a restarted service is this
 //! program's child again), and stops everything on Ctrl-C.
 //!
-//! In the folder: `*.db` the services' files, `logs/`, `pids/<service>.pid`, `token` (what internal calls must show; readable by its
+//! In the folder: `*.db` the services' files, `logs/`, `pids/<service>.pid`, `url` of the front-end, `token` (what internal calls must show; readable by its
 //! owner alone), `control.sock`.
 
 mod control;
@@ -18,11 +18,13 @@ use crate::cluster::addresses::{Addresses, is_free};
 use crate::cluster::service::Service;
 use crate::cluster::{Cluster, ClusterError, START_TIMEOUT, Spec};
 use common::filelock::FileLock;
+use common::occupant::listener;
 use control::{Asked, Control, Reply};
 use crossbeam::channel::RecvTimeoutError;
 use follow::Follower;
 use screen::Screen;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
@@ -35,6 +37,10 @@ use std::time::{Duration, Instant};
 /// Folder that is used when none is named.
 pub const DEFAULT_FOLDER: &str = "run";
 
+/// File in the folder that tells where the front-end is.
+const URL_FILE: &str = "url";
+/// Folder in it of the process ids.
+const PIDS: &str = "pids";
 /// One step of the loop: how long a line of a log waits to be shown.
 const STEP: Duration = Duration::from_millis(50);
 /// How long one look at the front-end may hold the loop up.
@@ -57,7 +63,7 @@ pub struct Options {
 /// Why it could not be started or stopped, with the remedy.
 pub fn run(options: Options) -> Result<(), String> {
     let folder = options.folder.clone();
-    fs::create_dir_all(folder.join("pids")).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    fs::create_dir_all(folder.join(PIDS)).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     let _alone = take_folder(&folder)?;
     check_ports(&options.addresses)?;
     let stop = stop_flag().map_err(|e| format!("cannot listen to signals: {e}"))?;
@@ -67,6 +73,8 @@ pub fn run(options: Options) -> Result<(), String> {
     spec.token = options.token.or(spec.token);
     write_secret(&folder.join("token"), spec.token.as_deref().unwrap_or_default())?;
     let control = Control::listen(&folder)?;
+    // For `bazaar status`; like the process ids a help, which nothing depends on.
+    drop(fs::write(folder.join(URL_FILE), format!("http://{}\n", spec.addresses.frontends[0].public)));
     let mut cluster = Cluster::prepare(spec).map_err(text)?;
     // Where the logs end now: what is already there was shown by an earlier run.
     let follower = Follower::new(cluster.services().into_iter().map(|service| (service, cluster.log_path(service))));
@@ -80,6 +88,23 @@ pub fn run(options: Options) -> Result<(), String> {
     // Nothing new is asked of a bazaar that is being stopped.
     drop(control);
     outcome.and(launcher.stop())
+}
+
+/// Where the front-end of the bazaar in this folder was started last.
+#[must_use]
+pub fn saved_url(folder: &Path) -> Option<String> {
+    Some(fs::read_to_string(folder.join(URL_FILE)).ok()?.trim().to_owned())
+}
+
+/// The process ids of the services that the bazaar in this folder runs.
+#[must_use]
+pub fn pids(folder: &Path) -> BTreeMap<String, u32> {
+    let files = fs::read_dir(folder.join(PIDS)).into_iter().flatten().flatten();
+    let read = |path: PathBuf| {
+        let service = path.file_stem()?.to_str()?.to_owned();
+        Some((service, fs::read_to_string(&path).ok()?.trim().parse().ok()?))
+    };
+    files.filter_map(|file| read(file.path())).collect()
 }
 
 /// The words that bring a service back, or take it away, for a bazaar in this folder.
@@ -233,7 +258,7 @@ impl Launcher {
     }
 
     fn pid_path(&self, service: Service) -> PathBuf {
-        self.folder.join("pids").join(format!("{service}.pid"))
+        self.folder.join(PIDS).join(format!("{service}.pid"))
     }
 
     /// The files are a help for people; nothing here depends on them, so that a full disk stops nothing.
@@ -274,7 +299,8 @@ fn check_ports(addresses: &Addresses) -> Result<(), String> {
     }
     let mut message = String::from("these addresses cannot be listened on; nothing was started:");
     for (service, address) in &taken {
-        message += &format!("\n  {address} ({service})");
+        let who = listener(address.port()).map_or(String::new(), |who| format!(": {who} has it"));
+        message += &format!("\n  {address} ({service}){who}");
     }
     let port = taken[0].1.port();
     message += &format!(
@@ -284,7 +310,10 @@ fn check_ports(addresses: &Addresses) -> Result<(), String> {
 }
 
 /// Set by Ctrl-C, SIGTERM, and the end of the terminal. A second one ends this program at once, and the services with it.
-fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+///
+/// # Errors
+/// When the signals cannot be had.
+pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;

@@ -8,6 +8,7 @@
 //! | [`report`] | the same as a table or as JSON |
 //! | [`cluster`] | real processes on this machine: started, stopped, killed, paused, restarted |
 //! | [`launcher`] | `bazaar run`: a cluster with its logs on the terminal, and a way in for `bazaar kill` and `restart` |
+//! | [`status`] | `bazaar status`: the cluster on one screen |
 //! | [`wait`] | waiting for a condition with a deadline |
 //!
 //! Threads: one per client of a workload, joined at its end; one that starts processes, for the life of the program (see
@@ -22,5 +23,6 @@ pub mod cluster;
 pub mod launcher;
 pub mod report;
 pub mod stats;
+pub mod status;
 pub mod wait;
 pub mod workload;

@@ -1,6 +1,7 @@
 //! One process per database file. The lock is on a file beside it: closing any descriptor of the database itself would drop the POSIX
 //! locks that SQLite holds on it.
 
+use crate::occupant::lock_holder;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,10 +24,11 @@ impl FileLock {
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::Error(e)) => Err(explain(e)),
-            Err(TryLockError::WouldBlock) => Err(io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                format!("{} is in use by another process: stop it, or name another file", database.display()),
-            )),
+            Err(TryLockError::WouldBlock) => {
+                let who = lock_holder(&file).unwrap_or_else(|| "another process".into());
+                let message = format!("{} is in use by {who}: stop it, or name another file", database.display());
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
+            }
         }
     }
 
@@ -57,7 +59,8 @@ mod tests {
         let lock = FileLock::take(&database).expect("free");
         assert!(FileLock::is_held(&database));
         let error = FileLock::take(&database).expect_err("held").to_string();
-        assert!(error.contains("x.db") && error.contains("in use"), "{error}");
+        let own = format!("in use by process {} (", std::process::id());
+        assert!(error.contains("x.db") && error.contains(&own), "{error}");
         drop(lock);
         assert!(!FileLock::is_held(&database) && FileLock::take(&database).is_ok());
     }

@@ -15,6 +15,7 @@
 //! | [`logging`], [`metrics`] | one line per event; Prometheus text |
 //! | [`database`] | SQLite files: how they are opened, and the two tables that every file has |
 //! | [`filelock`] | one process per database file |
+//! | [`occupant`] | who has the port or file that a start needs, for its message |
 
 pub mod chain;
 pub mod cli;
@@ -26,6 +27,8 @@ pub mod http;
 pub mod lane;
 pub mod logging;
 pub mod metrics;
+pub mod occupant;
+pub mod process_metrics;
 pub mod settings;
 pub mod shutdown;
 pub mod threads;

@@ -1,19 +1,31 @@
 //! Metrics in Prometheus text format 0.0.4, with the prefix `bazaar_`, base units, and `_total` on counters.
 
+use crate::lane::Lane;
+use crate::process_metrics::ProcessMetrics;
 use parking_lot::{Condvar, Mutex};
 use prometheus::core::{Collector, Metric};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The metrics of one service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    samplers: Arc<Mutex<Vec<Sampler>>>,
+}
+
+/// Reads something into its gauge.
+type Sampler = Box<dyn Fn() + Send + Sync>;
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
 }
 
 impl Default for Metrics {
@@ -28,18 +40,28 @@ const SECONDS: [f64; 16] = [5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2
 const COUNTS: [f64; 13] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 2_048.0, 4_096.0];
 
 impl Metrics {
-    /// An empty set.
+    /// What every process has: see [`ProcessMetrics`].
     ///
     /// # Panics
     /// Never: the prefix is valid.
     #[must_use]
     pub fn new() -> Self {
-        Self { registry: Registry::new_custom(Some("bazaar".into()), None).expect("the prefix is valid") }
+        let registry = Registry::new_custom(Some("bazaar".into()), None).expect("the prefix is valid");
+        let metrics = Self { registry, samplers: Arc::default() };
+        let process = ProcessMetrics::new(&metrics);
+        metrics.sample(move || process.read());
+        metrics
+    }
+
+    /// Calls this whenever the metrics are read, for gauges of what nobody counts as it changes.
+    pub fn sample(&self, sampler: impl Fn() + Send + Sync + 'static) {
+        self.samplers.lock().push(Box::new(sampler));
     }
 
     /// The text for `GET /metrics`.
     #[must_use]
     pub fn text(&self) -> String {
+        self.samplers.lock().iter().for_each(|sample| sample());
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|e| format!("# error: {e}\n"))
     }
 
@@ -56,6 +78,12 @@ impl Metrics {
     #[must_use]
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.register(IntCounter::new(name, help))
+    }
+
+    /// A counter with a fraction, such as seconds; its name ends in `_total`.
+    #[must_use]
+    pub fn fraction_counter(&self, name: &str, help: &str) -> Counter {
+        self.register(Counter::new(name, help))
     }
 
     /// Counters told apart by labels of few values.
@@ -98,6 +126,38 @@ impl Metrics {
     #[must_use]
     pub fn counts(&self, name: &str, help: &str) -> Histogram {
         self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(COUNTS.to_vec())))
+    }
+}
+
+/// How full the lanes of a service are, and how often they refused.
+#[derive(Debug)]
+pub struct LaneGauges {
+    metrics: Metrics,
+    depth: IntGaugeVec,
+    refused: IntCounterVec,
+}
+
+impl LaneGauges {
+    /// Registers them.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            depth: metrics.gauges("lane_depth", "Requests that wait in a lane.", &["lane"]),
+            refused: metrics.counters("lane_refused_total", "Requests refused since their lane was full.", &["lane"]),
+        }
+    }
+
+    /// Shows a lane under this name.
+    pub fn watch<T: Send + 'static>(&self, name: &str, lane: &Lane<T>) {
+        let (gauge, lane) = (self.depth.with_label_values(&[name]), lane.clone());
+        self.refused.with_label_values(&[name]);
+        self.metrics.sample(move || gauge.set(i64::try_from(lane.len()).unwrap_or(i64::MAX)));
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&self, name: &str) {
+        self.refused.with_label_values(&[name]).inc();
     }
 }
 
@@ -252,6 +312,21 @@ mod tests {
         assert_eq!(durations.iter().find(|(bound, _)| *bound == 2e-3), Some(&(2e-3, 0)));
         assert_eq!(durations.iter().find(|(bound, _)| *bound == 5e-3), Some(&(5e-3, 2)));
         assert_eq!(durations.last(), Some(&(f64::INFINITY, 3)));
+    }
+
+    /// A lane shows how much waits in it when it is asked, and its refusals from the first.
+    #[test]
+    fn lanes_are_read_when_asked() {
+        let metrics = Metrics::new();
+        let gauges = LaneGauges::new(&metrics);
+        let (lane, _end) = crate::lane::lane(3);
+        gauges.watch("work", &lane);
+        lane.put(1).expect("room");
+        let text = metrics.text();
+        assert!(text.contains("bazaar_lane_depth{lane=\"work\"} 1"), "{text}");
+        assert!(text.contains("bazaar_lane_refused_total{lane=\"work\"} 0"), "{text}");
+        gauges.refused("work");
+        assert!(metrics.text().contains("bazaar_lane_refused_total{lane=\"work\"} 1"));
     }
 
     /// What a thread tallies shows once it is flushed.

@@ -54,6 +54,10 @@ pub const ORDER_LANE: usize = 4_096;
 pub const MAX_BATCH: usize = 512;
 /// Rows that one page of journal or log carries at most.
 pub const PAGE_ROWS: usize = 1_000;
+/// Orders that one page of `GET /orders` carries at most.
+pub const MAX_ORDERS_PAGE: usize = PAGE_ROWS;
+/// Orders of such a page when its request names no limit.
+pub const ORDERS_PAGE: usize = 100;
 /// Rows that the answer to a batch carries at most; the leader fetches the rest by pages.
 pub const ANSWER_ROWS: usize = PAGE_ROWS;
 /// A replica this many orders behind the longest log is not asked to lead.

@@ -1,7 +1,9 @@
 //! What a front-end counts, beside what its servers count.
 
+use crate::cache::shared::SharedCache;
 use common::metrics::Metrics;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use std::sync::Arc;
 
 /// Everything about the cache.
 #[derive(Debug, Clone)]
@@ -34,6 +36,19 @@ impl CacheMetrics {
             lease_losses: metrics.counter("cache_lease_losses_total", "Cache sessions that ended at the catalog."),
         }
     }
+}
+
+/// Shows how much is in the cache, and whether it may be used.
+pub fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
+    let entries = metrics.gauge("cache_entries", "Stocks in the cache.");
+    let leased =
+        metrics.gauge("cache_leased", "1 while the cache holds a lease: without one every read goes to the catalog.");
+    let cache = Arc::clone(cache);
+    metrics.sample(move || {
+        let status = cache.status();
+        entries.set(i64::try_from(status.entries).unwrap_or(i64::MAX));
+        leased.set(status.leased.into());
+    });
 }
 
 /// Everything about lanes and the leader.

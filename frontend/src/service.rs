@@ -11,10 +11,11 @@ use crate::feed::stocks::StockReader;
 use crate::internal::Internal;
 use crate::lanes::lookups::{LookupLane, PendingLookup};
 use crate::lanes::orders::{OrderLane, PendingOrder};
+use crate::lanes::pages::{PageLane, PendingPage};
 use crate::lanes::queries::{PendingQuery, QueryLane};
-use crate::lanes::{Depths, Entrance, LOOKUPS, ORDERS, QUERIES, lookups, orders, queries};
+use crate::lanes::{Depths, Entrance, LOOKUPS, ORDERS, PAGES, QUERIES, lookups, orders, pages, queries};
 use crate::leader::LeaderCell;
-use crate::metrics::{CacheMetrics, LaneMetrics};
+use crate::metrics::{CacheMetrics, LaneMetrics, watch_cache};
 use crate::monitor::{Monitor, MonitorConfig};
 use crate::session::{self, SessionConfig};
 use crate::settings::{FrontendSettings, ServerKind};
@@ -24,6 +25,7 @@ use common::http::client::HttpClient;
 use common::http::tiny::{Access, TinyConfig, TinyServer};
 use common::lane::LaneEnd;
 use common::metrics::{HttpMetrics, Metrics};
+use common::occupant::explain_listen;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{INTERNAL_BODY_LIMIT_BYTES, PUBLIC_BODY_LIMIT_BYTES, STOP_GRACE};
@@ -80,16 +82,27 @@ impl Frontend {
         let lane_metrics = LaneMetrics::new(&metrics);
         let token = settings.shared.token_text();
         let cache = Arc::new(SharedCache::new(settings.cache, settings.cache_size, CacheMetrics::new(&metrics)));
-        let cell = Arc::new(LeaderCell::new(orders::FORWARDERS + queries::THREADS, token, lane_metrics.clone()));
+        watch_cache(&metrics, &cache);
+        let cell = Arc::new(LeaderCell::new(
+            orders::FORWARDERS + queries::THREADS + pages::THREADS,
+            token,
+            lane_metrics.clone(),
+        ));
         let views = Arc::new(Views::new(settings.replicas.keys().copied()));
         let (order_entrance, order_end) = Entrance::new(ORDERS, &lane_metrics);
         let (query_entrance, query_end) = Entrance::new(QUERIES, &lane_metrics);
+        let (page_entrance, page_end) = Entrance::new(PAGES, &lane_metrics);
         let (lookup_entrance, lookup_end) = Entrance::new(LOOKUPS, &lane_metrics);
 
         let internal = Internal {
             cache: Arc::clone(&cache),
             metrics: metrics.clone(),
-            depths: Depths(vec![order_entrance.depth(), query_entrance.depth(), lookup_entrance.depth()]),
+            depths: Depths(vec![
+                order_entrance.depth(),
+                query_entrance.depth(),
+                page_entrance.depth(),
+                lookup_entrance.depth(),
+            ]),
         };
         let overview = || Overview { cell: Arc::clone(&cell), views: Arc::clone(&views), cache: Arc::clone(&cache) };
         let feed = Arc::new(Feed::default());
@@ -97,14 +110,17 @@ impl Frontend {
             cache: Arc::clone(&cache),
             orders: order_entrance,
             queries: query_entrance,
+            pages: page_entrance,
             lookups: lookup_entrance,
             overview: overview(),
             feed: Arc::clone(&feed),
         });
         let stop = Shutdown::new();
         // Both listeners first: a port in use must be told before anything is asked of other services.
-        let internal = start_internal(settings, internal, &http_metrics)?;
-        let public = Public::start(settings, api, Arc::clone(&http_metrics), &metrics)?;
+        let internal = start_internal(settings, internal, &http_metrics)
+            .map_err(|error| explain_listen("FRONTEND_INTERNAL_LISTEN", settings.internal_listen, &error))?;
+        let public = Public::start(settings, api, Arc::clone(&http_metrics), &metrics)
+            .map_err(|error| explain_listen("FRONTEND_LISTEN", settings.listen, &error))?;
         let publisher = Publisher {
             feed,
             audience: public.audience(),
@@ -120,11 +136,11 @@ impl Frontend {
             views,
             metrics: lane_metrics,
             catalog: HttpClient::new(lookups::THREADS, token),
-            others: HttpClient::new(queries::THREADS, token),
+            others: HttpClient::new(queries::THREADS + pages::THREADS, token),
             stop,
         };
         let monitor = parts.monitor();
-        let lanes = parts.lanes(&monitor, order_end, query_end, lookup_end);
+        let lanes = parts.lanes(&monitor, order_end, query_end, page_end, lookup_end);
         let mut watchers = parts.watchers(internal.address());
         watchers.extend(parts.feed(publisher));
         let Parts { cell, catalog, others, stop, .. } = parts;
@@ -202,6 +218,7 @@ impl Parts<'_> {
         monitor: &Monitor,
         orders: LaneEnd<PendingOrder>,
         queries: LaneEnd<PendingQuery>,
+        pages: LaneEnd<PendingPage>,
         lookups: LaneEnd<PendingLookup>,
     ) -> Vec<Thread> {
         let orders = OrderLane {
@@ -221,6 +238,15 @@ impl Parts<'_> {
             metrics: self.metrics.clone(),
             stop: self.stop.clone(),
         };
+        let pages = PageLane {
+            end: pages,
+            cell: Arc::clone(&self.cell),
+            reports: monitor.reports(),
+            replicas: self.settings.replicas.clone(),
+            views: Arc::clone(&self.views),
+            client: self.others.clone(),
+            stop: self.stop.clone(),
+        };
         let lookups = LookupLane {
             end: lookups,
             cache: Arc::clone(&self.cache),
@@ -229,7 +255,7 @@ impl Parts<'_> {
             metrics: self.metrics.clone(),
             stop: self.stop.clone(),
         };
-        orders.start().into_iter().chain(queries.start()).chain(lookups.start()).collect()
+        [orders.start(), queries.start(), pages.start(), lookups.start()].into_iter().flatten().collect()
     }
 
     fn feed(&self, publisher: Publisher) -> [Thread; 2] {

@@ -6,10 +6,12 @@ use crate::replica::Replica;
 use crate::sequencer::OrderBatch;
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
 use common::lane::Lane;
-use common::metrics::Metrics;
+use common::metrics::{LaneGauges, Metrics};
 use common::wire::Empty;
 use common::wire::catalog::TermView;
-use common::wire::replica::{AppendRequest, LeadRequest, LeaderNotice, LogPosition, OrdersRequest, QueryRequest};
+use common::wire::replica::{
+    AppendRequest, LeadRequest, LeaderNotice, LogPosition, OrdersRequest, QueryRequest, Traced,
+};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -28,6 +30,8 @@ pub struct Api {
     pub takeover: Lane<(LeadRequest, Responder)>,
     /// For `/metrics`.
     pub metrics: Metrics,
+    /// Refusals of full lanes.
+    pub lanes: LaneGauges,
 }
 
 impl Handler for Api {
@@ -43,7 +47,7 @@ impl Handler for Api {
             }
             ("PUT", "/leader") => with_body(&request, responder, "/leader", |ask, responder| {
                 if let Err((_, responder)) = self.takeover.put((ask, responder)) {
-                    busy(responder, "a claim is under way");
+                    self.busy("claims", responder, "a claim is under way");
                 }
             }),
             ("PUT", "/term") => with_body(&request, responder, "/term", |notice: LeaderNotice, responder| {
@@ -59,6 +63,11 @@ impl Handler for Api {
             ("POST", "/orders/query") => {
                 with_body(&request, responder, "/orders/query", |query: QueryRequest, responder| {
                     self.read(Read::Query(query.numbers, responder));
+                });
+            }
+            ("POST", "/orders/page") => {
+                with_body(&request, responder, "/orders/page", |page, responder| {
+                    self.read(Read::Orders(page, responder));
                 });
             }
             ("POST", "/log") => {
@@ -87,7 +96,7 @@ fn allowed(path: &str) -> Option<&'static str> {
     match path {
         "/health" | "/genesis" | "/livez" | "/metrics" => Some("GET"),
         "/leader" | "/term" => Some("PUT"),
-        "/orders" | "/orders/query" => Some("POST"),
+        "/orders" | "/orders/query" | "/orders/page" => Some("POST"),
         "/log" => Some("GET, POST"),
         _ => None,
     }
@@ -106,23 +115,24 @@ fn with_body<T: DeserializeOwned>(
     }
 }
 
-fn busy(responder: Responder, what: &str) {
-    responder.send(Response::unavailable(&format!("{what}: nothing happened")));
-}
-
 impl Api {
+    fn busy(&self, lane: &str, responder: Responder, what: &str) {
+        self.lanes.refused(lane);
+        responder.send(Response::unavailable(&format!("{what}: nothing happened")));
+    }
+
     fn order(&self, batch: OrdersRequest, responder: Responder) {
         if self.replica.leading().is_none() {
             return responder.send(Response::json(421, &self.replica.not_leader(false)));
         }
         if let Err(batch) = self.orders.put(OrderBatch { orders: batch.orders, responder }) {
-            busy(batch.responder, "the order lane is full");
+            self.busy("orders", batch.responder, "the order lane is full");
         }
     }
 
     fn read(&self, read: Read) {
         if let Err(read) = self.reads.put(read) {
-            busy(read.into_responder(), "too many reads wait");
+            self.busy("reads", read.into_responder(), "too many reads wait");
         }
     }
 
@@ -135,9 +145,12 @@ impl Api {
         if append.rows.orders.is_empty() {
             return responder.send(Response::json(200, &LogPosition { position: self.replica.durable() }));
         }
+        for Traced { number, trace } in &append.traces {
+            tracing::debug!(trace, number, term = append.term, leader = %append.leader, "order arrives to be copied");
+        }
         let work = WriterWork::Append(Arc::new(append.rows), Reply::Follower(responder));
         if let Err(WriterWork::Append(_, Reply::Follower(responder))) = self.writer.put(work) {
-            busy(responder, "the log writer is busy");
+            self.busy("log", responder, "the log writer is busy");
         }
     }
 }

@@ -44,4 +44,5 @@ pub mod settings;
 pub mod store;
 pub mod takeover;
 pub mod term_keeper;
+pub mod traces;
 pub mod verify;

@@ -7,9 +7,9 @@ use common::database::{DbError, orders};
 use common::http::{Responder, Response};
 use common::lane::LaneEnd;
 use common::shutdown::Shutdown;
-use common::timing::PAGE_ROWS;
+use common::timing::{MAX_ORDERS_PAGE, PAGE_ROWS};
 use common::wire::order::{Order, Term};
-use common::wire::replica::{QueryAnswer, QueryAnswers};
+use common::wire::replica::{PageAnswer, PageEnd, PageRequest, QueryAnswer, QueryAnswers};
 use std::sync::Arc;
 
 /// What is to be read.
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub enum Read {
     /// Orders by number.
     Query(Vec<u64>, Responder),
+    /// Consecutive orders for a client.
+    Orders(PageRequest, Responder),
     /// A page of the log, from this number on.
     Page(u64, Responder),
     /// The genesis.
@@ -28,9 +30,19 @@ impl Read {
     #[must_use]
     pub fn into_responder(self) -> Responder {
         match self {
-            Self::Query(_, responder) | Self::Page(_, responder) | Self::Genesis(responder) => responder,
+            Self::Query(_, responder)
+            | Self::Orders(_, responder)
+            | Self::Page(_, responder)
+            | Self::Genesis(responder) => responder,
         }
     }
+}
+
+/// What the catalog says of the term in which was read.
+enum Confirmed {
+    Yes,
+    NotLeader,
+    Unavailable,
 }
 
 /// One reading thread's state.
@@ -51,6 +63,7 @@ impl Queries {
             for read in batch {
                 match read {
                     Read::Query(numbers, responder) => responder.send(self.query(&numbers)),
+                    Read::Orders(page, responder) => responder.send(self.orders(page)),
                     Read::Page(first, responder) => responder.send(self.page(first)),
                     Read::Genesis(responder) => responder.send(self.genesis()),
                 }
@@ -70,22 +83,54 @@ impl Queries {
         };
         // What is not found is only then missing when this replica led one term from before the read until after it: until then every
         // acknowledged order was in its log.
-        let missing = if found.iter().all(Option::is_some) { QueryAnswer::NotFound } else { self.say_of_missing(led) };
+        let missing = if found.iter().all(Option::is_some) {
+            QueryAnswer::NotFound
+        } else {
+            match self.confirm(led) {
+                Confirmed::Yes => QueryAnswer::NotFound,
+                Confirmed::NotLeader => QueryAnswer::NotLeader,
+                Confirmed::Unavailable => QueryAnswer::Unavailable,
+            }
+        };
         let answers =
             found.into_iter().map(|order| order.map_or_else(|| missing.clone(), QueryAnswer::Found)).collect();
         Response::json(200, &QueryAnswers { answers })
     }
 
-    fn say_of_missing(&self, led: Option<Term>) -> QueryAnswer {
-        let Some(term) = led else { return QueryAnswer::NotLeader };
+    fn orders(&mut self, PageRequest { first, limit }: PageRequest) -> Response {
+        let limit = limit.min(MAX_ORDERS_PAGE);
+        // Before the read, for the reason that `query` has.
+        let led = self.replica.leading();
+        // One row more tells whether there are more.
+        let read = self.reader.read(|connection, seed| orders::read(connection, seed, first, limit + 1));
+        let mut found = match read {
+            Ok(rows) => rows.map_or_else(Vec::new, |rows| rows.orders),
+            Err(error) => return failed(&error),
+        };
+        let end = if found.len() > limit {
+            found.truncate(limit);
+            PageEnd::More
+        } else {
+            match self.confirm(led) {
+                Confirmed::Yes => PageEnd::Last,
+                Confirmed::NotLeader => PageEnd::NotLeader,
+                Confirmed::Unavailable => PageEnd::Unavailable,
+            }
+        };
+        Response::json(200, &PageAnswer { orders: found, end })
+    }
+
+    /// Whether the term that this replica led before the read is still the current one: then what was not found does not exist.
+    fn confirm(&self, led: Option<Term>) -> Confirmed {
+        let Some(term) = led else { return Confirmed::NotLeader };
         match self.catalog.term() {
-            Ok(view) if view.term == term && self.replica.leading() == Some(term) => QueryAnswer::NotFound,
+            Ok(view) if view.term == term && self.replica.leading() == Some(term) => Confirmed::Yes,
             Ok(view) => {
                 // Only an older view is an error here, and then there is nothing to learn.
                 let _ = self.replica.hear(view);
-                QueryAnswer::NotLeader
+                Confirmed::NotLeader
             }
-            Err(_) => QueryAnswer::Unavailable,
+            Err(_) => Confirmed::Unavailable,
         }
     }
 

@@ -5,6 +5,7 @@ use crate::commit::{Done, Outcome};
 use crate::metrics::OrderMetrics;
 use crate::pipeline::{Pipeline, Waiter};
 use crate::role::Standing;
+use crate::traces::Traces;
 use common::crash;
 use common::http::Response;
 use common::wire::catalog::TermView;
@@ -29,6 +30,8 @@ pub struct Replica {
     min_copies: usize,
     state: Mutex<State>,
     changed: Condvar,
+    /// Trace ids of the orders on their way, for log lines.
+    pub traces: Traces,
     metrics: Arc<OrderMetrics>,
 }
 
@@ -81,7 +84,15 @@ impl Replica {
             pipeline: None,
             stopping: false,
         };
-        Self { id, peers, min_copies, state: Mutex::new(state), changed: Condvar::new(), metrics }
+        Self {
+            id,
+            peers,
+            min_copies,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            traces: Traces::default(),
+            metrics,
+        }
     }
 
     /// Answers `GET /health`.

@@ -184,7 +184,8 @@ impl Replication {
     /// One call to the follower. A failure puts it out of touch, and tells how long to pause.
     fn exchange(&self, term: Term, rows: Rows, timeout: Duration) -> Result<LogPosition, Duration> {
         let call = Call { method: "POST", base: &self.url, path: "/log", timeout, trace: None };
-        let request = AppendRequest { term, leader: self.replica.id, rows };
+        let traces = self.replica.traces.of(&rows);
+        let request = AppendRequest { term, leader: self.replica.id, rows, traces };
         let error = match self.http.call(call, &request) {
             Ok(answer) => return Ok(answer),
             Err(error) => error,

@@ -109,6 +109,7 @@ impl Sequencer {
         for (submission, verdict) in request.orders.iter().zip(&answer.verdicts) {
             tracing::debug!(trace = submission.trace, key = %submission.order.key, ?verdict, term, "order sequenced");
         }
+        self.replica.traces.note(request.orders.iter().zip(&answer.verdicts));
         let complete =
             answer.verdicts.len() == request.orders.len() && self.pass_on(term, position, answer.rows, answer.end);
         let mut verdicts = answer.verdicts.into_iter();

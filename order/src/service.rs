@@ -18,7 +18,8 @@ use common::filelock::FileLock;
 use common::http::client::HttpClient;
 use common::http::tiny::{TinyConfig, TinyServer};
 use common::lane::{Lane, LaneEnd, lane};
-use common::metrics::{HttpMetrics, Metrics};
+use common::metrics::{HttpMetrics, LaneGauges, Metrics};
+use common::occupant::{explain_file, explain_listen};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{INTERNAL_BODY_LIMIT_BYTES, ORDER_LANE};
@@ -67,12 +68,13 @@ impl Order {
     /// # Errors
     /// When the file or the address cannot be had; the message names it and the remedy.
     pub fn start(settings: &OrderSettings) -> io::Result<Self> {
-        let lock = FileLock::take(&settings.database)?;
+        let file = |error| explain_file("ORDER_DB", &settings.database, &error);
+        let lock = FileLock::take(&settings.database).map_err(file)?;
         let metrics = Metrics::new();
         let own = OrderMetrics::new(&metrics);
         let peers = settings.peers.keys().copied().collect();
         let replica = Arc::new(Replica::new(settings.id, peers, settings.min_copies, Arc::clone(&own)));
-        let log_writer = LogWriter::open(&settings.database, &replica, &own).map_err(as_io)?;
+        let log_writer = LogWriter::open(&settings.database, &replica, &own).map_err(as_io).map_err(file)?;
         let rows = log_writer.end().map_or(0, |end| end.next());
         tracing::info!(file = %settings.database.display(), orders = rows, "file opened, its end checked");
         let (writer, writer_work) = lane(WRITER_QUEUE);
@@ -87,7 +89,13 @@ impl Order {
         threads.extend(parts.readers(&read_work));
         threads.extend(parts.keepers(lead_requests, rows));
         let Parts { replica, writer, stop, .. } = parts;
-        let api = Api { replica: Arc::clone(&replica), orders, writer, reads, takeover, metrics: metrics.clone() };
+        let lanes = LaneGauges::new(&metrics);
+        lanes.watch("orders", &orders);
+        lanes.watch("log", &writer);
+        lanes.watch("reads", &reads);
+        lanes.watch("claims", &takeover);
+        let api =
+            Api { replica: Arc::clone(&replica), orders, writer, reads, takeover, metrics: metrics.clone(), lanes };
         let log_writer = Thread::spawn("log-writer", {
             let stop = stop.clone();
             move || log_writer.run(&writer_work, &stop)
@@ -101,7 +109,8 @@ impl Order {
             body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
             access: settings.shared.internal_access(),
         };
-        order.server = Some(TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics))?);
+        let server = TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics));
+        order.server = Some(server.map_err(|error| explain_listen("ORDER_LISTEN", settings.listen, &error))?);
         if settings.shared.token.is_none() {
             tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");
         }

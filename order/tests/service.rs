@@ -199,7 +199,7 @@ fn appends_of_a_leader() {
     let leader = ReplicaId::try_from(2).expect("an id");
     let append = |term, first: usize, end: usize| {
         let rows = Rows { first: first as u64, orders: orders[first..end].to_vec(), hash: hashes[end - 1] };
-        bench.send::<_, LogPosition>("POST", &replica, "/log", &AppendRequest { term, leader, rows })
+        bench.send::<_, LogPosition>("POST", &replica, "/log", &AppendRequest { term, leader, rows, traces: vec![] })
     };
     let at = |n: usize| LogPosition { position: Some(Position { last: Some(n as u64), hash: hashes[n] }) };
     assert_eq!(append(1, 0, 3).expect("fits"), at(2));
@@ -209,8 +209,12 @@ fn appends_of_a_leader() {
     wrong.quantity += 1;
     let hash = row_hashes(hashes[3], 4, &[wrong.clone()]).last().expect("a row");
     let rows = Rows { first: 4, orders: vec![wrong], hash };
-    let contradiction =
-        bench.send::<_, LogPosition>("POST", &replica, "/log", &AppendRequest { term: 1, leader, rows });
+    let contradiction = bench.send::<_, LogPosition>(
+        "POST",
+        &replica,
+        "/log",
+        &AppendRequest { term: 1, leader, rows, traces: vec![] },
+    );
     assert_eq!(status(&contradiction.expect_err("refused")), 422);
     assert_eq!(append(3, 5, 6).expect("a newer term"), at(5));
     assert_eq!(append(2, 6, 7).expect_err("an older one").refusal::<TermView>(412).expect("the view").term, 3);

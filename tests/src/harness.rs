@@ -1,7 +1,7 @@
 //! A bazaar for one test.
 
-use crate::closing;
 use crate::recorder::Recorder;
+use crate::{closing, contract};
 use client::api::{Api, ApiError};
 use client::cluster::addresses::PortBlock;
 use client::cluster::service::Service;
@@ -53,6 +53,7 @@ impl Bazaar {
             set(&mut spec);
             match Cluster::start(spec) {
                 Ok(cluster) => {
+                    contract::hold(cluster.urls());
                     let recorder = Recorder::default();
                     return Self { cluster, recorder, folder: Some(folder), closed: false, _ports: ports };
                 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`browser`] | a real browser, for the page |
 //! | [`faults`] | scenarios that injure a bazaar under load, and the run that judges what its clients saw |
+//! | [`contract`] | the description of the public API, which every answer to a test must fit |
 //! | [`harness`] | a bazaar for one test, in a folder that stays when the test fails |
 //! | [`closing`] | what must hold at the end of every test, whatever happened in it |
 //! | [`model`] | the design as two state machines, explored by a model checker |
@@ -17,6 +18,7 @@
 
 pub mod browser;
 pub mod closing;
+pub mod contract;
 pub mod faults;
 pub mod harness;
 pub mod history;

@@ -63,6 +63,13 @@ fn run_kill_restart_stop() {
     assert!(!words.contains('\x1b'), "no colour where there is no terminal");
     assert_eq!(launched.pids().len(), 5);
 
+    let shown = launched.tell(&["status"]);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    let pid = launched.pid("order3").expect("a process id").to_string();
+    for words in [url.as_str(), "led by order3", "serving", "follower", &pid, "frontend   ready", "cache: "] {
+        assert!(shown.out.contains(words), "'{words}' is not in\n{}", shown.out);
+    }
+
     let killed = launched.tell(&["kill", "3"]);
     assert!(killed.code == Some(0) && killed.out.contains("bazaar restart order3"), "{killed:?}");
     launched.launcher.wait_for("ORDER3 WAS KILLED");
@@ -170,6 +177,38 @@ fn help_and_version() {
         let wrong = tool::run(binary, &["--no-such-flag"], &[]);
         assert!(wrong.code == Some(2) && wrong.err.contains("--help"), "{wrong:?}");
     }
+}
+
+/// `--help` shows what each variable is set to now; of a secret only that it is set.
+#[test]
+fn help_shows_current_values() {
+    let secret = "do-not-show-me-1";
+    for binary in ["catalog", "order", "frontend", "bazaar"] {
+        let help = tool::run(binary, &["--help"], &[("BAZAAR_TOKEN", secret), ("CATALOG_LISTEN", "127.0.0.1:7999")]);
+        assert_eq!(help.code, Some(0), "{help:?}");
+        assert!(help.out.contains("now set]") && !help.out.contains(secret), "{binary}: {}", help.out);
+    }
+    let help = tool::run("frontend", &["--help"], &[("FRONTEND_CACHE_SIZE", "77"), ("FRONTEND_CACHE", "maybe")]);
+    for shown in ["[default: 1024, now 77]", "[default: on, now maybe]", "[default: 127.0.0.1:8080]"] {
+        assert!(help.out.contains(shown), "{shown} is not in {}", help.out);
+    }
+}
+
+/// `bazaar status --watch` shows the picture again and again, and ends well when told; nobody there is exit code 1.
+#[test]
+fn status_watch() {
+    let mut launched = launch();
+    let arguments = ["status", "--watch", "--url", &launched.url];
+    let mut watching = tool::start("bazaar", &arguments, &[]);
+    let twice = wait::until(SOON, || (watching.out().matches("led by order3").count() >= 2).then_some(()));
+    assert!(twice.is_some(), "{}", watching.out());
+    assert!(!watching.out().contains('\x1b'), "no control characters where there is no terminal");
+    watching.signal(Signal::INT);
+    assert_eq!(watching.wait().code, Some(0));
+    launched.launcher.signal(Signal::TERM);
+    assert_eq!(launched.launcher.wait().code, Some(0));
+    let gone = tool::run("bazaar", &["status", "--dir", text(launched.folder.path())], &[]);
+    assert!(gone.code == Some(1) && gone.out.contains(&format!("{} does not answer", launched.url)), "{gone:?}");
 }
 
 /// `client` reports all wrong settings together; a flag wins over its variable; nobody there is exit code 2.

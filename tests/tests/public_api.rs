@@ -5,7 +5,7 @@ use client::cluster::service::Service;
 use common::timing::PUBLIC_BODY_LIMIT_BYTES;
 use common::wire::catalog::CatalogState;
 use common::wire::order::Side;
-use common::wire::public::{OrderView, ReplicaState, Status, StockView};
+use common::wire::public::{NewOrder, OrderView, OrdersPage, ReplicaState, Status, StockView};
 use std::fs;
 use tests::harness::Bazaar;
 
@@ -143,14 +143,18 @@ fn wrong_bodies() {
 fn every_answer_has_its_shape() {
     let bazaar = Bazaar::start();
     let api = bazaar.api();
-    for path in ["/nothing", "/stocks/a/b", "/orders", "/orders/1/2", "/stock", "//", "/STOCKS"] {
+    for path in ["/nothing", "/stocks/a/b", "/orders/1/2", "/stock", "//", "/STOCKS"] {
         let answer = get(&api, path);
-        // GET /orders may exist some day; today POST alone does.
-        let expected = if path == "/orders" { 405 } else { 404 };
-        assert_error(&answer, expected, &[]);
+        assert_error(&answer, 404, &[]);
     }
-    for (method, path) in [("DELETE", "/stocks/FishCo"), ("PUT", "/orders"), ("POST", "/stocks"), ("PATCH", "/status")]
-    {
+    for (method, path) in [
+        ("DELETE", "/stocks/FishCo"),
+        ("PUT", "/orders"),
+        ("POST", "/stocks"),
+        ("PATCH", "/status"),
+        ("TRACE", "/stocks"),
+        ("QUERY", "/orders"),
+    ] {
         let answer =
             api.send(method, path, &[], Some(b"{}")).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
         assert_error(&answer, 405, &[]);
@@ -249,5 +253,87 @@ fn tiny_http() {
     assert_error(&api.send("DELETE", "/orders", &[], None).expect("answered"), 405, &[]);
     assert_error(&post(&api, &" ".repeat(PUBLIC_BODY_LIMIT_BYTES + 1)), 413, &[]);
     assert_error(&post(&api, r#"{"name":"FishCo","quantity":91,"type":"buy"}"#), 409, &["quantity"]);
+    bazaar.close();
+}
+
+/// Orders by page: oldest first, as many as asked for, with the way on; a page that is complete for ever may be kept, the last one not.
+#[test]
+fn pages_of_orders() {
+    let bazaar = Bazaar::start();
+    let api = bazaar.api();
+    let page = |query: &str| {
+        let answer = get(&api, &format!("/orders{query}"));
+        let page: OrdersPage = answer.data().unwrap_or_else(|error| panic!("{query}: {error}"));
+        let numbers: Vec<u64> = page.orders.iter().map(|order| order.number).collect();
+        let kept = answer.header("cache-control").is_some_and(|value| value.contains("immutable"));
+        assert_eq!(kept, page.next.is_some(), "{answer:?}");
+        (numbers, page.next)
+    };
+    assert_eq!(page(""), (vec![], None));
+    for number in 0..7 {
+        assert_eq!(bazaar.trade("FishCo", Side::Buy, number + 1), Ok(number));
+    }
+    assert_eq!(page("?limit=3"), (vec![0, 1, 2], Some(2)));
+    assert_eq!(page("?limit=3&after=2"), (vec![3, 4, 5], Some(5)));
+    assert_eq!(page("?limit=3&after=5"), (vec![6], None));
+    assert_eq!(page("?limit=1000"), ((0..7).collect(), None));
+    assert_eq!(page("?limit=7"), ((0..7).collect(), None), "a page that ends with the log has no next");
+    for beyond in ["6", "7", "9223372036854775807", "18446744073709551615", "99999999999999999999"] {
+        assert_eq!(page(&format!("?after={beyond}")), (vec![], None));
+    }
+    let page: OrdersPage = get(&api, "/orders?after=3&limit=1").data().expect("one order");
+    assert_eq!(page.orders, [api.order_by_number(4).expect("is there")]);
+    for (query, word) in [("?after=x", "after"), ("?limit=0", "limit"), ("?limit=1001", "limit"), ("?page=2", "page")] {
+        assert_error(&get(&api, &format!("/orders{query}")), 400, &[word]);
+    }
+    bazaar.close();
+}
+
+/// While the catalog is down, pages that are complete for ever are still told, and no page says that it is the last one.
+#[test]
+fn pages_without_the_catalog() {
+    let mut bazaar = Bazaar::start();
+    let api = bazaar.api();
+    for number in 0..5 {
+        assert_eq!(bazaar.trade("FishCo", Side::Buy, 1), Ok(number));
+    }
+    bazaar.wait_level();
+    bazaar.cluster.kill(Service::Catalog).expect("it runs");
+    let full: OrdersPage = get(&api, "/orders?limit=3").data().expect("any replica knows");
+    assert_eq!((full.orders.len(), full.next), (3, Some(2)));
+    assert_error(&get(&api, "/orders?after=2"), 503, &["try again"]);
+    bazaar.cluster.start_service(Service::Catalog).expect("starts again");
+    bazaar.wait_status("the catalog", |status| status.catalog.state == Some(CatalogState::Serving));
+    let rest: OrdersPage = get(&api, "/orders?after=2").data().expect("the leader is back");
+    assert_eq!((rest.orders.len(), rest.next), (2, None));
+    bazaar.close();
+}
+
+/// What may be kept and for how long: orders for ever, the description for minutes, everything else not at all. A created order tells its place.
+#[test]
+fn caching_and_location() {
+    let bazaar = Bazaar::start();
+    let api = bazaar.api();
+    let created = post(&api, r#"{"name":"FishCo","quantity":1,"type":"buy"}"#);
+    assert_eq!((created.status, created.header("location")), (200, Some("/orders/0")), "{created:?}");
+    bazaar.recorder.note(0, &NewOrder { name: "FishCo".into(), quantity: 1, side: Side::Buy }, None);
+    let order = get(&api, created.header("location").unwrap_or_default());
+    assert_eq!(order.data::<OrderView>().map(|order| order.number), Ok(0));
+    for (path, words) in [
+        ("/orders/0", "public, max-age=31536000, immutable"),
+        ("/openapi.json", "public, max-age=300"),
+        ("/stocks/FishCo", "no-store"),
+        ("/stocks/FishCo", "no-store"),
+        ("/stocks", "no-store"),
+        ("/orders", "no-store"),
+        ("/orders/1", "no-store"),
+        ("/status", "no-store"),
+        ("/readyz", "no-store"),
+        ("/nothing", "no-store"),
+    ] {
+        assert_eq!(get(&api, path).header("cache-control"), Some(words), "{path}");
+    }
+    assert_eq!(created.header("cache-control"), Some("no-store"));
+    assert_error(&get(&api, &format!("/{}", "x".repeat(3_000))), 414, &[]);
     bazaar.close();
 }

@@ -1,14 +1,16 @@
-//! `bazaar`: starts all services on this machine and watches them; kills and restarts one.
+//! `bazaar`: starts all services on this machine and watches them; kills and restarts one; shows how they are.
 
 use argh::FromArgs;
 use client::cluster::addresses::{Addresses, FrontendAddresses};
 use client::cluster::binaries;
 use client::cluster::service::Service;
 use client::launcher::{self, Action, DEFAULT_FOLDER};
+use client::status;
 use common::cli;
-use common::settings::{Settings, Token};
+use common::settings::{ServiceUrl, Settings, Token};
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Highest first port: six are needed below 32768, where the range of outgoing connections begins.
@@ -27,6 +29,7 @@ enum Command {
     Run(Run),
     Kill(Kill),
     Restart(Restart),
+    Status(StatusFlags),
 }
 
 /// Starts everything, shows the logs, and stops everything on Ctrl-C. Exit code 2: it could not be started.
@@ -65,6 +68,21 @@ struct Restart {
     dir: PathBuf,
 }
 
+/// Shows services, roles, term, last numbers, lag and cache of a running bazaar. Exit code 1: its front-end does not answer.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "status")]
+struct StatusFlags {
+    /// again every second, until Ctrl-C
+    #[argh(switch)]
+    watch: bool,
+    /// a front-end elsewhere, such as http://127.0.0.1:8080
+    #[argh(option)]
+    url: Option<ServiceUrl>,
+    /// folder of the bazaar (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+}
+
 fn main() -> ExitCode {
     let (variables, settings) = cli::read_settings(read_environment);
     let flags: Flags = cli::parse("bazaar", env!("CARGO_PKG_VERSION"), &variables);
@@ -75,6 +93,7 @@ fn main() -> ExitCode {
         }
         Command::Kill(Kill { service, dir }) => tell(launcher::ask(&dir, Action::Kill, service)),
         Command::Restart(Restart { service, dir }) => tell(launcher::ask(&dir, Action::Restart, service)),
+        Command::Status(StatusFlags { watch, url, dir }) => show_status(watch, url.map(|url| url.0).as_deref(), &dir),
     }
 }
 
@@ -112,6 +131,24 @@ fn start(run: Run, environment: Environment) -> Result<(), String> {
         Some(first) => return Err(format!("--ports-from {first}: write a number from 1024 to {HIGHEST_FIRST_PORT}")),
     };
     launcher::run(launcher::Options { folder: run.dir, addresses, token: environment.token.map(|token| token.0) })
+}
+
+fn show_status(watch: bool, url: Option<&str>, dir: &Path) -> ExitCode {
+    let outcome = if watch {
+        launcher::stop_flag().and_then(|stop| status::watch(dir, url, &stop)).map(|()| true)
+    } else {
+        status::show(dir, url)
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever reads (`| head`, say) has gone.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bazaar status: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn tell(outcome: Result<String, String>) -> ExitCode {

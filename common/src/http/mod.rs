@@ -15,6 +15,11 @@ use std::time::{Duration, Instant};
 /// Name of the header that carries the trace id.
 pub const TRACE_HEADER: &str = "x-request-id";
 
+/// `Cache-Control` of an answer that is true for ever.
+pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+/// `Cache-Control` of every answer that says nothing else: it may be old in a moment.
+pub const NO_STORE: &str = "no-store";
+
 /// A request, read whole.
 #[derive(Debug)]
 pub struct Request {
@@ -107,6 +112,13 @@ impl Response {
     #[must_use]
     pub fn text(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
         Self { status, content_type, headers: Vec::new(), body: body.into() }
+    }
+
+    /// Whether a cache between here and the client may keep it.
+    #[must_use]
+    pub fn cache_control(&self) -> &str {
+        let own = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("cache-control"));
+        own.map_or(NO_STORE, |(_, value)| value)
     }
 
     /// The same with one more header field.

@@ -384,14 +384,16 @@ impl Answer for TinyAnswer {
         // Writing to a Vec cannot fail.
         let _ = write!(
             bytes,
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Request-Id: {}\r\n{connection}",
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Request-Id: {}\r\nCache-Control: {}\r\n{connection}",
             response.status,
             reason(response.status),
             response.content_type,
             response.body.len(),
             self.trace,
+            response.cache_control(),
         );
-        for (name, value) in &response.headers {
+        let written = |name: &str| name.eq_ignore_ascii_case("cache-control");
+        for (name, value) in response.headers.iter().filter(|(name, _)| !written(name)) {
             let _ = write!(bytes, "{name}: {value}\r\n");
         }
         bytes.extend_from_slice(b"\r\n");

@@ -79,6 +79,16 @@ pub struct OrderView {
     pub quantity: u64,
 }
 
+/// Data of `GET /orders?after=<number>&limit=<n>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrdersPage {
+    /// Orders with consecutive numbers, oldest first.
+    pub orders: Vec<OrderView>,
+    /// What to write as `after` to read on; `null` when there are no more orders now.
+    pub next: Option<u64>,
+}
+
 /// Data of `GET /status`. What it says of the replicas is at most 200 ms old.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

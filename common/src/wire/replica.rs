@@ -132,6 +132,40 @@ pub enum QueryAnswer {
     Unavailable,
 }
 
+/// `POST /orders/page`: a front-end asks for consecutive orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageRequest {
+    /// Number of the first order.
+    pub first: u64,
+    /// How many at most; a replica gives no more than [`crate::timing::MAX_ORDERS_PAGE`].
+    pub limit: usize,
+}
+
+/// Answer to a request for a page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageAnswer {
+    /// The orders, numbered from `first`.
+    pub orders: Vec<Order>,
+    /// What follows them.
+    pub end: PageEnd,
+}
+
+/// What follows the orders of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PageEnd {
+    /// More orders. So the page is full, immutable, and true from every replica.
+    More,
+    /// Nothing yet. Only a leader that has just confirmed its term says so.
+    Last,
+    /// Nothing here, and this replica does not lead: ask the leader.
+    NotLeader,
+    /// Nothing here, and the leader could not confirm its term.
+    Unavailable,
+}
+
 /// `POST /log`: the leader's rows for a follower. Rows that it has must be equal, and are skipped. A gap is a 409 with
 /// [`LogPosition`], rows that contradict its log a 422, an older term a 412 with [`crate::wire::catalog::TermView`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +177,19 @@ pub struct AppendRequest {
     pub leader: ReplicaId,
     /// The rows; none asks for the position alone.
     pub rows: Rows,
+    /// For the follower's log lines: trace ids of requests that brought rows. Empty unless the leader logs single orders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<Traced>,
+}
+
+/// The trace id of the request that brought a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traced {
+    /// Number of the row.
+    pub number: u64,
+    /// The trace id.
+    pub trace: String,
 }
 
 /// Answer to an append, and to a gap: where the follower's durable log ends; `null` while it has no genesis.

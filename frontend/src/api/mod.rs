@@ -1,6 +1,8 @@
 //! The public API: checks each request, answers what can be answered at once, and hands the rest to a lane. Nothing here waits.
 
+pub mod openapi;
 pub mod order_body;
+pub mod page_query;
 pub mod routes;
 pub mod status;
 
@@ -9,6 +11,7 @@ use crate::edge::Quick;
 use crate::feed::Feed;
 use crate::lanes::lookups::{PendingLookup, Want, stock_response};
 use crate::lanes::orders::PendingOrder;
+use crate::lanes::pages::PendingPage;
 use crate::lanes::queries::PendingQuery;
 use crate::lanes::{Entrance, unavailable};
 use common::http::{Handler, Request, Responder, Response};
@@ -31,6 +34,8 @@ pub struct Api {
     pub orders: Entrance<PendingOrder>,
     /// The way to the replicas.
     pub queries: Entrance<PendingQuery>,
+    /// The way to the replicas, for many orders at once.
+    pub pages: Entrance<PendingPage>,
     /// The way to the catalog.
     pub lookups: Entrance<PendingLookup>,
     /// What status and readiness are made of.
@@ -57,6 +62,7 @@ impl Handler for Api {
         match (&route, method) {
             (_, "OPTIONS") => responder.send(options(route.allow())),
             (Route::Orders, "POST") => self.order(&request, responder),
+            (Route::Orders, "GET" | "HEAD") => self.page(&request, responder),
             (Route::Orders, _) => responder.send(not_allowed(&route, method)),
             (_, "GET" | "HEAD") => self.read(&route, responder),
             _ => responder.send(not_allowed(&route, method)),
@@ -84,6 +90,7 @@ impl Api {
             Route::Stock(name) => self.stock(name, responder),
             Route::Stocks => self.look_up(Want::All, responder),
             Route::Order(number) => self.query(number, responder),
+            Route::OpenApi => responder.send(openapi::response()),
             Route::Status => responder.send(Response::data(self.overview.status())),
             Route::Events => responder.send(self.feed.polled()),
             Route::Page(asset) => responder.send(asset.response()),
@@ -134,6 +141,13 @@ impl Api {
                 let message = format!("there is no order {}: numbers are given from 0 upwards", shortened(number));
                 responder.send(Response::error(404, &message));
             }
+        }
+    }
+
+    fn page(&self, request: &Request, responder: Responder) {
+        match page_query::parse(request.query.as_deref()) {
+            Ok(page) => self.pages.put(PendingPage { page, deadline: Instant::now() + READ_TOTAL, responder }),
+            Err(message) => responder.send(Response::error(400, &message)),
         }
     }
 

@@ -15,6 +15,8 @@ pub enum Route<'a> {
     Orders,
     /// `/orders/<number>`, as sent.
     Order(&'a str),
+    /// `/openapi.json`.
+    OpenApi,
     /// `/status`.
     Status,
     /// `/livez`.
@@ -38,6 +40,7 @@ impl<'a> Route<'a> {
         match path {
             "/stocks" => Self::Stocks,
             "/orders" => Self::Orders,
+            "/openapi.json" => Self::OpenApi,
             "/status" => Self::Status,
             "/livez" => Self::Livez,
             "/readyz" => Self::Readyz,
@@ -62,6 +65,7 @@ impl<'a> Route<'a> {
             Self::Stocks => "/stocks",
             Self::Orders => "/orders",
             Self::Order(_) => "/orders/{number}",
+            Self::OpenApi => "/openapi.json",
             Self::Status => "/status",
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
@@ -75,7 +79,7 @@ impl<'a> Route<'a> {
     #[must_use]
     pub fn allow(&self) -> &'static str {
         match self {
-            Self::Orders => "POST, OPTIONS",
+            Self::Orders => "GET, HEAD, POST, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -104,6 +108,7 @@ mod tests {
             ("/orders", Route::Orders),
             ("/orders/0", Route::Order("0")),
             ("/orders/", Route::Unknown),
+            ("/openapi.json", Route::OpenApi),
             ("/status", Route::Status),
             ("/livez", Route::Livez),
             ("/readyz", Route::Readyz),

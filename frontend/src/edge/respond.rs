@@ -30,6 +30,7 @@ pub struct Envelope<'a> {
 /// Writes a success with a prebuilt JSON body.
 pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], envelope: &Envelope<'_>) {
     head(out, 200, Some(("application/json", body.len())), envelope);
+    out.extend_from_slice(b"Cache-Control: no-store\r\n");
     out.extend_from_slice(b"\r\n");
     if !envelope.head_only {
         out.extend_from_slice(body);
@@ -41,7 +42,10 @@ pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &Envelope<'_>)
     // 204 has no body, and must not say how long it is (RFC 9110 section 8.6).
     let content = (response.status != 204).then_some((response.content_type, response.body.len()));
     head(out, response.status, content, envelope);
-    for (name, value) in &response.headers {
+    let cache_control = ("Cache-Control", response.cache_control());
+    let others = response.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let others = others.filter(|(name, _)| !name.eq_ignore_ascii_case("cache-control"));
+    for (name, value) in [cache_control].into_iter().chain(others) {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
         // Whatever a handler puts into a value, it stays within its line.
@@ -113,6 +117,7 @@ fn number(out: &mut Vec<u8>, mut number: usize) {
 mod tests {
     use super::super::date::imf_fixdate;
     use super::*;
+    use common::http::IMMUTABLE;
 
     fn written(answer: &Response, close: bool, old: bool, head_only: bool) -> String {
         let (date, trace) = (imf_fixdate(0), Trace::from_number(1));
@@ -122,21 +127,22 @@ mod tests {
     }
 
     const COMMON: &str = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Request-Id: 0000000000000001\r\n";
+    const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
 
     /// Every byte of an answer, with a body and without.
     #[test]
     fn bytes_of_answers() {
         let missing = Response::text(404, "text/plain", "no").with_header("Retry-After", "1");
         let head = format!("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n{COMMON}");
-        assert_eq!(written(&missing, false, false, false), format!("{head}Retry-After: 1\r\n\r\nno"));
+        assert_eq!(written(&missing, false, false, false), format!("{head}{NOT_KEPT}Retry-After: 1\r\n\r\nno"));
         assert_eq!(
             written(&missing, false, true, true),
-            format!("{head}Connection: keep-alive\r\nRetry-After: 1\r\n\r\n")
+            format!("{head}Connection: keep-alive\r\n{NOT_KEPT}Retry-After: 1\r\n\r\n")
         );
         let none = Response::text(204, "", "ignored").with_header("Allow", "GET");
         assert_eq!(
             written(&none, true, true, false),
-            format!("HTTP/1.1 204 No Content\r\n{COMMON}Connection: close\r\nAllow: GET\r\n\r\n")
+            format!("HTTP/1.1 204 No Content\r\n{COMMON}Connection: close\r\n{NOT_KEPT}Allow: GET\r\n\r\n")
         );
     }
 
@@ -153,11 +159,15 @@ mod tests {
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }
 
-    /// A value of a handler cannot begin another field or answer.
+    /// A value of a handler cannot begin another field or answer, and its word on caches is the only one.
     #[test]
     fn values_stay_in_their_line() {
-        let answer = Response::text(200, "text/plain", "").with_header("Location", "a\r\nSet-Cookie: b\0");
-        assert!(written(&answer, false, false, false).contains("\r\nLocation: a  Set-Cookie: b \r\n\r\n"));
+        let answer = Response::text(200, "text/plain", "")
+            .with_header("Cache-Control", IMMUTABLE)
+            .with_header("Location", "a\r\nSet-Cookie: b\0");
+        let bytes = written(&answer, false, false, false);
+        assert_eq!(bytes.matches("Cache-Control").count(), 1, "{bytes}");
+        assert!(bytes.contains("\r\nLocation: a  Set-Cookie: b \r\n\r\n"));
     }
 
     /// Numbers of every length.

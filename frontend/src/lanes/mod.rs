@@ -3,6 +3,7 @@
 
 pub mod lookups;
 pub mod orders;
+pub mod pages;
 pub mod queries;
 
 use crate::metrics::LaneMetrics;
@@ -22,6 +23,8 @@ pub struct LaneKind {
 pub const ORDERS: LaneKind = LaneKind { name: "orders", what: "orders", bound: common::timing::ORDER_LANE };
 /// Queries for orders by number.
 pub const QUERIES: LaneKind = LaneKind { name: "queries", what: "order queries", bound: 4_096 };
+/// Pages of orders.
+pub const PAGES: LaneKind = LaneKind { name: "pages", what: "pages of orders", bound: 256 };
 /// Reads of stocks that the cache does not answer.
 pub const LOOKUPS: LaneKind = LaneKind { name: "lookups", what: "stock reads", bound: 4_096 };
 

@@ -220,7 +220,8 @@ fn answer_verdict(order: PendingOrder, verdict: Verdict, leader: &Leader) {
     );
     let (name, quantity) = (&content.name, content.quantity);
     let response = match verdict {
-        Verdict::Accepted(transaction_number) => Response::data(Receipt { transaction_number }),
+        Verdict::Accepted(transaction_number) => Response::data(Receipt { transaction_number })
+            .with_header("Location", format!("/orders/{transaction_number}")),
         Verdict::InsufficientQuantity => Response::error(
             409,
             &match content.side {

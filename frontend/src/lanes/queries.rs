@@ -7,7 +7,7 @@ use crate::metrics::LaneMetrics;
 use crate::monitor::Reports;
 use crate::views::Views;
 use common::http::client::{Call, CallError, HttpClient};
-use common::http::{Responder, Response};
+use common::http::{IMMUTABLE, Responder, Response};
 use common::lane::LaneEnd;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
@@ -161,7 +161,7 @@ fn answer_found(
             QueryAnswer::Found(order) => {
                 let view =
                     OrderView { number: query.number, name: order.name, side: order.side, quantity: order.quantity };
-                query.responder.send(Response::data(view));
+                query.responder.send(Response::data(view).with_header("Cache-Control", IMMUTABLE));
             }
             QueryAnswer::NotFound if leads => {
                 let message = format!("there is no order {}: numbers are given from 0 upwards", query.number);

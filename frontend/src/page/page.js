@@ -471,7 +471,7 @@ $("find-form").addEventListener("submit", async (event) => {
   if (!/^\d+$/.test(wanted)) return invalid(field, "Write the number of an order, such as 0.", result);
   say(result, "wait", `Looking for order ${wanted} …`);
   try {
-    const answer = await fetch(`/orders/${wanted}`, { signal: AbortSignal.timeout(10000) });
+    const answer = await fetch(`/orders/${wanted}`, { cache: "no-store", signal: AbortSignal.timeout(10000) });
     const body = await answer.json();
     if (!answer.ok) return say(result, "bad", sentence(body.error.message));
     const { number: found, name, type, quantity } = body.data;

@@ -114,7 +114,7 @@ fn unknown() -> Vec<(String, u16)> {
     vec![
         (line("BREW / HTTP/1.1"), 501),
         (line("get / HTTP/1.1"), 501),
-        (line("TRACE / HTTP/1.1"), 501),
+        (line("BREW /stocks HTTP/1.1"), 501),
         (line("CONNECT a:1 HTTP/1.1"), 501),
         (line("GET / HTTP/2.0"), 505),
         (line("GET / HTTP/0.9"), 505),

@@ -5,8 +5,8 @@ use super::server::{Call, FakeServer, Reply};
 use common::wire::catalog::TermView;
 use common::wire::order::{ReplicaId, Term};
 use common::wire::replica::{
-    Health, LeadAnswer, LeadRequest, LeaderNotice, NotLeader, OrdersAnswer, OrdersRequest, QueryAnswer, QueryAnswers,
-    QueryRequest, Unavailable,
+    Health, LeadAnswer, LeadRequest, LeaderNotice, NotLeader, OrdersAnswer, OrdersRequest, PageAnswer, PageEnd,
+    PageRequest, QueryAnswer, QueryAnswers, QueryRequest, Unavailable,
 };
 use parking_lot::{Condvar, Mutex};
 use serde_json::json;
@@ -139,6 +139,20 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
                 _ => QueryAnswer::NotLeader,
             };
             Reply::ok(&QueryAnswers { answers: request.numbers.iter().map(find).collect() })
+        }
+        ("POST", "/orders/page") => {
+            let PageRequest { first, limit } = call.json();
+            let journal = &catalog.0.lock().journal;
+            let known = if state.leading.is_some() { u64::MAX } else { state.last.map_or(0, |last| last + 1) };
+            let rows = journal.iter().take(usize::try_from(known).unwrap_or(usize::MAX));
+            let orders: Vec<_> =
+                rows.skip(usize::try_from(first).unwrap_or(usize::MAX)).take(limit + 1).cloned().collect();
+            let end = match (orders.len() > limit, state.leading) {
+                (true, _) => PageEnd::More,
+                (false, Some(_)) => PageEnd::Last,
+                (false, None) => PageEnd::NotLeader,
+            };
+            Reply::ok(&PageAnswer { orders: orders.into_iter().take(limit).collect(), end })
         }
         (method, path) => panic!("a replica has no {method} {path}"),
     }

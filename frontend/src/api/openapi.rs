@@ -1,0 +1,58 @@
+//! `GET /openapi.json`: the description of the public API for programs, embedded in the binary. The system tests hold every answer
+//! against it.
+
+use common::http::Response;
+
+/// The description.
+pub const TEXT: &str = include_str!("openapi.json");
+
+/// It changes with the version only; five minutes after an upgrade every client has the new one.
+const CACHE_CONTROL: &str = "public, max-age=300";
+
+/// The answer.
+#[must_use]
+pub fn response() -> Response {
+    Response::text(200, "application/json", TEXT).with_header("Cache-Control", CACHE_CONTROL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::routes::Route;
+    use super::*;
+    use serde_json::Value;
+
+    /// The description is of this version, describes no path that is not routed, and each method that it has is one that the path takes.
+    #[test]
+    fn fits_the_routes() {
+        let description: Value = serde_json::from_str(TEXT).expect("JSON");
+        assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let paths = description["paths"].as_object().expect("paths");
+        for (pattern, methods) in paths {
+            let route = Route::of(pattern);
+            let known = route.pattern() == pattern || matches!(route, Route::Page(_));
+            assert!(known, "{pattern} is routed");
+            for method in methods.as_object().expect("methods").keys() {
+                assert!(route.allow().contains(&method.to_uppercase()), "{pattern} takes {method}");
+            }
+        }
+    }
+
+    /// Every reference leads somewhere.
+    #[test]
+    fn references() {
+        fn check(value: &Value, whole: &Value) -> usize {
+            match value {
+                Value::Object(fields) => {
+                    let own = fields.get("$ref").and_then(Value::as_str).map(|to| {
+                        assert!(whole.pointer(to.trim_start_matches('#')).is_some(), "{to} is not there");
+                    });
+                    usize::from(own.is_some()) + fields.values().map(|v| check(v, whole)).sum::<usize>()
+                }
+                Value::Array(items) => items.iter().map(|v| check(v, whole)).sum(),
+                _ => 0,
+            }
+        }
+        let description: Value = serde_json::from_str(TEXT).expect("JSON");
+        assert!(check(&description, &description) > 50);
+    }
+}
