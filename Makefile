@@ -15,10 +15,8 @@ N ?= 200
 C ?= 1
 SEED ?=
 URL ?=
-# Seconds of 'make fuzz'.
-SECONDS ?= 60
 
-.PHONY: help tools build run-all kill restart status client clean-run test model check fuzz \
+.PHONY: help tools build run-all kill restart status client clean-run test model check faults soak fuzz bench \
   ec2-up ec2-deploy ec2-eval ec2-logs ec2-down test-ec2
 
 help: ## this list
@@ -26,6 +24,7 @@ help: ## this list
 	@awk -F ' ## ' '/^[a-z0-9-]+:.* ## / { split($$1, goal, ":"); printf "  make %-10s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend.'
+	@echo 'bench takes ROUNDS=, SECONDS= (of each load), ORDERS= (in the long log), KILLS=, ONLY= (parts), BENCH_DIR= (on a disk), MICRO=1.'
 	@echo 'client takes P= (probability of a trade), N= (lookups), C= (clients at once), SEED=, URL=.'
 
 # Says what to install, before cargo or a build script fails with something harder to read.
@@ -72,6 +71,7 @@ clean-run: ## removes the state of run-all: the next run starts afresh
 test: tools ## all tests
 	cargo build --workspace --bins
 	cargo test --workspace
+	@! command -v python3 >/dev/null 2>&1 || python3 -B -m unittest discover --start-directory tests/bench
 
 # What 'make test' explores in a minute, with more orders, faults and time. Needs about 2 GB of memory.
 model: tools ## explores the model deeper, and prints how much was explored: minutes
@@ -96,6 +96,7 @@ soak: tools ## random faults until the time is up: make soak MINUTES=20 SEED=7
 	@$(FAULTS) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Nightly Rust, which instruments the code, and cargo-fuzz: neither is needed for anything else.
+fuzz: SECONDS ?= 60
 fuzz: tools ## fuzzes the public listener's connection for a minute: make fuzz SECONDS=600
 	@if ! cargo +nightly --version >/dev/null 2>&1; then \
 	  echo "a nightly Rust is missing; fuzzing needs it. Install it:" >&2; \
@@ -129,6 +130,20 @@ ec2-down: ## removes all that ec2-up made, and checks
 test-ec2: tools ## tests the EC2 scripts without AWS: some minutes
 	cargo build --workspace --bins
 	@BINARIES=$(TARGET)/debug VENV=build/ec2-venv $(EC2)/test/run.sh
+
+# Compares with what is installed of etcd, PostgreSQL and nginx; the results go to docs/bench.
+ROUNDS ?= 3
+KILLS ?= 20
+ORDERS ?= 200000
+BENCH_DIR ?= /var/tmp
+bench: SECONDS ?= 3
+bench: build ## measures beside etcd, PostgreSQL and nginx, about 8 minutes: make bench ONLY=orders,failover
+	@if ! command -v python3 >/dev/null 2>&1; then \
+	  echo "python3 is missing; the bench is written in it. Install it (Debian, Ubuntu):" >&2; \
+	  echo "  sudo apt install python3" >&2; exit 1; fi
+	$(if $(MICRO),cargo bench -p common -p catalog -p frontend --bench '*')
+	@exec python3 -B tests/bench/bench.py --binaries $(RELEASE) --rounds $(ROUNDS) --seconds $(SECONDS) --orders $(ORDERS) \
+	  --kills $(KILLS) --dir $(BENCH_DIR) $(if $(ONLY),--only $(ONLY))
 
 need = if [ -z "$($(1))" ]; then echo "say which: make $(2)" >&2; exit 2; fi
 need_binary = if [ ! -x $(RELEASE)/$(1) ]; then echo "nothing was built yet: start a bazaar with 'make run-all' first" >&2; exit 1; fi
