@@ -10,6 +10,7 @@
 pub mod addresses;
 pub mod binaries;
 pub mod process;
+pub mod proxy;
 pub mod service;
 mod spec;
 

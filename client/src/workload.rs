@@ -9,9 +9,11 @@ mod session;
 
 use crate::api::{Api, ApiError};
 use crate::stats::{Kind, Stats};
+use common::clock::BootInstant;
 use common::timing::CLIENT_TIMEOUT;
 use common::wire::order::Side;
 use common::wire::public::NewOrder;
+use serde::{Deserialize, Serialize};
 use session::Session;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +37,8 @@ pub struct Options {
     pub attempt_timeout: Duration,
     /// How long a request is repeated before it counts as unanswered.
     pub deadline: Duration,
+    /// Whether the outcome has every single success, for who looks at more than [`Stats`].
+    pub keep_samples: bool,
 }
 
 impl Options {
@@ -49,6 +53,7 @@ impl Options {
             seed: fastrand::u64(..),
             attempt_timeout: CLIENT_TIMEOUT,
             deadline: Duration::from_secs(30),
+            keep_samples: false,
         }
     }
 }
@@ -59,6 +64,7 @@ pub struct Control {
     done: AtomicU64,
     checks: AtomicU64,
     stop: AtomicBool,
+    check_again: AtomicBool,
 }
 
 impl Control {
@@ -79,13 +85,29 @@ impl Control {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// As long as this is set, each client begins its final check anew when it has ended: for who injures the bazaar meanwhile.
+    pub fn check_again(&self, again: bool) {
+        self.check_again.store(again, Ordering::Relaxed);
+    }
+
     fn step(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 }
 
+/// A request that succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// What was asked for.
+    pub kind: Kind,
+    /// When; comparable with the samples of all programs on this machine.
+    pub began: BootInstant,
+    /// How long the client waited, retries included.
+    pub took: Duration,
+}
+
 /// An order that was acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
     /// The number that it got.
     pub number: u64,
@@ -102,6 +124,8 @@ pub struct Outcome {
     pub stats: Stats,
     /// Every acknowledged order, by client and time.
     pub acknowledged: Vec<Acknowledged>,
+    /// Every success, by client and time, where [`Options::keep_samples`] asks for them.
+    pub samples: Vec<Sample>,
     /// Acknowledged orders that read back differently, are missing, or share a number: each in a sentence.
     pub mismatches: Vec<String>,
     /// The first few failures that clients noticed, in words.
@@ -131,6 +155,7 @@ impl Outcome {
     fn merge(&mut self, other: Self) {
         self.stats.merge(&other.stats);
         self.acknowledged.extend(other.acknowledged);
+        self.samples.extend(other.samples);
         self.mismatches.extend(other.mismatches);
         let room = EXAMPLES.saturating_sub(self.examples.len());
         self.examples.extend(other.examples.into_iter().take(room));

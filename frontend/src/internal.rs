@@ -1,11 +1,11 @@
-//! The internal listener: invalidations, liveness, metrics. Its workers answer everything themselves, at once: an invalidation that
+//! The internal listener: invalidations, what is cached, liveness, metrics. Its workers answer everything themselves, at once: an invalidation that
 //! waited behind anything would hold up every trade.
 
 use crate::cache::shared::SharedCache;
 use crate::lanes::Depths;
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::Metrics;
-use common::wire::frontend::InvalidateRequest;
+use common::wire::frontend::{CachedNames, InvalidateRequest};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ impl Handler for Internal {
     fn handle(&self, request: Request, mut responder: Responder) {
         let (route, allowed) = match request.path.as_str() {
             "/invalidate" => ("/invalidate", "POST"),
+            "/cache" => ("/cache", "GET"),
             "/livez" => ("/livez", "GET"),
             "/metrics" => ("/metrics", "GET"),
             path => return responder.send(Response::error(404, &format!("there is no '{path}' here"))),
@@ -30,6 +31,7 @@ impl Handler for Internal {
         responder.set_route(route);
         let response = match (route, request.method.as_str()) {
             ("/invalidate", "POST") => self.invalidate(&request),
+            ("/cache", "GET" | "HEAD") => Response::json(200, &self.cached_names()),
             ("/livez", "GET" | "HEAD") => Response::data("alive"),
             ("/metrics", "GET" | "HEAD") => {
                 self.depths.sample();
@@ -45,6 +47,10 @@ impl Handler for Internal {
 }
 
 impl Internal {
+    fn cached_names(&self) -> CachedNames {
+        CachedNames { names: self.cache.names().iter().map(ToString::to_string).collect() }
+    }
+
     fn invalidate(&self, request: &Request) -> Response {
         let push: InvalidateRequest = match request.json() {
             Ok(push) => push,

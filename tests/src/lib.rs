@@ -9,7 +9,6 @@
 //! | [`closing`] | what must hold at the end of every test, whatever happened in it |
 //! | [`model`] | the design as two state machines, explored by a model checker |
 //! | [`history`] | what clients saw, and two checkers of it |
-//! | [`proxy`] | a TCP proxy between two services that loses, delays and repeats |
 //! | [`recorder`] | the orders that were acknowledged |
 //! | [`tool`] | runs a binary to its end, with a deadline |
 //!
@@ -23,6 +22,5 @@ pub mod faults;
 pub mod harness;
 pub mod history;
 pub mod model;
-pub mod proxy;
 pub mod recorder;
 pub mod tool;

@@ -1,8 +1,9 @@
 //! One client's session.
 
-use super::{Acknowledged, Control, EXAMPLES, Options, Outcome, draw, pause};
+use super::{Acknowledged, Control, EXAMPLES, Options, Outcome, Sample, draw, pause};
 use crate::api::{Api, ApiError};
 use crate::stats::Kind;
+use common::clock::BootInstant;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
@@ -62,9 +63,14 @@ impl<'a> Session<'a> {
             self.control.step();
         }
         self.checking = true;
-        for index in 0..self.outcome.acknowledged.len() {
-            self.read_back(index);
-            self.control.step();
+        loop {
+            for index in 0..self.outcome.acknowledged.len() {
+                self.read_back(index);
+                self.control.step();
+            }
+            if self.outcome.acknowledged.is_empty() || !self.control.check_again.load(Ordering::Relaxed) {
+                break;
+            }
         }
         self.outcome.noticed_in_final_check |= !self.outcome.mismatches.is_empty();
         self.outcome
@@ -104,11 +110,15 @@ impl<'a> Session<'a> {
 
     /// Makes a request, and repeats it until it is answered or the deadline has passed.
     fn request<T>(&mut self, kind: Kind, call: impl Fn(&Api) -> Result<T, ApiError>) -> Ended<T> {
-        let started = Instant::now();
+        let (began, started) = (BootInstant::now(), Instant::now());
         for attempt in 0.. {
             let error = match call(&self.api) {
                 Ok(answer) => {
-                    self.outcome.stats.of_mut(kind).record(started.elapsed());
+                    let took = started.elapsed();
+                    self.outcome.stats.of_mut(kind).record(took);
+                    if self.options.keep_samples {
+                        self.outcome.samples.push(Sample { kind, began, took });
+                    }
                     return Ended::Success(answer);
                 }
                 Err(error) => error,

@@ -13,3 +13,11 @@ pub struct InvalidateRequest {
     /// Names of the stocks.
     pub names: Vec<String>,
 }
+
+/// Answer to `GET /cache`: what this front-end holds now, for people and the evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CachedNames {
+    /// Names of the cached stocks, the most recently used one first.
+    pub names: Vec<String>,
+}

@@ -47,6 +47,13 @@ impl<V> Lru<V> {
         self.index.is_empty()
     }
 
+    /// The keys, the most recently used one first. Takes a step per entry.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<str>> {
+        let linked = |slot: usize| (slot != NONE).then_some(slot);
+        let slots = std::iter::successors(linked(self.newest), move |slot| linked(self.slots[*slot].older));
+        slots.map(|slot| &self.slots[slot].key)
+    }
+
     /// The value of a key, which becomes the most recently used one.
     pub fn get(&mut self, key: &str) -> Option<&V> {
         let slot = *self.index.get(key)?;
@@ -153,6 +160,9 @@ mod tests {
                     _ => unreachable!("steps are below 4"),
                 }
                 prop_assert_eq!(lru.len(), model.len());
+                let keys: Vec<_> = lru.keys().map(|key| key.to_string()).collect();
+                let newest_first: Vec<_> = model.iter().rev().map(|(name, _)| name.clone()).collect();
+                prop_assert_eq!(keys, newest_first);
             }
             for (name, value) in &model {
                 prop_assert_eq!(lru.get(name), Some(value));

@@ -105,6 +105,12 @@ impl Cache {
         self.entries.len()
     }
 
+    /// Names of the stocks that are held, the most recently used one first.
+    #[must_use]
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.entries.keys().cloned().collect()
+    }
+
     /// Begins a fill: before the catalog is asked.
     pub fn begin_fill(&mut self, name: &str) -> Fill {
         self.stamp += 1;

@@ -109,6 +109,12 @@ impl SharedCache {
         cache.leased(BootInstant::now())
     }
 
+    /// Names of the stocks that are held, the most recently used one first.
+    #[must_use]
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.cache.lock().names()
+    }
+
     /// What `GET /status` says about it.
     #[must_use]
     pub fn status(&self) -> CacheStatus {

@@ -4,7 +4,7 @@ use super::Scenario;
 use super::network::Way;
 use super::run::Run;
 use crate::harness::SOON;
-use crate::proxy::Harm;
+use client::cluster::proxy::Harm;
 use client::cluster::service::Service::{Catalog, Frontend, Order};
 use client::wait;
 use std::time::Duration;

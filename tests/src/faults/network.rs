@@ -1,7 +1,7 @@
 //! A proxy on every way between two services of a cluster.
 
-use crate::proxy::{Harm, Proxy};
 use client::cluster::Spec;
+use client::cluster::proxy::{Harm, Proxy};
 use client::cluster::service::Service::{self, Catalog, Frontend, Order};
 use std::collections::BTreeMap;
 

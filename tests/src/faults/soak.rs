@@ -2,7 +2,7 @@
 
 use super::Scenario;
 use super::run::Run;
-use crate::proxy::Harm;
+use client::cluster::proxy::Harm;
 use client::cluster::service::Service::{Catalog, Order};
 use std::time::Duration;
 

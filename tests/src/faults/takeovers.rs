@@ -3,7 +3,7 @@
 use super::Scenario;
 use super::run::Run;
 use crate::harness::SOON;
-use crate::proxy::Harm;
+use client::cluster::proxy::Harm;
 use client::cluster::service::Service::{Frontend, Order};
 use client::wait;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! A TCP proxy on one way between two services. It passes bytes on until it is told to do harm: see [`Harm`].
+//! A TCP proxy on one way between two services, or between clients and a front-end. It passes bytes on until it is told to do harm: see
+//! [`Harm`]. The tests injure a bazaar with it, the evaluation stands it in for distance.
 //!
 //! Each connection has two threads, one per direction. Harm is looked up for every piece that is read, so that it also meets connections
 //! that are open already; held bytes go on when the harm ends, as with a network that comes back.
