@@ -16,7 +16,7 @@ C ?= 1
 SEED ?=
 URL ?=
 
-.PHONY: help tools build run-all kill restart status client clean-run test model check faults soak fuzz bench \
+.PHONY: help tools build run-all kill restart status client clean-run test eval eval-quick demo model check faults soak fuzz bench \
   ec2-up ec2-deploy ec2-eval ec2-logs ec2-down test-ec2
 
 help: ## this list
@@ -72,6 +72,28 @@ test: tools ## all tests
 	cargo build --workspace --bins
 	cargo test --workspace
 	@! command -v python3 >/dev/null 2>&1 || python3 -B -m unittest discover --start-directory tests/bench
+
+# A bazaar elsewhere, and what 'make eval' may do there: see docs/evaluation.md. Commands go through the environment, which needs no quotes.
+eval eval-quick: export EVAL_URL = $(URL)
+eval eval-quick: export EVAL_INTERNAL = $(INTERNAL)
+eval eval-quick: export EVAL_FRONTEND = $(FRONTEND)
+eval eval-quick: export EVAL_KILL = $(KILL)
+eval eval-quick: export EVAL_RESTART = $(RESTART)
+eval eval-quick: export EVAL_PAUSE = $(PAUSE)
+eval eval-quick: export EVAL_RESUME = $(RESUME)
+eval eval-quick: export EVAL_VERIFY = $(VERIFY)
+eval eval-quick: export EVAL_DUMP = $(DUMP)
+
+eval: build ## measures everything and writes docs/evaluation.md, about 6 minutes: make eval URL=http://host:8080
+	@$(RELEASE)/eval measure $(if $(SEED),--seed $(SEED))
+	@$(RELEASE)/eval draw
+
+eval-quick: build ## the same briefly, into build/: to see that it works
+	@$(RELEASE)/eval measure --quick --folder build/evaluation $(if $(SEED),--seed $(SEED))
+	@$(RELEASE)/eval draw --folder build/evaluation --document build/evaluation.md
+
+demo: build ## half a minute that shows it all: clients trade, the leader is killed, and nothing is lost
+	@$(RELEASE)/bazaar demo
 
 # What 'make test' explores in a minute, with more orders, faults and time. Needs about 2 GB of memory.
 model: tools ## explores the model deeper, and prints how much was explored: minutes

@@ -9,6 +9,7 @@
 
 pub mod addresses;
 pub mod binaries;
+pub mod own;
 pub mod process;
 pub mod proxy;
 pub mod service;

@@ -7,6 +7,7 @@
 //! | [`stats`] | what the clients saw: times, refusals, retries, mismatches |
 //! | [`report`] | the same as a table or as JSON |
 //! | [`cluster`] | real processes on this machine: started, stopped, killed, paused, restarted |
+//! | [`demo`] | half a minute that shows the whole system |
 //! | [`eval`] | the evaluation: experiments, CSV files, plots, document |
 //! | [`launcher`] | `bazaar run`: a cluster with its logs on the terminal, and a way in for `bazaar kill` and `restart` |
 //! | [`status`] | `bazaar status`: the cluster on one screen |
@@ -21,6 +22,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod demo;
 pub mod eval;
 pub mod launcher;
 pub mod report;

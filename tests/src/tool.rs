@@ -104,8 +104,17 @@ impl Running {
     /// # Panics
     /// When it does not end in time.
     #[must_use]
-    pub fn wait(mut self) -> Ran {
-        let status = wait::until(TIMEOUT, || self.child.try_wait().expect("the process is ours"));
+    pub fn wait(self) -> Ran {
+        self.wait_within(TIMEOUT)
+    }
+
+    /// The same with another deadline.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    #[must_use]
+    pub fn wait_within(mut self, timeout: Duration) -> Ran {
+        let status = wait::until(timeout, || self.child.try_wait().expect("the process is ours"));
         let (out, err) = (self.out(), read(&self.err));
         let status = status.unwrap_or_else(|| panic!("{} does not end:\n{out}\n{err}", self.name));
         Ran { code: status.code(), out, err }

@@ -157,6 +157,28 @@ fn nothing_to_kill() {
     }
 }
 
+/// `bazaar demo` shows a bazaar that loses nothing, and records what it printed, with two pictures.
+#[test]
+fn demo() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let document = folder.path().join("output.md");
+    let ran = tool::run("bazaar", &["demo", "--record", text(&document)], &[]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.out.contains("kill -9 of replica 3, the leader") && ran.out.contains("the files are equal"),
+        "{}",
+        ran.out
+    );
+    assert!(!ran.out.contains('\x1b'), "no colour where there is no terminal");
+    let recorded = fs::read_to_string(&document).expect("recorded");
+    assert!(ran.out.lines().all(|line| recorded.contains(line)), "{recorded}");
+    assert!(recorded.contains("Did all replicas end up with the same file? **Yes**"), "{recorded}");
+    for picture in ["start.svg", "crash.svg"] {
+        let svg = fs::read_to_string(folder.path().join("output").join(picture)).expect("a picture");
+        assert!(svg.starts_with("<svg") && recorded.contains(&format!("](output/{picture})")), "{picture}");
+    }
+}
+
 /// Every binary has --help, with its variables where it has some, and --version.
 #[test]
 fn help_and_version() {
@@ -166,6 +188,7 @@ fn help_and_version() {
         ("frontend", "FRONTEND_CACHE_SIZE"),
         ("client", "CLIENT_PROBABILITY"),
         ("bazaar", "BAZAAR_TOKEN"),
+        ("eval", "EVAL_URL"),
     ];
     for (binary, variable) in variables {
         let help = tool::run(binary, &["--help"], &[]);

@@ -4,6 +4,7 @@ use argh::FromArgs;
 use client::cluster::addresses::{Addresses, FrontendAddresses};
 use client::cluster::binaries;
 use client::cluster::service::Service;
+use client::demo;
 use client::launcher::{self, Action, DEFAULT_FOLDER};
 use client::status;
 use common::cli;
@@ -30,6 +31,7 @@ enum Command {
     Kill(Kill),
     Restart(Restart),
     Status(StatusFlags),
+    Demo(Demo),
 }
 
 /// Starts everything, shows the logs, and stops everything on Ctrl-C. Exit code 2: it could not be started.
@@ -83,6 +85,15 @@ struct StatusFlags {
     dir: PathBuf,
 }
 
+/// Shows the whole system in half a minute, with a bazaar of its own. Exit code 1: something was not as it must be.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "demo")]
+struct Demo {
+    /// writes what was shown to this document, with pictures in a folder beside it
+    #[argh(option)]
+    record: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let (variables, settings) = cli::read_settings(read_environment);
     let flags: Flags = cli::parse("bazaar", env!("CARGO_PKG_VERSION"), &variables);
@@ -94,6 +105,10 @@ fn main() -> ExitCode {
         Command::Kill(Kill { service, dir }) => tell(launcher::ask(&dir, Action::Kill, service)),
         Command::Restart(Restart { service, dir }) => tell(launcher::ask(&dir, Action::Restart, service)),
         Command::Status(StatusFlags { watch, url, dir }) => show_status(watch, url.map(|url| url.0).as_deref(), &dir),
+        Command::Demo(Demo { record }) => match demo::run(record.as_deref()) {
+            Ok(shown) => ExitCode::from(u8::from(!shown.is_well())),
+            Err(error) => tell(Err(error)),
+        },
     }
 }
 

@@ -24,15 +24,13 @@ struct Flags {
 
 #[derive(FromArgs)]
 #[argh(subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one value, and argh knows no boxes")]
 enum Command {
     Measure(Measure),
     Draw(Draw),
     Worker(Worker),
 }
 
-/// Measures, and writes CSV files. Starts a bazaar of its own unless --url names one. In commands {id} stands for a replica's id. Exit code
-/// 1: it could not be measured.
+/// Measures, and writes CSV files. Starts a bazaar of its own unless EVAL_URL names one. Exit code 1: it could not be measured.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "measure")]
 struct Measure {
@@ -45,33 +43,6 @@ struct Measure {
     /// what sequences and clients are drawn from (default: random)
     #[argh(option, default = "fastrand::u64(..)")]
     seed: u64,
-    /// URL of the front-end of a bazaar that runs elsewhere
-    #[argh(option)]
-    url: Option<ServiceUrl>,
-    /// URL of its internal listener, where it can be reached: server-side times, replacement
-    #[argh(option)]
-    internal: Option<ServiceUrl>,
-    /// command that kills a replica there: crash experiments
-    #[argh(option)]
-    kill: Option<String>,
-    /// command that brings it back
-    #[argh(option)]
-    restart: Option<String>,
-    /// command that pauses a replica there
-    #[argh(option)]
-    pause: Option<String>,
-    /// command that lets it go on
-    #[argh(option)]
-    resume: Option<String>,
-    /// command that starts the front-end there anew with FRONTEND_CACHE={cache} and FRONTEND_CACHE_SIZE={size}
-    #[argh(option)]
-    frontend: Option<String>,
-    /// command that prints 'order verify' of all replicas' files there
-    #[argh(option)]
-    verify: Option<String>,
-    /// command that prints 'order dump' of one of them
-    #[argh(option)]
-    dump: Option<String>,
 }
 
 /// Draws plots and writes the document, from CSV files alone. Exit code 1: a file is missing or wrong.
@@ -102,11 +73,11 @@ struct Worker {
 }
 
 fn main() -> ExitCode {
-    let (variables, token) = cli::read_settings(read_environment);
+    let (variables, place) = cli::read_settings(read_environment);
     let flags: Flags = cli::parse("eval", env!("CARGO_PKG_VERSION"), &variables);
     let outcome = match flags.command {
-        Command::Measure(flags) => match token {
-            Ok(token) => measure(&place(&flags, token), &plan(&flags), &flags.folder),
+        Command::Measure(Measure { folder, quick, seed }) => match place {
+            Ok(place) => measure(&place, &if quick { Plan::quick(seed) } else { Plan::full(seed) }, &folder),
             Err(mistakes) => return cli::start_failed("eval", &mistakes),
         },
         Command::Draw(Draw { folder, document }) => draw(&folder, &document),
@@ -121,26 +92,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn read_environment(settings: &mut Settings) -> Option<Token> {
-    settings.optional("BAZAAR_TOKEN", "secret that internal calls elsewhere must show")
-}
-
-fn plan(flags: &Measure) -> Plan {
-    if flags.quick { Plan::quick(flags.seed) } else { Plan::full(flags.seed) }
-}
-
-fn place(flags: &Measure, token: Option<Token>) -> Place {
-    let Some(url) = &flags.url else { return Place::Here };
-    Place::Elsewhere(Box::new(Elsewhere {
-        url: url.0.clone(),
-        internal: flags.internal.as_ref().map(|url| url.0.clone()),
+/// A bazaar elsewhere, and what may be done to it.
+fn read_environment(settings: &mut Settings) -> Place {
+    let url: Option<ServiceUrl> = settings
+        .optional("EVAL_URL", "URL of the front-end of a bazaar that runs elsewhere; unset: one is started here");
+    let internal: Option<ServiceUrl> =
+        settings.optional("EVAL_INTERNAL", "URL of its internal listener: server-side times, replacement");
+    let token: Option<Token> = settings.optional("BAZAAR_TOKEN", "secret that internal calls there must show");
+    let mut command = |name, help| settings.optional(name, help);
+    let elsewhere = Elsewhere {
+        url: String::new(),
+        internal: internal.map(|url| url.0),
         token: token.map(|token| token.0),
-        kill: flags.kill.clone(),
-        restart: flags.restart.clone(),
-        pause: flags.pause.clone(),
-        resume: flags.resume.clone(),
-        frontend: flags.frontend.clone(),
-        verify: flags.verify.clone(),
-        dump: flags.dump.clone(),
-    }))
+        kill: command("EVAL_KILL", "command that kills a replica there; {id} is its id (else that comes last)"),
+        restart: command("EVAL_RESTART", "command that brings it back"),
+        pause: command("EVAL_PAUSE", "command that pauses a replica there"),
+        resume: command("EVAL_RESUME", "command that lets it go on"),
+        frontend: command(
+            "EVAL_FRONTEND",
+            "command that starts the front-end anew with cache {cache} (on, off) and size {size}",
+        ),
+        verify: command("EVAL_VERIFY", "command that prints 'order verify' of all replicas' files there"),
+        dump: command("EVAL_DUMP", "command that prints 'order dump' of one of them"),
+    };
+    url.map_or(Place::Here, |url| Place::Elsewhere(Box::new(Elsewhere { url: url.0, ..elsewhere })))
 }

@@ -1,11 +1,11 @@
 //! Figures of many times, with 95 % intervals by the bootstrap.
 //!
-//! What is drawn again is not the single request but a block of requests that one client made one after the other: requests that
-//! follow each other are slow together (a checkpoint, another program on the same core), and intervals from single draws would be too
-//! narrow (Künsch, "The Jackknife and the Bootstrap for General Stationary Observations", Annals of Statistics, 1989).
+//! What is drawn again is not the single request but a slice of time with all requests that began in it: requests at one time are slow
+//! together (a checkpoint, another program on the same core), and intervals from single draws would be too narrow (Künsch, "The
+//! Jackknife and the Bootstrap for General Stationary Observations", Annals of Statistics, 1989).
 
-/// Requests of one client that are drawn together.
-pub const BLOCK: usize = 20;
+/// A slice of time whose requests are drawn together, in milliseconds.
+pub const SLICE_MS: u64 = 100;
 /// How often it is drawn.
 pub const RESAMPLES: usize = 1_000;
 
@@ -34,10 +34,10 @@ pub struct Figures {
 /// The quantiles that are computed; the last is the longest time.
 const QUANTILES: [f64; 4] = [0.50, 0.95, 0.99, 1.0];
 
-/// Figures of the times (ns) in each series; a series is what one client did in one run, in its sequence. None without any time.
+/// Figures of the times (ns) in blocks, each of which is drawn as a whole. None without any time.
 #[must_use]
-pub fn figures(series: &[&[u64]], resamples: usize, seed: u64) -> Option<Figures> {
-    let blocks: Vec<&[u64]> = series.iter().flat_map(|times| times.chunks(BLOCK)).collect();
+pub fn figures(blocks: &[Vec<u64>], resamples: usize, seed: u64) -> Option<Figures> {
+    let blocks: Vec<&[u64]> = blocks.iter().map(Vec::as_slice).filter(|times| !times.is_empty()).collect();
     let mut sorted: Vec<(u64, usize)> = Vec::new();
     for (block, times) in blocks.iter().enumerate() {
         sorted.extend(times.iter().map(|time| (*time, block)));
@@ -105,18 +105,22 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
+    fn blocks(times: &[u64]) -> Vec<Vec<u64>> {
+        times.chunks(20).map(<[u64]>::to_vec).collect()
+    }
+
     /// Figures of known times are exact, and lie within their intervals.
     #[test]
     fn known_times() {
         let times: Vec<u64> = (1..=1_000).map(|i| i * 7_919 % 1_000 * MS + MS).collect();
-        let figures = figures(&[&times[..500], &times[500..]], 200, 1).expect("there are times");
+        let figures = figures(&blocks(&times), 200, 1).expect("there are times");
         assert_eq!((figures.count, figures.mean.value), (1_000, 500.5));
         assert_eq!(figures.quantiles.map(|q| q.value), [500.0, 950.0, 990.0, 1_000.0]);
         for estimate in [figures.mean].iter().chain(&figures.quantiles) {
             assert!(estimate.low <= estimate.value && estimate.value <= estimate.high, "{estimate:?}");
         }
         assert!(figures.mean.low > 450.0 && figures.mean.low < 500.0, "{figures:?}");
-        assert_eq!(super::figures(&[&[], &[]], 10, 1), None);
+        assert_eq!(super::figures(&[Vec::new()], 10, 1), None);
     }
 
     /// The interval of a mean covers the true mean about as often as it says.
@@ -125,7 +129,7 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(5);
         let covered = (0..200).filter(|seed| {
             let times: Vec<u64> = (0..2_000).map(|_| rng.u64(0..=2 * MS)).collect();
-            let mean = figures(&[&times], 200, *seed).expect("there are times").mean;
+            let mean = figures(&blocks(&times), 200, *seed).expect("there are times").mean;
             mean.low <= 1.0 && 1.0 <= mean.high
         });
         let covered = covered.count();
@@ -138,7 +142,7 @@ mod tests {
         let slow_together: Vec<u64> = (0..2_000).map(|i| if i / 200 % 2 == 0 { MS } else { 3 * MS }).collect();
         let mixed: Vec<u64> = (0..2_000).map(|i| if i % 2 == 0 { MS } else { 3 * MS }).collect();
         let width = |times: &[u64]| {
-            let mean = figures(&[times], 300, 1).expect("there are times").mean;
+            let mean = figures(&blocks(times), 300, 1).expect("there are times").mean;
             mean.high - mean.low
         };
         assert!(width(&slow_together) > 3.0 * width(&mixed));

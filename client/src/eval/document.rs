@@ -66,7 +66,7 @@ fn method(measured: &Measured) -> String {
          {} processes run as clients at once, each over one connection. A client looks a random stock up, trades with probability p (buys or sells 1 to 10 of it), and goes on at once; \
          at the end it reads back each of its orders and compares it (the *final check*). Times are what the client waits, repeats included; the first tenth of a run is warm-up and does not count.\n\n\
          Each setting of cache and p was measured in {} of {} s (at a distance {} s), in random sequence (seed {}), so that a slow spell of the machine does not meet one setting. \
-         Intervals are 95 % bootstrap intervals over blocks of {} successive requests of one client, drawn {} times; an interval of the maximum only tells how much hangs on single requests. \
+         Intervals are 95 % bootstrap intervals: slices of {} ms, with all requests that began in them, are drawn {} times, since what happens at one time is slow together; an interval of the maximum only tells how much hangs on single requests. \
          {stocks}\n{debug}\n\
          | machine | |\n|---|---|\n| processor | {}, {} cores |\n| memory | {} GiB |\n| system | {} |\n| load before the run | {} |\n| program | version {}, commit {}, {} build |\n| measured | {}, in {} s |\n",
         fact("clients"),
@@ -74,8 +74,8 @@ fn method(measured: &Measured) -> String {
         fact("trade_s"),
         fact("distance_trade_s"),
         fact("seed"),
-        super::bootstrap::BLOCK,
-        super::bootstrap::RESAMPLES,
+        fact("slice_ms"),
+        fact("resamples"),
         fact("cpu"),
         fact("cores"),
         fact("memory_gib"),

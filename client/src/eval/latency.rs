@@ -25,8 +25,8 @@ pub struct Measured {
 /// What was measured at one setting, in all rounds.
 #[derive(Debug, Default)]
 struct Gathered {
-    /// Times (ns): by kind, then by client; one series per round.
-    times: BTreeMap<(Kind, usize), Vec<Vec<u64>>>,
+    /// Times (ns) by kind and client, then by slice of time. Slices count from the boot, so that those of different rounds are different ones.
+    times: BTreeMap<(Kind, usize), BTreeMap<u64, Vec<u64>>>,
     counted: Counted,
 }
 
@@ -91,7 +91,7 @@ impl Gathered {
     fn add(&mut self, run: &Run, counted: &Counted) {
         for kind in Kind::ALL {
             for client in 0..run.seen.len() {
-                self.times.entry((kind, client)).or_default().push(run.times(client, kind));
+                self.times.entry((kind, client)).or_default().extend(run.times(client, kind));
             }
         }
         self.counted.add(counted);
@@ -107,13 +107,19 @@ impl Measured {
             let at = (self.distance_ms, *cache, *p);
             let (distance_ms, cache, p) = at;
             for kind in Kind::ALL {
-                let series = |of: Option<usize>| -> Vec<&[u64]> {
-                    let chosen =
-                        gathered.times.iter().filter(|((k, client), _)| *k == kind && of.is_none_or(|c| c == *client));
-                    chosen.flat_map(|(_, rounds)| rounds.iter().map(Vec::as_slice)).collect()
+                let slices = |of: Option<usize>| -> Vec<Vec<u64>> {
+                    let mut slices: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+                    for (_, times) in
+                        gathered.times.iter().filter(|((k, c), _)| *k == kind && of.is_none_or(|of| of == *c))
+                    {
+                        for (slice, times) in times {
+                            slices.entry(*slice).or_default().extend(times);
+                        }
+                    }
+                    slices.into_values().collect()
                 };
                 let mut push = |client: &str, of| {
-                    let figures = figures(&series(of), RESAMPLES, self.seed);
+                    let figures = figures(&slices(of), RESAMPLES, self.seed);
                     rows.latency.extend(figures.map(|figures| LatencyRow::new(at, client, kind, &figures)));
                 };
                 push(ALL_CLIENTS, None);

@@ -23,8 +23,8 @@ pub fn measure(target: &mut Target, plan: &Plan, progress: &mut Progress) -> Res
             let task = Task { url: target.url(), probability, seed: plan.seed };
             let run = worker::run(clients, &task, plan.load_trade, |time| progress.wait(&what, time))?;
             for request in Kind::ALL {
-                let times: Vec<Vec<u64>> = (0..clients).map(|client| run.times(client, request)).collect();
-                let times: Vec<&[u64]> = times.iter().map(Vec::as_slice).collect();
+                let times: Vec<Vec<u64>> =
+                    (0..clients).flat_map(|client| run.times(client, request).into_values()).collect();
                 let Some(figures) = figures(&times, 0, 0) else { continue };
                 rows.push(LoadRow {
                     cache,

@@ -17,7 +17,8 @@ pub fn describe() -> Vec<Fact> {
         ("cpu", cpu),
         ("cores", cores),
         ("memory_gib", memory),
-        ("kernel", told("uname", &["-sr"])),
+        // Without what a distributor or host adds to the version.
+        ("kernel", told("uname", &["-sr"]).map(|text| text.split('-').next().unwrap_or_default().to_owned())),
         ("load_before", load),
         ("commit", told("git", &["rev-parse", "--short", "HEAD"])),
         ("profile", Some(profile.into())),

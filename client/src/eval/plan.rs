@@ -1,5 +1,6 @@
 //! What is measured, for how long, in which sequence. All times together stay below ten minutes.
 
+use super::bootstrap::{RESAMPLES, SLICE_MS};
 use super::tables::{Cache, Fact};
 use std::time::Duration;
 
@@ -173,6 +174,8 @@ impl Plan {
         let seconds = |time: Duration| format!("{:.1}", time.as_secs_f64());
         vec![
             Fact::new("seed", &self.seed.to_string()),
+            Fact::new("slice_ms", &SLICE_MS.to_string()),
+            Fact::new("resamples", &RESAMPLES.to_string()),
             Fact::new("clients", &self.clients.to_string()),
             Fact::new("rounds", &self.rounds.to_string()),
             Fact::new("trade_s", &seconds(self.trade)),

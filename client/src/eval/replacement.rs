@@ -59,7 +59,7 @@ fn steps(names: &[String], capacity: usize) -> Vec<Step> {
     let lookup = |name: &String| Step::Lookup(name.clone());
     let mut steps: Vec<Step> = names.iter().map(lookup).collect();
     let (favourites, others) = names.split_at(2.min(names.len()));
-    for other in others.iter().take(2 * capacity) {
+    for other in others.iter().take(2 * capacity - 2) {
         steps.extend(favourites.iter().map(lookup));
         steps.push(lookup(other));
     }

@@ -1,11 +1,13 @@
 //! Clients as processes of their own, each a workload with one connection. They are told over standard input when to end the trading, and
 //! write what they saw to standard output as one line of JSON.
 
+use super::bootstrap::SLICE_MS;
 use crate::cluster::process::{dying_with_us, spawn};
 use crate::stats::Kind;
 use crate::workload::{self, Acknowledged, Control, Options};
 use common::clock::BootInstant;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::process::{Child, Stdio};
@@ -226,11 +228,14 @@ pub fn run(clients: usize, task: &Task, trade: Duration, wait: impl FnOnce(Durat
 }
 
 impl Run {
-    /// Times (ns) of one client and kind: while all traded, or for queries while it read back.
+    /// Times (ns) of one client and kind, by the slice of time in which they began: while all traded, or for queries while it read back.
     #[must_use]
-    pub fn times(&self, client: usize, kind: Kind) -> Vec<u64> {
+    pub fn times(&self, client: usize, kind: Kind) -> BTreeMap<u64, Vec<u64>> {
         let counts = |began: u64| kind == Kind::OrderQuery || (self.from_us..self.to_us).contains(&began);
-        let samples = self.seen[client].samples.iter();
-        samples.filter(|(k, began, _)| *k == kind && counts(*began)).map(|(_, _, took)| *took).collect()
+        let mut slices: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for (_, began, took) in self.seen[client].samples.iter().filter(|(k, began, _)| *k == kind && counts(*began)) {
+            slices.entry(began / (SLICE_MS * 1_000)).or_default().push(*took);
+        }
+        slices
     }
 }

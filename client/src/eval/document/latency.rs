@@ -181,12 +181,29 @@ pub fn benefit(measured: &Measured) -> String {
         share if share > 0.0 => format!("{share:.0} % less time at p = {p} %"),
         share => format!("{:.0} % **more** time at p = {p} %", -share),
     };
-    let _ = writeln!(
-        text,
-        "\nThe cache is worth {} and {}. Each trade invalidates one of the stocks, so the more is traded the fewer reads are hits; and what an iteration costs is then the order, which no cache shortens.",
-        trend(first),
-        trend(last)
-    );
+    let _ = write!(text, "\nThe cache is worth {} and {}.", trend(first), trend(last));
+    let hits = |p: u32| measured.cache.iter().find(|row| (row.distance_ms, row.cache, row.p) == (0, Cache::On, p));
+    if let (Some(few), Some(many)) = (hits(first.0), hits(last.0)) {
+        let (few, many) = (few.hit_ratio * 100.0, many.hit_ratio * 100.0);
+        if few > many {
+            let _ = write!(
+                text,
+                " Each trade takes one of the stocks out of the cache: the more is traded, the fewer reads are hits ({few:.0} % and {many:.0} %)."
+            );
+        }
+    }
+    let order =
+        measured.of_all(0, Cache::On, last.0, Kind::Order).zip(measured.of_all(0, Cache::On, last.0, Kind::Lookup));
+    if let Some((order, lookup)) = order {
+        let orders = f64::from(last.0) / 100.0 * order.mean_ms;
+        let _ = write!(
+            text,
+            " At p = {} %, {:.0} % of an iteration's time is the order, which no cache shortens.",
+            last.0,
+            orders / (orders + lookup.mean_ms) * 100.0
+        );
+    }
+    text.push('\n');
     text
 }
 
@@ -196,19 +213,22 @@ pub fn far(measured: &Measured, folder: &str) -> String {
     if far == 0 {
         return "## At a distance\n\nNot measured.\n".into();
     }
-    let share = |p: u32| -> Option<String> {
+    let share = |p: u32| -> Option<(u32, f64)> {
         let row = |cache| measured.of_all(far, cache, p, Kind::Lookup);
         let (on, off): (&LatencyRow, &LatencyRow) = (row(Cache::On)?, row(Cache::Off)?);
-        Some(format!("{:.3} ms of {} at p = {p} %", off.mean_ms - on.mean_ms, ms(off.mean_ms)))
+        Some((p, (off.mean_ms - on.mean_ms) / off.mean_ms * 100.0))
     };
-    let saved: Vec<String> = percents(measured, far).into_iter().filter_map(share).collect();
+    let shares: Vec<(u32, f64)> = percents(measured, far).into_iter().filter_map(share).collect();
+    let saved: Vec<String> = shares.iter().map(|(p, share)| format!("{share:.1} % at p = {p} %")).collect();
+    let why = if shares.iter().all(|(_, share)| share.abs() < 20.0) {
+        " The way dominates, as it does between a home and EC2; that is why the front-end's own time is shown apart."
+    } else {
+        ""
+    };
     let words = if saved.is_empty() {
         String::new()
     } else {
-        format!(
-            "\nAt this distance the cache saves a lookup {}: the way dominates, as it does between a home and EC2. That is why the front-end's own time is shown apart.\n",
-            list(&saved)
-        )
+        format!("\nAt this distance the cache saves of a lookup's time {}.{why}\n", list(&saved))
     };
     format!(
         "## At a distance\n\n\

@@ -21,8 +21,11 @@ pub fn section(measured: &Measured, folder: &str) -> String {
     let settings: BTreeSet<_> = measured.load.iter().map(|row| (row.cache, row.clients)).collect();
     for (cache, clients) in &settings {
         let cells = Kind::ALL.map(|kind| {
-            of(measured, *cache, *clients, kind)
-                .map_or("–".into(), |row| format!("{:.0} ({}, {})", row.per_second, ms(row.p50_ms), ms(row.p99_ms)))
+            of(measured, *cache, *clients, kind).map_or("–".into(), |row| {
+                // So few that they were never all at it.
+                let rate = if row.per_second > 0.0 { format!("{:.0}", row.per_second) } else { "–".into() };
+                format!("{rate} ({}, {})", ms(row.p50_ms), ms(row.p99_ms))
+            })
         });
         // Writing to a String cannot fail.
         let _ = writeln!(text, "| {cache} | {clients} | {} |", cells.join(" | "));
@@ -38,8 +41,14 @@ pub fn section(measured: &Measured, folder: &str) -> String {
                 most.p50_ms / one.p50_ms
             )
         });
+        let why = match one {
+            Some(one) if most.per_second > 1.2 * one.per_second => {
+                " Orders that arrive together share their fsyncs and calls."
+            }
+            _ => "",
+        };
         format!(
-            "\nMost orders a second: {:.0}, with {} clients and the cache {}{growth}. Orders that arrive together share their fsyncs and calls, so throughput grows with the number of clients until the cores are busy.\n",
+            "\nMost orders a second: {:.0}, with {} clients and the cache {}{growth}.{why}\n",
             most.per_second, most.clients, most.cache
         )
     });

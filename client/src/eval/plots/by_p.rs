@@ -74,7 +74,7 @@ fn beside(
         x_log: false,
         y: y.clone(),
         y_log: true,
-        legend: SeriesLabelPosition::LowerRight,
+        legend: SeriesLabelPosition::UpperLeft,
         lines: lines.clone(),
     };
     draw(&by_cache.iter().map(panel).collect::<Vec<_>>(), 400).map(Some)

@@ -67,7 +67,7 @@ pub fn draw(panels: &[Panel], height: u32) -> Result<String> {
     Ok(svg)
 }
 
-/// The whole range of values of some lines, on an axis by factors, with room around.
+/// The whole range of values of some lines, on an axis by factors, with room for the legend above.
 pub fn log_axis(label: &'static str, lines: &[&Line]) -> Axis {
     let values = || lines.iter().flat_map(|line| &line.points);
     let low = values().map(|point| point.2).filter(|low| *low > 0.0).fold(f64::INFINITY, f64::min);
@@ -75,13 +75,13 @@ pub fn log_axis(label: &'static str, lines: &[&Line]) -> Axis {
     if low > high {
         return Axis { label, from: 0.1, to: 10.0 };
     }
-    Axis { label, from: low / 1.6, to: high * 1.6 }
+    Axis { label, from: low / 1.4, to: high * (high / low).powf(0.4).max(2.0) }
 }
 
-/// The range from 0, with room above.
+/// The range from 0, with room for the legend above.
 pub fn linear_axis(label: &'static str, lines: &[&Line]) -> Axis {
     let high = lines.iter().flat_map(|line| &line.points).map(|point| point.3).fold(0.0, f64::max);
-    Axis { label, from: 0.0, to: if high > 0.0 { high * 1.15 } else { 1.0 } }
+    Axis { label, from: 0.0, to: if high > 0.0 { high * 1.4 } else { 1.0 } }
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
@@ -105,7 +105,12 @@ impl Panel {
         Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc(self.x.label).y_desc(self.y.label).axis_desc_style((FONT, 14)).label_style((FONT, 13));
+        mesh.max_light_lines(1)
+            .x_labels(8)
+            .x_desc(self.x.label)
+            .y_desc(self.y.label)
+            .axis_desc_style((FONT, 14))
+            .label_style((FONT, 13));
         mesh.light_line_style(RGBColor(238, 238, 238)).bold_line_style(RGBColor(215, 215, 215));
         mesh.x_label_formatter(&|x| number(*x)).y_label_formatter(&|y| number(*y)).draw().map_err(text)?;
         for line in &self.lines {

@@ -22,11 +22,11 @@ pub fn draw(measured: &Measured) -> Result<Option<String>> {
         let mut builder = ChartBuilder::on(&root);
         builder.caption("slowest request in each 50 ms, replicas crashing", (FONT, 17));
         builder.margin(12).x_label_area_size(42).y_label_area_size(66).right_y_label_area_size(0);
-        let mut chart = builder.build_cartesian_2d(0.0..seconds(end) * 1.005, (low..high).log_scale()).map_err(text)?;
+        let mut chart = builder.build_cartesian_2d(0.0..seconds(end) * 1.13, (low..high).log_scale()).map_err(text)?;
         let mut mesh = chart.configure_mesh();
         mesh.disable_x_mesh().x_desc("time (s), the pauses between rounds left out").y_desc("latency (ms)");
         mesh.axis_desc_style((FONT, 14)).label_style((FONT, 13)).light_line_style(RGBColor(240, 240, 240));
-        mesh.x_label_formatter(&|x| format!("{x:.0}")).y_label_formatter(&|y| number(*y)).draw().map_err(text)?;
+        mesh.x_label_formatter(&|x| number(*x)).y_label_formatter(&|y| number(*y)).draw().map_err(text)?;
         for (label, shade, chosen) in [
             ("leader away", ORANGE.mix(0.25), (|crash| !paused(crash) && led(crash)) as fn(&CrashRow) -> bool),
             ("followers away", YELLOW.mix(0.45), |crash| !paused(crash) && !led(crash)),
