@@ -11,6 +11,8 @@ pub struct CatalogMetrics {
     pub verdicts: IntCounterVec,
     /// Orders per transaction.
     pub batch_orders: Histogram,
+    /// Time of a batch from read to taken.
+    pub queue_seconds: Histogram,
     /// Time of a commit, its fsync included.
     pub commit_seconds: Histogram,
     /// Time from the first push of a batch to the last acknowledgement.
@@ -42,6 +44,8 @@ impl CatalogMetrics {
         Arc::new(Self {
             verdicts: m.counters("catalog_orders_total", "Orders decided, by verdict.", &["verdict"]),
             batch_orders: m.counts("catalog_batch_orders", "Orders per transaction."),
+            queue_seconds: m
+                .seconds("catalog_queue_seconds", "Time of a leader's batch from read to taken by the writer."),
             commit_seconds: m.seconds("catalog_commit_seconds", "Time of a commit, its fsync included."),
             invalidation_seconds: m.seconds(
                 "catalog_invalidation_seconds",

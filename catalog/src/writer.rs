@@ -237,7 +237,10 @@ impl Writer {
         let mut taken = Vec::with_capacity(requests.len());
         for (request, responder) in requests {
             match self.admit(&request) {
-                Ok(()) => taken.push((request, responder)),
+                Ok(()) => {
+                    self.metrics.queue_seconds.observe(responder.age().as_secs_f64());
+                    taken.push((request, responder));
+                }
                 Err(refusal) => responder.send(refusal),
             }
         }
@@ -347,13 +350,12 @@ impl Writer {
             tracing::debug!(trace = submission.trace, key = %submission.order.key, ?verdict, "order decided");
         }
         let from = request.position.next();
-        let rows = if from == new.first && new.orders.len() <= ANSWER_ROWS {
-            Ok(new.clone())
-        } else {
-            self.store.rows(from, ANSWER_ROWS)
-        };
-        match rows {
-            Ok(rows) => Response::json(200, &TradeAnswer { verdicts, rows, end: self.state.position }),
+        let end = self.state.position;
+        if from == new.first && new.orders.len() <= ANSWER_ROWS {
+            return Response::json(200, &TradeAnswer { verdicts, rows: new, end });
+        }
+        match self.store.rows(from, ANSWER_ROWS) {
+            Ok(rows) => Response::json(200, &TradeAnswer { verdicts, rows, end }),
             Err(error) => {
                 tracing::error!(%error, "the journal could not be read");
                 unknown_outcome(&format!("the catalog cannot read its journal: {error}"))

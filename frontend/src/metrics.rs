@@ -84,7 +84,8 @@ impl LaneMetrics {
             lookup_batch: metrics.counts("lookup_batch_size", "Stock reads answered by one call to the catalog."),
             order_stage: metrics.seconds_by(
                 "order_stage_seconds",
-                "Time of an order by stage: lane (until its batch is taken), leader (until one is known), forward (the call).",
+                "Time of an order by stage: lane (until its batch is taken), leader (until one is known), forward (the call), \
+                 answer (of the whole batch).",
                 &["stage"],
             ),
             leader_changes: metrics.counter("leader_changes_total", "Leaders adopted by this front-end."),

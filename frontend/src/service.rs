@@ -9,6 +9,7 @@ use crate::feed::Feed;
 use crate::feed::publisher::Publisher;
 use crate::feed::stocks::StockReader;
 use crate::internal::Internal;
+use crate::lanes::gather::Gather;
 use crate::lanes::lookups::{LookupLane, PendingLookup};
 use crate::lanes::orders::{OrderLane, PendingOrder};
 use crate::lanes::pages::{PageLane, PendingPage};
@@ -59,6 +60,7 @@ pub struct Frontend {
 #[derive(Clone)]
 struct Ending {
     stop: Shutdown,
+    orders: Arc<Gather<PendingOrder>>,
     cell: Arc<LeaderCell>,
     clients: [HttpClient; 2],
 }
@@ -66,6 +68,7 @@ struct Ending {
 impl Ending {
     fn trigger(&self) {
         self.stop.trigger();
+        self.orders.close();
         self.cell.close();
         self.clients.iter().for_each(HttpClient::abort);
     }
@@ -89,7 +92,7 @@ impl Frontend {
             lane_metrics.clone(),
         ));
         let views = Arc::new(Views::new(settings.replicas.keys().copied()));
-        let (order_entrance, order_end) = Entrance::new(ORDERS, &lane_metrics);
+        let (order_entrance, order_queue) = Entrance::gathering(ORDERS, &lane_metrics);
         let (query_entrance, query_end) = Entrance::new(QUERIES, &lane_metrics);
         let (page_entrance, page_end) = Entrance::new(PAGES, &lane_metrics);
         let (lookup_entrance, lookup_end) = Entrance::new(LOOKUPS, &lane_metrics);
@@ -140,12 +143,12 @@ impl Frontend {
             stop,
         };
         let monitor = parts.monitor();
-        let lanes = parts.lanes(&monitor, order_end, query_end, page_end, lookup_end);
+        let lanes = parts.lanes(&monitor, &order_queue, query_end, page_end, lookup_end);
         let mut watchers = parts.watchers(internal.address());
         watchers.extend(parts.feed(publisher));
         let Parts { cell, catalog, others, stop, .. } = parts;
         let address = public.address();
-        let ending = Ending { stop, cell, clients: [catalog, others] };
+        let ending = Ending { stop, orders: order_queue, cell, clients: [catalog, others] };
         Ok(Self { public: Some(public), lanes, monitor: Some(monitor), watchers, internal, address, ending })
     }
 
@@ -216,17 +219,16 @@ impl Parts<'_> {
     fn lanes(
         &self,
         monitor: &Monitor,
-        orders: LaneEnd<PendingOrder>,
+        orders: &Arc<Gather<PendingOrder>>,
         queries: LaneEnd<PendingQuery>,
         pages: LaneEnd<PendingPage>,
         lookups: LaneEnd<PendingLookup>,
     ) -> Vec<Thread> {
         let orders = OrderLane {
-            end: orders,
+            queue: Arc::clone(orders),
             cell: Arc::clone(&self.cell),
             reports: monitor.reports(),
             metrics: self.metrics.clone(),
-            stop: self.stop.clone(),
         };
         let queries = QueryLane {
             end: queries,

@@ -19,6 +19,8 @@ pub struct OrderMetrics {
     pub follower_lag: IntGaugeVec,
     /// Times that a follower went out of touch.
     pub followers_lost: IntCounter,
+    /// Time of a front-end's batch from read to taken.
+    pub queue_seconds: Histogram,
     /// Orders per batch to the catalog.
     pub batch_orders: Histogram,
     /// Time of the catalog's call.
@@ -50,6 +52,8 @@ impl OrderMetrics {
                 &["follower"],
             ),
             followers_lost: m.counter("order_followers_lost_total", "Times that a follower went out of touch."),
+            queue_seconds: m
+                .seconds("order_queue_seconds", "Time of a front-end's batch from read to taken by the sequencer."),
             batch_orders: m.counts("order_batch_orders", "Orders per batch to the catalog."),
             catalog_seconds: m.seconds("order_catalog_seconds", "Time of the catalog's call for a batch."),
             append_seconds: m.seconds("order_append_seconds", "Time of an append's transaction, its fsync included."),

@@ -45,9 +45,13 @@ impl Recent {
     /// # Panics
     /// When `next` is before [`Recent::first`].
     #[must_use]
-    pub fn from(&self, next: u64, limit: usize) -> Option<Rows> {
+    pub fn from(&self, next: u64, limit: usize) -> Option<Arc<Rows>> {
         assert!(next >= self.first(), "row {next} is no longer in memory");
         let start = self.runs.partition_point(|run| run.end() <= next);
+        if let (Some(only), None) = (self.runs.get(start).filter(|run| run.first == next), self.runs.get(start + 1)) {
+            // A follower that keeps up: nothing is copied.
+            return Some(Arc::clone(only));
+        }
         let mut rows: Option<Rows> = None;
         for run in self.runs.range(start..) {
             let skip = usize::try_from(next.saturating_sub(run.first)).unwrap_or(usize::MAX);
@@ -58,7 +62,7 @@ impl Recent {
             rows.orders.extend(run.orders.iter().skip(skip).cloned());
             rows.hash = run.hash;
         }
-        rows
+        rows.map(Arc::new)
     }
 }
 

@@ -288,7 +288,6 @@ impl Replica {
             done = pipeline.written(next);
         }
         self.metrics.log_rows.set(i64::try_from(next).unwrap_or(i64::MAX));
-        self.changed.notify_all();
         drop(state);
         answer(done);
     }
@@ -456,7 +455,7 @@ impl State {
 #[derive(Debug)]
 pub enum ToSend {
     /// These rows.
-    Rows(Rows),
+    Rows(Arc<Rows>),
     /// Rows that are no longer in memory.
     FromFile,
     /// Nothing new, or no longer leading.

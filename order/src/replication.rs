@@ -79,7 +79,7 @@ impl Replication {
             let sent = match next {
                 None => self.ask(term),
                 Some(from) => match self.replica.rows_from(term, from, PAGE_ROWS, LOOK_AROUND) {
-                    ToSend::Rows(rows) => self.send(term, rows),
+                    ToSend::Rows(rows) => self.send(term, &rows),
                     ToSend::FromFile => self.send_from_file(term, from),
                     // A follower that lost its file, or died, is noticed before an order has to wait for it.
                     ToSend::Nothing if heard.elapsed() >= IDLE_ASK => {
@@ -111,7 +111,7 @@ impl Replication {
     fn ask(&mut self, term: Term) -> Result<Position, Duration> {
         let here = self.replica.durable().ok_or(BACK_OFF)?;
         let nothing = Rows { first: here.next(), orders: Vec::new(), hash: here.hash };
-        let answer = self.exchange(term, nothing, PROBE_TIMEOUT)?;
+        let answer = self.exchange(term, &nothing, PROBE_TIMEOUT)?;
         let position = self.position(term, answer)?;
         let own = self.reader.read(|connection, seed| orders::hash_before(connection, seed, position.next()));
         match own {
@@ -161,7 +161,7 @@ impl Replication {
 
     fn send_from_file(&mut self, term: Term, from: u64) -> Result<Position, Duration> {
         match self.reader.read(|connection, seed| orders::read(connection, seed, from, PAGE_ROWS)) {
-            Ok(Some(rows)) => self.send(term, rows),
+            Ok(Some(rows)) => self.send(term, &rows),
             Ok(None) => Err(BACK_OFF),
             Err(error) => {
                 tracing::warn!(%error, "the log could not be read");
@@ -170,7 +170,7 @@ impl Replication {
         }
     }
 
-    fn send(&mut self, term: Term, rows: Rows) -> Result<Position, Duration> {
+    fn send(&mut self, term: Term, rows: &Rows) -> Result<Position, Duration> {
         // The oldest batch that waits for this follower bounds the call, so that no batch waits longer than one time-out for it.
         let left = self.replica.waiting_since(self.peer).map(|since| self.timeout.saturating_sub(since.elapsed()));
         let timeout = left.unwrap_or(self.timeout).max(Duration::from_millis(1));
@@ -182,9 +182,9 @@ impl Replication {
     }
 
     /// One call to the follower. A failure puts it out of touch, and tells how long to pause.
-    fn exchange(&self, term: Term, rows: Rows, timeout: Duration) -> Result<LogPosition, Duration> {
+    fn exchange(&self, term: Term, rows: &Rows, timeout: Duration) -> Result<LogPosition, Duration> {
         let call = Call { method: "POST", base: &self.url, path: "/log", timeout, trace: None };
-        let traces = self.replica.traces.of(&rows);
+        let traces = self.replica.traces.of(rows);
         let request = AppendRequest { term, leader: self.replica.id, rows, traces };
         let error = match self.http.call(call, &request) {
             Ok(answer) => return Ok(answer),

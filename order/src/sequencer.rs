@@ -78,6 +78,9 @@ impl Sequencer {
                 return batch.into_iter().for_each(|b| b.responder.send(response.clone()));
             }
         };
+        for taken in &batch {
+            self.metrics.queue_seconds.observe(taken.responder.age().as_secs_f64());
+        }
         let counts: Vec<usize> = batch.iter().map(|b| b.orders.len()).collect();
         let orders: Vec<Submission> = batch.iter_mut().flat_map(|b| std::mem::take(&mut b.orders)).collect();
         self.metrics.batch_orders.observe(orders.len() as f64);

@@ -5,6 +5,7 @@
 //! - Nothing is retried here. Whoever calls knows whether a repeat is safe; [`CallError::outcome_unknown`] tells whether the call
 //!   may have been carried out.
 
+use super::socket::OneWrite;
 use crate::timing::CONNECT_TIMEOUT;
 use crate::wire::public::ErrorBody;
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use std::{error, fmt};
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::NextTimeout;
 
 /// Largest answer that is read, in bytes: a page of rows is far below.
 const ANSWER_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
@@ -126,7 +127,6 @@ impl HttpClient {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
-            .no_delay(true)
             .max_redirects(0)
             .user_agent("")
             .accept("")
@@ -136,7 +136,7 @@ impl HttpClient {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .build();
         let hosts = KnownHosts::default();
-        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), hosts.clone());
+        let agent = ureq::Agent::with_parts(config, OneWrite, hosts.clone());
         Self { agent, hosts, authorization: token.map(|t| format!("Bearer {t}")) }
     }
 

@@ -3,6 +3,7 @@
 //! behind this interface: [`tiny::TinyServer`], and the front-end's own edge. [`client::HttpClient`] is the way out.
 
 pub mod client;
+mod socket;
 pub mod tiny;
 
 use crate::metrics::{HttpMetrics, Metrics};

@@ -1,8 +1,8 @@
 //! The server of the internal listeners: tiny_http with a few fixed workers in front of a [`Handler`].
 //!
-//! tiny_http has one thread per open connection, which parses; its requests come out of one queue. Here a fixed number of workers
-//! takes them, and hands those whose body must still be read from the socket to an intake pool, since such a read has no
-//! time-out. What tiny_http 0.12 needs from its user, each point measured:
+//! tiny_http has one thread per open connection, which parses; its requests come out of one queue. Here a few workers take them. Reading a
+//! body that is still in the socket has no time-out, so a worker does that only while another one is free, and starts one where there is
+//! none. What tiny_http 0.12 needs from its user, each point measured:
 //!
 //! - The listener is made here, with TCP_NODELAY (else answers wait 40 ms for a delayed acknowledgement), keep-alive,
 //!   TCP_USER_TIMEOUT and a send time-out, which accepted sockets inherit; never with a receive time-out, which would make
@@ -11,7 +11,7 @@
 //! - Dropping a request allocates what its Content-Length declares, and aborts when that is too much: a request that declares far
 //!   more than the limit is forgotten instead of answered, at the price of its connection, and counted.
 //! - A request to upgrade the connection has the whole rest of the connection as its body: it is answered without a look at it.
-//! - A body is read without a time-out, so that a caller that stops in the middle holds a thread: the intake starts another one, up to a bound.
+//! - A caller that stops in the middle of a body holds a worker for as long as it likes: there may be up to 64 of them.
 //! - A burst of connections can leave some unserved until another one closes: while connections are being opened, the server opens and
 //!   closes one to itself every 20 ms.
 
@@ -19,7 +19,6 @@ use super::{Answer, Handler, Headers, Request, Responder, Response, TRACE_HEADER
 use crate::metrics::HttpMetrics;
 use crate::shutdown::Shutdown;
 use crate::threads::Thread;
-use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -34,14 +33,10 @@ use subtle::ConstantTimeEq;
 const READ_WITH_HEAD_BYTES: usize = 1_024;
 /// A declared body of up to this size is safe to drop, so that one above the limit is answered with 413.
 const SAFE_TO_DROP_BYTES: usize = 1_024 * 1_024;
-/// Threads that read larger bodies, as long as none of them is held by a caller that stopped in the middle.
-const INTAKE_THREADS: usize = 4;
-/// Such threads at most.
-const MAX_INTAKE_THREADS: usize = 64;
-/// How long the stop waits for intake threads; one that a caller holds ends with the process.
-const INTAKE_GRACE: Duration = Duration::from_millis(300);
-/// Requests whose body waits to be read; beyond, the request is forgotten.
-const INTAKE_QUEUE: usize = 1_024;
+/// Workers at most, those that callers hold included.
+const MAX_WORKERS: usize = 64;
+/// How long the stop waits for workers; one that a caller holds ends with the process.
+const WORKER_GRACE: Duration = Duration::from_millis(300);
 /// How long an answer may stay unread before its connection is given up: by strangers, and among our own services, whose answers are sent by
 /// threads that others wait for.
 const PUBLIC_SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +60,7 @@ pub struct TinyConfig {
     pub name: &'static str,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Threads that parse and route.
+    /// Threads that route, as long as none of them is held by a caller that stopped in the middle of a body.
     pub workers: usize,
     /// Largest body in bytes; beyond, 413.
     pub body_limit_bytes: usize,
@@ -77,8 +72,6 @@ pub struct TinyConfig {
 pub struct TinyServer {
     address: SocketAddr,
     shared: Arc<Shared>,
-    // Dropped (joined) in this order: the workers feed the intake.
-    _workers: Vec<Thread>,
     _unstick: Thread,
 }
 
@@ -87,18 +80,17 @@ struct Shared {
     server: tiny_http::Server,
     handler: Arc<dyn Handler>,
     metrics: Arc<HttpMetrics>,
-    intake: Intake,
+    workers: Workers,
     peers: Mutex<Peers>,
     stopping: AtomicBool,
     stop: Shutdown,
 }
 
-/// The threads that read bodies from the socket.
-struct Intake {
-    enter: Sender<tiny_http::Request>,
-    leave: Receiver<tiny_http::Request>,
-    /// Threads that wait for a request and are not claimed by a queued one.
-    idle: AtomicUsize,
+/// The threads that take requests.
+#[derive(Default)]
+struct Workers {
+    /// Those that wait for a request.
+    free: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -119,28 +111,25 @@ impl TinyServer {
             .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {}: {e}", config.listen)))?;
         let address = listener.local_addr()?;
         let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
-        let (enter, leave) = bounded(INTAKE_QUEUE);
-        let (name, workers) = (config.name, config.workers.max(1));
+        let workers = config.workers.max(1);
         let shared = Arc::new(Shared {
             config,
             server,
             handler,
             metrics,
-            intake: Intake { enter, leave, idle: AtomicUsize::new(0), threads: Mutex::default() },
+            workers: Workers::default(),
             peers: Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: Shutdown::new(),
         });
-        let spawn = |role: &str, i: usize, run: fn(&Arc<Shared>)| {
-            let shared = Arc::clone(&shared);
-            Thread::spawn(&format!("{name}-{role}{i}"), move || run(&shared))
-        };
-        for _ in 0..INTAKE_THREADS {
-            shared.start_intake(1)?;
+        for _ in 0..workers {
+            shared.start_worker()?;
         }
-        let workers = (0..workers).map(|i| spawn("http", i, Shared::work)).collect();
-        let unstick = spawn("unstick", 0, Shared::unstick);
-        Ok(Self { address, shared, _workers: workers, _unstick: unstick })
+        let unstick = Thread::spawn(&format!("{}-unstick", shared.config.name), {
+            let shared = Arc::clone(&shared);
+            move || shared.unstick()
+        });
+        Ok(Self { address, shared, _unstick: unstick })
     }
 
     /// The address in use.
@@ -154,14 +143,13 @@ impl TinyServer {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.metrics.wait_idle(crate::timing::STOP_GRACE);
         self.shared.stop.trigger();
-        for _ in &self._workers {
-            self.shared.server.unblock();
-        }
-        let deadline = Instant::now() + INTAKE_GRACE;
-        let mut threads = std::mem::take(&mut *self.shared.intake.threads.lock());
+        let deadline = Instant::now() + WORKER_GRACE;
+        let mut threads = std::mem::take(&mut *self.shared.workers.threads.lock());
         while Instant::now() < deadline && !threads.is_empty() {
-            threads.retain(|thread| !thread.is_finished());
+            // Each call wakes one worker, or ends the next wait of one.
+            threads.iter().for_each(|_| self.shared.server.unblock());
             std::thread::park_timeout(Duration::from_millis(1));
+            threads.retain(|thread| !thread.is_finished());
         }
         if !threads.is_empty() {
             tracing::warn!(
@@ -205,75 +193,74 @@ fn listen(config: &TinyConfig) -> io::Result<std::net::TcpListener> {
 }
 
 impl Shared {
+    fn start_worker(self: &Arc<Self>) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        let mut threads = self.workers.threads.lock();
+        let name = format!("{}-http{}", self.config.name, threads.len());
+        // Counted from here, so that nobody starts one more while this one is on its way.
+        self.workers.free.fetch_add(1, Ordering::Relaxed);
+        let thread = std::thread::Builder::new().name(name).spawn(move || shared.work()).inspect_err(|_| {
+            self.workers.free.fetch_sub(1, Ordering::Relaxed);
+        })?;
+        threads.push(thread);
+        Ok(())
+    }
+
     fn work(self: &Arc<Self>) {
         while !self.stop.is_triggered() {
-            match self.server.recv() {
-                Ok(request) => self.take(request),
+            let received = self.server.recv();
+            let others = self.workers.free.fetch_sub(1, Ordering::Relaxed) - 1;
+            match received {
+                Ok(request) => self.take(request, others),
                 Err(_) if self.stop.is_triggered() => return,
                 // Its acceptor has ended for good. A service that nobody can reach any more must say so and end.
                 Err(error) => panic!("the listener {} failed: {error}", self.config.listen),
             }
+            self.workers.free.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Answers from the head, hands a body that is still in the socket to the intake, or routes.
-    fn take(self: &Arc<Self>, request: tiny_http::Request) {
+    /// Answers from the head, or reads the body and routes. `others`: how many workers were free when this one was taken.
+    fn take(self: &Arc<Self>, request: tiny_http::Request, others: usize) {
         self.note_peer(&request);
-        if let Some(declared) =
-            request.body_length().filter(|&n| n > self.config.body_limit_bytes.max(SAFE_TO_DROP_BYTES))
-        {
+        let declared = request.body_length();
+        if let Some(declared_bytes) = declared.filter(|&n| n > self.config.body_limit_bytes.max(SAFE_TO_DROP_BYTES)) {
             // See the module's text: neither answering nor dropping this request is safe.
-            tracing::warn!(
-                declared_bytes = declared,
-                limit_bytes = self.config.body_limit_bytes,
-                "request forgotten: body too large"
-            );
-            self.metrics.forgotten.inc();
-            std::mem::forget(request);
-            return;
+            let limit_bytes = self.config.body_limit_bytes;
+            tracing::warn!(declared_bytes, limit_bytes, "request forgotten: body too large");
+            return self.forget(request);
         }
         let header =
             |name: &'static str| request.headers().iter().find(|h| h.field.equiv(name)).map(|h| h.value.as_str());
-        let in_socket = request.body_length().is_some_and(|n| n > READ_WITH_HEAD_BYTES)
+        let in_socket = declared.is_some_and(|n| n > READ_WITH_HEAD_BYTES)
             || header("Transfer-Encoding").is_some()
             || header("Expect").is_some();
         let upgrade = header("Connection").is_some_and(|c| c.to_ascii_lowercase().contains("upgrade"));
-        if upgrade || !in_socket {
-            return self.route(request, upgrade);
+        if in_socket && !upgrade && others == 0 && !self.has_another_worker() {
+            tracing::warn!("request forgotten: too many bodies are being read");
+            return self.forget(request);
         }
-        // Each request claims an idle thread before it is queued, so that none waits behind a caller that stopped in the middle.
-        let claim = |idle: usize| idle.checked_sub(1);
-        if self.intake.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).is_err()
-            && self.intake.threads.lock().len() < MAX_INTAKE_THREADS
-            && let Err(error) = self.start_intake(0)
-        {
-            tracing::warn!(%error, "no further thread to read bodies");
-        }
-        if let Err(full) = self.intake.enter.try_send(request) {
-            tracing::warn!("request forgotten: too many bodies wait to be read");
-            self.metrics.forgotten.inc();
-            std::mem::forget(full.into_inner());
-        }
+        self.route(request, upgrade);
     }
 
-    /// Starts a thread that is idle, or (0) claimed by the request that is about to be queued.
-    fn start_intake(self: &Arc<Self>, idle: usize) -> io::Result<()> {
-        let shared = Arc::clone(self);
-        let name = format!("{}-intake", self.config.name);
-        let thread = std::thread::Builder::new().name(name).spawn(move || shared.read_bodies())?;
-        self.intake.idle.fetch_add(idle, Ordering::Relaxed);
-        self.intake.threads.lock().push(thread);
-        Ok(())
+    /// Starts one more worker, within the bound.
+    fn has_another_worker(self: &Arc<Self>) -> bool {
+        let started = self.workers.threads.lock().len() < MAX_WORKERS && {
+            let started = self.start_worker();
+            if let Err(error) = &started {
+                tracing::warn!(%error, "no further worker");
+            }
+            started.is_ok()
+        };
+        started || self.workers.free.load(Ordering::Relaxed) > 0
     }
 
-    fn read_bodies(&self) {
-        while let Some(request) = self.stop.receive(&self.intake.leave) {
-            self.route(request, false);
-            self.intake.idle.fetch_add(1, Ordering::Relaxed);
-        }
+    fn forget(&self, request: tiny_http::Request) {
+        self.metrics.forgotten.inc();
+        std::mem::forget(request);
     }
 
-    /// Reads the body (from memory, or in the intake) and calls the handler.
+    /// Reads the body and calls the handler.
     fn route(&self, mut request: tiny_http::Request, upgrade: bool) {
         let limit = self.config.body_limit_bytes;
         let mut body = Vec::with_capacity(request.body_length().unwrap_or(0).min(limit));

@@ -64,12 +64,12 @@ pub struct TradeRequest {
 /// Answer to a batch: one verdict per order, and every journal row after the leader's last one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TradeAnswer {
+pub struct TradeAnswer<R = Rows> {
     /// One per order, in the same sequence.
     pub verdicts: Vec<Verdict>,
     /// The rows from the leader's last one on, at most [`crate::timing::ANSWER_ROWS`] of them: a lost answer can never
     /// leave a gap at the leader.
-    pub rows: Rows,
+    pub rows: R,
     /// Where the journal ends; beyond `rows` when there were too many for one answer.
     pub end: Position,
 }

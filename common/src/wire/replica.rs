@@ -65,9 +65,9 @@ pub struct LeaderNotice {
 /// `POST /orders`: a front-end's batch for the leader. 421 with [`NotLeader`] from a replica that does not lead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OrdersRequest {
+pub struct OrdersRequest<S = Submission> {
     /// The orders.
-    pub orders: Vec<Submission>,
+    pub orders: Vec<S>,
 }
 
 /// Answer to a batch of orders: every accepted one is durable at the catalog and on every replica in touch.
@@ -167,16 +167,16 @@ pub enum PageEnd {
 }
 
 /// `POST /log`: the leader's rows for a follower. Rows that it has must be equal, and are skipped. A gap is a 409 with
-/// [`LogPosition`], rows that contradict its log a 422, an older term a 412 with [`crate::wire::catalog::TermView`].
+/// [`LogPosition`], rows that contradict its log a 422, an older term a 412 with [`crate::wire::catalog::TermView`]. Who sends it borrows the rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AppendRequest {
+pub struct AppendRequest<R = Rows> {
     /// The leader's term.
     pub term: Term,
     /// The leader.
     pub leader: ReplicaId,
     /// The rows; none asks for the position alone.
-    pub rows: Rows,
+    pub rows: R,
     /// For the follower's log lines: trace ids of requests that brought rows. Empty unless the leader logs single orders.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<Traced>,

@@ -1,6 +1,7 @@
 //! The lanes between the listener's workers, which never wait, and the threads that make calls: orders to the leader, queries to the
 //! replicas, lookups to the catalog. Each lane is bounded; one that is full refuses at once.
 
+pub mod gather;
 pub mod lookups;
 pub mod orders;
 pub mod pages;
@@ -9,6 +10,8 @@ pub mod queries;
 use crate::metrics::LaneMetrics;
 use common::http::{Responder, Response};
 use common::lane::{Lane, LaneEnd, lane};
+use gather::Gather;
+use std::sync::Arc;
 
 /// Name and bound of a lane, for its refusals and metrics.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +33,39 @@ pub const LOOKUPS: LaneKind = LaneKind { name: "lookups", what: "stock reads", b
 
 /// The way into a lane, which refuses when it is full.
 pub struct Entrance<T> {
-    lane: Lane<T>,
+    way_in: WayIn<T>,
     kind: LaneKind,
     metrics: LaneMetrics,
+}
+
+enum WayIn<T> {
+    Lane(Lane<T>),
+    Gather(Arc<Gather<T>>),
+}
+
+impl<T> WayIn<T> {
+    fn put(&self, item: T) -> Result<(), T> {
+        match self {
+            Self::Lane(lane) => lane.put(item),
+            Self::Gather(gather) => gather.put(item),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Lane(lane) => lane.len(),
+            Self::Gather(gather) => gather.len(),
+        }
+    }
+}
+
+impl<T> Clone for WayIn<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Lane(lane) => Self::Lane(lane.clone()),
+            Self::Gather(gather) => Self::Gather(Arc::clone(gather)),
+        }
+    }
 }
 
 /// Something that waits in a lane for an answer.
@@ -46,12 +79,19 @@ impl<T: Waiting> Entrance<T> {
     #[must_use]
     pub fn new(kind: LaneKind, metrics: &LaneMetrics) -> (Self, LaneEnd<T>) {
         let (lane, end) = lane(kind.bound);
-        (Self { lane, kind, metrics: metrics.clone() }, end)
+        (Self { way_in: WayIn::Lane(lane), kind, metrics: metrics.clone() }, end)
+    }
+
+    /// A lane of that kind whose items leave in batches, as [`Gather`] has it.
+    #[must_use]
+    pub fn gathering(kind: LaneKind, metrics: &LaneMetrics) -> (Self, Arc<Gather<T>>) {
+        let gather = Arc::new(Gather::new(kind.bound));
+        (Self { way_in: WayIn::Gather(Arc::clone(&gather)), kind, metrics: metrics.clone() }, gather)
     }
 
     /// Puts an item in, or refuses it with 503.
     pub fn put(&self, item: T) {
-        if let Err(item) = self.lane.put(item) {
+        if let Err(item) = self.way_in.put(item) {
             self.metrics.refused.with_label_values(&[self.kind.name]).inc();
             let message = format!("too many {} wait already; nothing happened: try again in a moment", self.kind.what);
             item.into_responder().send(unavailable(&message));
@@ -65,8 +105,8 @@ impl<T: Waiting> Entrance<T> {
         T: Send + 'static,
     {
         let gauge = self.metrics.depth.with_label_values(&[self.kind.name]);
-        let lane = self.lane.clone();
-        Box::new(move || gauge.set(i64::try_from(lane.len()).unwrap_or(i64::MAX)))
+        let way_in = self.way_in.clone();
+        Box::new(move || gauge.set(i64::try_from(way_in.len()).unwrap_or(i64::MAX)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! While there is no leader, or a call fails, the batch is held and sent again with the same order keys: the catalog knows which of
 //! them traded already.
 
+use super::gather::Gather;
 use super::{Waiting, unavailable};
 use crate::leader::{Leader, LeaderCell, WaitFor};
 use crate::metrics::LaneMetrics;
@@ -9,8 +10,6 @@ use crate::monitor::Reports;
 use common::crash;
 use common::http::client::{Call, CallError};
 use common::http::{Responder, Response};
-use common::lane::LaneEnd;
-use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{LEADER_SLACK, LEADER_TO_CATALOG, MAX_BATCH, MAX_REPLICATION_TIMEOUT};
 use common::wire::order::{Side, Submission, Term, Verdict};
@@ -19,7 +18,7 @@ use common::wire::replica::{NotLeader, OrdersAnswer, OrdersRequest, Unavailable}
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Threads that forward: while one waits for the leader's answer, another can send what was queued since.
+/// Threads that forward, and so batches under way at most.
 pub const FORWARDERS: usize = 4;
 /// Bound of a call to the leader: what the leader itself may wait for, and some.
 const CALL_TIMEOUT: Duration = Duration::from_millis(
@@ -55,20 +54,18 @@ impl Waiting for PendingOrder {
 /// What the forwarders share.
 #[derive(Clone)]
 pub struct OrderLane {
-    /// The lane's end.
-    pub end: LaneEnd<PendingOrder>,
+    /// The orders that wait.
+    pub queue: Arc<Gather<PendingOrder>>,
     /// Where the leader is named.
     pub cell: Arc<LeaderCell>,
     /// Where failed calls are reported.
     pub reports: Reports,
     /// Counters.
     pub metrics: LaneMetrics,
-    /// The service's stop.
-    pub stop: Shutdown,
 }
 
 impl OrderLane {
-    /// Starts the forwarders. The service's stop ends them, once the lane is empty.
+    /// Starts the forwarders. Closing the queue ends them, once it is empty.
     #[must_use]
     pub fn start(self) -> Vec<Thread> {
         let forwarder = |i| {
@@ -79,11 +76,13 @@ impl OrderLane {
     }
 
     fn run(&self) {
-        while let Some(batch) = self.end.take_batch(MAX_BATCH, &self.stop) {
+        while let Some(batch) = self.queue.take(MAX_BATCH) {
             for order in &batch {
                 self.observe("lane", order.arrived);
             }
+            let orders = batch.len();
             self.forward(batch);
+            self.queue.finished(orders);
         }
     }
 
@@ -119,17 +118,19 @@ impl OrderLane {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = left.clamp(CALL_LEAST, CALL_TIMEOUT);
         let call = Call { method: "POST", base: &leader.url, path: "/orders", timeout, trace: None };
-        let request = OrdersRequest { orders: batch.iter().map(|order| order.submission.clone()).collect() };
+        let request = OrdersRequest { orders: batch.iter().map(|order| &order.submission).collect() };
         self.metrics.order_batch.observe(batch.len() as f64);
         let began = Instant::now();
         let answer = leader.client.call::<_, OrdersAnswer>(call, &request);
         self.observe("forward", began);
         let error = match answer {
             Ok(answer) if answer.verdicts.len() == batch.len() => {
+                let began = Instant::now();
                 batch
                     .into_iter()
                     .zip(answer.verdicts)
                     .for_each(|(order, verdict)| answer_verdict(order, verdict, leader));
+                self.observe("answer", began);
                 return Sent::Answered;
             }
             Ok(answer) => CallError::Misfit(format!("{} verdicts for {} orders", answer.verdicts.len(), batch.len())),
