@@ -29,7 +29,9 @@ pub struct Gather<T> {
 struct State<T> {
     waiting: VecDeque<T>,
     rule: Rule,
-    /// Someone was woken for what waits now.
+    /// Takers that wait.
+    idle: usize,
+    /// One of them was woken and has not looked yet: it will see what comes until then.
     woken: bool,
     closed: bool,
 }
@@ -68,7 +70,7 @@ impl<T> Gather<T> {
     /// An empty queue for at most `bound` items.
     #[must_use]
     pub fn new(bound: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), rule: Rule::default(), woken: false, closed: false };
+        let state = State { waiting: VecDeque::new(), rule: Rule::default(), idle: 0, woken: false, closed: false };
         Self { state: Mutex::new(state), ready: Condvar::new(), bound }
     }
 
@@ -103,8 +105,6 @@ impl<T> Gather<T> {
     pub fn take(&self, cap: usize) -> Option<Vec<T>> {
         let mut state = self.state.lock();
         loop {
-            // Whoever was woken is here, or on its way to find less: from now on others are to be woken again.
-            state.woken = false;
             let (wanted, until) = if state.closed { (1, None) } else { state.rule.wanted(Instant::now()) };
             if state.waiting.len() >= wanted {
                 let count = state.waiting.len().min(cap);
@@ -116,10 +116,13 @@ impl<T> Gather<T> {
             if state.closed {
                 return None;
             }
+            state.idle += 1;
             match until.filter(|_| !state.waiting.is_empty()) {
                 Some(until) => drop(self.ready.wait_until(&mut state, until)),
                 None => self.ready.wait(&mut state),
             }
+            state.idle -= 1;
+            state.woken = false;
         }
     }
 
@@ -141,7 +144,7 @@ impl<T> Gather<T> {
     fn wake(&self, mut state: parking_lot::MutexGuard<'_, State<T>>) {
         let (wanted, until) = state.rule.wanted(Instant::now());
         let waiting = state.waiting.len();
-        if !state.woken && waiting > 0 && (waiting >= wanted || until.is_some()) {
+        if state.idle > 0 && !state.woken && waiting > 0 && (waiting >= wanted || until.is_some()) {
             state.woken = true;
             drop(state);
             self.ready.notify_one();
@@ -185,6 +188,29 @@ mod tests {
         assert_eq!(gather.take(2), Some(vec![0, 1]));
         gather.close();
         assert_eq!((gather.take(2), gather.take(2)), (Some(vec![2]), None));
+    }
+
+    /// A wake-up that nobody heard, since all takers were busy, does not keep the next one from being heard.
+    #[test]
+    fn a_wake_up_that_nobody_heard() {
+        let gather = Arc::new(Gather::new(9));
+        gather.put(1).expect("there is room");
+        assert_eq!(gather.take(9), Some(vec![1]));
+        gather.finished(1);
+        let taker = thread::spawn({
+            let gather = Arc::clone(&gather);
+            move || gather.take(9)
+        });
+        while gather.state.lock().idle == 0 {
+            thread::yield_now();
+        }
+        gather.put(2).expect("there is room");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !taker.is_finished() {
+            assert!(Instant::now() < deadline, "it was not woken");
+            thread::yield_now();
+        }
+        assert_eq!(taker.join().expect("ends"), Some(vec![2]));
     }
 
     /// Whatever the interleaving of orders and answers, every order leaves, each once: no wake-up is lost.
