@@ -7,6 +7,7 @@ pub mod look;
 pub mod orders;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{fmt, fs, io};
@@ -74,11 +75,11 @@ pub const CATALOG_FILE: FileKind = FileKind { name: "a catalog file", applicatio
 /// A replica's file.
 pub const ORDER_LOG: FileKind = FileKind { name: "an order log", application_id: 0x6261_7a6f, version: 1 };
 
-/// Pages in the WAL, after which the commit that adds one more moves them into the file: 16 MB. SQLite's own 1 000 make four times as many such
-/// commits, each longer than others by some milliseconds, and write the pages that grow (the end of the log, of the index) more often.
-const CHECKPOINT_PAGES: u32 = 4_000;
-/// How many bytes of WAL file stay after a checkpoint: all that is used between two of them, since commits into a file that need not grow are faster.
-const WAL_KEPT_BYTES: u32 = 32 * 1024 * 1024;
+/// Pages in the WAL, after which the commit that adds one more moves them into the file: 8 MB. SQLite's own 1 000 make twice as many such commits,
+/// each longer than others by some milliseconds, and write the pages that grow (the end of the log, of the index) more often.
+const CHECKPOINT_PAGES: u32 = 2_000;
+/// How many bytes of WAL file stay after a checkpoint, and are there from the start; see [`fill_wal`].
+const WAL_BYTES: u64 = 32 + CHECKPOINT_PAGES as u64 * (24 + 4_096);
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 64;
 
@@ -108,7 +109,22 @@ pub fn open_writer(path: &Path, kind: FileKind, create: &str) -> Result<Connecti
             kind.version
         )));
     }
+    if let Err(error) = fill_wal(&with_suffix(path, "-wal")) {
+        // Commits are slower, nothing else.
+        tracing::debug!(file = %path.display(), %error, "no room for the whole write-ahead log yet");
+    }
     Ok(connection)
+}
+
+/// Makes the WAL as large as it gets between two checkpoints, so that an fsync need not write the file's new length and place too. The zeros at
+/// its end are no frames: a recovery stops at the first one whose checksum is wrong.
+fn fill_wal(wal: &Path) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().append(true).open(wal)?;
+    let before = file.metadata()?.len();
+    let missing = WAL_BYTES.saturating_sub(before);
+    let filled = io::copy(&mut io::repeat(0).take(missing), &mut file).and_then(|_| file.sync_data());
+    // All of it or nothing: on a small disk the room is for orders.
+    filled.or_else(|error| file.set_len(before).and(Err(error)))
 }
 
 /// Opens a connection that only reads a file that exists.
@@ -126,7 +142,7 @@ fn configure(connection: &Connection) -> Result<(), DbError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    connection.pragma_update(None, "journal_size_limit", 2 * WAL_BYTES)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     Ok(())
 }

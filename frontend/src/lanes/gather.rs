@@ -10,6 +10,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// So many orders leave although another batch is under way.
@@ -21,7 +22,6 @@ pub const RETURN_WAIT: Duration = Duration::from_micros(150);
 #[derive(Debug)]
 pub struct Gather<T> {
     state: Mutex<State<T>>,
-    ready: Condvar,
     bound: usize,
 }
 
@@ -29,10 +29,12 @@ pub struct Gather<T> {
 struct State<T> {
     waiting: VecDeque<T>,
     rule: Rule,
-    /// Takers that wait.
-    idle: usize,
+    /// The takers that wait; the last one is woken first: it, its connection and whoever serves that are still warm in the processor's caches.
+    idle: Vec<Arc<Condvar>>,
     /// One of them was woken and has not looked yet: it will see what comes until then.
     woken: bool,
+    /// One of them waits for a batch's clients to return, and will look by itself.
+    expectant: bool,
     closed: bool,
 }
 
@@ -70,8 +72,15 @@ impl<T> Gather<T> {
     /// An empty queue for at most `bound` items.
     #[must_use]
     pub fn new(bound: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), rule: Rule::default(), idle: 0, woken: false, closed: false };
-        Self { state: Mutex::new(state), ready: Condvar::new(), bound }
+        let state = State {
+            waiting: VecDeque::new(),
+            rule: Rule::default(),
+            idle: Vec::new(),
+            woken: false,
+            expectant: false,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), bound }
     }
 
     /// Puts an item in.
@@ -103,6 +112,7 @@ impl<T> Gather<T> {
     /// Waits for a batch of at most `cap`. `None` once closed and empty. Each batch must be [`Gather::finished`].
     #[must_use]
     pub fn take(&self, cap: usize) -> Option<Vec<T>> {
+        let own = Arc::new(Condvar::new());
         let mut state = self.state.lock();
         loop {
             let (wanted, until) = if state.closed { (1, None) } else { state.rule.wanted(Instant::now()) };
@@ -116,13 +126,21 @@ impl<T> Gather<T> {
             if state.closed {
                 return None;
             }
-            state.idle += 1;
-            match until.filter(|_| !state.waiting.is_empty()) {
-                Some(until) => drop(self.ready.wait_until(&mut state, until)),
-                None => self.ready.wait(&mut state),
+            let until = until.filter(|_| !state.waiting.is_empty() && !state.expectant);
+            state.idle.push(Arc::clone(&own));
+            state.expectant |= until.is_some();
+            match until {
+                Some(until) => drop(own.wait_until(&mut state, until)),
+                None => own.wait(&mut state),
             }
-            state.idle -= 1;
-            state.woken = false;
+            if until.is_some() {
+                state.expectant = false;
+            }
+            match state.idle.iter().position(|idle| Arc::ptr_eq(idle, &own)) {
+                // Its time was over.
+                Some(at) => drop(state.idle.remove(at)),
+                None => state.woken = false,
+            }
         }
     }
 
@@ -136,18 +154,25 @@ impl<T> Gather<T> {
 
     /// What waits still leaves, as batches; then [`Gather::take`] ends.
     pub fn close(&self) {
-        self.state.lock().closed = true;
-        self.ready.notify_all();
+        let mut state = self.state.lock();
+        state.closed = true;
+        for taker in state.idle.drain(..) {
+            taker.notify_one();
+        }
     }
 
     /// Wakes one taker when there is something for it: a batch, or the wait for one that is to end by itself.
     fn wake(&self, mut state: parking_lot::MutexGuard<'_, State<T>>) {
         let (wanted, until) = state.rule.wanted(Instant::now());
         let waiting = state.waiting.len();
-        if state.idle > 0 && !state.woken && waiting > 0 && (waiting >= wanted || until.is_some()) {
+        let worth = waiting > 0 && (waiting >= wanted || (until.is_some() && !state.expectant));
+        if worth
+            && !state.woken
+            && let Some(taker) = state.idle.pop()
+        {
             state.woken = true;
             drop(state);
-            self.ready.notify_one();
+            taker.notify_one();
         }
     }
 }
@@ -155,7 +180,6 @@ impl<T> Gather<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::thread;
 
     /// Alone, an order leaves at once; beside a batch that is under way it waits for the answer, or until enough have gathered.
@@ -201,7 +225,7 @@ mod tests {
             let gather = Arc::clone(&gather);
             move || gather.take(9)
         });
-        while gather.state.lock().idle == 0 {
+        while gather.state.lock().idle.is_empty() {
             thread::yield_now();
         }
         gather.put(2).expect("there is room");

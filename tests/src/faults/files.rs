@@ -81,6 +81,12 @@ fn file_truncated(run: &mut Run) {
     });
 }
 
+/// The length of a -wal without the zeros that it is filled with.
+fn written(wal: &Path) -> u64 {
+    let bytes = fs::read(wal).expect("read");
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
 fn flip(file: &Path, at: u64) {
     let file = File::options().read(true).write(true).open(file).expect("opens");
     let mut byte = [0];
@@ -115,7 +121,7 @@ fn wal_damaged(run: &mut Run) {
         run.progress(30);
         run.kill(replica);
         let wal = parts(&database(run, replica)).into_iter().find(|part| part.to_string_lossy().ends_with("-wal"));
-        let length = wal.as_ref().map_or(0, |wal| fs::metadata(wal).expect("a file").len());
+        let length = wal.as_deref().map_or(0, written);
         if let Some(wal) = wal.filter(|_| length > 0) {
             let at = run.rng.u64(..length);
             match step % 3 {
@@ -204,8 +210,7 @@ fn catalog_wal_damaged(run: &mut Run) {
         run.refusals_are_lost();
         let wal = parts(&database(run, Catalog)).into_iter().find(|part| part.to_string_lossy().ends_with("-wal"));
         let wal = wal.expect("a killed catalog leaves what it wrote last");
-        let length = fs::metadata(&wal).expect("a file").len();
-        let at = run.rng.u64(..length);
+        let at = run.rng.u64(..written(&wal));
         if step % 2 == 0 {
             flip(&wal, at);
         } else {
