@@ -129,15 +129,12 @@ fn paths_and_methods() {
         ("POST", "/stocks/FishCo", "GET, HEAD, OPTIONS"),
         ("PUT", "/orders/0", "GET, HEAD, OPTIONS"),
         ("POST", "/status", "GET, HEAD, OPTIONS"),
-        ("GET", "/orders", "POST, OPTIONS"),
-        ("HEAD", "/orders", "POST, OPTIONS"),
+        ("DELETE", "/orders", "GET, HEAD, POST, OPTIONS"),
         ("PATCH", "/stocks", "GET, HEAD, OPTIONS"),
     ] {
         let answer = bazaar.client.send(method, path, &[], "");
         assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{method} {path}");
-        if method != "HEAD" {
-            assert!(answer.message().contains("does not take"));
-        }
+        assert!(answer.message().contains("does not take"));
         let options = bazaar.client.send("OPTIONS", path, &[], "");
         assert_eq!((options.status, options.header("allow"), &*options.text), (204, Some(allow), ""));
     }

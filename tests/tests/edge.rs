@@ -131,9 +131,9 @@ fn headers() {
         ("GET /stocks/FishCo HTTP/1.1", 200, None),
         ("GET /stocks HTTP/1.1", 200, None),
         ("GET /nothing HTTP/1.1", 404, None),
-        ("DELETE /orders HTTP/1.1", 405, Some("POST, OPTIONS")),
+        ("DELETE /orders HTTP/1.1", 405, Some("GET, HEAD, POST, OPTIONS")),
         ("BREW /stocks HTTP/1.1", 501, None),
-        ("OPTIONS /orders HTTP/1.1", 204, Some("POST, OPTIONS")),
+        ("OPTIONS /orders HTTP/1.1", 204, Some("GET, HEAD, POST, OPTIONS")),
         ("OPTIONS /stocks/FishCo HTTP/1.1", 204, Some("GET, HEAD, OPTIONS")),
         ("OPTIONS * HTTP/1.1", 204, Some("GET, HEAD, POST, OPTIONS")),
     ] {
