@@ -35,9 +35,13 @@ fn wall_clock_is_read_where_jumps_do_no_harm() {
         "catalog/src/rebuild.rs",
         // The name under which a damaged file is kept.
         "common/src/database/mod.rs",
+        // The start time among the metrics, as Prometheus wants it.
+        "common/src/process_metrics.rs",
         // The beginning of a front-end's order key: it orders the index, random bits keep keys apart.
         "frontend/src/api/mod.rs",
         "frontend/src/edge/date.rs",
+        // The time beside what the page tells of the cluster.
+        "frontend/src/feed/mod.rs",
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
     let mut files = Vec::new();
