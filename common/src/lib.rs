@@ -12,7 +12,7 @@
 //! | [`clock`] | a monotonic clock that counts suspended time |
 //! | [`crash`] | places at which fault tests let a service die |
 //! | [`threads`], [`shutdown`] | named threads joined on drop; signals; the stop of a service |
-//! | [`logging`], [`metrics`] | one line per event; Prometheus text |
+//! | [`logging`], [`metrics`], [`process_metrics`] | one line per event; Prometheus text; what the process takes of its machine |
 //! | [`database`] | SQLite files: how they are opened, and the two tables that every file has |
 //! | [`filelock`] | one process per database file |
 //! | [`occupant`] | who has the port or file that a start needs, for its message |

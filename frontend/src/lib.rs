@@ -8,6 +8,7 @@
 //!                 │   (its workers never wait)              ^ │
 //!                 ├─ order lane ──> forwarders ×4 ──batch──>│ │ leader (LeaderCell)
 //!                 ├─ query lane ──> askers ×2 ──────batch──>│ │ leader, else the other replicas
+//!                 ├─ page lane ───> asker ×1 ───────────────│ │ leader, else the other replicas
 //!                 └─ lookup lane ─> askers ×3 ──────batch──>│ │ catalog
 //!                                                   fills ──┘ └── lease: session thread ──> catalog
 //!  probers (one a replica) ──> monitor ──> LeaderCell        watch-catalog ──> views ──> GET /status
@@ -24,7 +25,7 @@
 //! | [`choice`] | who leads, as pure rules |
 //! | [`monitor`], [`prober`], [`election`] | the threads that carry them out |
 //! | [`leader`] | the leader as the lanes see it |
-//! | [`lanes`] | orders, queries and lookups on their way |
+//! | [`lanes`] | orders, queries, pages and lookups on their way |
 //! | [`page`], [`feed`] | the page at `GET /`, and the live feed that it watches, `GET /events` |
 //! | [`views`], [`watch`] | what is seen of replicas and catalog, for the status |
 //! | [`settings`], [`metrics`], [`service`] | variables, counters, and all of it together |

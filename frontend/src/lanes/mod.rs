@@ -1,5 +1,5 @@
-//! The lanes between the listener's workers, which never wait, and the threads that make calls: orders to the leader, queries to the
-//! replicas, lookups to the catalog. Each lane is bounded; one that is full refuses at once.
+//! The lanes between the listener's workers, which never wait, and the threads that make calls: orders to the leader, queries and
+//! pages to the replicas, lookups to the catalog. Each lane is bounded; one that is full refuses at once.
 
 pub mod gather;
 pub mod lookups;

@@ -1,4 +1,5 @@
-//! The order lane: a few forwarders, each of which takes what is queued as one batch, sends it to the leader, and answers each order.
+//! The order lane: a few forwarders, each of which takes what has gathered ([`super::gather`]) as one batch, sends it to the leader, and
+//! answers each order.
 //! While there is no leader, or a call fails, the batch is held and sent again with the same order keys: the catalog knows which of
 //! them traded already.
 
