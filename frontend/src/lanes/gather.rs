@@ -86,10 +86,10 @@ impl<T> Gather<T> {
     /// Puts an item in.
     ///
     /// # Errors
-    /// The item itself, when the queue is full: answer 503.
+    /// The item itself, when the queue is full, or closed, so that nobody may take it any more: answer 503.
     pub fn put(&self, item: T) -> Result<(), T> {
         let mut state = self.state.lock();
-        if state.waiting.len() >= self.bound {
+        if state.closed || state.waiting.len() >= self.bound {
             return Err(item);
         }
         state.waiting.push_back(item);
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(rule.wanted(now).0, OVERLAP_AT);
     }
 
-    /// Items leave in order; a full queue refuses; what waits at the close still leaves.
+    /// Items leave in order; a full queue refuses, and a closed one; what waits at the close still leaves.
     #[test]
     fn bounded_and_drained() {
         let gather = Gather::new(3);
@@ -211,6 +211,7 @@ mod tests {
         assert_eq!((gather.put(9), gather.len(), gather.is_empty()), (Err(9), 3, false));
         assert_eq!(gather.take(2), Some(vec![0, 1]));
         gather.close();
+        assert_eq!(gather.put(9), Err(9), "nobody might take it");
         assert_eq!((gather.take(2), gather.take(2)), (Some(vec![2]), None));
     }
 
