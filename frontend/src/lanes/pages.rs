@@ -138,9 +138,10 @@ fn complete(
         PageEnd::Last if leads => false,
         PageEnd::Last | PageEnd::NotLeader | PageEnd::Unavailable => return None,
     };
-    let numbered = (page.first..).zip(answer.orders);
+    // The orders first: without any, the next of the largest number is never asked for, which would overflow.
+    let numbered = answer.orders.into_iter().zip(page.first..);
     let orders: Vec<OrderView> = numbered
-        .map(|(number, order)| OrderView { number, name: order.name, side: order.side, quantity: order.quantity })
+        .map(|(order, number)| OrderView { number, name: order.name, side: order.side, quantity: order.quantity })
         .collect();
     let next = orders.last().map(|order| order.number).filter(|_| more);
     let response = Response::data(OrdersPage { orders, next });
@@ -173,7 +174,9 @@ mod tests {
         assert_eq!(told(5, answer(2, PageEnd::More), true), full);
         assert_eq!(told(5, answer(2, PageEnd::More), false), full);
         assert_eq!(told(5, answer(1, PageEnd::Last), true), Some(("[(5)] null".into(), false)));
-        assert_eq!(told(0, answer(0, PageEnd::Last), true), Some(("[] null".into(), false)));
+        for first in [0, u64::MAX] {
+            assert_eq!(told(first, answer(0, PageEnd::Last), true), Some(("[] null".into(), false)));
+        }
         for end in [PageEnd::Last, PageEnd::NotLeader, PageEnd::Unavailable] {
             assert_eq!(told(5, answer(1, end), false), None);
         }
