@@ -52,11 +52,13 @@ impl StockReader {
             let began = Instant::now();
             let call = Call { method: "POST", base: &self.catalog_url, path: "/lookup", timeout: TIMEOUT, trace: None };
             match self.client.call::<_, LookupAnswer>(call, &LookupRequest { names: None }) {
-                Ok(answer) => *self.feed.table.lock() = Some(answer.stocks.iter().map(view).collect()),
-                // The status tells that the catalog is away.
+                Ok(answer) => {
+                    *self.feed.table.lock() = Some(answer.stocks.iter().map(view).collect());
+                    rest = rest.max(began.elapsed() * SHARE);
+                }
+                // The status tells that the catalog is away. However long that took to find out, it is asked again soon.
                 Err(error) => tracing::debug!(%error, "the table of stocks could not be read for the feed"),
             }
-            rest = rest.max(began.elapsed() * SHARE);
         }
     }
 
