@@ -268,6 +268,9 @@ function setState(state) {
 }
 
 function connect() {
+  // A poll that was on its way may come here beside one that is still to begin.
+  clearTimeout(feed.timer);
+  feed.source?.close();
   feed.opened = Date.now();
   const source = new EventSource("/events");
   feed.source = source;
@@ -411,7 +414,8 @@ async function send(order) {
         return settle(order, "done", "good", `${describe(order)}: done, order number ${order.number}.`);
       }
       message = body.error.message;
-      if (answer.status < 500) {
+      // 408: it did not arrive whole, which says nothing of the attempts before.
+      if (answer.status < 500 && answer.status !== 408) {
         order.message = message;
         return settle(order, "refused", "bad", `${describe(order)}: refused. ${sentence(message)}`);
       }
