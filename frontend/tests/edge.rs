@@ -28,8 +28,12 @@ impl Quick for TestHandler {
         (path == "/stocks/GameStart").then(|| Arc::clone(&self.cached))
     }
 
+    fn has_feed(&self, path: &str) -> bool {
+        path == "/feed"
+    }
+
     fn opening(&self, path: &str) -> Option<Arc<[u8]>> {
-        (path == "/feed").then(|| Arc::from(&b"hello\n"[..]))
+        self.has_feed(path).then(|| Arc::from(&b"hello\n"[..]))
     }
 }
 

@@ -79,8 +79,12 @@ impl Quick for Api {
         }
     }
 
+    fn has_feed(&self, path: &str) -> bool {
+        Route::of(path) == Route::Events
+    }
+
     fn opening(&self, path: &str) -> Option<Arc<[u8]>> {
-        (Route::of(path) == Route::Events).then(|| self.feed.opening())
+        self.has_feed(path).then(|| self.feed.opening())
     }
 }
 

@@ -70,6 +70,9 @@ impl World for Outside<'_> {
     }
 
     fn follow(&mut self, path: &str) -> Option<Opening> {
+        if !self.shared.handler.has_feed(path) {
+            return None;
+        }
         // The seat first: what is published from here on comes as an event, what was before is in the opening.
         let seat = self.shared.seats.take()?;
         let bytes = self.shared.handler.opening(path)?;

@@ -69,8 +69,14 @@ pub trait Quick: Handler {
     /// core wait.
     fn quick(&self, path: &str) -> Option<Arc<[u8]>>;
 
-    /// What a new viewer of the feed at `path` is sent first; `None`: there is no feed, or none now, and the request goes through
-    /// [`Handler::handle`]. Called for every GET without query and body that is not quick. Must not block either.
+    /// Whether there is a feed at `path`. Called for every GET without query and body that is not quick, before a seat is taken. Must not
+    /// block either.
+    fn has_feed(&self, _path: &str) -> bool {
+        false
+    }
+
+    /// What a new viewer of the feed at `path` is sent first; `None`: there is none now, and the request goes through
+    /// [`Handler::handle`]. Must not block either.
     fn opening(&self, _path: &str) -> Option<Arc<[u8]>> {
         None
     }
