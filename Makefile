@@ -108,7 +108,7 @@ check: tools ## formatting, lints and documentation, warnings as errors
 FAULTS := $(TARGET)/faults/debug/faults
 BUILD_FAULTS := cargo build --quiet --workspace --bins --features common/crash-points --target-dir $(TARGET)/faults
 
-faults: tools ## all fault scenarios, about 10 minutes: make faults SEED=7 ONLY=name
+faults: tools ## all fault scenarios, about 6 minutes: make faults SEED=7 ONLY=name
 	@$(BUILD_FAULTS)
 	@$(FAULTS) $(if $(SEED),--seed $(SEED)) $(ONLY)
 
