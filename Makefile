@@ -100,6 +100,7 @@ model: tools ## explores the model deeper, and prints how much was explored: min
 	cargo test --release -p tests --test model_orders --test model_cache -- --include-ignored --nocapture
 
 check: tools ## formatting, lints and documentation, warnings as errors
+	@! git grep -nE '^(<<<<<<<|>>>>>>>) ' # left behind by a merge
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
