@@ -26,6 +26,8 @@ help: ## this list
 	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend.'
 	@echo 'bench takes ROUNDS=, SECONDS= (of each load), ORDERS= (in the long log), KILLS=, ONLY= (parts), BENCH_DIR= (on a disk), MICRO=1.'
 	@echo 'client takes P= (probability of a trade), N= (lookups), C= (clients at once), SEED=, URL=.'
+	@echo 'eval takes SEED=, and for a bazaar elsewhere URL=, INTERNAL=, FRONTEND=, KILL=, RESTART=, PAUSE=, RESUME=, VERIFY=, DUMP=: docs/evaluation.md.'
+	@echo 'The ec2 goals take EC2_TYPE=, EC2_REGION= and others: docs/ec2/README.md.'
 
 # Says what to install, before cargo or a build script fails with something harder to read.
 tools:
@@ -73,7 +75,8 @@ test: tools ## all tests
 	cargo test --workspace
 	@! command -v python3 >/dev/null 2>&1 || python3 -B -m unittest discover --start-directory tests/bench
 
-# A bazaar elsewhere, and what 'make eval' may do there: see docs/evaluation.md. Commands go through the environment, which needs no quotes.
+# A bazaar elsewhere, and what 'make eval' may do there: see docs/evaluation.md. Commands go through the environment, which needs no quotes;
+# a dollar sign in them is written twice.
 eval eval-quick: export EVAL_URL = $(URL)
 eval eval-quick: export EVAL_INTERNAL = $(INTERNAL)
 eval eval-quick: export EVAL_FRONTEND = $(FRONTEND)
@@ -83,8 +86,10 @@ eval eval-quick: export EVAL_PAUSE = $(PAUSE)
 eval eval-quick: export EVAL_RESUME = $(RESUME)
 eval eval-quick: export EVAL_VERIFY = $(VERIFY)
 eval eval-quick: export EVAL_DUMP = $(DUMP)
+# The bazaar's files: on many systems /tmp lies in memory, where an fsync costs nothing.
+eval eval-quick demo: export TMPDIR ?= /var/tmp
 
-eval: build ## measures everything and writes docs/evaluation.md, about 6 minutes: make eval URL=http://host:8080
+eval: build ## measures everything and writes docs/evaluation.md, about 5 minutes: make eval URL=http://host:8080
 	@$(RELEASE)/eval measure $(if $(SEED),--seed $(SEED))
 	@$(RELEASE)/eval draw
 
