@@ -43,6 +43,7 @@ copy() {
   mkdir -p "$folder/bin" "$folder/env"
   cp "$BINARIES/catalog" "$BINARIES/order" "$BINARIES/frontend" "$folder/bin"
   cp -r "$here/units" "$here/install.sh" "$folder"
+  [ -z "$EC2_STOCKS" ] || cp "$EC2_STOCKS" "$folder/stocks.csv"
   write_environments "$1" "$folder/env"
   tar -C "$folder" -cz . | remote "$1" "sudo sh -c 'rm -rf $AT && mkdir -p $AT && tar -C $AT -xz'"
 }
@@ -55,6 +56,7 @@ wait_until_ready() {
   done
 }
 
+[ -z "$EC2_STOCKS" ] || [ -f "$EC2_STOCKS" ] || die "EC2_STOCKS=$EC2_STOCKS: there is no such file; docs/ec2/stocks.csv is one"
 for ((number = 1; number <= MACHINES; number++)); do wait_for_ssh "$number"; done
 if [ "$EC2_BUILD" = there ]; then
   . "$here/build_there.sh"

@@ -25,6 +25,9 @@ goal="eval"
 make "$goal" "URL=$URL" "INTERNAL=http://127.0.0.1:$tunnel" "FRONTEND=$here/cache.sh {cache} {size}" \
   "KILL=$here/service.sh kill" "RESTART=$here/service.sh restart" \
   "PAUSE=$here/service.sh pause" "RESUME=$here/service.sh resume" \
-  "VERIFY=$here/verify.sh || true" "DUMP=$here/dump.sh"
+  "VERIFY=$here/verify.sh || true" "DUMP=$here/dump.sh" || {
+  "$here/cache.sh" on || true
+  die "the evaluation failed, see above; a service that it left down or paused comes back with 'make ec2-deploy'"
+}
 "$here/cache.sh" on
 "$here/verify.sh"

@@ -17,6 +17,12 @@ install -d "$DESTDIR/opt/bazaar/bin" "$DESTDIR/etc/systemd/system"
 install -m 755 bin/* "$DESTDIR/opt/bazaar/bin"
 cp -r units/. "$DESTDIR/etc/systemd/system"
 
+# The catalog's user cannot look into the folder of the settings. A bazaar that has begun keeps the stocks that it has.
+if [ -f stocks.csv ] && [ -f env/catalog.env ]; then
+  install -m 644 stocks.csv "$DESTDIR/opt/bazaar/stocks.csv"
+  printf 'CATALOG_STOCKS=%s\n' "$DESTDIR/opt/bazaar/stocks.csv" >>env/catalog.env
+fi
+
 # systemd reads these as root, before it gives up its rights; the services never open them.
 install -d -m 700 "$settings"
 units=()

@@ -39,6 +39,7 @@ fi
 : "${EC2_PRICE:=}"      # USD per hour of one machine; empty: known for m5a.xlarge in us-east-1 only
 : "${EC2_BUILD:=here}"  # where the binaries are built: here, or on the first machine (there)
 : "${EC2_SET:=}"        # more settings of the services: EC2_SET='FRONTEND_CACHE=off BAZAAR_LOG=debug'
+: "${EC2_STOCKS:=}"     # CSV file of the stocks that a new bazaar starts with, as CATALOG_STOCKS wants it; empty: 100 of each of 14
 : "${BINARIES:=target/release}" # what is copied
 
 [ "${made_in:-$EC2_REGION}" = "$EC2_REGION" ] ||

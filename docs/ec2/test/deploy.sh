@@ -44,7 +44,7 @@ END
 
 # order KIND QUANTITY: trades, and gives the order's number.
 order() { curl -sS --fail-with-body -d "{\"name\":\"FishCo\",\"quantity\":$2,\"type\":\"$1\"}" "$url/orders" | grep -o '[0-9]*'; }
-stock() { curl -sS --fail-with-body "$url/stocks/FishCo" | grep -o '"quantity":[0-9]*'; }
+stock() { curl -sS --fail-with-body "$url/stocks/${1-FishCo}" | grep -o '"quantity":[0-9]*'; }
 leader() { curl -sS "$url/status" | grep -o '"leader":[0-9a-z]*'; }
 led_by() { [ "$(leader)" = "\"leader\":$1" ]; }
 cache_is() { [ "$(curl -sS "$url/status" | grep -o '"enabled":[a-z]*')" = "\"enabled\":$1" ]; }
@@ -80,10 +80,13 @@ rm "$EC2_STATE/known_hosts"
 
 # One machine. The last column is what ec2-up writes as 127.0.0.1; another address of the same network keeps tests apart.
 echo "1 $network.1 $network.1" >"$EC2_STATE/hosts"
-says "The bazaar is open at $url" "$EC2/deploy.sh"
+refuses 'EC2_STOCKS=/nowhere: there is no such file' env EC2_STOCKS=/nowhere "$EC2/deploy.sh"
+printf 'name,price,quantity\nFishCo,5.99,100\nTunaCo,7.50,1000000000\n' >"$WORK/stocks.csv"
+says "The bazaar is open at $url" env EC2_STOCKS="$WORK/stocks.csv" "$EC2/deploy.sh"
 first=$(check_token 5)
 equal 'first order' 0 "$(order buy 5)"
 equal 'its stock' '"quantity":95' "$(stock)"
+equal 'a stock of EC2_STOCKS' '"quantity":1000000000' "$(stock TunaCo)"
 equal 'a call without the token' 401 "$(curl -s -o /dev/null -w '%{http_code}' "http://$network.1:7100/term")"
 
 # A killed leader stays dead until it is brought back; clients go on with the next one.
