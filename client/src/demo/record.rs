@@ -49,7 +49,7 @@ fn text(lines: &[Line], shown: &Shown, pictures: &str) -> String {
     format!(
         "# Output\n\n\
          What `make demo` printed, and nothing else: it starts a bazaar, trades with five clients, kills the leader and brings it back, pauses the next leader, and compares the files. \
-         `bazaar demo --record docs/output.md` writes this page anew. It was recorded on one machine; figures of a whole evaluation are in [evaluation.md](evaluation.md).\n\n\
+         `target/release/bazaar demo --record docs/output.md` writes this page anew. It was recorded on one machine; figures of a whole evaluation are in [evaluation.md](evaluation.md).\n\n\
          - Did the clients notice a failure **during order requests**? {}.\n\
          - Did they notice one **in the final order check**? {}.\n\
          - They repeated {retries} attempts, and {failed} requests were not answered or answered wrongly. The slowest answer of all took {slowest:.0} ms.\n\

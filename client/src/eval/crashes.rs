@@ -210,7 +210,7 @@ impl Happened {
         ns_as_ms(self.samples().filter(|(k, _, _)| *k == kind).map(|(_, _, took)| *took).max().unwrap_or(0))
     }
 
-    /// The longest time without an answer that only the leader can give: around the fault or after it, and before it.
+    /// The longest time without an answer to an order, in the final check to a query: around the fault or after it, and before it.
     fn gaps(&self) -> (f64, f64) {
         let kind = if self.planned.in_final_check { Kind::OrderQuery } else { Kind::Order };
         let ends = self.samples().filter(|(k, _, _)| *k == kind).map(|(_, began, took)| began + took / 1_000);

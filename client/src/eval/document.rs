@@ -33,6 +33,8 @@ fn head(measured: &Measured, folder: &str) -> String {
     let elsewhere = measured.fact("place") == "elsewhere";
     let place = if elsewhere {
         "The bazaar ran elsewhere, the clients on the machine that is described below."
+    } else if measured.fact("ec2") == "yes" {
+        "**Everything below was measured on one machine of EC2, clients and services together.**"
     } else {
         "**Everything below was measured on one machine, clients and services together, not on EC2.**"
     };
@@ -52,7 +54,7 @@ fn head(measured: &Measured, folder: &str) -> String {
 fn method(measured: &Measured) -> String {
     let fact = |name| measured.fact(name);
     let stocks = if fact("place") == "elsewhere" {
-        "The stocks are those that are there."
+        "The stocks are those that are there; an order that is refused for lack of stock counts as no order."
     } else {
         "There are 14 stocks, of each so much that no order is refused for lack of it; release build, one front-end, three replicas, each with a file of its own and an fsync per batch."
     };
@@ -64,7 +66,7 @@ fn method(measured: &Measured) -> String {
     format!(
         "## Method\n\n\
          {} processes run as clients at once, each over one connection. A client looks a random stock up, trades with probability p (buys or sells 1 to 10 of it), and goes on at once; \
-         at the end it reads back each of its orders and compares it (the *final check*). Times are what the client waits, repeats included; the first tenth of a run is warm-up and does not count.\n\n\
+         at the end it reads back each of its orders and compares it (the *final check*). Times are what the client waits, repeats included; the first tenth of the trading is warm-up and does not count.\n\n\
          Each setting of cache and p was measured in {} of {} s (at a distance {} s), in random sequence (seed {}), so that a slow spell of the machine does not meet one setting. \
          Intervals are 95 % bootstrap intervals: slices of {} ms, with all requests that began in them, are drawn {} times, since what happens at one time is slow together; an interval of the maximum only tells how much hangs on single requests. \
          {stocks}\n{debug}\n\
@@ -135,6 +137,7 @@ fn threats(measured: &Measured) -> String {
     }
     threats.push("The clients are closed loops: a client that waits asks nothing meanwhile, so long waits are counted once where independent users would meet them many times.".to_owned());
     threats.push("Stocks are drawn evenly. Real traffic has favourites, for which a cache does more; p is the same for all clients.".to_owned());
+    threats.push("Intervals are drawn from slices of time: what lasts longer than a slice, or differs from round to round, makes them narrower than they should be. The comparisons are many, and not corrected for their number: a single difference that its neighbours do not show may be chance.".to_owned());
     threats.push(format!(
         "A run is short ({} s a round) and of one hour of one day; the intervals hold for that hour. The load of the machine before the run was {}.",
         measured.fact("trade_s"),

@@ -11,11 +11,14 @@ pub fn describe() -> Vec<Fact> {
     let memory = read("/proc/meminfo").and_then(|text| value(&text, "MemTotal")).and_then(|text| gibibytes(&text));
     let cores = std::thread::available_parallelism().ok().map(|n| n.to_string());
     let load = read("/proc/loadavg").and_then(|text| text.split(' ').next().map(str::to_owned));
+    let vendor = read("/sys/devices/virtual/dmi/id/sys_vendor");
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     [
         ("date", told("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
         ("cpu", cpu),
         ("cores", cores),
+        // Left out on any other machine.
+        ("ec2", vendor.filter(|vendor| vendor.trim() == "Amazon EC2").map(|_| "yes".into())),
         ("memory_gib", memory),
         // Without what a distributor or host adds to the version.
         ("kernel", told("uname", &["-sr"]).map(|text| text.split('-').next().unwrap_or_default().to_owned())),

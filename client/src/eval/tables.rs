@@ -210,7 +210,7 @@ pub struct CrashRow {
     pub leader_before: u8,
     /// Leader after.
     pub leader_after: u8,
-    /// Longest time around the fault in which no client was answered what the leader has to answer (orders; in the final check: queries).
+    /// Longest time around or after the fault in which no client had an answer to an order; in the final check: to a query.
     pub gap_ms: f64,
     /// Longest such time in the same round before the fault.
     pub usual_gap_ms: f64,

@@ -14,11 +14,16 @@ pub fn section(measured: &Measured, folder: &str) -> String {
             "{HEADING}Not measured: there were no commands to kill a replica and bring it back (`KILL=`, `RESTART=`).\n"
         );
     }
+    let over = if measured.fact("place") == "elsewhere" {
+        "; the time of the command itself, over the network, is part of it"
+    } else {
+        ""
+    };
     let mut text = format!(
         "{HEADING}\
          While the clients trade (p = {} %) or read back, replicas are killed with `kill -9`, or the leader is paused with SIGSTOP, and brought back after {} s. Each round has new clients and ends with their final check. \
-         The *gap* is the longest time around or after the fault in which no client was answered what the leader has to answer, beside the longest before the fault; *catch-up* is from the start of the killed process (its own start included), or the end of the pause, \
-         until it follows with every order.\n\n\
+         The *gap* is the longest time around or after the fault in which no client had an answer to an order (in the final check: to a query, which the other replicas answer too while there is no leader), beside the longest before the fault, which is a shorter time; *catch-up* is from the start of the killed process (its own start included), or the end of the pause, \
+         until it follows with every order{over}.\n\n\
          | round | fault | during | replicas | leader | gap (before), ms | slowest order, query, ms | repeats, unanswered, wrong | orders | lost, doubled | files equal | catch-up, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         measured.fact("usual_p"),
         measured.fact("away_s")
@@ -63,19 +68,23 @@ fn files(row: &CrashRow) -> String {
 }
 
 fn gaps(rows: &[CrashRow]) -> String {
-    let mut faults: Vec<&str> = rows.iter().map(|row| row.fault.as_str()).collect();
+    let kind = |row: &CrashRow| (row.fault.clone(), row.during.clone());
+    let mut faults: Vec<(String, String)> = rows.iter().map(kind).collect();
     faults.sort_unstable();
     faults.dedup();
     let range = |values: &mut dyn Iterator<Item = f64>| {
         let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
-        format!("{low:.0} to {high:.0} ms")
+        let (low, high) = (format!("{low:.0}"), format!("{high:.0}"));
+        if low == high { format!("{low} ms") } else { format!("{low} to {high} ms") }
     };
-    let mut text = String::from("| fault | rounds | gap | catch-up |\n|---|---|---|---|\n");
-    for fault in faults {
-        let of = || rows.iter().filter(|row| row.fault == fault);
+    let mut text = String::from("| fault | during | rounds | gap | catch-up |\n|---|---|---|---|---|\n");
+    for fault in &faults {
+        let of = || rows.iter().filter(|row| kind(row) == *fault);
         let _ = writeln!(
             text,
-            "| {fault} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} |",
+            fault.0,
+            fault.1,
             of().count(),
             range(&mut of().map(|row| row.gap_ms)),
             range(&mut of().map(|row| row.catch_up_ms))

@@ -50,7 +50,7 @@ pub fn near(measured: &Measured, folder: &str) -> String {
     } else {
         format!(
             "### The front-end's own time\n\n\
-             From a request read to its answer, as the front-end counts it: what a network adds is not in it.\n\n{}\n{}\n\
+             From a request read to its answer, as the front-end counts it: what a network adds is not in it, the warm-up is.\n\n{}\n{}\n\
              ![mean time in the front-end by p]({folder}/server.svg)\n\n![hit ratio by p]({folder}/hit-ratio.svg)\n",
             server_table(measured),
             server_words(measured)
@@ -225,6 +225,7 @@ pub fn far(measured: &Measured, folder: &str) -> String {
     } else {
         ""
     };
+    let more = if measured.fact("place") == "elsewhere" { " more" } else { "" };
     let words = if saved.is_empty() {
         String::new()
     } else {
@@ -232,7 +233,7 @@ pub fn far(measured: &Measured, folder: &str) -> String {
     };
     format!(
         "## At a distance\n\n\
-         The same with a round trip of {far} ms between clients and front-end: a TCP proxy holds each piece back for {} ms in either direction.\n\n{}\n![mean latency by p at a distance]({folder}/latency-far.svg)\n\n{}{words}",
+         The same with a round trip of {far} ms{more} between clients and front-end: a TCP proxy holds each piece back for {} ms in either direction.\n\n{}\n![mean latency by p at a distance]({folder}/latency-far.svg)\n\n{}{words}",
         ms(f64::from(u32::try_from(far).unwrap_or(u32::MAX)) / 2.0).trim_end_matches('0').trim_end_matches('.'),
         table(measured, far),
         seen(measured, far),

@@ -13,7 +13,7 @@ pub fn section(measured: &Measured, folder: &str) -> String {
     }
     let mut text = format!(
         "## More clients\n\n\
-         p = {} %, {} s each. Requests a second and, in brackets, median and p99 in ms; lookups and orders while all trade, queries while all read back.\n\n\
+         p = {} %, {} s each, once, in rising sequence. Requests a second and, in brackets, median and p99 in ms; lookups and orders while all trade, queries while all read back.\n\n\
          | cache | clients | lookups | orders | order queries |\n|---|---|---|---|---|\n",
         measured.fact("usual_p"),
         measured.fact("load_trade_s")
