@@ -84,8 +84,12 @@ class Process:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
 
 
+#: What ends the bench: Ctrl-C, a polite request, and a terminal that is closed.
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Machine:
-    """Everything that must be gone when the bench ends, however it ends. A context manager."""
+    """Everything that must be gone when the bench ends, unless it is killed with -9. A context manager."""
 
     def __init__(self, parent):
         kind = file_system(parent)
@@ -102,7 +106,7 @@ class Machine:
 
     def __exit__(self, *_):
         # A second Ctrl-C finds nothing left to interrupt.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDS:
             signal.signal(number, signal.SIG_IGN)
         for process in reversed(self.processes):
             if process.popen.poll() is None:
@@ -110,7 +114,7 @@ class Machine:
         for lock in self.locks:
             lock.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDS:
             signal.signal(number, signal.default_int_handler)
 
     def start(self, name, command, env=None, user=None):
