@@ -49,7 +49,7 @@ pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Runn
     let binary = binaries::find(&binaries::folder(), name).unwrap_or_else(|error| panic!("{error}"));
     let mut command = process::dying_with_us(&binary);
     for (variable, _) in std::env::vars() {
-        let ours = ["BAZAAR_", "CATALOG_", "ORDER_", "FRONTEND_", "CLIENT_"];
+        let ours = ["BAZAAR_", "CATALOG_", "ORDER_", "FRONTEND_", "CLIENT_", "EVAL_"];
         if ours.iter().any(|beginning| variable.starts_with(beginning)) && variable != binaries::VARIABLE {
             command.env_remove(variable);
         }

@@ -102,11 +102,15 @@ fn happen(
         progress.wait(&what, plan.around_fault / 2);
     }
     let harmed = now_us();
-    target.act(harm, &replicas)?;
+    let done = target.act(harm, &replicas);
     progress.wait(&what, plan.away);
-    let last = target.status()?.replicas.into_iter().filter_map(|replica| replica.last).max();
+    let status = target.status();
     let mended = now_us();
-    target.act(mend, &replicas)?;
+    // Whatever went wrong: a bazaar elsewhere is left with all of its replicas.
+    let undone = target.act(mend, &replicas);
+    done?;
+    let last = status?.replicas.into_iter().filter_map(|replica| replica.last).max();
+    undone?;
     let level_again = wait::until(LEVEL, || target.follow_again(&replicas, last).then(now_us));
     let caught_up = level_again
         .ok_or_else(|| format!("replicas {replicas:?} do not follow {} s after the {what}", LEVEL.as_secs()))?;

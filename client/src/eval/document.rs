@@ -45,7 +45,7 @@ fn head(measured: &Measured, folder: &str) -> String {
          The steps for AWS, from an empty account to the same page with figures of EC2, are in [docs/ec2](ec2/README.md).\n\n\
          - `make eval` takes about {} minutes with a bazaar of its own; `make eval-quick` everything once in less than one.\n\
          - `make eval URL=http://host:8080` measures a bazaar that runs elsewhere. What it can measure there depends on what it may do there: \
-         `INTERNAL=` (URL of the front-end's internal listener), `FRONTEND=` (command that starts the front-end anew with `{{cache}}` and `{{size}}`), `KILL=`, `RESTART=`, \
+         `INTERNAL=` (URL of the front-end's internal listener; the token that it asks for in the variable `BAZAAR_TOKEN`), `FRONTEND=` (command that starts the front-end anew with `{{cache}}` and `{{size}}`), `KILL=`, `RESTART=`, \
          `PAUSE=`, `RESUME=` (commands, `{{id}}` is the replica), `VERIFY=`, `DUMP=` (commands that print `order verify` and `order dump`). What is missing is not measured, and said.\n",
         measured.fact("took_s").parse::<u64>().map_or(0, |s| s.div_ceil(60)),
     )
