@@ -210,8 +210,10 @@ impl Happened {
         self.seen.iter().flat_map(|seen| &seen.samples)
     }
 
+    /// The slowest answer that came after the fault began; an earlier one is not its doing.
     fn slowest(&self, kind: Kind) -> f64 {
-        ns_as_ms(self.samples().filter(|(k, _, _)| *k == kind).map(|(_, _, took)| *took).max().unwrap_or(0))
+        let after = |(k, began, took): &&(Kind, u64, u64)| *k == kind && began + took / 1_000 >= self.harmed;
+        ns_as_ms(self.samples().filter(after).map(|(_, _, took)| *took).max().unwrap_or(0))
     }
 
     /// The longest time without an answer to an order, in the final check to a query: around the fault or after it, and before it.

@@ -70,8 +70,8 @@ pub fn measure(
             let (api, internal) = (target.api(), target.internal());
             let before = Scrape::of(&api, internal.as_ref())?;
             let run = worker::run(plan.clients, &task, trade, |time| progress.wait(&what, time))?;
-            let after = Scrape::of(&api, internal.as_ref())?;
-            settings.entry((cache, p)).or_default().add(&run, &after.since(&before));
+            let counted = before.until_now(&api, internal.as_ref())?;
+            settings.entry((cache, p)).or_default().add(&run, &counted);
         }
     }
     Ok(Measured { distance_ms, seed: plan.seed, settings })

@@ -2,7 +2,12 @@
 
 use crate::api::Api;
 use crate::stats::Kind;
+use crate::wait;
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a front-end may take to add up what it has answered.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a front-end has counted since it was started.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +42,23 @@ impl Scrape {
             scrape.values = parse(&answer.body);
         }
         Ok(scrape)
+    }
+
+    /// What was counted since this scrape, once the front-end has added up all of it: it counts cached reads at once, their times ten times a second.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn until_now(&self, public: &Api, internal: Option<&Api>) -> Result<Counted, String> {
+        let mut counted = Counted::default();
+        let complete = wait::until(SETTLED_WITHIN, || match Self::of(public, internal) {
+            Ok(now) => {
+                counted = now.since(self);
+                let reads = (counted.hits + counted.misses) as f64;
+                (internal.is_none() || counted.answered[Kind::Lookup as usize].0 >= reads).then_some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        });
+        complete.unwrap_or(Ok(())).map(|()| counted)
     }
 
     /// What was counted since an earlier scrape of the same process.

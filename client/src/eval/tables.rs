@@ -214,7 +214,7 @@ pub struct CrashRow {
     pub gap_ms: f64,
     /// Longest such time in the same round before the fault.
     pub usual_gap_ms: f64,
-    /// Slowest lookup of the round.
+    /// Slowest lookup that was answered after the fault began.
     pub slowest_lookup_ms: f64,
     /// Slowest order.
     pub slowest_order_ms: f64,

@@ -5,6 +5,7 @@
 //!
 //! - While nothing is under way, an order leaves at once: alone it is as fast as can be.
 //! - While a batch is under way, others wait for its answer, unless so many gather ([`OVERLAP_AT`]) that a second batch beside it pays.
+//!   One that is not answered for long ([`HELD_WAIT`]) holds nobody any more: its connection may be dead, and the others' is not.
 //! - When a batch is answered, its clients often order again at once. The next batch waits for as many as may return, but no longer than
 //!   [`RETURN_WAIT`].
 
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 pub const OVERLAP_AT: usize = 32;
 /// How long a batch waits for the clients of the one before.
 pub const RETURN_WAIT: Duration = Duration::from_micros(150);
+
+/// How long a batch that is under way holds others.
+pub const HELD_WAIT: Duration = Duration::from_millis(20);
 
 /// A bounded queue whose items leave in batches; see the module's text.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ struct State<T> {
     idle: Vec<Arc<Condvar>>,
     /// One of them was woken and has not looked yet: it will see what comes until then.
     woken: bool,
-    /// One of them waits for a batch's clients to return, and will look by itself.
+    /// One of them will look by itself, when the time comes that the rule named.
     expectant: bool,
     closed: bool,
 }
@@ -42,6 +46,8 @@ struct State<T> {
 #[derive(Debug, Default)]
 struct Rule {
     under_way: usize,
+    /// When the newest of these left.
+    left_at: Option<Instant>,
     /// How many may wait soon, and until when they are waited for.
     returning: Option<(usize, Instant)>,
 }
@@ -49,15 +55,18 @@ struct Rule {
 impl Rule {
     /// How many must wait for a batch to leave now, and when that may change by itself.
     fn wanted(&self, now: Instant) -> (usize, Option<Instant>) {
+        let held_until = self.left_at.filter(|_| self.under_way > 0).map(|left| left + HELD_WAIT);
         match self.returning {
-            _ if self.under_way > 0 => (OVERLAP_AT, None),
+            _ if held_until.is_some_and(|until| now < until) => (OVERLAP_AT, held_until),
+            _ if self.under_way > 0 => (1, None),
             Some((returning, until)) if now < until => (returning.min(OVERLAP_AT), Some(until)),
             _ => (1, None),
         }
     }
 
-    fn left(&mut self) {
+    fn left(&mut self, now: Instant) {
         self.under_way += 1;
+        self.left_at = Some(now);
         self.returning = None;
     }
 
@@ -119,14 +128,15 @@ impl<T> Gather<T> {
             if state.waiting.len() >= wanted {
                 let count = state.waiting.len().min(cap);
                 let batch = state.waiting.drain(..count).collect();
-                state.rule.left();
+                state.rule.left(Instant::now());
                 self.wake(state);
                 return Some(batch);
             }
             if state.closed {
                 return None;
             }
-            let until = until.filter(|_| !state.waiting.is_empty() && !state.expectant);
+            // One of them, and only while there is or may soon be something to look at.
+            let until = until.filter(|_| !state.expectant && (state.rule.under_way > 0 || !state.waiting.is_empty()));
             state.idle.push(Arc::clone(&own));
             state.expectant |= until.is_some();
             match until {
@@ -188,15 +198,16 @@ mod tests {
         let now = Instant::now();
         let mut rule = Rule::default();
         assert_eq!(rule.wanted(now), (1, None));
-        rule.left();
-        assert_eq!(rule.wanted(now), (OVERLAP_AT, None));
-        rule.left();
+        rule.left(now);
+        assert_eq!(rule.wanted(now), (OVERLAP_AT, Some(now + HELD_WAIT)));
+        assert_eq!(rule.wanted(now + HELD_WAIT), (1, None), "it holds nobody for ever");
+        rule.left(now);
         rule.finished(20, 0, now);
-        assert_eq!(rule.wanted(now), (OVERLAP_AT, None), "one is still under way");
+        assert_eq!(rule.wanted(now).0, OVERLAP_AT, "one is still under way");
         rule.finished(4, 1, now);
         assert_eq!(rule.wanted(now), (5, Some(now + RETURN_WAIT)));
         assert_eq!(rule.wanted(now + RETURN_WAIT), (1, None));
-        rule.left();
+        rule.left(now);
         rule.finished(1_000, 0, now);
         assert_eq!(rule.wanted(now).0, OVERLAP_AT);
     }
@@ -236,6 +247,16 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(taker.join().expect("ends"), Some(vec![2]));
+    }
+
+    /// A batch that is never answered does not keep others from leaving, one after the other.
+    #[test]
+    fn a_hung_batch_holds_nobody() {
+        let gather = Gather::new(9);
+        for n in 0..3 {
+            gather.put(n).expect("there is room");
+            assert_eq!(gather.take(9), Some(vec![n]));
+        }
     }
 
     /// Whatever the interleaving of orders and answers, every order leaves, each once: no wake-up is lost.

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 /// What was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Acknowledged orders that are missing, or another order.
+    /// Acknowledged orders that are missing, are another order, or were read back as something else.
     pub lost: usize,
     /// Numbers that were given twice, and keys that traded twice.
     pub doubled: usize,
@@ -33,9 +33,8 @@ pub fn audit(seen: &[Seen], dump: Option<&str>) -> Result<Found, String> {
     let mut numbers = HashSet::new();
     let acknowledged: Vec<_> = seen.iter().flat_map(|seen| &seen.acknowledged).collect();
     let given_twice = acknowledged.iter().filter(|order| !numbers.insert(order.number)).count();
-    let Some(dump) = dump else {
-        return Ok(Found { lost: seen.iter().map(|seen| seen.mismatches.len()).sum(), doubled: given_twice });
-    };
+    let read_back_wrongly = seen.iter().map(|seen| seen.mismatches.len()).sum();
+    let Some(dump) = dump else { return Ok(Found { lost: read_back_wrongly, doubled: given_twice }) };
     let rows: Result<Vec<DumpRow>, _> = csv::Reader::from_reader(dump.as_bytes()).deserialize().collect();
     let rows = rows.map_err(|e| format!("what 'order dump' printed is not understood: {e}"))?;
     let mut keys = HashSet::new();
@@ -47,8 +46,8 @@ pub fn audit(seen: &[Seen], dump: Option<&str>) -> Result<Found, String> {
                 && (&row.name, row.side, row.quantity) == (&order.order.name, order.order.side, order.order.quantity)
         })
     };
-    let lost = acknowledged.iter().filter(|order| !is_there(order)).count();
-    Ok(Found { lost, doubled: given_twice + traded_twice })
+    let missing = acknowledged.iter().filter(|order| !is_there(order)).count();
+    Ok(Found { lost: missing.max(read_back_wrongly), doubled: given_twice + traded_twice })
 }
 
 #[cfg(test)]
@@ -84,5 +83,8 @@ mod tests {
         let mut unsure = seen(&[0]);
         unsure.mismatches.push("gone".into());
         assert_eq!(audit(&[unsure], None), Ok(Found { lost: 1, doubled: 0 }));
+        let mut unsure = seen(&[0]);
+        unsure.mismatches.push("another".into());
+        assert_eq!(of(&[unsure], &right), Ok((1, 0)), "the log is right, the answer was not");
     }
 }
