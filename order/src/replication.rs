@@ -15,8 +15,9 @@ use common::shutdown::Shutdown;
 use common::timing::{PAGE_ROWS, PROBE_TIMEOUT};
 use common::wire::catalog::{TermView, TradeRequest};
 use common::wire::order::{Genesis, Position, ReplicaId, Rows, Term};
-use common::wire::replica::{AppendRequest, LogPosition};
+use common::wire::replica::{AppendRequest, Health, LogPosition};
 use crossbeam::channel::bounded;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,10 +40,37 @@ pub struct Replication {
     pub writer: Lane<WriterWork>,
     /// How long a follower may take.
     pub timeout: Duration,
+    /// Held while a page is fetched and appended, so that no row is fetched from two replicas.
+    pub turn: Arc<Mutex<()>>,
+    /// Whether orders are traded while this replica catches up.
+    pub pace: Pace,
     /// What is counted.
     pub metrics: Arc<OrderMetrics>,
     /// Ends the thread.
     pub stop: Shutdown,
+}
+
+/// How often a catch-up looks whether orders are traded meanwhile.
+const PACE_LOOK: Duration = Duration::from_millis(50);
+
+/// A catch-up beside traffic: pages at full speed would take the other replicas' processors and disks from the orders, for which nobody waits here.
+#[derive(Debug, Default)]
+pub struct Pace {
+    looked: Option<(Instant, Option<u64>)>,
+    busy: bool,
+}
+
+impl Pace {
+    /// How long to pause after a page that took `took`. `last` asks for the last order of the other replica: when it moves, orders are traded, and
+    /// two thirds of the time are theirs.
+    fn pause(&mut self, took: Duration, now: Instant, last: impl FnOnce() -> Option<u64>) -> Duration {
+        if self.looked.is_none_or(|(looked, _)| now.duration_since(looked) >= PACE_LOOK) {
+            let last = last();
+            self.busy = self.looked.is_some_and(|(_, before)| last > before);
+            self.looked = Some((now, last));
+        }
+        if self.busy { 2 * took } else { Duration::ZERO }
+    }
 }
 
 /// Pause after a failed call.
@@ -215,13 +243,21 @@ impl Replication {
             }
             return;
         };
+        let turn = Arc::clone(&self.turn);
+        let _turn = turn.lock();
+        let began = Instant::now();
         let page = self.http.get::<Rows>(&self.url, &format!("/log{}", after(here.last)), PAGE_TIMEOUT);
         match page {
             Ok(rows) if rows.orders.is_empty() => self.replica.asked(self.peer),
             Ok(rows) => {
                 let count = rows.orders.len();
                 match self.append(rows) {
-                    Ok(()) => tracing::info!(from = %self.peer, count, "caught up a page"),
+                    Ok(()) => {
+                        tracing::info!(from = %self.peer, count, "caught up a page");
+                        let health = || self.http.get::<Health>(&self.url, "/health", PROBE_TIMEOUT).ok()?.last;
+                        let pause = self.pace.pause(began.elapsed(), Instant::now(), health);
+                        let _stopped = self.stop.wait(pause);
+                    }
                     Err(error) => {
                         tracing::error!(from = %self.peer, error, "a page was refused");
                         self.replica.asked(self.peer);
@@ -252,5 +288,22 @@ impl Replication {
             return false;
         }
         self.stop.receive(&receiver).is_some_and(|founded| founded.is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beside traffic a catch-up pauses twice as long as its pages take, looking only now and then; without, it does not pause.
+    #[test]
+    fn pauses_beside_traffic() {
+        let (mut pace, start, took) = (Pace::default(), Instant::now(), Duration::from_millis(3));
+        assert_eq!(pace.pause(took, start, || Some(10)), Duration::ZERO, "nothing to compare with yet");
+        assert_eq!(pace.pause(took, start + PACE_LOOK / 2, || panic!("too early to look")), Duration::ZERO);
+        assert_eq!(pace.pause(took, start + PACE_LOOK, || Some(12)), 2 * took);
+        assert_eq!(pace.pause(took, start + PACE_LOOK * 3 / 2, || panic!("too early to look")), 2 * took);
+        assert_eq!(pace.pause(took, start + PACE_LOOK * 2, || Some(12)), Duration::ZERO);
+        assert_eq!(pace.pause(took, start + PACE_LOOK * 3, || None), Duration::ZERO, "it cannot be asked");
     }
 }

@@ -8,7 +8,7 @@ use crate::metrics::OrderMetrics;
 use crate::queries::{Queries, Read};
 use crate::reader::LogReader;
 use crate::replica::Replica;
-use crate::replication::Replication;
+use crate::replication::{Pace, Replication};
 use crate::sequencer::Sequencer;
 use crate::settings::OrderSettings;
 use crate::takeover::Takeover;
@@ -145,6 +145,7 @@ impl Parts<'_> {
     }
 
     fn replication(&self) -> Vec<Thread> {
+        let turn = Arc::default();
         let thread = |(peer, url): (&_, &String)| {
             let replication = Replication {
                 replica: Arc::clone(&self.replica),
@@ -155,6 +156,8 @@ impl Parts<'_> {
                 reader: self.reader(),
                 writer: self.writer.clone(),
                 timeout: self.settings.replication_timeout,
+                turn: Arc::clone(&turn),
+                pace: Pace::default(),
                 metrics: Arc::clone(&self.own),
                 stop: self.stop.clone(),
             };
