@@ -42,7 +42,7 @@ pub struct Replication {
     pub timeout: Duration,
     /// Held while a page is fetched and appended, so that no row is fetched from two replicas.
     pub turn: Arc<Mutex<()>>,
-    /// Whether orders are traded while this replica catches up.
+    /// Whether orders are traded while one of the two catches up.
     pub pace: Pace,
     /// What is counted.
     pub metrics: Arc<OrderMetrics>,
@@ -61,15 +61,15 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// How long to pause after a page that took `took`. `last` asks for the last order of the other replica: when it moves, orders are traded, and
-    /// two thirds of the time are theirs.
+    /// How long to pause after a page that took `took`. `last` tells the last order where they are traded: when it moves, orders are traded, and
+    /// four fifths of the time are theirs.
     fn pause(&mut self, took: Duration, now: Instant, last: impl FnOnce() -> Option<u64>) -> Duration {
         if self.looked.is_none_or(|(looked, _)| now.duration_since(looked) >= PACE_LOOK) {
             let last = last();
             self.busy = self.looked.is_some_and(|(_, before)| last > before);
             self.looked = Some((now, last));
         }
-        if self.busy { 2 * took } else { Duration::ZERO }
+        if self.busy { 4 * took } else { Duration::ZERO }
     }
 }
 
@@ -188,8 +188,15 @@ impl Replication {
     }
 
     fn send_from_file(&mut self, term: Term, from: u64) -> Result<Position, Duration> {
+        let began = Instant::now();
         match self.reader.read(|connection, seed| orders::read(connection, seed, from, PAGE_ROWS)) {
-            Ok(Some(rows)) => self.send(term, &rows),
+            Ok(Some(rows)) => {
+                let sent = self.send(term, &rows);
+                let received = || self.replica.received(term)?.last;
+                let pause = self.pace.pause(began.elapsed(), Instant::now(), received);
+                let _stopped = self.stop.wait(pause);
+                sent
+            }
             Ok(None) => Err(BACK_OFF),
             Err(error) => {
                 tracing::warn!(%error, "the log could not be read");
@@ -295,14 +302,14 @@ impl Replication {
 mod tests {
     use super::*;
 
-    /// Beside traffic a catch-up pauses twice as long as its pages take, looking only now and then; without, it does not pause.
+    /// Beside traffic a catch-up pauses four times as long as its pages take, looking only now and then; without, it does not pause.
     #[test]
     fn pauses_beside_traffic() {
         let (mut pace, start, took) = (Pace::default(), Instant::now(), Duration::from_millis(3));
         assert_eq!(pace.pause(took, start, || Some(10)), Duration::ZERO, "nothing to compare with yet");
         assert_eq!(pace.pause(took, start + PACE_LOOK / 2, || panic!("too early to look")), Duration::ZERO);
-        assert_eq!(pace.pause(took, start + PACE_LOOK, || Some(12)), 2 * took);
-        assert_eq!(pace.pause(took, start + PACE_LOOK * 3 / 2, || panic!("too early to look")), 2 * took);
+        assert_eq!(pace.pause(took, start + PACE_LOOK, || Some(12)), 4 * took);
+        assert_eq!(pace.pause(took, start + PACE_LOOK * 3 / 2, || panic!("too early to look")), 4 * took);
         assert_eq!(pace.pause(took, start + PACE_LOOK * 2, || Some(12)), Duration::ZERO);
         assert_eq!(pace.pause(took, start + PACE_LOOK * 3, || None), Duration::ZERO, "it cannot be asked");
     }
