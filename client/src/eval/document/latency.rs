@@ -234,7 +234,9 @@ pub fn far(measured: &Measured, folder: &str) -> String {
     };
     format!(
         "## At a distance\n\n\
-         The same with a round trip of {far} ms{more} between clients and front-end: a TCP proxy holds each piece back for {} ms in either direction.\n\n{}\n![mean latency by p at a distance]({folder}/latency-far.svg)\n\n{}{words}",
+         The same with a round trip of {far} ms{more} between clients and front-end: a TCP proxy holds each piece back for {} ms in either direction. \
+         An order leaves a client in two pieces, head and body, which the proxy holds back one after the other: \
+         its time here has half a round trip in it that a network would not add.\n\n{}\n![mean latency by p at a distance]({folder}/latency-far.svg)\n\n{}{words}",
         ms(f64::from(u32::try_from(far).unwrap_or(u32::MAX)) / 2.0).trim_end_matches('0').trim_end_matches('.'),
         table(measured, far),
         seen(measured, far),
