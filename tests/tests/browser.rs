@@ -102,6 +102,12 @@ fn trading() {
     bazaar.close();
 }
 
+/// The row of a replica shows, after its next probe, that it leads.
+fn wait_leads(browser: &Browser, replica: u8) {
+    browser.wait_part(&format!("[data-replica='{replica}'] .badge"), "serving");
+    assert_eq!(texts(browser, &format!("[data-replica='{replica}'] td"))[1..3], ["Leader", "serving"]);
+}
+
 /// The page shows that the leader was killed and who leads now, as a timeline that grows; and that the bazaar itself is away, and
 /// back. An order that got no answer meanwhile is called unknown, and asked for again it trades once.
 #[test]
@@ -110,7 +116,7 @@ fn failures() {
     let mut bazaar = Bazaar::start();
     open(&browser, &bazaar);
     browser.wait_part("#timeline", "Replica 3 leads in term 1");
-    assert_eq!(texts(&browser, "[data-replica='3'] td")[1..3], ["Leader", "serving"]);
+    wait_leads(&browser, 3);
 
     bazaar.cluster.kill(Service::Order(3)).expect("killed");
     browser.wait_part("#leader", "Replica 2");
@@ -118,7 +124,7 @@ fn failures() {
     browser.wait_part("#timeline", "Replica 2 leads in term 2, after replica 3");
     browser.wait_part("#timeline", "Replica 3 does not answer");
     browser.wait_part("[data-replica='3'] .badge", "down");
-    assert_eq!(texts(&browser, "[data-replica='2'] td")[1..3], ["Leader", "serving"]);
+    wait_leads(&browser, 2);
     trade(&browser, &bazaar, "FishCo", Side::Buy, 1);
     bazaar.cluster.restart(Service::Order(3)).expect("restarted");
     browser.wait_part("[data-replica='3'] .badge", "in step");
