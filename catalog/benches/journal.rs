@@ -1,5 +1,6 @@
-//! The journal insert: batches of orders into a catalog's real file, each made durable. The file lies with what cargo builds, hence on a
-//! disk: a folder in memory would make an fsync cost nothing.
+//! The journal insert: batches of orders into a catalog's real file, each made durable. The file
+//! lies with what cargo builds, hence on a disk: a folder in memory would make an fsync cost
+//! nothing.
 
 use catalog::store::Store;
 use common::chain::row_hash;
@@ -36,14 +37,29 @@ fn journal(criterion: &mut Criterion) {
 
 fn open(path: &Path) -> Store {
     let price = Price::from_cents(1_599).expect("a price");
-    let stocks = vec![InitialStock { name: NAME.into(), price, quantity: 100 }];
-    Store::open(path, || Ok(Genesis { cluster: ClusterId("0".repeat(32)), stocks })).expect("opens")
+    let stocks = vec![InitialStock {
+        name: NAME.into(),
+        price,
+        quantity: 100,
+    }];
+    Store::open(path, || {
+        Ok(Genesis {
+            cluster: ClusterId("0".repeat(32)),
+            stocks,
+        })
+    })
+    .expect("opens")
 }
 
 /// An order with a front-end's key: in the sequence of time, as the index on it gets them.
 fn order(number: u64) -> Order {
     let key = OrderKey::from_time(1_700_000_000_000 + number / 10, u128::from(number));
-    Order { key, name: NAME.into(), side: Side::Sell, quantity: 1 }
+    Order {
+        key,
+        name: NAME.into(),
+        side: Side::Sell,
+        quantity: 1,
+    }
 }
 
 criterion_group!(benches, journal);

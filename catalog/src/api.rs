@@ -1,4 +1,5 @@
-//! Routes of the catalog's listener. Workers answer what is in memory; the rest goes to the writer's lane or the journal's.
+//! Routes of the catalog's listener. Workers answer what is in memory; the rest goes to the
+//! writer's lane or the journal's.
 
 use crate::published::{NotServing, Published};
 use crate::sessions::Sessions;
@@ -66,7 +67,9 @@ impl Handler for Api {
         };
         responder.set_route(path);
         if request.method != *method {
-            return responder.send(Response::error(405, &format!("use {method}")).with_header("Allow", *method));
+            return responder.send(
+                Response::error(405, &format!("use {method}")).with_header("Allow", *method),
+            );
         }
         match *path {
             "/health" => responder.send(Response::json(200, &self.health())),
@@ -79,17 +82,29 @@ impl Handler for Api {
                     Err(not) => not_serving(&not),
                 });
             }),
-            "/trades" => with_body(&request, responder, |trades, responder| self.work(Work::Trades(trades, responder))),
-            "/claim" => with_body(&request, responder, |claim, responder| self.work(Work::Claim(claim, responder))),
+            "/trades" => with_body(&request, responder, |trades, responder| {
+                self.work(Work::Trades(trades, responder))
+            }),
+            "/claim" => with_body(&request, responder, |claim, responder| {
+                self.work(Work::Claim(claim, responder))
+            }),
             "/sessions/register" => {
-                with_body(&request, responder, |register, responder| self.sessions.register(register, responder));
+                with_body(&request, responder, |register, responder| {
+                    self.sessions.register(register, responder)
+                });
             }
-            _ => with_body(&request, responder, |keep, responder| responder.send(self.sessions.keep_alive(&keep))),
+            _ => with_body(&request, responder, |keep, responder| {
+                responder.send(self.sessions.keep_alive(&keep))
+            }),
         }
     }
 }
 
-fn with_body<T: DeserializeOwned>(request: &Request, responder: Responder, then: impl FnOnce(T, Responder)) {
+fn with_body<T: DeserializeOwned>(
+    request: &Request,
+    responder: Responder,
+    then: impl FnOnce(T, Responder),
+) {
     match request.json() {
         Ok(body) => then(body, responder),
         Err(refusal) => responder.send(refusal),
@@ -129,20 +144,30 @@ impl Api {
         }
         if let Err(page) = self.journal.put(JournalPage { first, responder }) {
             self.lanes.refused("journal");
-            page.responder.send(Response::unavailable("too many pages are asked for"));
+            page.responder
+                .send(Response::unavailable("too many pages are asked for"));
         }
     }
 }
 
-/// The thread that reads pages of the journal, from a connection of its own. Only visible rows leave.
-pub fn serve_journal(path: &Path, seed: Hash, published: &Published, pages: &LaneEnd<JournalPage>, stop: &Shutdown) {
+/// The thread that reads pages of the journal, from a connection of its own. Only visible rows
+/// leave.
+pub fn serve_journal(
+    path: &Path,
+    seed: Hash,
+    published: &Published,
+    pages: &LaneEnd<JournalPage>,
+    stop: &Shutdown,
+) {
     let mut connection = None;
     while let Some(batch) = pages.take_batch(1, stop) {
         for JournalPage { first, responder } in batch {
-            responder.send(read_page(&mut connection, path, seed, published, first).unwrap_or_else(|error| {
-                tracing::error!(%error, "the journal could not be read");
-                Response::unavailable(&format!("the journal could not be read: {error}"))
-            }));
+            responder.send(
+                read_page(&mut connection, path, seed, published, first).unwrap_or_else(|error| {
+                    tracing::error!(%error, "the journal could not be read");
+                    Response::unavailable(&format!("the journal could not be read: {error}"))
+                }),
+            );
         }
     }
 }
@@ -160,5 +185,8 @@ fn read_page(
     };
     let visible = published.position().next().saturating_sub(first);
     let limit = usize::try_from(visible).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
-    Ok(Response::json(200, &orders::read(connection, seed, first, limit)?))
+    Ok(Response::json(
+        200,
+        &orders::read(connection, seed, first, limit)?,
+    ))
 }

@@ -1,4 +1,5 @@
-//! Decides the orders of a batch inside its transaction: recorded verdicts first, then the market, then numbers and chain.
+//! Decides the orders of a batch inside its transaction: recorded verdicts first, then the market,
+//! then numbers and chain.
 
 use crate::market::{Decision, decide};
 use crate::store::{Batch, Snapshot};
@@ -20,7 +21,8 @@ pub struct Staged {
     pub quantities: BTreeMap<String, u64>,
 }
 
-/// Decides `orders` in their sequence against the state before the batch, and writes what is to be recorded into the transaction.
+/// Decides `orders` in their sequence against the state before the batch, and writes what is to be
+/// recorded into the transaction.
 ///
 /// # Errors
 /// [`DbError`]; the transaction must be dropped then.
@@ -40,7 +42,10 @@ pub fn stage<'a>(
             verdicts.push(Verdict::UnknownStock);
             continue;
         };
-        let left = quantities.get(&order.name).copied().unwrap_or(holding.quantity);
+        let left = quantities
+            .get(&order.name)
+            .copied()
+            .unwrap_or(holding.quantity);
         match decide(left, order.side, order.quantity) {
             Decision::InsufficientQuantity => {
                 batch.refuse(order)?;
@@ -51,7 +56,10 @@ pub fn stage<'a>(
                 let hash = row_hash(position.hash, number, order);
                 batch.accept(number, order, hash)?;
                 quantities.insert(order.name.clone(), left);
-                position = Position { last: Some(number), hash };
+                position = Position {
+                    last: Some(number),
+                    hash,
+                };
                 accepted.push(order.clone());
                 verdicts.push(Verdict::Accepted(number));
             }
@@ -61,7 +69,16 @@ pub fn stage<'a>(
         batch.set_quantity(name, *quantity)?;
     }
     let first = before.position.next();
-    let rows = Rows { first, orders: accepted, hash: position.hash };
+    let rows = Rows {
+        first,
+        orders: accepted,
+        hash: position.hash,
+    };
     assert_eq!(rows.end(), position.next(), "numbers are dense");
-    Ok(Staged { verdicts, rows, position, quantities })
+    Ok(Staged {
+        verdicts,
+        rows,
+        position,
+        quantities,
+    })
 }

@@ -1,5 +1,6 @@
-//! The check after a start: reads the whole journal once, page by page, beside everything else. Each row must fit the chain, and the quantities of the
-//! stocks must be those that the trades leave of the genesis; nothing else would notice a flipped bit there. A journal of some hundred
+//! The check after a start: reads the whole journal once, page by page, beside everything else.
+//! Each row must fit the chain, and the quantities of the stocks must be those that the trades
+//! leave of the genesis; nothing else would notice a flipped bit there. A journal of some hundred
 //! thousand trades is checked before the start-up wait is over.
 
 use crate::market::{Decision, decide};
@@ -19,9 +20,15 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// Pause after a read that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Checks the file as it was at the start. Returns what is wrong with it; `None` when nothing is, or the service stops.
+/// Checks the file as it was at the start. Returns what is wrong with it; `None` when nothing is,
+/// or the service stops.
 #[must_use]
-pub fn check(path: &Path, genesis: &Genesis, at_start: &Snapshot, stop: &Shutdown) -> Option<String> {
+pub fn check(
+    path: &Path,
+    genesis: &Genesis,
+    at_start: &Snapshot,
+    stop: &Shutdown,
+) -> Option<String> {
     let mut replay = Replay::new(genesis);
     let mut connection = None;
     let end = at_start.position.next();
@@ -29,7 +36,9 @@ pub fn check(path: &Path, genesis: &Genesis, at_start: &Snapshot, stop: &Shutdow
         match replay.page(&mut connection, path, genesis, end) {
             Ok(()) if stop.wait(PAUSE) => return None,
             Ok(()) => {}
-            Err(error) if error.is_damage() => return Some(format!("the catalog's journal is damaged: {error}")),
+            Err(error) if error.is_damage() => {
+                return Some(format!("the catalog's journal is damaged: {error}"));
+            }
             Err(error) => {
                 tracing::warn!(%error, "the journal could not be read: trying again");
                 connection = None;
@@ -41,7 +50,10 @@ pub fn check(path: &Path, genesis: &Genesis, at_start: &Snapshot, stop: &Shutdow
     }
     let wrong = replay.wrong.take().or_else(|| replay.compare(at_start));
     if wrong.is_none() {
-        tracing::info!(orders = end, "the journal is checked, and the stocks follow from it");
+        tracing::info!(
+            orders = end,
+            "the journal is checked, and the stocks follow from it"
+        );
     }
     wrong
 }
@@ -55,16 +67,32 @@ struct Replay {
 
 impl Replay {
     fn new(genesis: &Genesis) -> Self {
-        let left = genesis.stocks.iter().map(|stock| (stock.name.clone(), stock.quantity)).collect();
-        Self { left, next: 0, wrong: None }
+        let left = genesis
+            .stocks
+            .iter()
+            .map(|stock| (stock.name.clone(), stock.quantity))
+            .collect();
+        Self {
+            left,
+            next: 0,
+            wrong: None,
+        }
     }
 
-    fn page(&mut self, open: &mut Option<Connection>, path: &Path, genesis: &Genesis, end: u64) -> Result<(), DbError> {
+    fn page(
+        &mut self,
+        open: &mut Option<Connection>,
+        path: &Path,
+        genesis: &Genesis,
+        end: u64,
+    ) -> Result<(), DbError> {
         let connection = match open {
             Some(connection) => connection,
             None => open.insert(open_reader(path)?),
         };
-        let limit = usize::try_from(end - self.next).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
+        let limit = usize::try_from(end - self.next)
+            .unwrap_or(PAGE_ROWS)
+            .min(PAGE_ROWS);
         let page = orders::read(connection, genesis_hash(genesis), self.next, limit)?;
         if page.orders.is_empty() {
             return Err(DbError::Damaged(format!("order {} is missing", self.next)));
@@ -76,7 +104,10 @@ impl Replay {
     }
 
     fn trade(&mut self, order: &Order) {
-        let left = self.left.get(&order.name).map(|left| decide(*left, order.side, order.quantity));
+        let left = self
+            .left
+            .get(&order.name)
+            .map(|left| decide(*left, order.side, order.quantity));
         match left {
             Some(Decision::Trade { left }) => drop(self.left.insert(order.name.clone(), left)),
             _ => {
@@ -88,15 +119,27 @@ impl Replay {
     }
 
     fn compare(&self, at_start: &Snapshot) -> Option<String> {
-        let stored = at_start.market.iter().map(|(name, holding)| (name, holding.quantity));
+        let stored = at_start
+            .market
+            .iter()
+            .map(|(name, holding)| (name, holding.quantity));
         if stored.eq(self.left.iter().map(|(name, left)| (name, *left))) {
             return None;
         }
-        let differs = at_start.market.iter().find(|(name, holding)| self.left.get(*name) != Some(&holding.quantity));
+        let differs = at_start
+            .market
+            .iter()
+            .find(|(name, holding)| self.left.get(*name) != Some(&holding.quantity));
         Some(match differs {
             Some((name, holding)) => {
-                let left = self.left.get(name).map_or("no such stock".into(), u64::to_string);
-                format!("the file has {} of {name}, its trades leave {left}", holding.quantity)
+                let left = self
+                    .left
+                    .get(name)
+                    .map_or("no such stock".into(), u64::to_string);
+                format!(
+                    "the file has {} of {name}, its trades leave {left}",
+                    holding.quantity
+                )
             }
             None => "the file has other stocks than its genesis".into(),
         })

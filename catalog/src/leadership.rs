@@ -8,9 +8,10 @@ use common::wire::order::{ReplicaId, Term};
 /// The current term and who holds it.
 ///
 /// - Terms only rise.
-/// - A claim is granted only to who saw the current term: of two front-ends that judged on the same evidence, one wins.
-/// - Within [`CLAIM_SPACING`] of a grant there is no other: two front-ends that each reach another replica only cannot depose each
-///   other's leader without end.
+/// - A claim is granted only to who saw the current term: of two front-ends that judged on the same
+///   evidence, one wins.
+/// - Within [`CLAIM_SPACING`] of a grant there is no other: two front-ends that each reach another
+///   replica only cannot depose each other's leader without end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Leadership {
     view: TermView,
@@ -35,7 +36,10 @@ impl Leadership {
     /// As read from the file.
     #[must_use]
     pub fn new(view: TermView) -> Self {
-        Self { view, last_grant: None }
+        Self {
+            view,
+            last_grant: None,
+        }
     }
 
     /// The current term.
@@ -50,10 +54,17 @@ impl Leadership {
         if seen != self.view.term {
             return Claim::Stale(self.view);
         }
-        let since = self.last_grant.map_or(CLAIM_SPACING, |granted| now.saturating_since(granted));
+        let since = self
+            .last_grant
+            .map_or(CLAIM_SPACING, |granted| now.saturating_since(granted));
         match CLAIM_SPACING.checked_sub(since) {
-            Some(rest) if !rest.is_zero() => Claim::Wait { ms: u64::try_from(rest.as_millis()).unwrap_or(0).max(1) },
-            _ => Claim::Grant(TermView { term: self.view.term + 1, owner: Some(replica) }),
+            Some(rest) if !rest.is_zero() => Claim::Wait {
+                ms: u64::try_from(rest.as_millis()).unwrap_or(0).max(1),
+            },
+            _ => Claim::Grant(TermView {
+                term: self.view.term + 1,
+                owner: Some(replica),
+            }),
         }
     }
 
@@ -62,7 +73,12 @@ impl Leadership {
     /// # Panics
     /// When it does not rise.
     pub fn install(&mut self, view: TermView, now: BootInstant) {
-        assert!(view.term > self.view.term, "terms only rise: {} after {}", view.term, self.view.term);
+        assert!(
+            view.term > self.view.term,
+            "terms only rise: {} after {}",
+            view.term,
+            self.view.term
+        );
         self.view = view;
         self.last_grant = Some(now);
     }
@@ -81,22 +97,56 @@ mod tests {
     #[test]
     fn compare_and_set_with_spacing() {
         let at = BootInstant::from_millis;
-        let mut leadership = Leadership::new(TermView { term: 4, owner: None });
-        assert_eq!(leadership.judge(replica(1), 3, at(0)), Claim::Stale(leadership.view()));
-        assert_eq!(leadership.judge(replica(1), 5, at(0)), Claim::Stale(leadership.view()));
-        let granted = TermView { term: 5, owner: Some(replica(3)) };
-        assert_eq!(leadership.judge(replica(3), 4, at(0)), Claim::Grant(granted), "no spacing after a start");
+        let mut leadership = Leadership::new(TermView {
+            term: 4,
+            owner: None,
+        });
+        assert_eq!(
+            leadership.judge(replica(1), 3, at(0)),
+            Claim::Stale(leadership.view())
+        );
+        assert_eq!(
+            leadership.judge(replica(1), 5, at(0)),
+            Claim::Stale(leadership.view())
+        );
+        let granted = TermView {
+            term: 5,
+            owner: Some(replica(3)),
+        };
+        assert_eq!(
+            leadership.judge(replica(3), 4, at(0)),
+            Claim::Grant(granted),
+            "no spacing after a start"
+        );
         leadership.install(granted, at(1_000));
-        assert_eq!(leadership.judge(replica(1), 4, at(1_001)), Claim::Stale(granted));
-        assert_eq!(leadership.judge(replica(1), 5, at(1_050)), Claim::Wait { ms: 150 });
-        assert!(matches!(leadership.judge(replica(1), 5, at(1_200)), Claim::Grant(TermView { term: 6, .. })));
+        assert_eq!(
+            leadership.judge(replica(1), 4, at(1_001)),
+            Claim::Stale(granted)
+        );
+        assert_eq!(
+            leadership.judge(replica(1), 5, at(1_050)),
+            Claim::Wait { ms: 150 }
+        );
+        assert!(matches!(
+            leadership.judge(replica(1), 5, at(1_200)),
+            Claim::Grant(TermView { term: 6, .. })
+        ));
     }
 
     /// A term that does not rise is our own mistake and is not taken.
     #[test]
     #[should_panic(expected = "terms only rise: 4 after 4")]
     fn terms_only_rise() {
-        Leadership::new(TermView { term: 4, owner: None })
-            .install(TermView { term: 4, owner: None }, BootInstant::BOOT);
+        Leadership::new(TermView {
+            term: 4,
+            owner: None,
+        })
+        .install(
+            TermView {
+                term: 4,
+                owner: None,
+            },
+            BootInstant::BOOT,
+        );
     }
 }

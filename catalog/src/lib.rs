@@ -1,6 +1,7 @@
 //! The catalog: the one place where a trade commits.
 //!
-//! It owns the stocks, the trade journal with the order numbers, the recorded refusals, the leader's term, and the cache sessions.
+//! It owns the stocks, the trade journal with the order numbers, the recorded refusals, the
+//! leader's term, and the cache sessions.
 //!
 //! ```text
 //!                                       ┌────────── pusher (one per session) ──► front-ends' /invalidate
@@ -15,11 +16,13 @@
 //! - Numbers are dense, in commit order, and a number's content never changes.
 //! - An order key has one verdict for ever (within the rings of refusals).
 //! - A batch of a term that is not the current one changes nothing.
-//! - What [`published::Published`] shows is durable, and no cache with a live lease holds an older value of it.
+//! - What [`published::Published`] shows is durable, and no cache with a live lease holds an older
+//!   value of it.
 //! - No stock's quantity is below 0 or above [`market::MAX_QUANTITY`].
 //!
-//! On purpose it does not choose the leader (front-ends do), replicate itself (it is the single point of truth, and of failure), or
-//! keep sessions over a restart (it waits their leases out instead).
+//! On purpose it does not choose the leader (front-ends do), replicate itself (it is the single
+//! point of truth, and of failure), or keep sessions over a restart (it waits their leases out
+//! instead).
 
 pub mod api;
 pub mod batch;

@@ -8,13 +8,16 @@ use common::{cli, crash, logging, shutdown, threads};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The catalog of the stock bazaar: holds the stocks, commits and numbers the trades, keeps the leader's term. Set up by
-/// environment variables.
+/// The catalog of the stock bazaar: holds the stocks, commits and numbers the trades, keeps the
+/// leader's term. Set up by environment variables.
 #[derive(FromArgs)]
 struct Arguments {
     /// print the version and exit
     #[argh(switch)]
-    #[expect(dead_code, reason = "read before the flags are parsed; listed here for --help")]
+    #[expect(
+        dead_code,
+        reason = "read before the flags are parsed; listed here for --help"
+    )]
     version: bool,
     #[argh(subcommand)]
     command: Option<Command>,
@@ -26,8 +29,9 @@ enum Command {
     Rebuild(Rebuild),
 }
 
-/// Make the catalog's file (CATALOG_DB) anew from a complete order log, after it was lost or cut. Stop all services first. A file that is there is kept
-/// under another name. Recorded refusals are lost: a key that was refused may trade when it is used again.
+/// Make the catalog's file (CATALOG_DB) anew from a complete order log, after it was lost or cut.
+/// Stop all services first. A file that is there is kept under another name. Recorded refusals are
+/// lost: a key that was refused may trade when it is used again.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "rebuild")]
 struct Rebuild {

@@ -31,14 +31,19 @@ pub enum Decision {
     InsufficientQuantity,
 }
 
-/// Decides an order against a stock that has `left`. A buy succeeds when it wants at most what is left; a sell adds.
+/// Decides an order against a stock that has `left`. A buy succeeds when it wants at most what is
+/// left; a sell adds.
 #[must_use]
 pub fn decide(left: u64, side: Side, quantity: u64) -> Decision {
     let after = match side {
         Side::Buy => left.checked_sub(quantity),
-        Side::Sell => left.checked_add(quantity).filter(|&sum| sum <= MAX_QUANTITY),
+        Side::Sell => left
+            .checked_add(quantity)
+            .filter(|&sum| sum <= MAX_QUANTITY),
     };
-    after.map_or(Decision::InsufficientQuantity, |left| Decision::Trade { left })
+    after.map_or(Decision::InsufficientQuantity, |left| Decision::Trade {
+        left,
+    })
 }
 
 #[cfg(test)]
@@ -52,11 +57,15 @@ mod tests {
         assert_eq!(decide(5, Side::Buy, 5), Decision::Trade { left: 0 });
         assert_eq!(decide(5, Side::Buy, 6), Decision::InsufficientQuantity);
         assert_eq!(decide(0, Side::Sell, 1), Decision::Trade { left: 1 });
-        assert_eq!(decide(MAX_QUANTITY, Side::Sell, 1), Decision::InsufficientQuantity);
+        assert_eq!(
+            decide(MAX_QUANTITY, Side::Sell, 1),
+            Decision::InsufficientQuantity
+        );
     }
 
     proptest! {
-        /// Whatever the sequence of orders, what is left is the start − bought + sold, and never below zero.
+        /// Whatever the sequence of orders, what is left is the start − bought + sold, and never
+        /// below zero.
         #[test]
         fn conserves(start in 0..1_000_u64, orders in proptest::collection::vec((any::<bool>(), 1..300_u64), 0..50)) {
             let (mut left, mut balance) = (start, i128::from(start));

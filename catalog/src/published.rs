@@ -1,5 +1,6 @@
-//! What the catalog shows: stocks, position, term and state, in memory. Every answer to a reader comes from here, never from SQLite, so a
-//! reader sees a batch only once it is durable **and** every cache has let go of what it changes.
+//! What the catalog shows: stocks, position, term and state, in memory. Every answer to a reader
+//! comes from here, never from SQLite, so a reader sees a batch only once it is durable **and**
+//! every cache has let go of what it changes.
 
 use crate::market::Holding;
 use crate::store::Snapshot;
@@ -17,7 +18,8 @@ pub struct Published {
 #[derive(Debug)]
 struct Inner {
     shown: Snapshot,
-    /// Stocks that a batch under way changes: readable with their old value, which may not be cached.
+    /// Stocks that a batch under way changes: readable with their old value, which may not be
+    /// cached.
     changing: BTreeSet<String>,
     state: CatalogState,
     /// Why stocks are not served, when history was lost.
@@ -37,7 +39,14 @@ impl Published {
     /// Shows what the file holds.
     #[must_use]
     pub fn new(shown: Snapshot, state: CatalogState) -> Self {
-        Self { inner: RwLock::new(Inner { shown, changing: BTreeSet::new(), state, reason: String::new() }) }
+        Self {
+            inner: RwLock::new(Inner {
+                shown,
+                changing: BTreeSet::new(),
+                state,
+                reason: String::new(),
+            }),
+        }
     }
 
     /// The term.
@@ -69,10 +78,15 @@ impl Published {
             CatalogState::StartUpWait => {
                 "the catalog has just started and waits until leases of its earlier run have ended"
             }
-            CatalogState::AwaitingClaim => "the catalog's file is new: it serves once an order replica leads",
+            CatalogState::AwaitingClaim => {
+                "the catalog's file is new: it serves once an order replica leads"
+            }
             CatalogState::HistoryLost => &inner.reason,
         };
-        Err(NotServing { state: inner.state, message: message.into() })
+        Err(NotServing {
+            state: inner.state,
+            message: message.into(),
+        })
     }
 
     /// Stocks by name; all of them without names.
@@ -91,7 +105,11 @@ impl Published {
         let market = &inner.shown.market;
         let mut stocks: Vec<Stock> = match names {
             None => market.iter().map(stock).collect(),
-            Some(names) => names.iter().filter_map(|name| market.get_key_value(name)).map(stock).collect(),
+            Some(names) => names
+                .iter()
+                .filter_map(|name| market.get_key_value(name))
+                .map(stock)
+                .collect(),
         };
         stocks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(LookupAnswer { stocks })
@@ -105,10 +123,17 @@ impl Published {
     /// Shows a batch: new quantities, new end of the journal, and no stock changing, in one step.
     pub fn show<'a>(&self, changed: impl Iterator<Item = (&'a String, u64)>, position: Position) {
         let mut inner = self.inner.write();
-        assert!(position.next() >= inner.shown.position.next(), "the visible journal never gets shorter");
+        assert!(
+            position.next() >= inner.shown.position.next(),
+            "the visible journal never gets shorter"
+        );
         inner.shown.position = position;
         for (name, quantity) in changed {
-            let holding = inner.shown.market.get_mut(name).expect("only known stocks change");
+            let holding = inner
+                .shown
+                .market
+                .get_mut(name)
+                .expect("only known stocks change");
             holding.quantity = quantity;
         }
         inner.changing.clear();
@@ -117,7 +142,10 @@ impl Published {
     /// Shows what the file holds, after a commit whose outcome was unknown.
     pub fn reload(&self, snapshot: Snapshot) {
         let mut inner = self.inner.write();
-        assert!(snapshot.position.next() >= inner.shown.position.next(), "visible rows are in the file");
+        assert!(
+            snapshot.position.next() >= inner.shown.position.next(),
+            "visible rows are in the file"
+        );
         inner.shown = snapshot;
         inner.changing.clear();
     }
@@ -127,7 +155,8 @@ impl Published {
         self.inner.write().shown.term = term;
     }
 
-    /// Changes what is served. Lost history is final until the file was mended and the catalog restarted.
+    /// Changes what is served. Lost history is final until the file was mended and the catalog
+    /// restarted.
     pub fn set_state(&self, state: CatalogState, reason: &str) {
         let mut inner = self.inner.write();
         if inner.state != CatalogState::HistoryLost {
@@ -145,31 +174,70 @@ mod tests {
     use common::wire::money::Price;
 
     fn published(state: CatalogState) -> Published {
-        let holding = Holding { price: Price::from_cents(599).expect("a price"), quantity: 100 };
+        let holding = Holding {
+            price: Price::from_cents(599).expect("a price"),
+            quantity: 100,
+        };
         let market = Market::from([("BoarCo".into(), holding), ("FishCo".into(), holding)]);
-        let position = Position { last: None, hash: Hash([0; 32]) };
-        Published::new(Snapshot { market, position, term: TermView { term: 0, owner: None } }, state)
+        let position = Position {
+            last: None,
+            hash: Hash([0; 32]),
+        };
+        Published::new(
+            Snapshot {
+                market,
+                position,
+                term: TermView {
+                    term: 0,
+                    owner: None,
+                },
+            },
+            state,
+        )
     }
 
-    /// While a batch is under way its stocks show their old value, not to be cached; afterwards the new one.
+    /// While a batch is under way its stocks show their old value, not to be cached; afterwards the
+    /// new one.
     #[test]
     fn a_batch_becomes_visible_in_one_step() {
         let p = published(CatalogState::Serving);
         let fish = [String::from("FishCo"), String::from("Nobody")];
         p.mark(fish[..1].iter());
         let before = p.lookup(Some(&fish)).expect("serves").stocks;
-        assert_eq!((before.len(), before[0].quantity, before[0].cacheable), (1, 100, false));
-        assert!(p.lookup(None).expect("serves").stocks[0].cacheable, "other stocks are not concerned");
-        p.show([(&fish[0], 93)].into_iter(), Position { last: Some(0), hash: Hash([1; 32]) });
+        assert_eq!(
+            (before.len(), before[0].quantity, before[0].cacheable),
+            (1, 100, false)
+        );
+        assert!(
+            p.lookup(None).expect("serves").stocks[0].cacheable,
+            "other stocks are not concerned"
+        );
+        p.show(
+            [(&fish[0], 93)].into_iter(),
+            Position {
+                last: Some(0),
+                hash: Hash([1; 32]),
+            },
+        );
         let after = p.lookup(Some(&fish)).expect("serves").stocks;
-        assert_eq!((after[0].quantity, after[0].cacheable, p.position().last), (93, true, Some(0)));
+        assert_eq!(
+            (after[0].quantity, after[0].cacheable, p.position().last),
+            (93, true, Some(0))
+        );
     }
 
     /// In every state but serving, no stock leaves; lost history is final.
     #[test]
     fn states() {
-        for state in [CatalogState::StartUpWait, CatalogState::AwaitingClaim, CatalogState::HistoryLost] {
-            assert_eq!(published(state).lookup(None).expect_err("refused").state, state);
+        for state in [
+            CatalogState::StartUpWait,
+            CatalogState::AwaitingClaim,
+            CatalogState::HistoryLost,
+        ] {
+            assert_eq!(
+                published(state).lookup(None).expect_err("refused").state,
+                state
+            );
         }
         let p = published(CatalogState::AwaitingClaim);
         p.set_state(CatalogState::Serving, "");

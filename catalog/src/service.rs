@@ -59,14 +59,19 @@ impl Catalog {
     pub fn start(settings: &CatalogSettings) -> io::Result<Self> {
         let file = |error| explain_file("CATALOG_DB", &settings.database, &error);
         let lock = FileLock::take(&settings.database).map_err(file)?;
-        let store = Store::open(&settings.database, || begin(settings)).map_err(as_io).map_err(file)?;
+        let store = Store::open(&settings.database, || begin(settings))
+            .map_err(as_io)
+            .map_err(file)?;
         let snapshot = store.snapshot().map_err(as_io)?;
-        // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there is no lease to wait for; but logs may
-        // exist that know more.
+        // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there
+        // is no lease to wait for; but logs may exist that know more.
         let (state, serve_from) = if snapshot.term.term == 0 {
             (CatalogState::AwaitingClaim, BootInstant::BOOT)
         } else {
-            (CatalogState::StartUpWait, BootInstant::now() + LEASE + LEASE_MARGIN)
+            (
+                CatalogState::StartUpWait,
+                BootInstant::now() + LEASE + LEASE_MARGIN,
+            )
         };
         tracing::info!(
             file = %settings.database.display(), cluster = %store.genesis().cluster,
@@ -74,8 +79,10 @@ impl Catalog {
         );
         let metrics = Metrics::new();
         let own = CatalogMetrics::new(&metrics);
-        own.journal_rows.set(i64::try_from(snapshot.position.next()).unwrap_or(i64::MAX));
-        own.term.set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
+        own.journal_rows
+            .set(i64::try_from(snapshot.position.next()).unwrap_or(i64::MAX));
+        own.term
+            .set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
         let stop = Shutdown::new();
         let published = Arc::new(Published::new(snapshot.clone(), state));
         if let Some(reason) = store.history_lost().map_err(as_io)? {
@@ -97,13 +104,21 @@ impl Catalog {
         api.lanes.watch("work", &api.work);
         api.lanes.watch("journal", &api.journal);
         let reader = Thread::spawn("journal", {
-            let (path, seed, published, stop) =
-                (settings.database.clone(), store.seed(), Arc::clone(&published), stop.clone());
+            let (path, seed, published, stop) = (
+                settings.database.clone(),
+                store.seed(),
+                Arc::clone(&published),
+                stop.clone(),
+            );
             move || serve_journal(&path, seed, &published, &pages, &stop)
         });
         let check = Thread::spawn("check", {
-            let (path, genesis, at_start, stop) =
-                (settings.database.clone(), store.genesis().clone(), snapshot.clone(), stop.clone());
+            let (path, genesis, at_start, stop) = (
+                settings.database.clone(),
+                store.genesis().clone(),
+                snapshot.clone(),
+                stop.clone(),
+            );
             let work = api.work.clone();
             move || {
                 let mut finding = check(&path, &genesis, &at_start, &stop).map(Work::Wrong);
@@ -113,7 +128,14 @@ impl Catalog {
                 }
             }
         });
-        let writer = Writer::new(store, snapshot, published, Arc::clone(&sessions), own, serve_from);
+        let writer = Writer::new(
+            store,
+            snapshot,
+            published,
+            Arc::clone(&sessions),
+            own,
+            serve_from,
+        );
         let writer = Thread::spawn("writer", {
             let stop = stop.clone();
             move || writer.run(&queued, &stop)
@@ -136,7 +158,9 @@ impl Catalog {
             access: settings.shared.internal_access(),
         };
         let server = TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics));
-        catalog.server = Some(server.map_err(|error| explain_listen("CATALOG_LISTEN", settings.listen, &error))?);
+        catalog.server = Some(
+            server.map_err(|error| explain_listen("CATALOG_LISTEN", settings.listen, &error))?,
+        );
         if settings.shared.token.is_none() {
             tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");
         }
@@ -150,7 +174,10 @@ impl Catalog {
     /// Never: a started catalog listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.server.as_ref().expect("a started catalog listens").address()
+        self.server
+            .as_ref()
+            .expect("a started catalog listens")
+            .address()
     }
 }
 
@@ -172,5 +199,8 @@ fn begin(settings: &CatalogSettings) -> Result<Genesis, String> {
         None => stocks::village(),
     };
     stocks.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Genesis { cluster: ClusterId(format!("{:032x}", fastrand::u128(..))), stocks })
+    Ok(Genesis {
+        cluster: ClusterId(format!("{:032x}", fastrand::u128(..))),
+        stocks,
+    })
 }

@@ -1,4 +1,5 @@
-//! Cache sessions and their leases, pure (design section 6; leases as in Gray and Cheriton, 1989, and Chubby, 2006).
+//! Cache sessions and their leases, pure (design section 6; leases as in Gray and Cheriton, 1989,
+//! and Chubby, 2006).
 
 use common::clock::BootInstant;
 use common::timing::{LEASE, LEASE_MARGIN, PUSH_OVERDUE};
@@ -7,11 +8,12 @@ use std::collections::BTreeMap;
 
 /// The sessions that may hold cached stocks.
 ///
-/// - A session is dropped only after its lease and the margin are over: until then its front-end may answer from its cache, and a batch must
-///   wait for it.
-/// - A session with a push unanswered for longer than [`PUSH_OVERDUE`] is not renewed, so that a front-end that reaches the catalog but
-///   cannot be reached delays trades by one lease at most.
-/// - Keep-alive and drop are decided under one lock (the owner's): a lease is never extended after its session was given up.
+/// - A session is dropped only after its lease and the margin are over: until then its front-end
+///   may answer from its cache, and a batch must wait for it.
+/// - A session with a push unanswered for longer than [`PUSH_OVERDUE`] is not renewed, so that a
+///   front-end that reaches the catalog but cannot be reached delays trades by one lease at most.
+/// - Keep-alive and drop are decided under one lock (the owner's): a lease is never extended after
+///   its session was given up.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub struct SessionTable {
     sessions: BTreeMap<SessionId, Session>,
@@ -40,15 +42,26 @@ impl SessionTable {
     pub fn grant(&mut self, id: SessionId, now: BootInstant) -> bool {
         let new = !self.sessions.contains_key(&id);
         if new {
-            self.sessions.insert(id, Session { lease_until: now + LEASE, unanswered_since: None });
+            self.sessions.insert(
+                id,
+                Session {
+                    lease_until: now + LEASE,
+                    unanswered_since: None,
+                },
+            );
         }
         new
     }
 
     /// Renews a lease from now on.
     pub fn keep_alive(&mut self, id: &SessionId, now: BootInstant) -> KeepAlive {
-        let Some(session) = self.sessions.get_mut(id) else { return KeepAlive::Unknown };
-        if session.unanswered_since.is_some_and(|since| now.saturating_since(since) > PUSH_OVERDUE) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return KeepAlive::Unknown;
+        };
+        if session
+            .unanswered_since
+            .is_some_and(|since| now.saturating_since(since) > PUSH_OVERDUE)
+        {
             return KeepAlive::NotRenewed;
         }
         session.lease_until = session.lease_until.max(now + LEASE);
@@ -72,7 +85,9 @@ impl SessionTable {
     /// When the session may be dropped; `None` when there is none.
     #[must_use]
     pub fn over_at(&self, id: &SessionId) -> Option<BootInstant> {
-        self.sessions.get(id).map(|session| session.lease_until + LEASE_MARGIN)
+        self.sessions
+            .get(id)
+            .map(|session| session.lease_until + LEASE_MARGIN)
     }
 
     /// Drops the session if its lease and the margin are over. True when there is none afterwards.

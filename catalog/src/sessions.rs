@@ -1,4 +1,5 @@
-//! Pushes invalidations to the front-ends that hold a cache session: one thread per session, all in parallel, while the batch's fsync runs.
+//! Pushes invalidations to the front-ends that hold a cache session: one thread per session, all in
+//! parallel, while the batch's fsync runs.
 
 use crate::metrics::CatalogMetrics;
 use crate::session_table::{KeepAlive, SessionTable};
@@ -23,8 +24,9 @@ const MAX_SESSIONS: usize = 64;
 /// Registrations that wait for their probe at most.
 const MAX_REGISTRATIONS: usize = 64;
 
-/// The sessions, and the threads that push to them. They have a stop of their own: a batch that the writer finishes while the service stops must
-/// still be pushed before it is shown, so they end after the writer, when their last owner drops them.
+/// The sessions, and the threads that push to them. They have a stop of their own: a batch that the
+/// writer finishes while the service stops must still be pushed before it is shown, so they end
+/// after the writer, when their last owner drops them.
 #[derive(Debug)]
 pub struct Sessions {
     shared: Arc<Shared>,
@@ -47,7 +49,8 @@ struct Shared {
 struct Inner {
     table: SessionTable,
     pushers: BTreeMap<SessionId, Pusher>,
-    /// Pushers of dropped sessions, to be joined by the keeper: whoever drops a session must not wait for its last call.
+    /// Pushers of dropped sessions, to be joined by the keeper: whoever drops a session must not
+    /// wait for its last call.
     ended: Vec<Pusher>,
 }
 
@@ -90,7 +93,12 @@ impl Sessions {
             let shared = Arc::clone(&shared);
             move || shared.keep()
         });
-        Self { shared, registrations, _registrar: registrar, _keeper: keeper }
+        Self {
+            shared,
+            registrations,
+            _registrar: registrar,
+            _keeper: keeper,
+        }
     }
 
     /// Takes a registration; it is answered once its probe push was acknowledged.
@@ -103,10 +111,18 @@ impl Sessions {
     /// Renews a lease.
     #[must_use]
     pub fn keep_alive(&self, request: &KeepAliveRequest) -> Response {
-        match self.shared.inner.lock().table.keep_alive(&request.session, BootInstant::now()) {
+        match self
+            .shared
+            .inner
+            .lock()
+            .table
+            .keep_alive(&request.session, BootInstant::now())
+        {
             KeepAlive::Renewed => Response::json(200, &lease_answer(LEASE)),
             KeepAlive::NotRenewed => Response::json(200, &lease_answer(Duration::ZERO)),
-            KeepAlive::Unknown => Response::error(404, "unknown session: empty the cache and register again"),
+            KeepAlive::Unknown => {
+                Response::error(404, "unknown session: empty the cache and register again")
+            }
         }
     }
 
@@ -122,25 +138,36 @@ impl Sessions {
         self.len() == 0
     }
 
-    /// Begins to push an invalidation to every session there is now. The stocks must be marked as changing before: a session that begins
-    /// after this list was taken gets no push, and relies on the mark.
+    /// Begins to push an invalidation to every session there is now. The stocks must be marked as
+    /// changing before: a session that begins after this list was taken gets no push, and relies on
+    /// the mark.
     #[must_use]
     pub fn push(&self, names: Vec<String>) -> Arc<Round> {
         let (names, now) = (Arc::new(names), BootInstant::now());
         let mut inner = self.shared.inner.lock();
         let ids: BTreeSet<SessionId> = inner.table.ids().cloned().collect();
-        let round = Arc::new(Round { outstanding: Mutex::new(ids.clone()), changed: Condvar::new() });
+        let round = Arc::new(Round {
+            outstanding: Mutex::new(ids.clone()),
+            changed: Condvar::new(),
+        });
         for id in &ids {
             inner.table.push_begun(id, now);
-            let push = Push { names: Arc::clone(&names), round: Arc::clone(&round) };
+            let push = Push {
+                names: Arc::clone(&names),
+                round: Arc::clone(&round),
+            };
             let sent = inner.pushers[id].pushes.try_send(push);
-            assert!(sent.is_ok(), "a session has one push at a time: the batch before waited for its own");
+            assert!(
+                sent.is_ok(),
+                "a session has one push at a time: the batch before waited for its own"
+            );
         }
         round
     }
 
-    /// Waits until each push of a round is acknowledged, or its session is over and dropped. A session with an unanswered push is renewed for
-    /// [`common::timing::PUSH_OVERDUE`] at most, so this takes no longer than that, a lease and the margin.
+    /// Waits until each push of a round is acknowledged, or its session is over and dropped. A
+    /// session with an unanswered push is renewed for [`common::timing::PUSH_OVERDUE`] at most, so
+    /// this takes no longer than that, a lease and the margin.
     pub fn wait(&self, round: &Round) {
         let mut outstanding = round.outstanding.lock();
         while !outstanding.is_empty() {
@@ -152,7 +179,9 @@ impl Sessions {
                 over.is_some()
             });
             if !outstanding.is_empty() {
-                round.changed.wait_for(&mut outstanding, next.max(Duration::from_millis(1)));
+                round
+                    .changed
+                    .wait_for(&mut outstanding, next.max(Duration::from_millis(1)));
             }
         }
     }
@@ -165,7 +194,9 @@ impl Drop for Sessions {
 }
 
 fn lease_answer(lease: Duration) -> LeaseAnswer {
-    LeaseAnswer { lease_ms: u64::try_from(lease.as_millis()).unwrap_or(0) }
+    LeaseAnswer {
+        lease_ms: u64::try_from(lease.as_millis()).unwrap_or(0),
+    }
 }
 
 impl Round {
@@ -184,7 +215,9 @@ impl Shared {
         if inner.table.drop_if_over(id, now) {
             inner.end(id);
             self.metrics.sessions_lost.inc();
-            self.metrics.sessions.set(i64::try_from(inner.table.len()).unwrap_or(0));
+            self.metrics
+                .sessions
+                .set(i64::try_from(inner.table.len()).unwrap_or(0));
             tracing::warn!(session = %id, "cache session dropped: its lease ran out");
             return None;
         }
@@ -195,14 +228,20 @@ impl Shared {
         let mut inner = self.inner.lock();
         inner.table.remove(id);
         inner.end(id);
-        self.metrics.sessions.set(i64::try_from(inner.table.len()).unwrap_or(0));
+        self.metrics
+            .sessions
+            .set(i64::try_from(inner.table.len()).unwrap_or(0));
     }
 
     fn register_all(self: &Arc<Self>, waiting: &LaneEnd<Registration>) {
         while let Some(batch) = waiting.take_batch(1, &self.stop) {
             for (request, responder) in batch {
                 let stopping = self.stop.is_triggered();
-                responder.send(if stopping { Response::unavailable("stopping") } else { self.register(&request) });
+                responder.send(if stopping {
+                    Response::unavailable("stopping")
+                } else {
+                    self.register(&request)
+                });
             }
         }
     }
@@ -210,18 +249,26 @@ impl Shared {
     fn register(self: &Arc<Self>, request: &RegisterRequest) -> Response {
         if let Err(error) = self.send(&request.url, &request.session, &[]) {
             tracing::warn!(session = %request.session, url = request.url, %error, "cache session refused: probe push failed");
-            return Response::error(502, &format!("the probe push to {} failed: {error}", request.url));
+            return Response::error(
+                502,
+                &format!("the probe push to {} failed: {error}", request.url),
+            );
         }
         let mut inner = self.inner.lock();
         if inner.table.len() >= MAX_SESSIONS {
             return Response::unavailable("there are too many cache sessions");
         }
-        if !inner.table.grant(request.session.clone(), BootInstant::now()) {
+        if !inner
+            .table
+            .grant(request.session.clone(), BootInstant::now())
+        {
             return Response::error(409, "this session id is in use: choose another one");
         }
         let pusher = self.spawn_pusher(request);
         inner.pushers.insert(request.session.clone(), pusher);
-        self.metrics.sessions.set(i64::try_from(inner.table.len()).unwrap_or(0));
+        self.metrics
+            .sessions
+            .set(i64::try_from(inner.table.len()).unwrap_or(0));
         tracing::info!(session = %request.session, url = request.url, "cache session begun");
         Response::json(200, &lease_answer(LEASE))
     }
@@ -231,7 +278,11 @@ impl Shared {
         let dropped = Shutdown::new();
         let (shared, gone, request) = (Arc::clone(self), dropped.clone(), request.clone());
         let thread = Thread::spawn("pusher", move || shared.push_all(&request, &waiting, &gone));
-        Pusher { pushes, dropped, _thread: thread }
+        Pusher {
+            pushes,
+            dropped,
+            _thread: thread,
+        }
     }
 
     /// The thread of one session: pushes until each is acknowledged, or the session is dropped.
@@ -245,7 +296,8 @@ impl Shared {
                         break;
                     }
                     Err(CallError::Status { status: 409, .. }) => {
-                        // The front-end has begun another session, or is a new process: nothing is cached under this one.
+                        // The front-end has begun another session, or is a new process: nothing is
+                        // cached under this one.
                         tracing::info!(session = %session.session, "cache session ended: its front-end uses another one");
                         self.remove(&session.session);
                         push.round.settle(&session.session);
@@ -264,8 +316,17 @@ impl Shared {
     }
 
     fn send(&self, url: &str, session: &SessionId, names: &[String]) -> Result<(), CallError> {
-        let call = Call { method: "POST", base: url, path: "/invalidate", timeout: PROBE_TIMEOUT, trace: None };
-        let push = InvalidateRequest { session: session.clone(), names: names.to_vec() };
+        let call = Call {
+            method: "POST",
+            base: url,
+            path: "/invalidate",
+            timeout: PROBE_TIMEOUT,
+            trace: None,
+        };
+        let push = InvalidateRequest {
+            session: session.clone(),
+            names: names.to_vec(),
+        };
         self.client.call(call, &push).map(|Empty {}| ())
     }
 
@@ -280,7 +341,8 @@ impl Shared {
             let ended = std::mem::take(&mut self.inner.lock().ended);
             drop(ended);
         }
-        // The stop: nobody pushes any more. Ends all pushers, and joins them outside the lock that they take.
+        // The stop: nobody pushes any more. Ends all pushers, and joins them outside the lock that
+        // they take.
         let mut inner = self.inner.lock();
         let ids: Vec<SessionId> = inner.pushers.keys().cloned().collect();
         ids.iter().for_each(|id| inner.end(id));

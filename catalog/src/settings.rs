@@ -21,8 +21,16 @@ impl CatalogSettings {
     /// Reads them.
     pub fn read(settings: &mut Settings) -> Self {
         Self {
-            listen: settings.get("CATALOG_LISTEN", "127.0.0.1:7100", "address and port to listen on"),
-            database: settings.get("CATALOG_DB", "catalog.db", "database file; made when it does not exist"),
+            listen: settings.get(
+                "CATALOG_LISTEN",
+                "127.0.0.1:7100",
+                "address and port to listen on",
+            ),
+            database: settings.get(
+                "CATALOG_DB",
+                "catalog.db",
+                "database file; made when it does not exist",
+            ),
             stocks: settings.optional(
                 "CATALOG_STOCKS",
                 "CSV file (name,price,quantity) of the stocks that a new bazaar starts with",

@@ -53,11 +53,17 @@ struct Line {
 /// # Errors
 /// Every mistake of the file, with its line.
 pub fn from_csv(path: &Path) -> Result<Vec<InitialStock>, String> {
-    let file = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file.as_bytes());
+    let file = std::fs::read_to_string(path)
+        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(file.as_bytes());
     let (mut stocks, mut mistakes) = (BTreeMap::new(), Vec::new());
     for (line, record) in (2..).zip(reader.deserialize::<Line>()) {
-        match record.map_err(|e| e.to_string()).and_then(|record| stock(&record)) {
+        match record
+            .map_err(|e| e.to_string())
+            .and_then(|record| stock(&record))
+        {
             Ok(stock) => {
                 if let Some(first) = stocks.insert(stock.name.clone(), stock) {
                     mistakes.push(format!("line {line}: {} is named twice", first.name));
@@ -67,7 +73,9 @@ pub fn from_csv(path: &Path) -> Result<Vec<InitialStock>, String> {
         }
     }
     if stocks.is_empty() && mistakes.is_empty() {
-        mistakes.push("no stock in it: write a header 'name,price,quantity' and a line per stock".into());
+        mistakes.push(
+            "no stock in it: write a header 'name,price,quantity' and a line per stock".into(),
+        );
     }
     if mistakes.is_empty() {
         Ok(stocks.into_values().collect())
@@ -79,13 +87,26 @@ pub fn from_csv(path: &Path) -> Result<Vec<InitialStock>, String> {
 fn stock(line: &Line) -> Result<InitialStock, String> {
     let name = line.name.clone();
     if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
-        return Err(format!("name '{name}': write 1 to {MAX_NAME_BYTES} bytes without control characters"));
+        return Err(format!(
+            "name '{name}': write 1 to {MAX_NAME_BYTES} bytes without control characters"
+        ));
     }
-    let quantity = line.quantity.parse().ok().filter(|&q| q <= MAX_INITIAL_QUANTITY);
+    let quantity = line
+        .quantity
+        .parse()
+        .ok()
+        .filter(|&q| q <= MAX_INITIAL_QUANTITY);
     let quantity = quantity.ok_or_else(|| {
-        format!("quantity '{}': write a whole number from 0 to {MAX_INITIAL_QUANTITY}", line.quantity)
+        format!(
+            "quantity '{}': write a whole number from 0 to {MAX_INITIAL_QUANTITY}",
+            line.quantity
+        )
     })?;
-    Ok(InitialStock { name, price: line.price.parse()?, quantity })
+    Ok(InitialStock {
+        name,
+        price: line.price.parse()?,
+        quantity,
+    })
 }
 
 #[cfg(test)]
@@ -113,13 +134,22 @@ mod tests {
     /// A good file is read and sorted; a bad one is refused with every mistake and its line.
     #[test]
     fn csv_files() {
-        let stocks = read("name,price,quantity\nZed, 1.5, 0\n\"A, b\",2,1000000000000\n").expect("good");
-        assert_eq!((stocks[0].name.as_str(), stocks[1].price.cents()), ("A, b", 150));
-        let error = read("name,price,quantity\nA,1,1\nA,2,2\n,1,1\nB,x,1\nC,1,-1\nD,1\n").expect_err("bad");
+        let stocks =
+            read("name,price,quantity\nZed, 1.5, 0\n\"A, b\",2,1000000000000\n").expect("good");
+        assert_eq!(
+            (stocks[0].name.as_str(), stocks[1].price.cents()),
+            ("A, b", 150)
+        );
+        let error =
+            read("name,price,quantity\nA,1,1\nA,2,2\n,1,1\nB,x,1\nC,1,-1\nD,1\n").expect_err("bad");
         for line in 3..=7 {
             assert!(error.contains(&format!("line {line}:")), "{line}: {error}");
         }
-        assert!(read("name,price,quantity\n").expect_err("empty").contains("no stock"));
+        assert!(
+            read("name,price,quantity\n")
+                .expect_err("empty")
+                .contains("no stock")
+        );
         assert!(read("name,price\nA,1\n").is_err());
     }
 }

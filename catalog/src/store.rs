@@ -1,4 +1,5 @@
-//! The catalog's file: genesis, stocks, journal, refusals, term. One connection writes, the writer thread's; readers have their own.
+//! The catalog's file: genesis, stocks, journal, refusals, term. One connection writes, the writer
+//! thread's; readers have their own.
 
 use crate::market::{Holding, Market};
 use common::chain::{Hash, genesis_hash};
@@ -53,7 +54,10 @@ impl Store {
     ///
     /// # Errors
     /// [`DbError`]; also when the end of the journal does not fit its chain.
-    pub fn open(path: &Path, begin: impl FnOnce() -> Result<Genesis, String>) -> Result<Self, DbError> {
+    pub fn open(
+        path: &Path,
+        begin: impl FnOnce() -> Result<Genesis, String>,
+    ) -> Result<Self, DbError> {
         let mut connection = open_tables(path)?;
         let genesis = match genesis::read(&connection)? {
             Some(genesis) => genesis,
@@ -64,7 +68,11 @@ impl Store {
             }
         };
         let seed = genesis_hash(&genesis);
-        let store = Self { connection, genesis, seed };
+        let store = Self {
+            connection,
+            genesis,
+            seed,
+        };
         let end = orders::position(&store.connection, seed)?.next();
         let first = end.saturating_sub(TAIL_CHECK_ROWS);
         orders::scan(&store.connection, seed, first, usize::MAX >> 1, |_, _| ())?;
@@ -75,8 +83,8 @@ impl Store {
         let transaction = connection.transaction()?;
         genesis::write(&transaction, made)?;
         {
-            let mut insert =
-                transaction.prepare("INSERT INTO stocks (name, price_cents, quantity) VALUES (?, ?, ?)")?;
+            let mut insert = transaction
+                .prepare("INSERT INTO stocks (name, price_cents, quantity) VALUES (?, ?, ?)")?;
             for stock in &made.stocks {
                 insert.execute((&stock.name, stock.price.cents(), stock.quantity))?;
             }
@@ -101,21 +109,32 @@ impl Store {
     /// # Errors
     /// [`DbError`]
     pub fn snapshot(&self) -> Result<Snapshot, DbError> {
-        let mut statement = self.connection.prepare_cached("SELECT name, price_cents, quantity FROM stocks")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT name, price_cents, quantity FROM stocks")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let mut market = Market::new();
         for row in rows {
             let (name, cents, quantity): (String, u64, u64) = row?;
-            let price =
-                Price::from_cents(cents).ok_or_else(|| DbError::Damaged(format!("price of {name}: {cents}")))?;
+            let price = Price::from_cents(cents)
+                .ok_or_else(|| DbError::Damaged(format!("price of {name}: {cents}")))?;
             market.insert(name, Holding { price, quantity });
         }
-        let (term, owner) = self.connection.query_row("SELECT term, owner FROM leadership", [], |row| {
-            Ok((row.get(0)?, row.get::<_, Option<u8>>(1)?))
-        })?;
-        let owner = owner.map(ReplicaId::try_from).transpose().map_err(DbError::Damaged)?;
+        let (term, owner) =
+            self.connection
+                .query_row("SELECT term, owner FROM leadership", [], |row| {
+                    Ok((row.get(0)?, row.get::<_, Option<u8>>(1)?))
+                })?;
+        let owner = owner
+            .map(ReplicaId::try_from)
+            .transpose()
+            .map_err(DbError::Damaged)?;
         let position = orders::position(&self.connection, self.seed)?;
-        Ok(Snapshot { market, position, term: TermView { term, owner } })
+        Ok(Snapshot {
+            market,
+            position,
+            term: TermView { term, owner },
+        })
     }
 
     /// Rows of the journal from `first` on.
@@ -152,7 +171,10 @@ impl Store {
     /// # Errors
     /// [`DbError`]
     pub fn history_lost(&self) -> Result<Option<String>, DbError> {
-        Ok(self.connection.query_row("SELECT reason FROM history_lost", [], |row| row.get(0)).optional()?)
+        Ok(self
+            .connection
+            .query_row("SELECT reason FROM history_lost", [], |row| row.get(0))
+            .optional()?)
     }
 
     /// Remembers that the history is lost, so that a restart does not forget it.
@@ -160,7 +182,8 @@ impl Store {
     /// # Errors
     /// [`DbError`]
     pub fn set_history_lost(&self, reason: &str) -> Result<(), DbError> {
-        self.connection.execute("INSERT INTO history_lost (reason) VALUES (?)", [reason])?;
+        self.connection
+            .execute("INSERT INTO history_lost (reason) VALUES (?)", [reason])?;
         Ok(())
     }
 
@@ -169,7 +192,9 @@ impl Store {
     /// # Errors
     /// [`DbError`]
     pub fn begin(&mut self) -> Result<Batch<'_>, DbError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         Ok(Batch { transaction })
     }
 }
@@ -179,7 +204,11 @@ impl Store {
 /// # Errors
 /// [`DbError`]
 pub fn open_tables(path: &Path) -> Result<Connection, DbError> {
-    open_writer(path, CATALOG_FILE, &format!("{}{}{CREATE_OWN}", genesis::CREATE, orders::CREATE))
+    open_writer(
+        path,
+        CATALOG_FILE,
+        &format!("{}{}{CREATE_OWN}", genesis::CREATE, orders::CREATE),
+    )
 }
 
 /// Writes a genesis and its stocks into a file that has none, inside the caller's transaction.
@@ -188,14 +217,16 @@ pub fn open_tables(path: &Path) -> Result<Connection, DbError> {
 /// [`DbError`]
 pub fn write_genesis(connection: &Connection, made: &Genesis) -> Result<(), DbError> {
     genesis::write(connection, made)?;
-    let mut insert = connection.prepare("INSERT INTO stocks (name, price_cents, quantity) VALUES (?, ?, ?)")?;
+    let mut insert =
+        connection.prepare("INSERT INTO stocks (name, price_cents, quantity) VALUES (?, ?, ?)")?;
     for stock in &made.stocks {
         insert.execute((&stock.name, stock.price.cents(), stock.quantity))?;
     }
     Ok(())
 }
 
-/// The transaction of a batch; rolled back unless committed. After an error it must be dropped: SQLite may have rolled it back already.
+/// The transaction of a batch; rolled back unless committed. After an error it must be dropped:
+/// SQLite may have rolled it back already.
 #[derive(Debug)]
 pub struct Batch<'a> {
     transaction: Transaction<'a>,
@@ -210,17 +241,29 @@ impl Batch<'_> {
         let accepted = self
             .transaction
             .prepare_cached("SELECT number, name, type, quantity FROM orders WHERE key = ?")?
-            .query_row([order.key.to_bytes()], |row| Ok((row.get(0)?, same_body(row, order)?)))
+            .query_row([order.key.to_bytes()], |row| {
+                Ok((row.get(0)?, same_body(row, order)?))
+            })
             .optional()?;
         if let Some((number, same)) = accepted {
-            return Ok(Some(if same { Verdict::Accepted(number) } else { Verdict::KeyReused }));
+            return Ok(Some(if same {
+                Verdict::Accepted(number)
+            } else {
+                Verdict::KeyReused
+            }));
         }
         let refused = self
             .transaction
             .prepare_cached(Ring::of(order.key).select)?
             .query_row([order.key.to_bytes()], |row| same_body(row, order))
             .optional()?;
-        Ok(refused.map(|same| if same { Verdict::InsufficientQuantity } else { Verdict::KeyReused }))
+        Ok(refused.map(|same| {
+            if same {
+                Verdict::InsufficientQuantity
+            } else {
+                Verdict::KeyReused
+            }
+        }))
     }
 
     /// Writes an accepted order.
@@ -238,10 +281,17 @@ impl Batch<'_> {
     pub fn refuse(&self, order: &Order) -> Result<(), DbError> {
         let ring = Ring::of(order.key);
         let (key, side) = (order.key.to_bytes(), order.side.to_byte());
-        self.transaction.prepare_cached(ring.insert)?.execute((key, &order.name, side, order.quantity))?;
+        self.transaction.prepare_cached(ring.insert)?.execute((
+            key,
+            &order.name,
+            side,
+            order.quantity,
+        ))?;
         let newest = self.transaction.last_insert_rowid().unsigned_abs();
         if let Some(last) = newest.checked_sub(ring.size) {
-            self.transaction.prepare_cached(ring.trim)?.execute([last])?;
+            self.transaction
+                .prepare_cached(ring.trim)?
+                .execute([last])?;
         }
         Ok(())
     }
@@ -251,7 +301,9 @@ impl Batch<'_> {
     /// # Errors
     /// [`DbError`]
     pub fn set_quantity(&self, name: &str, quantity: u64) -> Result<(), DbError> {
-        let mut update = self.transaction.prepare_cached("UPDATE stocks SET quantity = ?2 WHERE name = ?1")?;
+        let mut update = self
+            .transaction
+            .prepare_cached("UPDATE stocks SET quantity = ?2 WHERE name = ?1")?;
         let changed = update.execute((name, quantity))?;
         assert_eq!(changed, 1, "stock {name} is in the file");
         Ok(())
@@ -267,8 +319,11 @@ impl Batch<'_> {
 }
 
 fn same_body(row: &rusqlite::Row<'_>, order: &Order) -> rusqlite::Result<bool> {
-    let (name, side, quantity): (String, u8, u64) = (row.get("name")?, row.get("type")?, row.get("quantity")?);
-    Ok(name == order.name && Side::from_byte(side) == Some(order.side) && quantity == order.quantity)
+    let (name, side, quantity): (String, u8, u64) =
+        (row.get("name")?, row.get("type")?, row.get("quantity")?);
+    Ok(name == order.name
+        && Side::from_byte(side) == Some(order.side)
+        && quantity == order.quantity)
 }
 
 /// The statements of one ring of refusals.

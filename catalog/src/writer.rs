@@ -1,5 +1,6 @@
-//! The writer: the one thread that decides and commits. It takes what is queued, decides it in one transaction, pushes the invalidations while
-//! the commit's fsync runs, and shows and answers when both are done.
+//! The writer: the one thread that decides and commits. It takes what is queued, decides it in one
+//! transaction, pushes the invalidations while the commit's fsync runs, and shows and answers when
+//! both are done.
 
 use crate::batch::{Staged, stage};
 use crate::leadership::{Claim, Leadership};
@@ -34,7 +35,8 @@ pub enum Work {
 /// The writer's state; owned by its thread.
 pub struct Writer {
     store: Store,
-    /// What the file holds: the same as what is shown, but for the time in which a batch is being shown.
+    /// What the file holds: the same as what is shown, but for the time in which a batch is being
+    /// shown.
     state: Snapshot,
     leadership: Leadership,
     published: Arc<Published>,
@@ -69,7 +71,16 @@ impl Writer {
         serve_from: BootInstant,
     ) -> Self {
         let leadership = Leadership::new(state.term);
-        Self { store, state, leadership, published, sessions, metrics, serve_from, parked: Vec::new() }
+        Self {
+            store,
+            state,
+            leadership,
+            published,
+            sessions,
+            metrics,
+            serve_from,
+            parked: Vec::new(),
+        }
     }
 
     /// Works until the service stops.
@@ -80,8 +91,9 @@ impl Writer {
         }
     }
 
-    /// The start-up wait: until every lease of an earlier run is over, claims are granted, but no trade is taken, since the front-ends that
-    /// hold those leases cannot be told. Trades that come meanwhile are kept: their leader's call outlives the wait.
+    /// The start-up wait: until every lease of an earlier run is over, claims are granted, but no
+    /// trade is taken, since the front-ends that hold those leases cannot be told. Trades that come
+    /// meanwhile are kept: their leader's call outlives the wait.
     fn wait_at_start(&mut self, work: &LaneEnd<Work>, stop: &Shutdown) {
         while self.published.state() == CatalogState::StartUpWait && !stop.is_triggered() {
             let left = self.serve_from.saturating_since(BootInstant::now());
@@ -101,12 +113,14 @@ impl Writer {
                 }
             }
         }
-        // Also when the wait ended otherwise: a stop, or lost history. They are admitted, or refused, by what is served now.
+        // Also when the wait ended otherwise: a stop, or lost history. They are admitted, or
+        // refused, by what is served now.
         let parked = std::mem::take(&mut self.parked);
         self.trade(parked);
     }
 
-    /// Trades next to each other share a transaction; a claim stands alone, so that it is judged after all that came before it.
+    /// Trades next to each other share a transaction; a claim stands alone, so that it is judged
+    /// after all that came before it.
     fn handle(&mut self, batch: Vec<Work>) {
         let mut trades = Vec::new();
         let mut orders = 0;
@@ -136,13 +150,18 @@ impl Writer {
     }
 
     fn judge_claim(&mut self, request: ClaimRequest) -> Response {
-        if let Err(refusal) = self.check_history(&format!("replica {}", request.replica), request.position) {
+        if let Err(refusal) =
+            self.check_history(&format!("replica {}", request.replica), request.position)
+        {
             return refusal;
         }
         if let Err(refusal) = self.check_longest(request.longest) {
             return refusal;
         }
-        let granted = match self.leadership.judge(request.replica, request.seen, BootInstant::now()) {
+        let granted = match self
+            .leadership
+            .judge(request.replica, request.seen, BootInstant::now())
+        {
             Claim::Grant(granted) => granted,
             Claim::Wait { ms } => return Response::json(200, &ClaimAnswer::Wait { ms }),
             Claim::Stale(view) => {
@@ -161,14 +180,23 @@ impl Writer {
         if self.published.state() == CatalogState::AwaitingClaim {
             self.published.set_state(CatalogState::Serving, "");
         }
-        self.metrics.term.set(i64::try_from(granted.term).unwrap_or(i64::MAX));
+        self.metrics
+            .term
+            .set(i64::try_from(granted.term).unwrap_or(i64::MAX));
         self.metrics.claims_granted.inc();
         tracing::warn!(term = granted.term, replica = %request.replica, "leadership granted; older terms are fenced");
-        Response::json(200, &ClaimAnswer::Granted { term: granted.term, end: self.state.position })
+        Response::json(
+            200,
+            &ClaimAnswer::Granted {
+                term: granted.term,
+                end: self.state.position,
+            },
+        )
     }
 
-    /// A position that is not in the journal means that numbers were given which this file does not know: it was lost or cut, or the
-    /// replica's is of another bazaar. Going on would give those numbers again.
+    /// A position that is not in the journal means that numbers were given which this file does not
+    /// know: it was lost or cut, or the replica's is of another bazaar. Going on would give those
+    /// numbers again.
     fn check_history(&mut self, who: &str, position: Position) -> Result<(), Response> {
         if self.published.state() != CatalogState::HistoryLost {
             let end = self.state.position;
@@ -193,7 +221,10 @@ impl Writer {
             ));
         }
         match self.published.serving() {
-            Err(NotServing { state: CatalogState::HistoryLost, message }) => Err(Response::error(409, &message)),
+            Err(NotServing {
+                state: CatalogState::HistoryLost,
+                message,
+            }) => Err(Response::error(409, &message)),
             _ => unreachable!("history was lost just now"),
         }
     }
@@ -208,7 +239,9 @@ impl Writer {
             "a replica has order {last}, the catalog's journal ends at {end}: the catalog's file was lost or cut; \
              stop all services and run 'catalog rebuild' from the longest order log"
         ));
-        self.published.serving().map_err(|not| Response::error(409, &not.message))
+        self.published
+            .serving()
+            .map_err(|not| Response::error(409, &not.message))
     }
 
     fn lose_history(&self, reason: &str) {
@@ -221,7 +254,9 @@ impl Writer {
 
     /// The file contradicts itself: what it would serve may be wrong.
     fn distrust(&self, what: &str) {
-        self.lose_history(&format!("{what}; stop all services and run 'catalog rebuild' from the longest order log"));
+        self.lose_history(&format!(
+            "{what}; stop all services and run 'catalog rebuild' from the longest order log"
+        ));
     }
 
     fn cannot_read(&self, error: &DbError) -> Response {
@@ -238,7 +273,9 @@ impl Writer {
         for (request, responder) in requests {
             match self.admit(&request) {
                 Ok(()) => {
-                    self.metrics.queue_seconds.observe(responder.age().as_secs_f64());
+                    self.metrics
+                        .queue_seconds
+                        .observe(responder.age().as_secs_f64());
                     taken.push((request, responder));
                 }
                 Err(refusal) => responder.send(refusal),
@@ -260,43 +297,62 @@ impl Writer {
             }
             Err(failure) => {
                 let refusal = self.recover(&failure);
-                taken.into_iter().for_each(|(_, responder)| responder.send(refusal.clone()));
+                taken
+                    .into_iter()
+                    .for_each(|(_, responder)| responder.send(refusal.clone()));
             }
         }
         timer.observe_duration();
     }
 
-    /// Whether a batch may be decided: the leader's log is a prefix of the journal, the term is the current one, the catalog serves. The history
-    /// comes first: a file that was replaced by an older one has an older term too, and its leader is not the one to blame. A deposed
-    /// leader's log is always a prefix.
+    /// Whether a batch may be decided: the leader's log is a prefix of the journal, the term is the
+    /// current one, the catalog serves. The history comes first: a file that was replaced by an
+    /// older one has an older term too, and its leader is not the one to blame. A deposed leader's
+    /// log is always a prefix.
     fn admit(&mut self, request: &TradeRequest) -> Result<(), Response> {
         self.check_history("the leader", request.position)?;
         let term = self.leadership.view();
         if request.term != term.term {
             self.metrics.fenced.inc();
-            tracing::warn!(term = request.term, current = term.term, "a batch of an older term was refused");
+            tracing::warn!(
+                term = request.term,
+                current = term.term,
+                "a batch of an older term was refused"
+            );
             return Err(Response::json(412, &term));
         }
-        self.published.serving().map_err(|not| nothing_happened(&not.message))
+        self.published
+            .serving()
+            .map_err(|not| nothing_happened(&not.message))
     }
 
-    /// Decides the orders, commits, and has every cache let go of what they change: afterwards the batch may be shown.
-    fn decide_and_commit<'a>(&mut self, orders: impl Iterator<Item = &'a Submission>) -> Result<Staged, Failure> {
+    /// Decides the orders, commits, and has every cache let go of what they change: afterwards the
+    /// batch may be shown.
+    fn decide_and_commit<'a>(
+        &mut self,
+        orders: impl Iterator<Item = &'a Submission>,
+    ) -> Result<Staged, Failure> {
         let batch = self.store.begin().map_err(Failure::Undecided)?;
         let staged = stage(&batch, &self.state, orders).map_err(Failure::Undecided)?;
-        self.metrics.batch_orders.observe(staged.verdicts.len() as f64);
-        // The order matters: mark, so that no fill from here on is cached; then the list of sessions, so that one that begins
-        // later relies on the mark; then the commit beside the pushes.
+        self.metrics
+            .batch_orders
+            .observe(staged.verdicts.len() as f64);
+        // The order matters: mark, so that no fill from here on is cached; then the list of
+        // sessions, so that one that begins later relies on the mark; then the commit beside the
+        // pushes.
         self.published.mark(staged.quantities.keys());
         let invalidation = self.metrics.invalidation_seconds.start_timer();
-        let round =
-            (!staged.quantities.is_empty()).then(|| self.sessions.push(staged.quantities.keys().cloned().collect()));
+        let round = (!staged.quantities.is_empty()).then(|| {
+            self.sessions
+                .push(staged.quantities.keys().cloned().collect())
+        });
         let commit = self.metrics.commit_seconds.start_timer();
         crash::point("catalog-before-commit");
         let committed = batch.commit();
         crash::point("catalog-after-commit");
         commit.observe_duration();
-        // Also after a failure: its outcome is unknown, so that the new values may be the ones that are read back.
+        // Also after a failure: its outcome is unknown, so that the new values may be the ones that
+        // are read back.
         if let Some(round) = round {
             self.sessions.wait(&round);
         }
@@ -307,11 +363,23 @@ impl Writer {
 
     fn show(&mut self, staged: &Staged) {
         for (name, quantity) in &staged.quantities {
-            self.state.market.get_mut(name).expect("only known stocks trade").quantity = *quantity;
+            self.state
+                .market
+                .get_mut(name)
+                .expect("only known stocks trade")
+                .quantity = *quantity;
         }
         self.state.position = staged.position;
-        self.published.show(staged.quantities.iter().map(|(name, quantity)| (name, *quantity)), staged.position);
-        self.metrics.journal_rows.set(i64::try_from(staged.position.next()).unwrap_or(i64::MAX));
+        self.published.show(
+            staged
+                .quantities
+                .iter()
+                .map(|(name, quantity)| (name, *quantity)),
+            staged.position,
+        );
+        self.metrics
+            .journal_rows
+            .set(i64::try_from(staged.position.next()).unwrap_or(i64::MAX));
         self.count(staged);
     }
 
@@ -352,10 +420,24 @@ impl Writer {
         let from = request.position.next();
         let end = self.state.position;
         if from == new.first && new.orders.len() <= ANSWER_ROWS {
-            return Response::json(200, &TradeAnswer { verdicts, rows: new, end });
+            return Response::json(
+                200,
+                &TradeAnswer {
+                    verdicts,
+                    rows: new,
+                    end,
+                },
+            );
         }
         match self.store.rows(from, ANSWER_ROWS) {
-            Ok(rows) => Response::json(200, &TradeAnswer { verdicts, rows, end }),
+            Ok(rows) => Response::json(
+                200,
+                &TradeAnswer {
+                    verdicts,
+                    rows,
+                    end,
+                },
+            ),
             Err(error) => {
                 tracing::error!(%error, "the journal could not be read");
                 unknown_outcome(&format!("the catalog cannot read its journal: {error}"))
@@ -363,7 +445,8 @@ impl Writer {
         }
     }
 
-    /// After a failed write nothing of the attempt may survive in memory: reads everything again. Ends the process when that fails too.
+    /// After a failed write nothing of the attempt may survive in memory: reads everything again.
+    /// Ends the process when that fails too.
     fn reload(&mut self) {
         let snapshot = self.store.snapshot().unwrap_or_else(|error| {
             panic!("the catalog's file can neither be written nor read: {error}");
@@ -389,7 +472,11 @@ fn unknown_outcome(message: &str) -> Response {
 }
 
 fn unavailable(message: &str, outcome_unknown: bool) -> Response {
-    let body = Unavailable { message: message.into(), outcome_unknown, retry: false };
+    let body = Unavailable {
+        message: message.into(),
+        outcome_unknown,
+        retry: false,
+    };
     Response::json(503, &body).with_header("Retry-After", RETRY_AFTER.as_secs().to_string())
 }
 

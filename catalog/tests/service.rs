@@ -29,7 +29,11 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut bench = Self { folder, catalog: None, http: HttpClient::new(4, Some(TOKEN)) };
+        let mut bench = Self {
+            folder,
+            catalog: None,
+            http: HttpClient::new(4, Some(TOKEN)),
+        };
         bench.start();
         bench
     }
@@ -39,9 +43,19 @@ impl Bench {
     }
 
     fn try_start(&self) -> std::io::Result<Catalog> {
-        let file = self.folder.path().join("catalog.db").to_string_lossy().into_owned();
-        let pairs = [("CATALOG_LISTEN", "127.0.0.1:0"), ("CATALOG_DB", &file), ("BAZAAR_TOKEN", TOKEN)];
-        let mut settings = Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        let file = self
+            .folder
+            .path()
+            .join("catalog.db")
+            .to_string_lossy()
+            .into_owned();
+        let pairs = [
+            ("CATALOG_LISTEN", "127.0.0.1:0"),
+            ("CATALOG_DB", &file),
+            ("BAZAAR_TOKEN", TOKEN),
+        ];
+        let mut settings =
+            Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())));
         let read = CatalogSettings::read(&mut settings);
         settings.finish().expect("good settings");
         Catalog::start(&read)
@@ -56,9 +70,22 @@ impl Bench {
         format!("http://{}", self.catalog.as_ref().expect("runs").address())
     }
 
-    fn post<Q: Serialize, A: DeserializeOwned>(&self, path: &str, body: &Q) -> Result<A, CallError> {
+    fn post<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Q,
+    ) -> Result<A, CallError> {
         let timeout = Duration::from_secs(5);
-        self.http.call(Call { method: "POST", base: &self.base(), path, timeout, trace: None }, body)
+        self.http.call(
+            Call {
+                method: "POST",
+                base: &self.base(),
+                path,
+                timeout,
+                trace: None,
+            },
+            body,
+        )
     }
 
     fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, CallError> {
@@ -67,13 +94,21 @@ impl Bench {
 
     fn genesis_position(&self) -> Position {
         let genesis: Genesis = self.get("/genesis").expect("genesis");
-        Position { last: None, hash: common::chain::genesis_hash(&genesis) }
+        Position {
+            last: None,
+            hash: common::chain::genesis_hash(&genesis),
+        }
     }
 
     /// Claims as replica 3, waiting out the spacing of claims.
     fn claim(&self, position: Position) -> (Term, Position) {
         let seen = self.get::<TermView>("/term").expect("term").term;
-        let claim = ClaimRequest { replica: replica(3), position, seen, longest: None };
+        let claim = ClaimRequest {
+            replica: replica(3),
+            position,
+            seen,
+            longest: None,
+        };
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             match self.post("/claim", &claim).expect("a claim is answered") {
@@ -83,13 +118,36 @@ impl Bench {
         }
     }
 
-    fn trade(&self, term: Term, position: Position, orders: Vec<Order>) -> Result<TradeAnswer, CallError> {
-        let orders = orders.into_iter().map(|order| Submission { order, trace: "t".into() }).collect();
-        self.post("/trades", &TradeRequest { term, position, orders })
+    fn trade(
+        &self,
+        term: Term,
+        position: Position,
+        orders: Vec<Order>,
+    ) -> Result<TradeAnswer, CallError> {
+        let orders = orders
+            .into_iter()
+            .map(|order| Submission {
+                order,
+                trace: "t".into(),
+            })
+            .collect();
+        self.post(
+            "/trades",
+            &TradeRequest {
+                term,
+                position,
+                orders,
+            },
+        )
     }
 
     fn quantity(&self, name: &str) -> Result<(u64, bool), CallError> {
-        let answer: LookupAnswer = self.post("/lookup", &LookupRequest { names: Some(vec![name.into()]) })?;
+        let answer: LookupAnswer = self.post(
+            "/lookup",
+            &LookupRequest {
+                names: Some(vec![name.into()]),
+            },
+        )?;
         Ok((answer.stocks[0].quantity, answer.stocks[0].cacheable))
     }
 
@@ -111,11 +169,20 @@ fn until(mut condition: impl FnMut() -> bool) {
 }
 
 fn order(key: &str, name: &str, side: Side, quantity: u64) -> Order {
-    Order { key: OrderKey::from_client(key), name: name.into(), side, quantity }
+    Order {
+        key: OrderKey::from_client(key),
+        name: name.into(),
+        side,
+        quantity,
+    }
 }
 
 fn status(error: &CallError) -> u16 {
-    if let CallError::Status { status, .. } = error { *status } else { panic!("no status: {error}") }
+    if let CallError::Status { status, .. } = error {
+        *status
+    } else {
+        panic!("no status: {error}")
+    }
 }
 
 /// A new bazaar serves stocks once a claim was granted, and never before.
@@ -123,18 +190,34 @@ fn status(error: &CallError) -> u16 {
 fn a_new_file_waits_for_a_claim() {
     let bench = Bench::new();
     assert_eq!(status(&bench.quantity("FishCo").expect_err("waits")), 503);
-    assert_eq!(bench.get::<CatalogHealth>("/health").expect("health").state, CatalogState::AwaitingClaim);
+    assert_eq!(
+        bench.get::<CatalogHealth>("/health").expect("health").state,
+        CatalogState::AwaitingClaim
+    );
     let (term, end) = bench.claim(bench.genesis_position());
     assert_eq!((term, end.last), (1, None));
-    let all: LookupAnswer = bench.post("/lookup", &LookupRequest { names: None }).expect("serves");
+    let all: LookupAnswer = bench
+        .post("/lookup", &LookupRequest { names: None })
+        .expect("serves");
     assert_eq!(all.stocks.len(), 14);
-    assert!(all.stocks.iter().all(|stock| stock.quantity == 100 && stock.cacheable));
-    let none: LookupAnswer =
-        bench.post("/lookup", &LookupRequest { names: Some(vec!["Nobody".into()]) }).expect("serves");
+    assert!(
+        all.stocks
+            .iter()
+            .all(|stock| stock.quantity == 100 && stock.cacheable)
+    );
+    let none: LookupAnswer = bench
+        .post(
+            "/lookup",
+            &LookupRequest {
+                names: Some(vec!["Nobody".into()]),
+            },
+        )
+        .expect("serves");
     assert!(none.stocks.is_empty());
 }
 
-/// Each order gets its verdict; numbers are dense; a repeat gets the recorded verdict, also after a restart; another body is told so.
+/// Each order gets its verdict; numbers are dense; a repeat gets the recorded verdict, also after a
+/// restart; another body is told so.
 #[test]
 fn verdicts_are_recorded() {
     let mut bench = Bench::new();
@@ -160,13 +243,25 @@ fn verdicts_are_recorded() {
     ];
     let answer = bench.trade(term, genesis, first.clone()).expect("trades");
     assert_eq!(answer.verdicts, expected);
-    assert_eq!((answer.rows.first, answer.rows.orders.len(), answer.end.last), (0, 2, Some(1)));
+    assert_eq!(
+        (answer.rows.first, answer.rows.orders.len(), answer.end.last),
+        (0, 2, Some(1))
+    );
     assert_eq!(bench.quantity("FishCo").expect("serves"), (45, true));
     bench.restart();
     let (term, _) = bench.claim(genesis);
-    let again = bench.trade(term, genesis, first).expect("the batch waits for the end of the start-up wait");
-    assert_eq!(again.verdicts, expected, "the refusal too, although 45 are left now");
-    assert_eq!(again.rows.orders.len(), 2, "every row after the leader's last one comes again");
+    let again = bench
+        .trade(term, genesis, first)
+        .expect("the batch waits for the end of the start-up wait");
+    assert_eq!(
+        again.verdicts, expected,
+        "the refusal too, although 45 are left now"
+    );
+    assert_eq!(
+        again.rows.orders.len(),
+        2,
+        "every row after the leader's last one comes again"
+    );
     assert_eq!(bench.quantity("FishCo").expect("serves"), (45, true));
 }
 
@@ -178,58 +273,115 @@ fn older_terms_are_fenced() {
     let (old, _) = bench.claim(genesis);
     let (new, _) = bench.claim(genesis);
     assert!(new > old);
-    let refused = bench.trade(old, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect_err("fenced");
-    assert_eq!(refused.refusal::<TermView>(412), Some(TermView { term: new, owner: Some(replica(3)) }));
-    let stale = ClaimRequest { replica: replica(1), position: genesis, seen: old, longest: None };
-    let refused = bench.post::<_, ClaimAnswer>("/claim", &stale).expect_err("stale");
-    assert_eq!(refused.refusal::<TermView>(412).expect("the view").term, new);
+    let refused = bench
+        .trade(old, genesis, vec![order("a", "FishCo", Side::Buy, 1)])
+        .expect_err("fenced");
+    assert_eq!(
+        refused.refusal::<TermView>(412),
+        Some(TermView {
+            term: new,
+            owner: Some(replica(3))
+        })
+    );
+    let stale = ClaimRequest {
+        replica: replica(1),
+        position: genesis,
+        seen: old,
+        longest: None,
+    };
+    let refused = bench
+        .post::<_, ClaimAnswer>("/claim", &stale)
+        .expect_err("stale");
+    assert_eq!(
+        refused.refusal::<TermView>(412).expect("the view").term,
+        new
+    );
     assert_eq!(bench.quantity("FishCo").expect("serves").0, 100);
 }
 
-/// A log that is ahead of the journal, or differs from it, shows that the file was lost: no trade, no claim, no stock any more.
+/// A log that is ahead of the journal, or differs from it, shows that the file was lost: no trade,
+/// no claim, no stock any more.
 #[test]
 fn lost_history_is_noticed() {
     for last in [None, Some(5)] {
         let bench = Bench::new();
         let genesis = bench.genesis_position();
         let (term, _) = bench.claim(genesis);
-        let other = Position { last, hash: common::chain::Hash([9; 32]) };
-        let claim = ClaimRequest { replica: replica(1), position: other, seen: term, longest: None };
-        assert_eq!(status(&bench.post::<_, ClaimAnswer>("/claim", &claim).expect_err("refused")), 409);
-        let trade = bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect_err("refused");
+        let other = Position {
+            last,
+            hash: common::chain::Hash([9; 32]),
+        };
+        let claim = ClaimRequest {
+            replica: replica(1),
+            position: other,
+            seen: term,
+            longest: None,
+        };
+        assert_eq!(
+            status(
+                &bench
+                    .post::<_, ClaimAnswer>("/claim", &claim)
+                    .expect_err("refused")
+            ),
+            409
+        );
+        let trade = bench
+            .trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)])
+            .expect_err("refused");
         assert_eq!(status(&trade), 409);
         let lookup = bench.quantity("FishCo").expect_err("refused");
         assert!(lookup.to_string().contains("catalog rebuild"), "{lookup}");
     }
 }
 
-/// A catalog that noticed a lost history does not forget it over a restart; neither does one whose file is still without a claim serve stocks then.
+/// A catalog that noticed a lost history does not forget it over a restart; neither does one whose
+/// file is still without a claim serve stocks then.
 #[test]
 fn a_restart_does_not_forget() {
     let mut bench = Bench::new();
     bench.restart();
-    assert_eq!(bench.get::<CatalogHealth>("/health").expect("health").state, CatalogState::AwaitingClaim);
+    assert_eq!(
+        bench.get::<CatalogHealth>("/health").expect("health").state,
+        CatalogState::AwaitingClaim
+    );
     let genesis = bench.genesis_position();
     let (term, _) = bench.claim(genesis);
-    let longer = ClaimRequest { replica: replica(1), position: genesis, seen: term, longest: Some(0) };
-    let refused = bench.post::<_, ClaimAnswer>("/claim", &longer).expect_err("another log is longer");
-    assert!(status(&refused) == 409 && refused.to_string().contains("catalog rebuild"), "{refused}");
+    let longer = ClaimRequest {
+        replica: replica(1),
+        position: genesis,
+        seen: term,
+        longest: Some(0),
+    };
+    let refused = bench
+        .post::<_, ClaimAnswer>("/claim", &longer)
+        .expect_err("another log is longer");
+    assert!(
+        status(&refused) == 409 && refused.to_string().contains("catalog rebuild"),
+        "{refused}"
+    );
     bench.restart();
-    assert_eq!(bench.get::<CatalogHealth>("/health").expect("health").state, CatalogState::HistoryLost);
+    assert_eq!(
+        bench.get::<CatalogHealth>("/health").expect("health").state,
+        CatalogState::HistoryLost
+    );
     assert_eq!(status(&bench.quantity("FishCo").expect_err("refused")), 503);
 }
 
-/// A trade that was changed in the file is found at the start, a quantity by the check after it, before stocks are served again.
+/// A trade that was changed in the file is found at the start, a quantity by the check after it,
+/// before stocks are served again.
 #[test]
 fn damage_is_found_after_a_start() {
     let trade_and_damage = |damage: &str| {
         let mut bench = Bench::new();
         let genesis = bench.genesis_position();
         let (term, _) = bench.claim(genesis);
-        let orders: Vec<Order> = (0..3).map(|n| order(&n.to_string(), "FishCo", Side::Buy, 1)).collect();
+        let orders: Vec<Order> = (0..3)
+            .map(|n| order(&n.to_string(), "FishCo", Side::Buy, 1))
+            .collect();
         bench.trade(term, genesis, orders).expect("trades");
         bench.catalog = None;
-        let connection = rusqlite::Connection::open(bench.folder.path().join("catalog.db")).expect("opens");
+        let connection =
+            rusqlite::Connection::open(bench.folder.path().join("catalog.db")).expect("opens");
         connection.execute(damage, []).expect("damages");
         bench
     };
@@ -238,12 +390,18 @@ fn damage_is_found_after_a_start() {
     assert!(error.contains("order 0"), "{error}");
     let mut bench = trade_and_damage("UPDATE stocks SET quantity = 77 WHERE name = 'FishCo'");
     bench.start();
-    until(|| bench.get::<CatalogHealth>("/health").expect("health").state == CatalogState::HistoryLost);
+    until(|| {
+        bench.get::<CatalogHealth>("/health").expect("health").state == CatalogState::HistoryLost
+    });
     let refused = bench.quantity("FishCo").expect_err("refused").to_string();
-    assert!(refused.contains("77 of FishCo, its trades leave 97"), "{refused}");
+    assert!(
+        refused.contains("77 of FishCo, its trades leave 97"),
+        "{refused}"
+    );
 }
 
-/// Trades that wait for the end of the start-up wait are answered, too, when it ends because history was lost.
+/// Trades that wait for the end of the start-up wait are answered, too, when it ends because
+/// history was lost.
 #[test]
 fn parked_trades_are_answered() {
     let mut bench = Bench::new();
@@ -251,21 +409,44 @@ fn parked_trades_are_answered() {
     let (term, _) = bench.claim(genesis);
     bench.restart();
     std::thread::scope(|scope| {
-        let trade = scope.spawn(|| bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]));
-        let ahead = Position { last: Some(9), hash: genesis.hash };
-        let claim = ClaimRequest { replica: replica(1), position: ahead, seen: term, longest: None };
-        assert_eq!(status(&bench.post::<_, ClaimAnswer>("/claim", &claim).expect_err("refused")), 409);
-        assert_eq!(status(&trade.join().expect("joins").expect_err("refused")), 409);
+        let trade =
+            scope.spawn(|| bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]));
+        let ahead = Position {
+            last: Some(9),
+            hash: genesis.hash,
+        };
+        let claim = ClaimRequest {
+            replica: replica(1),
+            position: ahead,
+            seen: term,
+            longest: None,
+        };
+        assert_eq!(
+            status(
+                &bench
+                    .post::<_, ClaimAnswer>("/claim", &claim)
+                    .expect_err("refused")
+            ),
+            409
+        );
+        assert_eq!(
+            status(&trade.join().expect("joins").expect_err("refused")),
+            409
+        );
     });
 }
 
-/// After a restart with an existing file, terms are read and claims granted at once, but stocks and rows leave only after the wait.
+/// After a restart with an existing file, terms are read and claims granted at once, but stocks and
+/// rows leave only after the wait.
 #[test]
 fn the_start_up_wait() {
     let mut bench = Bench::new();
     let genesis = bench.genesis_position();
     let (term, _) = bench.claim(genesis);
-    let end = bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect("trades").end;
+    let end = bench
+        .trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)])
+        .expect("trades")
+        .end;
     bench.restart();
     let started = Instant::now();
     assert_eq!(bench.get::<TermView>("/term").expect("term").term, term);
@@ -273,13 +454,28 @@ fn the_start_up_wait() {
     assert_eq!((newer, granted_end), (term + 1, end));
     let early = bench.quantity("FishCo");
     let rows = bench.get::<Rows>("/journal");
-    assert!(started.elapsed() < Duration::from_secs(1), "still within the wait");
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "still within the wait"
+    );
     assert_eq!(status(&early.expect_err("waits")), 503);
     assert_eq!(status(&rows.expect_err("waits")), 503);
-    let answer = bench.trade(newer, end, vec![order("b", "FishCo", Side::Buy, 1)]).expect("held, then traded");
-    assert!(started.elapsed() >= Duration::from_secs(1), "not before the leases of the earlier run are over");
+    let answer = bench
+        .trade(newer, end, vec![order("b", "FishCo", Side::Buy, 1)])
+        .expect("held, then traded");
+    assert!(
+        started.elapsed() >= Duration::from_secs(1),
+        "not before the leases of the earlier run are over"
+    );
     assert_eq!(answer.verdicts, [Verdict::Accepted(1)]);
-    assert_eq!(bench.get::<Rows>("/journal?after=0").expect("serves").orders.len(), 1);
+    assert_eq!(
+        bench
+            .get::<Rows>("/journal?after=0")
+            .expect("serves")
+            .orders
+            .len(),
+        1
+    );
 }
 
 /// A fake front-end: answers pushes with a status that the test sets, and remembers them.
@@ -297,7 +493,10 @@ struct FakeHandler(Arc<FakeState>);
 
 impl Handler for FakeHandler {
     fn handle(&self, request: Request, responder: Responder) {
-        self.0.pushes.lock().push(request.json().expect("an invalidation"));
+        self.0
+            .pushes
+            .lock()
+            .push(request.json().expect("an invalidation"));
         let status = self.0.status.load(Ordering::SeqCst);
         responder.send(Response::text(status, "application/json", "{}"));
     }
@@ -305,7 +504,10 @@ impl Handler for FakeHandler {
 
 impl FakeFrontend {
     fn start() -> Self {
-        let state = Arc::new(FakeState { status: AtomicU16::new(200), pushes: Mutex::default() });
+        let state = Arc::new(FakeState {
+            status: AtomicU16::new(200),
+            pushes: Mutex::default(),
+        });
         let config = TinyConfig {
             name: "fake",
             listen: "127.0.0.1:0".parse().expect("an address"),
@@ -314,43 +516,79 @@ impl FakeFrontend {
             access: Access::Internal(Some(TOKEN.into())),
         };
         let handler = Arc::new(FakeHandler(Arc::clone(&state)));
-        let server = TinyServer::start(config, handler, HttpMetrics::new(&Metrics::new())).expect("starts");
+        let server =
+            TinyServer::start(config, handler, HttpMetrics::new(&Metrics::new())).expect("starts");
         Self { server, state }
     }
 
     fn register(&self, bench: &Bench, id: &str) -> Result<LeaseAnswer, CallError> {
         let url = format!("http://{}", self.server.address());
-        bench.post("/sessions/register", &RegisterRequest { session: SessionId(id.into()), url })
+        bench.post(
+            "/sessions/register",
+            &RegisterRequest {
+                session: SessionId(id.into()),
+                url,
+            },
+        )
     }
 
     fn pushed_names(&self) -> Vec<Vec<String>> {
-        self.state.pushes.lock().iter().map(|push| push.names.clone()).collect()
+        self.state
+            .pushes
+            .lock()
+            .iter()
+            .map(|push| push.names.clone())
+            .collect()
     }
 }
 
 fn keep_alive(bench: &Bench, id: &str) -> Result<LeaseAnswer, CallError> {
-    bench.post("/sessions/keep-alive", &KeepAliveRequest { session: SessionId(id.into()) })
+    bench.post(
+        "/sessions/keep-alive",
+        &KeepAliveRequest {
+            session: SessionId(id.into()),
+        },
+    )
 }
 
-/// A session is granted after its probe; a trade's names are pushed to it before the trade is answered.
+/// A session is granted after its probe; a trade's names are pushed to it before the trade is
+/// answered.
 #[test]
 fn trades_are_pushed_before_they_are_answered() {
     let bench = Bench::new();
     let genesis = bench.genesis_position();
     let (term, _) = bench.claim(genesis);
     let frontend = FakeFrontend::start();
-    assert_eq!(frontend.register(&bench, "s1").expect("granted").lease_ms, 1_000);
-    assert_eq!(status(&frontend.register(&bench, "s1").expect_err("twice")), 409);
+    assert_eq!(
+        frontend.register(&bench, "s1").expect("granted").lease_ms,
+        1_000
+    );
+    assert_eq!(
+        status(&frontend.register(&bench, "s1").expect_err("twice")),
+        409
+    );
     assert_eq!(keep_alive(&bench, "s1").expect("renewed").lease_ms, 1_000);
-    assert_eq!(status(&keep_alive(&bench, "other").expect_err("unknown")), 404);
-    bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect("trades");
-    assert_eq!(frontend.pushed_names().last(), Some(&vec!["FishCo".to_string()]));
+    assert_eq!(
+        status(&keep_alive(&bench, "other").expect_err("unknown")),
+        404
+    );
+    bench
+        .trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)])
+        .expect("trades");
+    assert_eq!(
+        frontend.pushed_names().last(),
+        Some(&vec!["FishCo".to_string()])
+    );
     frontend.state.status.store(500, Ordering::SeqCst);
-    assert_eq!(status(&frontend.register(&bench, "s2").expect_err("no probe")), 502);
+    assert_eq!(
+        status(&frontend.register(&bench, "s2").expect_err("no probe")),
+        502
+    );
 }
 
-/// While a push is unanswered, the stock shows its old value and may not be cached, the session is not renewed, and the trade waits; once the lease is
-/// over the session is dropped and the trade answered.
+/// While a push is unanswered, the stock shows its old value and may not be cached, the session is
+/// not renewed, and the trade waits; once the lease is over the session is dropped and the trade
+/// answered.
 #[test]
 fn an_unanswered_push_delays_a_trade_by_one_lease() {
     let bench = Bench::new();
@@ -361,21 +599,29 @@ fn an_unanswered_push_delays_a_trade_by_one_lease() {
     frontend.state.status.store(503, Ordering::SeqCst);
     let started = Instant::now();
     std::thread::scope(|scope| {
-        let trade = scope.spawn(|| bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]));
+        let trade =
+            scope.spawn(|| bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]));
         until(|| frontend.pushed_names().len() > 2);
         assert_eq!(bench.quantity("FishCo").expect("serves"), (100, false));
-        assert!(bench.quantity("BoarCo").expect("serves").1, "other stocks are not concerned");
+        assert!(
+            bench.quantity("BoarCo").expect("serves").1,
+            "other stocks are not concerned"
+        );
         until(|| keep_alive(&bench, "s1").is_ok_and(|lease| lease.lease_ms == 0));
         let answer = trade.join().expect("joins").expect("trades");
         assert_eq!(answer.verdicts, [Verdict::Accepted(0)]);
     });
     let took = started.elapsed();
-    assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1_600), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(1) && took < Duration::from_millis(1_600),
+        "{took:?}"
+    );
     assert_eq!(bench.quantity("FishCo").expect("serves"), (99, true));
     assert_eq!(status(&keep_alive(&bench, "s1").expect_err("dropped")), 404);
 }
 
-/// A front-end that refuses a session's push has no entries under it: the trade does not wait for that lease.
+/// A front-end that refuses a session's push has no entries under it: the trade does not wait for
+/// that lease.
 #[test]
 fn a_refused_push_ends_the_session() {
     let bench = Bench::new();
@@ -385,22 +631,30 @@ fn a_refused_push_ends_the_session() {
     frontend.register(&bench, "s1").expect("granted");
     frontend.state.status.store(409, Ordering::SeqCst);
     let started = Instant::now();
-    bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]).expect("trades");
-    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    bench
+        .trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)])
+        .expect("trades");
+    assert!(
+        started.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        started.elapsed()
+    );
     assert_eq!(status(&keep_alive(&bench, "s1").expect_err("dropped")), 404);
 }
 
-/// Without the token nothing but /livez and /metrics is answered, whatever the path; with it, unknown paths and methods are told.
+/// Without the token nothing but /livez and /metrics is answered, whatever the path; with it,
+/// unknown paths and methods are told.
 #[test]
 fn access_and_routes() {
     let bench = Bench::new();
     let stranger = HttpClient::new(1, None);
     let ask = |http: &HttpClient, path: &str| {
-        http.get::<serde_json::Value>(&bench.base(), path, Duration::from_secs(5)).map_err(|e| match e {
-            CallError::Status { status, .. } => status,
-            CallError::Misfit(_) => 200,
-            other => panic!("{other}"),
-        })
+        http.get::<serde_json::Value>(&bench.base(), path, Duration::from_secs(5))
+            .map_err(|e| match e {
+                CallError::Status { status, .. } => status,
+                CallError::Misfit(_) => 200,
+                other => panic!("{other}"),
+            })
     };
     for path in ["/term", "/nowhere", "/trades"] {
         assert_eq!(ask(&stranger, path).expect_err("refused"), 401, "{path}");
@@ -409,8 +663,12 @@ fn access_and_routes() {
     assert_eq!(ask(&stranger, "/metrics").expect_err("is text"), 200);
     assert_eq!(ask(&bench.http, "/nowhere").expect_err("unknown"), 404);
     assert_eq!(ask(&bench.http, "/trades").expect_err("method"), 405);
-    assert_eq!(ask(&bench.http, "/journal?after=x").expect_err("query"), 400);
-    let wrong: Result<TradeAnswer, CallError> = bench.post("/trades", &serde_json::json!({"term": 1, "extra": 2}));
+    assert_eq!(
+        ask(&bench.http, "/journal?after=x").expect_err("query"),
+        400
+    );
+    let wrong: Result<TradeAnswer, CallError> =
+        bench.post("/trades", &serde_json::json!({"term": 1, "extra": 2}));
     assert_eq!(status(&wrong.expect_err("does not fit")), 400);
 }
 
@@ -418,12 +676,22 @@ fn access_and_routes() {
 #[test]
 fn a_file_in_use_is_refused() {
     let bench = Bench::new();
-    let file = bench.folder.path().join("catalog.db").to_string_lossy().into_owned();
-    let mut settings =
-        Settings::from_pairs([("CATALOG_DB".into(), file), ("CATALOG_LISTEN".into(), "127.0.0.1:0".into())]);
+    let file = bench
+        .folder
+        .path()
+        .join("catalog.db")
+        .to_string_lossy()
+        .into_owned();
+    let mut settings = Settings::from_pairs([
+        ("CATALOG_DB".into(), file),
+        ("CATALOG_LISTEN".into(), "127.0.0.1:0".into()),
+    ]);
     let read = CatalogSettings::read(&mut settings);
     let error = Catalog::start(&read).expect_err("in use").to_string();
-    assert!(error.contains("catalog.db") && error.contains("in use"), "{error}");
+    assert!(
+        error.contains("catalog.db") && error.contains("in use"),
+        "{error}"
+    );
 }
 
 /// Everything that was traded before a stop is there after it, and the wait ends by itself.
@@ -432,11 +700,16 @@ fn state_survives_a_restart() {
     let mut bench = Bench::new();
     let genesis = bench.genesis_position();
     let (term, _) = bench.claim(genesis);
-    let orders: Vec<Order> = (0..700).map(|n| order(&n.to_string(), "BoarCo", Side::Sell, 1)).collect();
+    let orders: Vec<Order> = (0..700)
+        .map(|n| order(&n.to_string(), "BoarCo", Side::Sell, 1))
+        .collect();
     let answer = bench.trade(term, genesis, orders).expect("trades");
     bench.restart();
     bench.wait_serving();
     assert_eq!(bench.quantity("BoarCo").expect("serves"), (800, true));
     let health: CatalogHealth = bench.get("/health").expect("health");
-    assert_eq!((health.last, health.hash, health.term.term), (answer.end.last, answer.end.hash, term));
+    assert_eq!(
+        (health.last, health.hash, health.term.term),
+        (answer.end.last, answer.end.hash, term)
+    );
 }

@@ -1,5 +1,6 @@
-//! A small typed client of the public API. Every method has a raw form beneath it, [`Api::send`], which keeps status, header
-//! fields and body of whatever came, so that tests can check the shape of errors too.
+//! A small typed client of the public API. Every method has a raw form beneath it, [`Api::send`],
+//! which keeps status, header fields and body of whatever came, so that tests can check the shape
+//! of errors too.
 
 use common::http::client::KnownHosts;
 use common::timing::{CLIENT_TIMEOUT, CONNECT_TIMEOUT};
@@ -14,8 +15,8 @@ use ureq::unversioned::transport::DefaultConnector;
 /// Name of the header that makes an order repeatable.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
-/// What is called for every answer of any [`Api`] of this process, with base URL, method and path. For tests, which hold every answer against
-/// the description of the API.
+/// What is called for every answer of any [`Api`] of this process, with base URL, method and path.
+/// For tests, which hold every answer against the description of the API.
 pub type Observer = fn(&str, &str, &str, &Answer);
 
 static OBSERVER: OnceLock<Observer> = OnceLock::new();
@@ -25,7 +26,8 @@ pub fn observe(observer: Observer) {
     OBSERVER.get_or_init(|| observer);
 }
 
-/// A client of one front-end. It keeps one idle connection, so that a single thread talks over one connection all the time.
+/// A client of one front-end. It keeps one idle connection, so that a single thread talks over one
+/// connection all the time.
 #[derive(Debug, Clone)]
 pub struct Api {
     agent: ureq::Agent,
@@ -74,7 +76,8 @@ impl ApiError {
         match self {
             // Front-ends come back.
             Self::NoAnswer(_) => true,
-            // 5xx are troubles of the bazaar, or of a proxy before it; all else judges the request itself.
+            // 5xx are troubles of the bazaar, or of a proxy before it; all else judges the request
+            // itself.
             Self::Refused { status, .. } | Self::Misfit { status, .. } => *status >= 500,
         }
     }
@@ -93,8 +96,12 @@ impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAnswer(why) => write!(f, "no answer: {why}"),
-            Self::Refused { status, message, .. } => write!(f, "{status}: {message}"),
-            Self::Misfit { status, why } => write!(f, "{status} with an answer that does not fit: {why}"),
+            Self::Refused {
+                status, message, ..
+            } => write!(f, "{status}: {message}"),
+            Self::Misfit { status, why } => {
+                write!(f, "{status} with an answer that does not fit: {why}")
+            }
         }
     }
 }
@@ -102,13 +109,15 @@ impl fmt::Display for ApiError {
 impl std::error::Error for ApiError {}
 
 impl Api {
-    /// A client of the front-end at `base` (`http://host:port`) that waits for an answer as long as a well-behaved client does.
+    /// A client of the front-end at `base` (`http://host:port`) that waits for an answer as long as
+    /// a well-behaved client does.
     #[must_use]
     pub fn new(base: &str) -> Self {
         Self::with_timeout(base, CLIENT_TIMEOUT)
     }
 
-    /// The same with another bound on each step of a call (sending, waiting for the answer, reading it).
+    /// The same with another bound on each step of a call (sending, waiting for the answer, reading
+    /// it).
     #[must_use]
     pub fn with_timeout(base: &str, timeout: Duration) -> Self {
         let config = ureq::Agent::config_builder()
@@ -127,8 +136,13 @@ impl Api {
             .timeout_recv_response(Some(timeout))
             .timeout_recv_body(Some(timeout))
             .build();
-        let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), KnownHosts::default());
-        Self { agent, base: base.trim_end_matches('/').into(), authorization: None }
+        let agent =
+            ureq::Agent::with_parts(config, DefaultConnector::default(), KnownHosts::default());
+        Self {
+            agent,
+            base: base.trim_end_matches('/').into(),
+            authorization: None,
+        }
     }
 
     /// The same client, showing this token: for internal listeners.
@@ -150,7 +164,9 @@ impl Api {
         body: Option<&[u8]>,
     ) -> Result<Answer, ApiError> {
         let no_answer = |e: &dyn fmt::Display| ApiError::NoAnswer(e.to_string());
-        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -158,17 +174,26 @@ impl Api {
             request = request.header("authorization", authorization);
         }
         let answer = match body {
-            Some(body) => self.agent.run(request.body(body).map_err(|e| no_answer(&e))?),
+            Some(body) => self
+                .agent
+                .run(request.body(body).map_err(|e| no_answer(&e))?),
             None => self.agent.run(request.body(()).map_err(|e| no_answer(&e))?),
         };
         let mut answer = answer.map_err(|e| no_answer(&e))?;
         let headers = answer.headers().iter();
-        let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = headers.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        let text = |value: &ureq::http::HeaderValue| {
+            String::from_utf8_lossy(value.as_bytes()).into_owned()
+        };
+        let headers = headers
+            .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+            .collect();
         // Read to its end, or the connection would be dropped.
         let body = answer.body_mut().read_to_vec().map_err(|e| no_answer(&e))?;
-        let answer =
-            Answer { status: answer.status().as_u16(), headers, body: String::from_utf8_lossy(&body).into_owned() };
+        let answer = Answer {
+            status: answer.status().as_u16(),
+            headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        };
         if let Some(observer) = OBSERVER.get() {
             observer(&self.base, method, path, &answer);
         }
@@ -188,7 +213,12 @@ impl Api {
     /// # Errors
     /// [`ApiError::NoAnswer`].
     pub fn post(&self, path: &str, body: &str) -> Result<Answer, ApiError> {
-        self.send("POST", path, &[("Content-Type", "application/json")], Some(body.as_bytes()))
+        self.send(
+            "POST",
+            path,
+            &[("Content-Type", "application/json")],
+            Some(body.as_bytes()),
+        )
     }
 
     /// One stock.
@@ -196,7 +226,11 @@ impl Api {
     /// # Errors
     /// [`ApiError`]; 404 when there is no such stock.
     pub fn stock(&self, name: &str) -> Result<StockView, ApiError> {
-        self.get(&format!("/stocks/{}", utf8_percent_encode(name, NON_ALPHANUMERIC)))?.data()
+        self.get(&format!(
+            "/stocks/{}",
+            utf8_percent_encode(name, NON_ALPHANUMERIC)
+        ))?
+        .data()
     }
 
     /// All stocks, sorted by name.
@@ -218,7 +252,9 @@ impl Api {
         let body = serde_json::to_vec(order).expect("an order serialises");
         let mut headers = vec![("Content-Type", "application/json")];
         headers.extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
-        let receipt: Receipt = self.send("POST", "/orders", &headers, Some(&body))?.data()?;
+        let receipt: Receipt = self
+            .send("POST", "/orders", &headers, Some(&body))?
+            .data()?;
         Ok(receipt.transaction_number)
     }
 
@@ -244,7 +280,11 @@ impl Api {
     /// [`ApiError`].
     pub fn internal<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let answer = self.get(path)?;
-        if answer.status == 200 { answer.parse() } else { Err(answer.refusal()) }
+        if answer.status == 200 {
+            answer.parse()
+        } else {
+            Err(answer.refusal())
+        }
     }
 }
 
@@ -252,7 +292,10 @@ impl Answer {
     /// The first header field of that name (in lower case).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The data of a success.
@@ -260,7 +303,11 @@ impl Answer {
     /// # Errors
     /// [`ApiError`], for every other answer.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        if self.status == 200 { self.parse().map(|Data { data }| data) } else { Err(self.refusal()) }
+        if self.status == 200 {
+            self.parse().map(|Data { data }| data)
+        } else {
+            Err(self.refusal())
+        }
     }
 
     /// The error object's message.
@@ -268,25 +315,40 @@ impl Answer {
     /// # Errors
     /// What does not fit the promised shape.
     pub fn error_message(&self) -> Result<String, String> {
-        let body: ErrorBody = serde_json::from_str(&self.body).map_err(|e| format!("{e}: {}", self.body))?;
+        let body: ErrorBody =
+            serde_json::from_str(&self.body).map_err(|e| format!("{e}: {}", self.body))?;
         if body.error.code != self.status {
-            return Err(format!("code {} in the body of status {}", body.error.code, self.status));
+            return Err(format!(
+                "code {} in the body of status {}",
+                body.error.code, self.status
+            ));
         }
         Ok(body.error.message)
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_str(&self.body)
-            .map_err(|e| ApiError::Misfit { status: self.status, why: format!("{e}: {}", self.body) })
+        serde_json::from_str(&self.body).map_err(|e| ApiError::Misfit {
+            status: self.status,
+            why: format!("{e}: {}", self.body),
+        })
     }
 
     fn refusal(&self) -> ApiError {
         match self.error_message() {
             Ok(message) => {
-                let seconds = self.header("retry-after").and_then(|text| text.parse().ok());
-                ApiError::Refused { status: self.status, message, retry_after: seconds.map(Duration::from_secs) }
+                let seconds = self
+                    .header("retry-after")
+                    .and_then(|text| text.parse().ok());
+                ApiError::Refused {
+                    status: self.status,
+                    message,
+                    retry_after: seconds.map(Duration::from_secs),
+                }
             }
-            Err(why) => ApiError::Misfit { status: self.status, why },
+            Err(why) => ApiError::Misfit {
+                status: self.status,
+                why,
+            },
         }
     }
 }
@@ -296,31 +358,59 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, headers: vec![("retry-after".into(), "2".into())], body: body.into() }
+        Answer {
+            status,
+            headers: vec![("retry-after".into(), "2".into())],
+            body: body.into(),
+        }
     }
 
     /// Success and failure come out of their envelopes; anything else is told apart from a refusal.
     #[test]
     fn envelopes() {
         assert_eq!(
-            answer(200, r#"{"data":{"transaction_number":7}}"#).data::<Receipt>().map(|r| r.transaction_number),
+            answer(200, r#"{"data":{"transaction_number":7}}"#)
+                .data::<Receipt>()
+                .map(|r| r.transaction_number),
             Ok(7)
         );
-        let refused = answer(503, r#"{"error":{"code":503,"message":"not now"}}"#).data::<Receipt>().expect_err("503");
+        let refused = answer(503, r#"{"error":{"code":503,"message":"not now"}}"#)
+            .data::<Receipt>()
+            .expect_err("503");
         let wait = Some(Duration::from_secs(2));
-        assert_eq!(refused, ApiError::Refused { status: 503, message: "not now".into(), retry_after: wait });
+        assert_eq!(
+            refused,
+            ApiError::Refused {
+                status: 503,
+                message: "not now".into(),
+                retry_after: wait
+            }
+        );
         assert!(refused.is_retryable());
-        let lying = answer(404, r#"{"error":{"code":400,"message":"x"}}"#).data::<Receipt>().expect_err("code differs");
+        let lying = answer(404, r#"{"error":{"code":400,"message":"x"}}"#)
+            .data::<Receipt>()
+            .expect_err("code differs");
         assert!(matches!(lying, ApiError::Misfit { status: 404, .. }) && !lying.is_retryable());
-        assert!(matches!(answer(200, "{}").data::<Receipt>(), Err(ApiError::Misfit { .. })));
+        assert!(matches!(
+            answer(200, "{}").data::<Receipt>(),
+            Err(ApiError::Misfit { .. })
+        ));
     }
 
     /// Nobody there is "no answer", which a client may try again.
     #[test]
     fn nobody_there() {
         // A port that was just free; nothing listens on it once the listener is gone.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("an address").port();
-        let error = Api::new(&format!("http://127.0.0.1:{port}")).stocks().expect_err("nobody");
-        assert!(matches!(error, ApiError::NoAnswer(_)) && error.is_retryable(), "{error}");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("an address")
+            .port();
+        let error = Api::new(&format!("http://127.0.0.1:{port}"))
+            .stocks()
+            .expect_err("nobody");
+        assert!(
+            matches!(error, ApiError::NoAnswer(_)) && error.is_retryable(),
+            "{error}"
+        );
     }
 }

@@ -1,10 +1,11 @@
-//! A bazaar of real processes on this machine: catalog, replicas of the order service, front-ends. Started, stopped, killed, paused,
-//! resumed and restarted one by one; the launcher, the tests and the evaluation share it.
+//! A bazaar of real processes on this machine: catalog, replicas of the order service, front-ends.
+//! Started, stopped, killed, paused, resumed and restarted one by one; the launcher, the tests and
+//! the evaluation share it.
 //!
-//! - Database files and logs live in one folder. Each service's standard output and error are appended to
-//!   `<folder>/logs/<service>.log`, never a pipe.
-//! - Dropping a cluster kills and reaps all of its processes. When this program dies in another way they die with it where
-//!   `setpriv` (util-linux) is installed; see [`process`].
+//! - Database files and logs live in one folder. Each service's standard output and error are
+//!   appended to `<folder>/logs/<service>.log`, never a pipe.
+//! - Dropping a cluster kills and reaps all of its processes. When this program dies in another way
+//!   they die with it where `setpriv` (util-linux) is installed; see [`process`].
 //! - Nothing is restarted by itself.
 
 pub mod addresses;
@@ -31,8 +32,8 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// How long a service may take until it answers, and a cluster until its front-ends are ready. Generous: a deadline for what went
-/// wrong, on a machine that does much else.
+/// How long a service may take until it answers, and a cluster until its front-ends are ready.
+/// Generous: a deadline for what went wrong, on a machine that does much else.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a service may take to end once told to: its own grace, and some for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_millis(STOP_GRACE.as_millis() as u64 + 10_000);
@@ -48,7 +49,10 @@ pub struct ClusterError {
 
 impl ClusterError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), port_taken: false }
+        Self {
+            message: message.into(),
+            port_taken: false,
+        }
     }
 
     /// Whether a service found its port taken: worth another try on other ports.
@@ -81,7 +85,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts every service at once (they wait for each other), and waits until all answer and every front-end is ready.
+    /// Starts every service at once (they wait for each other), and waits until all answer and
+    /// every front-end is ready.
     ///
     /// # Errors
     /// When a service cannot be started or ends at once, with the end of its log.
@@ -114,8 +119,14 @@ impl Cluster {
     /// When the folder for the logs cannot be made.
     pub fn prepare(spec: Spec) -> Result<Self> {
         let logs = spec.folder.join("logs");
-        fs::create_dir_all(&logs).map_err(|e| ClusterError::new(format!("cannot make {}: {e}", logs.display())))?;
-        Ok(Self { spec, running: BTreeMap::new(), ended: BTreeMap::new(), untold: Vec::new() })
+        fs::create_dir_all(&logs)
+            .map_err(|e| ClusterError::new(format!("cannot make {}: {e}", logs.display())))?;
+        Ok(Self {
+            spec,
+            running: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            untold: Vec::new(),
+        })
     }
 
     /// All services of the cluster, running or not.
@@ -138,13 +149,18 @@ impl Cluster {
     /// Public URL of a front-end, counted from 0.
     #[must_use]
     pub fn url(&self, frontend: usize) -> String {
-        format!("http://{}", addresses::reachable(self.spec.addresses.frontends[frontend].public))
+        format!(
+            "http://{}",
+            addresses::reachable(self.spec.addresses.frontends[frontend].public)
+        )
     }
 
     /// Public URLs of all front-ends.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        (0..self.spec.addresses.frontends.len()).map(|index| self.url(index)).collect()
+        (0..self.spec.addresses.frontends.len())
+            .map(|index| self.url(index))
+            .collect()
     }
 
     /// A client of a service's internal listener, showing the cluster's token.
@@ -182,7 +198,10 @@ impl Cluster {
     pub fn start_service(&mut self, service: Service) -> Result<u32> {
         self.check_ended(service);
         if let Some(process) = self.running.get(&service) {
-            return Err(ClusterError::new(format!("{service} runs already, with process id {}", process.pid())));
+            return Err(ClusterError::new(format!(
+                "{service} runs already, with process id {}",
+                process.pid()
+            )));
         }
         if !self.services().contains(&service) {
             return Err(ClusterError::new(format!("this cluster has no {service}")));
@@ -217,7 +236,9 @@ impl Cluster {
         let mut last = String::from("no answer yet");
         let outcome = wait::until(START_TIMEOUT, || {
             if let Some(status) = self.check_ended(service) {
-                return Some(Err(self.explain(service, &format!("{service} ended: {status}"))));
+                return Some(Err(
+                    self.explain(service, &format!("{service} ended: {status}"))
+                ));
             }
             match api.get(path) {
                 Ok(answer) if answer.status == 200 => Some(Ok(())),
@@ -232,7 +253,10 @@ impl Cluster {
             }
         });
         outcome.unwrap_or_else(|| {
-            let what = format!("{service} did not answer {path} within {} s: {last}", START_TIMEOUT.as_secs());
+            let what = format!(
+                "{service} did not answer {path} within {} s: {last}",
+                START_TIMEOUT.as_secs()
+            );
             Err(self.explain(service, &what))
         })
     }
@@ -242,7 +266,10 @@ impl Cluster {
         let path = self.log_path(service);
         let log = process::tail(&path);
         let port_taken = log.contains("cannot listen");
-        ClusterError { message: format!("{what}\nthe end of {}:\n{log}", path.display()), port_taken }
+        ClusterError {
+            message: format!("{what}\nthe end of {}:\n{log}", path.display()),
+            port_taken,
+        }
     }
 
     /// Tells a service to stop (SIGTERM) and waits for its end.
@@ -258,8 +285,13 @@ impl Cluster {
             return Ok(status);
         }
         self.kill(service)?;
-        Err(self
-            .explain(service, &format!("{service} did not stop within {} s and was killed", STOP_TIMEOUT.as_secs())))
+        Err(self.explain(
+            service,
+            &format!(
+                "{service} did not stop within {} s and was killed",
+                STOP_TIMEOUT.as_secs()
+            ),
+        ))
     }
 
     /// Kills a service (SIGKILL), paused or not, and reaps it.
@@ -304,8 +336,8 @@ impl Cluster {
         self.wait_live(service)
     }
 
-    /// Stops everything: front-ends first, so that they finish what they promised, the catalog last. Services that do not run are
-    /// passed over.
+    /// Stops everything: front-ends first, so that they finish what they promised, the catalog
+    /// last. Services that do not run are passed over.
     ///
     /// # Errors
     /// The first trouble; the others are stopped all the same.
@@ -322,7 +354,8 @@ impl Cluster {
         trouble.map_or(Ok(()), Err)
     }
 
-    /// Services that have ended without being told to, and how; each end is told once, whichever call noticed it.
+    /// Services that have ended without being told to, and how; each end is told once, whichever
+    /// call noticed it.
     pub fn died(&mut self) -> Vec<(Service, ExitStatus)> {
         for service in self.services() {
             self.check_ended(service);
@@ -335,7 +368,8 @@ impl Cluster {
         self.untold.retain(|(ended, _)| *ended != service);
     }
 
-    /// Looks whether a service has ended; reaps it if so. Also answers for one that had ended before.
+    /// Looks whether a service has ended; reaps it if so. Also answers for one that had ended
+    /// before.
     fn check_ended(&mut self, service: Service) -> Option<ExitStatus> {
         if let Some(process) = self.running.get_mut(&service) {
             let status = process.try_reap()?;
@@ -353,9 +387,13 @@ impl Cluster {
         {
             return process.signal(signal);
         }
-        let how =
-            self.ended.get(&service).map_or_else(|| "was not started".into(), |status| format!("ended: {status}"));
-        Err(ClusterError::new(format!("{service} is not running; it {how}")))
+        let how = self.ended.get(&service).map_or_else(
+            || "was not started".into(),
+            |status| format!("ended: {status}"),
+        );
+        Err(ClusterError::new(format!(
+            "{service} is not running; it {how}"
+        )))
     }
 }
 
@@ -374,11 +412,16 @@ mod tests {
     use addresses::Addresses;
     use std::os::unix::fs::PermissionsExt;
 
-    /// Every end that was not asked for is told once, whichever call noticed it first; one that was asked for is not told.
+    /// Every end that was not asked for is told once, whichever call noticed it first; one that was
+    /// asked for is not told.
     #[test]
     fn ends_are_told_once() {
         let folder = tempfile::tempdir().expect("a folder");
-        for (name, script) in [("catalog", "exit 3"), ("order", "exec sleep 60"), ("frontend", "exit 0")] {
+        for (name, script) in [
+            ("catalog", "exit 3"),
+            ("order", "exec sleep 60"),
+            ("frontend", "exit 0"),
+        ] {
             let path = folder.path().join(name);
             fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("executable");
@@ -389,14 +432,37 @@ mod tests {
         let mut cluster = Cluster::spawn(spec).expect("starts");
         let ended = wait::until(START_TIMEOUT, || cluster.check_ended(Service::Catalog));
         assert_eq!(ended.and_then(|status| status.code()), Some(3));
-        assert!(cluster.kill(Service::Catalog).expect_err("has ended").to_string().contains("not running"));
+        assert!(
+            cluster
+                .kill(Service::Catalog)
+                .expect_err("has ended")
+                .to_string()
+                .contains("not running")
+        );
         cluster.kill(Service::Order(2)).expect("killed");
-        assert_eq!(cluster.stop(Service::Order(1)).map(|status| status.success()).ok(), Some(false), "by the signal");
+        assert_eq!(
+            cluster
+                .stop(Service::Order(1))
+                .map(|status| status.success())
+                .ok(),
+            Some(false),
+            "by the signal"
+        );
         assert!(wait::until(START_TIMEOUT, || cluster.check_ended(Service::Frontend(1))).is_some());
-        let died: Vec<Service> = cluster.died().into_iter().map(|(service, _)| service).collect();
+        let died: Vec<Service> = cluster
+            .died()
+            .into_iter()
+            .map(|(service, _)| service)
+            .collect();
         assert_eq!(died, [Service::Catalog, Service::Frontend(1)]);
         assert!(cluster.died().is_empty());
         assert!(cluster.pid(Service::Order(3)).is_some());
-        assert!(cluster.start_service(Service::Order(3)).expect_err("runs").to_string().contains("runs already"));
+        assert!(
+            cluster
+                .start_service(Service::Order(3))
+                .expect_err("runs")
+                .to_string()
+                .contains("runs already")
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! `bazaar demo`: half a minute that shows the whole system to a newcomer. Clients trade, the leader is killed and another one paused, both come
-//! back, and at the end every order is there and the three files are equal. Every figure that it prints is one that it has just seen.
+//! `bazaar demo`: half a minute that shows the whole system to a newcomer. Clients trade, the
+//! leader is killed and another one paused, both come back, and at the end every order is there and
+//! the three files are equal. Every figure that it prints is one that it has just seen.
 
 mod picture;
 mod record;
@@ -37,7 +38,10 @@ struct Screen {
 impl Screen {
     fn new() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: io::stdout().is_terminal() && !unwanted, lines: Vec::new() }
+        Self {
+            colour: io::stdout().is_terminal() && !unwanted,
+            lines: Vec::new(),
+        }
     }
 
     fn say(&mut self, tone: Tone, text: &str) {
@@ -48,13 +52,24 @@ impl Screen {
             Tone::Good => "\x1b[32m",
             Tone::Bad => "\x1b[31m",
         };
-        let painted = if self.colour && !code.is_empty() { format!("{code}{text}\x1b[0m") } else { text.to_owned() };
+        let painted = if self.colour && !code.is_empty() {
+            format!("{code}{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        };
         let mut out = io::stdout().lock();
-        // A terminal that has gone away must not end it in the middle: its processes are stopped in any case.
+        // A terminal that has gone away must not end it in the middle: its processes are stopped in
+        // any case.
         let _ = writeln!(out, "{painted}").and_then(|()| out.flush());
-        self.lines.extend(text.lines().map(|line| Line { tone, text: line.into() }));
+        self.lines.extend(text.lines().map(|line| Line {
+            tone,
+            text: line.into(),
+        }));
         if text.is_empty() {
-            self.lines.push(Line { tone, text: String::new() });
+            self.lines.push(Line {
+                tone,
+                text: String::new(),
+            });
         }
     }
 }

@@ -1,5 +1,6 @@
-//! `eval`: measures a bazaar, and makes plots and a document of what was measured. Measuring and drawing know each other only by CSV files,
-//! so that figures can be drawn again, looked at with other tools, and compared.
+//! `eval`: measures a bazaar, and makes plots and a document of what was measured. Measuring and
+//! drawing know each other only by CSV files, so that figures can be drawn again, looked at with
+//! other tools, and compared.
 //!
 //! | module | one idea |
 //! |---|---|
@@ -54,7 +55,8 @@ pub fn measure(place: &Place, plan: &Plan, folder: &Path) -> Result<(), String> 
     let far = latency::measure(&mut target, plan, plan.distance.as_millis(), &mut progress)?;
     let load = load::measure(&mut target, plan, &mut progress)?;
     let replacement = replacement::measure(&mut target, plan, &mut progress)?;
-    // A bazaar of its own: the files are summed up after each round, and that takes longer the longer they are.
+    // A bazaar of its own: the files are summed up after each round, and that takes longer the
+    // longer they are.
     let mut target = target.anew(place)?;
     let crashes = crashes::measure(&mut target, plan, &mut progress)?;
     drop(target);
@@ -69,7 +71,10 @@ pub fn measure(place: &Place, plan: &Plan, folder: &Path) -> Result<(), String> 
     write(folder, &crashes.rounds)?;
     write(folder, &crashes.timeline)?;
     write(folder, &crashes.events)?;
-    facts.push(Fact::new("took_s", &started.elapsed().as_secs().to_string()));
+    facts.push(Fact::new(
+        "took_s",
+        &started.elapsed().as_secs().to_string(),
+    ));
     write(folder, &facts)?;
     progress.end();
     Ok(())
@@ -88,7 +93,11 @@ pub fn draw(folder: &Path, document: &Path) -> Result<(), String> {
     }
     // How the document, which stands beside the folder or elsewhere, names the pictures.
     let beside = document.parent().unwrap_or(Path::new(""));
-    let link = folder.strip_prefix(beside).unwrap_or(folder).display().to_string();
+    let link = folder
+        .strip_prefix(beside)
+        .unwrap_or(folder)
+        .display()
+        .to_string();
     let text = document::write(&measured, &link);
     fs::write(document, text).map_err(|e| format!("cannot write {}: {e}", document.display()))
 }

@@ -1,11 +1,13 @@
-//! `bazaar run`: all services on this machine, their logs on one terminal, and a loud word when one dies. Nothing restarts by itself.
+//! `bazaar run`: all services on this machine, their logs on one terminal, and a loud word when one
+//! dies. Nothing restarts by itself.
 //!
-//! One thread does it all, in short steps: prints what is new in the logs, looks for services that died, waits for readiness,
-//! carries out what `bazaar kill` and `bazaar restart` ask over the control socket (so that a restarted service is this
-//! program's child again), and stops everything on Ctrl-C.
+//! One thread does it all, in short steps: prints what is new in the logs, looks for services that
+//! died, waits for readiness, carries out what `bazaar kill` and `bazaar restart` ask over the
+//! control socket (so that a restarted service is this program's child again), and stops everything
+//! on Ctrl-C.
 //!
-//! In the folder: `*.db` the services' files, `logs/`, `pids/<service>.pid`, `url` of the front-end, `token` (what internal calls must show; readable by its
-//! owner alone), `control.sock`.
+//! In the folder: `*.db` the services' files, `logs/`, `pids/<service>.pid`, `url` of the
+//! front-end, `token` (what internal calls must show; readable by its owner alone), `control.sock`.
 
 mod control;
 mod follow;
@@ -63,7 +65,8 @@ pub struct Options {
 /// Why it could not be started or stopped, with the remedy.
 pub fn run(options: Options) -> Result<(), String> {
     let folder = options.folder.clone();
-    fs::create_dir_all(folder.join(PIDS)).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    fs::create_dir_all(folder.join(PIDS))
+        .map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     let _alone = take_folder(&folder)?;
     check_ports(&options.addresses)?;
     let stop = stop_flag().map_err(|e| format!("cannot listen to signals: {e}"))?;
@@ -71,18 +74,34 @@ pub fn run(options: Options) -> Result<(), String> {
     spec.inherit = true;
     spec.own_groups = true;
     spec.token = options.token.or(spec.token);
-    write_secret(&folder.join("token"), spec.token.as_deref().unwrap_or_default())?;
+    write_secret(
+        &folder.join("token"),
+        spec.token.as_deref().unwrap_or_default(),
+    )?;
     let control = Control::listen(&folder)?;
     // For `bazaar status`; like the process ids a help, which nothing depends on.
-    drop(fs::write(folder.join(URL_FILE), format!("http://{}\n", spec.addresses.frontends[0].public)));
+    drop(fs::write(
+        folder.join(URL_FILE),
+        format!("http://{}\n", spec.addresses.frontends[0].public),
+    ));
     let mut cluster = Cluster::prepare(spec).map_err(text)?;
     // Where the logs end now: what is already there was shown by an earlier run.
-    let follower = Follower::new(cluster.services().into_iter().map(|service| (service, cluster.log_path(service))));
+    let follower = Follower::new(
+        cluster
+            .services()
+            .into_iter()
+            .map(|service| (service, cluster.log_path(service))),
+    );
     for service in cluster.services() {
         cluster.start_service(service).map_err(text)?;
     }
-    let mut launcher =
-        Launcher { folder, cluster, follower, screen: Screen::new(), ready: Ready::Since(Instant::now()) };
+    let mut launcher = Launcher {
+        folder,
+        cluster,
+        follower,
+        screen: Screen::new(),
+        ready: Ready::Since(Instant::now()),
+    };
     launcher.write_pids();
     let outcome = launcher.watch(&control, &stop);
     // Nothing new is asked of a bazaar that is being stopped.
@@ -93,16 +112,27 @@ pub fn run(options: Options) -> Result<(), String> {
 /// Where the front-end of the bazaar in this folder was started last.
 #[must_use]
 pub fn saved_url(folder: &Path) -> Option<String> {
-    Some(fs::read_to_string(folder.join(URL_FILE)).ok()?.trim().to_owned())
+    Some(
+        fs::read_to_string(folder.join(URL_FILE))
+            .ok()?
+            .trim()
+            .to_owned(),
+    )
 }
 
 /// The process ids of the services that the bazaar in this folder runs.
 #[must_use]
 pub fn pids(folder: &Path) -> BTreeMap<String, u32> {
-    let files = fs::read_dir(folder.join(PIDS)).into_iter().flatten().flatten();
+    let files = fs::read_dir(folder.join(PIDS))
+        .into_iter()
+        .flatten()
+        .flatten();
     let read = |path: PathBuf| {
         let service = path.file_stem()?.to_str()?.to_owned();
-        Some((service, fs::read_to_string(&path).ok()?.trim().parse().ok()?))
+        Some((
+            service,
+            fs::read_to_string(&path).ok()?.trim().parse().ok()?,
+        ))
     };
     files.filter_map(|file| read(file.path())).collect()
 }
@@ -112,7 +142,10 @@ pub fn pids(folder: &Path) -> BTreeMap<String, u32> {
 pub fn command(folder: &Path, action: Action, service: &dyn Display) -> String {
     let action = action.word();
     if folder == Path::new(DEFAULT_FOLDER) {
-        return format!("make {action} ID={}", service.to_string().trim_start_matches("order"));
+        return format!(
+            "make {action} ID={}",
+            service.to_string().trim_start_matches("order")
+        );
     }
     format!("bazaar {action} {service} --dir {}", folder.display())
 }
@@ -139,7 +172,8 @@ impl Launcher {
     fn watch(&mut self, control: &Control, stop: &AtomicBool) -> Result<(), String> {
         let url = self.cluster.url(0);
         let api = Api::with_timeout(&url, LOOK_TIMEOUT);
-        self.screen.note("starting: catalog, three replicas of the order service, front-end");
+        self.screen
+            .note("starting: catalog, three replicas of the order service, front-end");
         while !stop.load(Ordering::Relaxed) {
             self.show_logs();
             self.look_for_deaths()?;
@@ -147,12 +181,18 @@ impl Launcher {
                 self.look_whether_ready(&api, &url);
             }
             match control.asked().recv_timeout(STEP) {
-                Ok(Asked { action, service, reply }) => {
+                Ok(Asked {
+                    action,
+                    service,
+                    reply,
+                }) => {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.carry_out(action, service));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err("the control socket's thread ended".into()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("the control socket's thread ended".into());
+                }
             }
         }
         Ok(())
@@ -160,7 +200,8 @@ impl Launcher {
 
     fn show_logs(&mut self) {
         let screen = &mut self.screen;
-        self.follower.poll(|service, line| screen.log_line(service, line));
+        self.follower
+            .poll(|service, line| screen.log_line(service, line));
     }
 
     fn look_for_deaths(&mut self) -> Result<(), String> {
@@ -181,7 +222,10 @@ impl Launcher {
 
     fn tell_death(&mut self, service: Service, how: &str) {
         let remedy = command(&self.folder, Action::Restart, &service);
-        self.screen.loud(&format!("{service} {how}"), &format!("bring it back with: {remedy}"));
+        self.screen.loud(
+            &format!("{service} {how}"),
+            &format!("bring it back with: {remedy}"),
+        );
     }
 
     fn look_whether_ready(&mut self, api: &Api, url: &str) {
@@ -190,7 +234,10 @@ impl Launcher {
                 self.ready = Ready::Told;
                 // Any stock does for an example; the first of the usual ones, where it is there.
                 let stocks = api.stocks().unwrap_or_default();
-                let usual = stocks.iter().find(|stock| stock.name == "GameStart").or(stocks.first());
+                let usual = stocks
+                    .iter()
+                    .find(|stock| stock.name == "GameStart")
+                    .or(stocks.first());
                 let stock = usual.map_or("GameStart", |stock| stock.name.as_str());
                 return self.screen.welcome(url, stock, &self.folder);
             }
@@ -199,7 +246,10 @@ impl Launcher {
         };
         if matches!(self.ready, Ready::Since(started) if started.elapsed() > START_TIMEOUT) {
             self.ready = Ready::Late;
-            self.screen.loud("the front-end is still not ready", &format!("it says: {reason}"));
+            self.screen.loud(
+                "the front-end is still not ready",
+                &format!("it says: {reason}"),
+            );
         }
     }
 
@@ -210,18 +260,25 @@ impl Launcher {
         };
         match outcome {
             Ok(message) => Reply { ok: true, message },
-            Err(error) => Reply { ok: false, message: error.to_string() },
+            Err(error) => Reply {
+                ok: false,
+                message: error.to_string(),
+            },
         }
     }
 
     fn kill(&mut self, service: Service) -> Result<String, ClusterError> {
         self.known(service)?;
         let remedy = command(&self.folder, Action::Restart, &service);
-        self.cluster.kill(service).map_err(|e| ClusterError::new(format!("{e}; bring it back with: {remedy}")))?;
+        self.cluster
+            .kill(service)
+            .map_err(|e| ClusterError::new(format!("{e}; bring it back with: {remedy}")))?;
         self.remove_pid(service);
         self.show_logs();
         self.tell_death(service, "was killed (SIGKILL), as asked");
-        Ok(format!("{service} was killed (SIGKILL); bring it back with: {remedy}"))
+        Ok(format!(
+            "{service} was killed (SIGKILL); bring it back with: {remedy}"
+        ))
     }
 
     fn restart(&mut self, service: Service) -> Result<String, ClusterError> {
@@ -231,7 +288,8 @@ impl Launcher {
         self.write_pids();
         outcome?;
         let pid = self.cluster.pid(service).unwrap_or_default();
-        self.screen.note(&format!("{service} runs again, with process id {pid}"));
+        self.screen
+            .note(&format!("{service} runs again, with process id {pid}"));
         Ok(format!("{service} runs again, with process id {pid}"))
     }
 
@@ -241,7 +299,10 @@ impl Launcher {
             return Ok(());
         }
         let names: Vec<String> = services.iter().map(ToString::to_string).collect();
-        Err(ClusterError::new(format!("there is no {service} here, only {}", names.join(", "))))
+        Err(ClusterError::new(format!(
+            "there is no {service} here, only {}",
+            names.join(", ")
+        )))
     }
 
     /// Stops everything, and shows what the services say meanwhile.
@@ -253,7 +314,10 @@ impl Launcher {
             self.remove_pid(service);
         }
         outcome.map_err(text)?;
-        self.screen.note(&format!("stopped; what was traded is in {}", self.folder.display()));
+        self.screen.note(&format!(
+            "stopped; what was traded is in {}",
+            self.folder.display()
+        ));
         Ok(())
     }
 
@@ -261,7 +325,8 @@ impl Launcher {
         self.folder.join(PIDS).join(format!("{service}.pid"))
     }
 
-    /// The files are a help for people; nothing here depends on them, so that a full disk stops nothing.
+    /// The files are a help for people; nothing here depends on them, so that a full disk stops
+    /// nothing.
     fn write_pids(&self) {
         for service in self.cluster.services() {
             match self.cluster.pid(service) {
@@ -293,7 +358,10 @@ fn take_folder(folder: &Path) -> Result<FileLock, String> {
 /// All ports are checked before anything starts, and all that are taken are named together.
 fn check_ports(addresses: &Addresses) -> Result<(), String> {
     let all = addresses.all();
-    let taken: Vec<_> = all.iter().filter(|(_, address)| !is_free(*address)).collect();
+    let taken: Vec<_> = all
+        .iter()
+        .filter(|(_, address)| !is_free(*address))
+        .collect();
     if taken.is_empty() {
         return Ok(());
     }
@@ -309,7 +377,8 @@ fn check_ports(addresses: &Addresses) -> Result<(), String> {
     Err(message)
 }
 
-/// Set by Ctrl-C, SIGTERM, and the end of the terminal. A second one ends this program at once, and the services with it.
+/// Set by Ctrl-C, SIGTERM, and the end of the terminal. A second one ends this program at once, and
+/// the services with it.
 ///
 /// # Errors
 /// When the signals cannot be had.
@@ -325,8 +394,13 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
 fn write_secret(path: &Path, secret: &str) -> Result<(), String> {
     // Made anew, so that an old file's permissions do not stay.
     let _ = fs::remove_file(path);
-    let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
-    file.and_then(|mut file| writeln!(file, "{secret}")).map_err(|e| format!("cannot write {}: {e}", path.display()))
+    let file = fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| writeln!(file, "{secret}"))
+        .map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -342,20 +416,34 @@ mod tests {
     /// Every taken address is named with its service, and the remedy.
     #[test]
     fn taken_ports_are_named() {
-        let used = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| Ok((l.local_addr()?, l))).expect("a port");
+        let used = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|l| Ok((l.local_addr()?, l)))
+            .expect("a port");
         let mut addresses = Addresses::consecutive(1, 3, 1);
         addresses.orders[1] = used.0;
         let error = check_ports(&addresses).expect_err("one is taken");
-        assert!(error.contains(&format!("{} (order2)", used.0)) && error.contains("--ports-from"), "{error}");
+        assert!(
+            error.contains(&format!("{} (order2)", used.0)) && error.contains("--ports-from"),
+            "{error}"
+        );
     }
 
     /// The advice fits where the bazaar runs.
     #[test]
     fn advice() {
         let replica = Service::Order(3);
-        assert_eq!(command(Path::new("run"), Action::Restart, &replica), "make restart ID=3");
-        assert_eq!(command(Path::new("run"), Action::Kill, &Service::Catalog), "make kill ID=catalog");
-        assert_eq!(command(Path::new("/x"), Action::Restart, &replica), "bazaar restart order3 --dir /x");
+        assert_eq!(
+            command(Path::new("run"), Action::Restart, &replica),
+            "make restart ID=3"
+        );
+        assert_eq!(
+            command(Path::new("run"), Action::Kill, &Service::Catalog),
+            "make kill ID=catalog"
+        );
+        assert_eq!(
+            command(Path::new("/x"), Action::Restart, &replica),
+            "bazaar restart order3 --dir /x"
+        );
     }
 
     /// A folder belongs to one launcher, and the token to its owner.
@@ -364,11 +452,20 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         let held = take_folder(folder.path()).expect("free");
-        assert!(take_folder(folder.path()).expect_err("held").contains("runs in"));
+        assert!(
+            take_folder(folder.path())
+                .expect_err("held")
+                .contains("runs in")
+        );
         drop(held);
         let path = folder.path().join("token");
-        write_secret(&path, "old").and_then(|()| write_secret(&path, "new")).expect("written");
+        write_secret(&path, "old")
+            .and_then(|()| write_secret(&path, "new"))
+            .expect("written");
         assert_eq!(fs::read_to_string(&path).expect("read"), "new\n");
-        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).expect("there").permissions().mode() & 0o777,
+            0o600
+        );
     }
 }

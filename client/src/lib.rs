@@ -13,12 +13,14 @@
 //! | [`status`] | `bazaar status`: the cluster on one screen |
 //! | [`wait`] | waiting for a condition with a deadline |
 //!
-//! Threads: one per client of a workload, joined at its end; one that starts processes, for the life of the program (see
-//! [`cluster`] for why); one that listens on the launcher's control socket. A cluster's logs go to files, never through a pipe, so
-//! that nobody's slowness here can hold a service up.
+//! Threads: one per client of a workload, joined at its end; one that starts processes, for the
+//! life of the program (see [`cluster`] for why); one that listens on the launcher's control
+//! socket. A cluster's logs go to files, never through a pipe, so that nobody's slowness here can
+//! hold a service up.
 //!
-//! Not here on purpose: any rule of the bazaar. The workload judges answers only by what the public API promises, and the
-//! launcher restarts nothing by itself, since whoever tries a crash wants to see it.
+//! Not here on purpose: any rule of the bazaar. The workload judges answers only by what the public
+//! API promises, and the launcher restarts nothing by itself, since whoever tries a crash wants to
+//! see it.
 
 pub mod api;
 pub mod cluster;

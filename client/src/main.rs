@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Trades at a bazaar: looks a random stock up, trades with the given probability, and reads every order back at the end. Exit code 0:
-/// all is well; 1: an order differs, or a request was not answered; 2: a setting is wrong, or there is no bazaar.
+/// Trades at a bazaar: looks a random stock up, trades with the given probability, and reads every
+/// order back at the end. Exit code 0: all is well; 1: an order differs, or a request was not
+/// answered; 2: a setting is wrong, or there is no bazaar.
 #[derive(FromArgs)]
 struct Flags {
     /// URL of the front-end, http://host:port
@@ -39,7 +40,8 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    // Read twice: the table of variables belongs into --help, which comes before the flags are known.
+    // Read twice: the table of variables belongs into --help, which comes before the flags are
+    // known.
     let (variables, _) = cli::read_settings(read_environment);
     let flags: Flags = cli::parse("client", env!("CARGO_PKG_VERSION"), &variables);
     let options = match read_options(&flags) {
@@ -51,7 +53,11 @@ fn main() -> ExitCode {
         Err(error) => return cli::start_failed("client", &error),
     };
     let report = Report::new(&options, &outcome);
-    let text = if flags.json { report.json() + "\n" } else { report.table() };
+    let text = if flags.json {
+        report.json() + "\n"
+    } else {
+        report.table()
+    };
     // A reader that has gone away is no failure of the run.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::from(u8::from(!report.clean))
@@ -64,7 +70,11 @@ struct Probability(f64);
 impl FromStr for Probability {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().ok().filter(|p| (0.0..=1.0).contains(p)).map(Self).ok_or("write a number from 0 to 1, such as 0.6")
+        text.parse()
+            .ok()
+            .filter(|p| (0.0..=1.0).contains(p))
+            .map(Self)
+            .ok_or("write a number from 0 to 1, such as 0.6")
     }
 }
 
@@ -78,15 +88,31 @@ struct Environment {
 
 fn read_environment(settings: &mut Settings) -> Environment {
     Environment {
-        url: settings.get("CLIENT_URL", "http://127.0.0.1:8080", "URL of the front-end"),
-        probability: settings.get("CLIENT_PROBABILITY", "0.6", "probability that a trade follows a lookup, 0 to 1"),
+        url: settings.get(
+            "CLIENT_URL",
+            "http://127.0.0.1:8080",
+            "URL of the front-end",
+        ),
+        probability: settings.get(
+            "CLIENT_PROBABILITY",
+            "0.6",
+            "probability that a trade follows a lookup, 0 to 1",
+        ),
         iterations: settings.get("CLIENT_ITERATIONS", "200", "lookups of each client"),
-        clients: settings.get("CLIENT_CLIENTS", "1", "clients at once, each with its own connection"),
-        seed: settings.optional("CLIENT_SEED", "what stocks, sides and quantities are drawn from; unset: random"),
+        clients: settings.get(
+            "CLIENT_CLIENTS",
+            "1",
+            "clients at once, each with its own connection",
+        ),
+        seed: settings.optional(
+            "CLIENT_SEED",
+            "what stocks, sides and quantities are drawn from; unset: random",
+        ),
     }
 }
 
-/// Flags win over the environment. Mistakes in both are reported together, but not that of a variable which a flag replaces.
+/// Flags win over the environment. Mistakes in both are reported together, but not that of a
+/// variable which a flag replaces.
 fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
     let replaced = [
         ("CLIENT_URL", &flags.url),
@@ -95,14 +121,35 @@ fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
         ("CLIENT_CLIENTS", &flags.clients),
         ("CLIENT_SEED", &flags.seed),
     ];
-    let is_replaced = |name: &str| replaced.iter().any(|(n, flag)| *n == name && flag.is_some());
-    let mut settings = Settings::from_pairs(std::env::vars().filter(|(name, _)| !is_replaced(name)));
+    let is_replaced = |name: &str| {
+        replaced
+            .iter()
+            .any(|(n, flag)| *n == name && flag.is_some())
+    };
+    let mut settings =
+        Settings::from_pairs(std::env::vars().filter(|(name, _)| !is_replaced(name)));
     let mut options = read_environment(&mut settings);
-    flag(&mut settings, "--url", flags.url.as_ref(), |url| options.url = url);
-    flag(&mut settings, "--probability", flags.probability.as_ref(), |p| options.probability = p);
-    flag(&mut settings, "--iterations", flags.iterations.as_ref(), |n| options.iterations = n);
-    flag(&mut settings, "--clients", flags.clients.as_ref(), |n| options.clients = n);
-    flag(&mut settings, "--seed", flags.seed.as_ref(), |seed| options.seed = Some(seed));
+    flag(&mut settings, "--url", flags.url.as_ref(), |url| {
+        options.url = url
+    });
+    flag(
+        &mut settings,
+        "--probability",
+        flags.probability.as_ref(),
+        |p| options.probability = p,
+    );
+    flag(
+        &mut settings,
+        "--iterations",
+        flags.iterations.as_ref(),
+        |n| options.iterations = n,
+    );
+    flag(&mut settings, "--clients", flags.clients.as_ref(), |n| {
+        options.clients = n
+    });
+    flag(&mut settings, "--seed", flags.seed.as_ref(), |seed| {
+        options.seed = Some(seed)
+    });
     settings.finish()?;
     let defaults = Options::new(&options.url.0);
     Ok(Options {
@@ -141,14 +188,20 @@ fn run(options: &Options) -> Result<workload::Outcome, String> {
 fn show_progress(options: &Options, control: &Control, ended: &AtomicBool) {
     let lookups = options.iterations.saturating_mul(options.clients as u64);
     let bar = ProgressBar::with_draw_target(Some(lookups), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent:>3} %  {pos}/{len}  {elapsed} + {eta}  {msg}") {
+    if let Ok(style) = ProgressStyle::with_template(
+        "{bar:40} {percent:>3} %  {pos}/{len}  {elapsed} + {eta}  {msg}",
+    ) {
         bar.set_style(style);
     }
     while !ended.load(Ordering::Relaxed) {
         // Each acknowledged order is read back later: one more step.
         bar.set_length(lookups.saturating_add(control.acknowledged()));
         bar.set_position(control.done());
-        bar.set_message(if control.done() < lookups { "trading" } else { "reading back" });
+        bar.set_message(if control.done() < lookups {
+            "trading"
+        } else {
+            "reading back"
+        });
         thread::sleep(Duration::from_millis(50));
     }
     bar.finish_and_clear();

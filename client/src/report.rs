@@ -116,7 +116,17 @@ impl Report {
         let _ = writeln!(
             text,
             "{:12}{:>8}{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>12}{:>12}",
-            "request", "count", "mean ms", "p50", "p95", "p99", "max", "refused", "retries", "unanswered", "unexpected"
+            "request",
+            "count",
+            "mean ms",
+            "p50",
+            "p95",
+            "p99",
+            "max",
+            "refused",
+            "retries",
+            "unanswered",
+            "unexpected"
         );
         for row in &self.requests {
             let t = &row.times;
@@ -136,10 +146,17 @@ impl Report {
                 row.unexpected
             );
         }
-        let read_back =
-            self.requests.iter().find(|row| row.request == Kind::OrderQuery).map_or(0, |row| row.times.count);
+        let read_back = self
+            .requests
+            .iter()
+            .find(|row| row.request == Kind::OrderQuery)
+            .map_or(0, |row| row.times.count);
         let (orders, found) = (counted(self.acknowledged, "order"), self.mismatches.len());
-        let _ = writeln!(text, "\n{orders} acknowledged, {read_back} read back, {}", counted(found, "mismatch"));
+        let _ = writeln!(
+            text,
+            "\n{orders} acknowledged, {read_back} read back, {}",
+            counted(found, "mismatch")
+        );
         for mismatch in self.mismatches.iter().take(SHOWN_MISMATCHES) {
             let _ = writeln!(text, "  MISMATCH {mismatch}");
         }
@@ -175,16 +192,31 @@ mod tests {
     #[test]
     fn table_and_json() {
         let mut outcome = Outcome::default();
-        outcome.stats.of_mut(Kind::Lookup).record(Duration::from_millis(4));
+        outcome
+            .stats
+            .of_mut(Kind::Lookup)
+            .record(Duration::from_millis(4));
         outcome.stats.of_mut(Kind::Order).refused = 3;
         outcome.mismatches.push("order 7 differs".into());
         outcome.noticed_in_final_check = true;
-        let options = Options { seed: 11, ..Options::new("http://a:1") };
+        let options = Options {
+            seed: 11,
+            ..Options::new("http://a:1")
+        };
         let report = Report::new(&options, &outcome);
         let table = report.table();
-        assert!(table.contains("1 client of 200 lookups each") && table.contains("seed 11"), "{table}");
-        assert!(table.contains("1 mismatch\n") && table.contains("MISMATCH order 7 differs"), "{table}");
-        assert!(table.contains("during orders no, in the final check yes"), "{table}");
+        assert!(
+            table.contains("1 client of 200 lookups each") && table.contains("seed 11"),
+            "{table}"
+        );
+        assert!(
+            table.contains("1 mismatch\n") && table.contains("MISMATCH order 7 differs"),
+            "{table}"
+        );
+        assert!(
+            table.contains("during orders no, in the final check yes"),
+            "{table}"
+        );
         let json: serde_json::Value = serde_json::from_str(&report.json()).expect("is JSON");
         assert_eq!(json["requests"][1]["request"], "order");
         assert_eq!(json["requests"][1]["refused"], 3);

@@ -1,4 +1,5 @@
-//! What clients saw of each kind of request. Times are what a client waits for an answer, retries included.
+//! What clients saw of each kind of request. Times are what a client waits for an answer, retries
+//! included.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -53,14 +54,21 @@ impl Default for Figures {
     fn default() -> Self {
         let longest = u64::try_from(LONGEST.as_nanos()).expect("fits");
         let times = Histogram::new_with_bounds(1_000, longest, 3).expect("the bounds are valid");
-        Self { times, refused: 0, retries: 0, unanswered: 0, unexpected: 0 }
+        Self {
+            times,
+            refused: 0,
+            retries: 0,
+            unanswered: 0,
+            unexpected: 0,
+        }
     }
 }
 
 impl Figures {
     /// Counts a success.
     pub fn record(&mut self, took: Duration) {
-        self.times.saturating_record(u64::try_from(took.min(LONGEST).as_nanos()).expect("fits"));
+        self.times
+            .saturating_record(u64::try_from(took.min(LONGEST).as_nanos()).expect("fits"));
     }
 
     /// Adds another client's figures.
@@ -75,7 +83,8 @@ impl Figures {
         self.unexpected += other.unexpected;
     }
 
-    /// Whether a client noticed that something failed: it had to repeat, gave up, or got what must not be.
+    /// Whether a client noticed that something failed: it had to repeat, gave up, or got what must
+    /// not be.
     #[must_use]
     pub fn failure_noticed(&self) -> bool {
         self.retries + self.unanswered + self.unexpected > 0
@@ -84,7 +93,10 @@ impl Figures {
     /// The times in brief.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        #[expect(clippy::cast_precision_loss, reason = "at most 300 s in ns, far below 2^53")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "at most 300 s in ns, far below 2^53"
+        )]
         let ms = |ns: u64| ns as f64 / 1e6;
         let at = |quantile: f64| ms(self.times.value_at_quantile(quantile));
         Summary {
@@ -149,15 +161,22 @@ mod tests {
         let (mut all, mut one) = (Stats::default(), Stats::default());
         for ms in 1..=50 {
             all.of_mut(Kind::Order).record(Duration::from_millis(ms));
-            one.of_mut(Kind::Order).record(Duration::from_millis(50 + ms));
+            one.of_mut(Kind::Order)
+                .record(Duration::from_millis(50 + ms));
         }
         one.of_mut(Kind::Order).retries = 1;
         all.merge(&one);
         let order = all.of(Kind::Order).summary();
         let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() < 0.002;
         assert_eq!(order.count, 100);
-        assert!(near(order.p50_ms, 50.0) && near(order.p95_ms, 95.0) && near(order.p99_ms, 99.0), "{order:?}");
-        assert!(near(order.mean_ms, 50.5) && near(order.max_ms, 100.0), "{order:?}");
+        assert!(
+            near(order.p50_ms, 50.0) && near(order.p95_ms, 95.0) && near(order.p99_ms, 99.0),
+            "{order:?}"
+        );
+        assert!(
+            near(order.mean_ms, 50.5) && near(order.max_ms, 100.0),
+            "{order:?}"
+        );
         assert!(all.of(Kind::Order).failure_noticed() && !all.of(Kind::Lookup).failure_noticed());
         assert_eq!(all.of(Kind::Lookup).summary().max_ms, 0.0);
     }

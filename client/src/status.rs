@@ -1,5 +1,5 @@
-//! `bazaar status`: services, roles, term, numbers, lag and cache on one screen, as `GET /status` tells them; for a bazaar of `bazaar run` with
-//! the process ids.
+//! `bazaar status`: services, roles, term, numbers, lag and cache on one screen, as `GET /status`
+//! tells them; for a bazaar of `bazaar run` with the process ids.
 
 use crate::api::Api;
 use crate::launcher::{pids, saved_url};
@@ -36,17 +36,33 @@ pub struct Picture {
     pub pids: BTreeMap<String, u32>,
 }
 
-/// Looks once. Without `url` at the front-end of the bazaar in `folder`, or at the documented address.
+/// Looks once. Without `url` at the front-end of the bazaar in `folder`, or at the documented
+/// address.
 #[must_use]
 pub fn look(folder: &Path, url: Option<&str>) -> Picture {
     // What runs on this machine says nothing of a bazaar elsewhere.
-    let pids = if url.is_some() { BTreeMap::new() } else { pids(folder) };
-    let url = url.map(Into::into).or_else(|| saved_url(folder)).unwrap_or_else(|| DEFAULT_URL.into());
+    let pids = if url.is_some() {
+        BTreeMap::new()
+    } else {
+        pids(folder)
+    };
+    let url = url
+        .map(Into::into)
+        .or_else(|| saved_url(folder))
+        .unwrap_or_else(|| DEFAULT_URL.into());
     let api = Api::with_timeout(&url, TIMEOUT);
     let status = api.status().map_err(|error| error.to_string());
     let ready = api.get("/readyz");
-    let not_ready = ready.ok().filter(|answer| answer.status != 200).map(|answer| answer.error_message());
-    Picture { url, status, not_ready: not_ready.map(|message| message.unwrap_or_else(|why| why)), pids }
+    let not_ready = ready
+        .ok()
+        .filter(|answer| answer.status != 200)
+        .map(|answer| answer.error_message());
+    Picture {
+        url,
+        status,
+        not_ready: not_ready.map(|message| message.unwrap_or_else(|why| why)),
+        pids,
+    }
 }
 
 /// Prints it once. False when the front-end does not answer.
@@ -64,7 +80,11 @@ pub fn show(folder: &Path, url: Option<&str>) -> io::Result<bool> {
 /// # Errors
 /// When standard output cannot be written.
 pub fn watch(folder: &Path, url: Option<&str>, stop: &Arc<AtomicBool>) -> io::Result<()> {
-    let clear = if io::stdout().is_terminal() { "\x1b[H\x1b[J" } else { "" };
+    let clear = if io::stdout().is_terminal() {
+        "\x1b[H\x1b[J"
+    } else {
+        ""
+    };
     let mut first = true;
     while !stop.load(Ordering::Relaxed) {
         let looked = Instant::now();
@@ -91,7 +111,9 @@ impl std::fmt::Display for Picture {
             Ok(status) => f.write_str(&self.picture(status)?),
             Err(why) => {
                 writeln!(f, "The front-end at {} does not answer: {why}", self.url)?;
-                self.pids.iter().try_for_each(|(service, pid)| writeln!(f, "{service:<10} runs, process {pid}"))
+                self.pids
+                    .iter()
+                    .try_for_each(|(service, pid)| writeln!(f, "{service:<10} runs, process {pid}"))
             }
         }
     }
@@ -100,23 +122,47 @@ impl std::fmt::Display for Picture {
 impl Picture {
     fn picture(&self, status: &Status) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        let led = status.leader.map_or("no leader now".into(), |id| format!("led by order{id}"));
-        writeln!(text, "The bazaar at {}: term {}, {led}", self.url, status.term)?;
+        let led = status
+            .leader
+            .map_or("no leader now".into(), |id| format!("led by order{id}"));
+        writeln!(
+            text,
+            "The bazaar at {}: term {}, {led}",
+            self.url, status.term
+        )?;
         if let Some(why) = &self.not_ready {
             writeln!(text, "It cannot trade now: {why}")?;
         }
-        writeln!(text, "\n{:<10} {:<16} {:>9} {:>7} {:>9}", "service", "state", "last", "behind", "process")?;
+        writeln!(
+            text,
+            "\n{:<10} {:<16} {:>9} {:>7} {:>9}",
+            "service", "state", "last", "behind", "process"
+        )?;
         let catalog = status.catalog.state.map_or("down", catalog_state);
         self.row(&mut text, "catalog", catalog, None, None)?;
-        let longest = status.replicas.iter().filter_map(|replica| replica.last).max();
+        let longest = status
+            .replicas
+            .iter()
+            .filter_map(|replica| replica.last)
+            .max();
         for replica in &status.replicas {
             // Rows that the longest log has and this one lacks.
             let rows = |last: Option<u64>| last.map_or(0, |last| last + 1);
             let up = replica.state != ReplicaState::Down;
             let behind = up.then(|| rows(longest).saturating_sub(rows(replica.last)));
-            self.row(&mut text, &format!("order{}", replica.id), replica_state(replica.state), replica.last, behind)?;
+            self.row(
+                &mut text,
+                &format!("order{}", replica.id),
+                replica_state(replica.state),
+                replica.last,
+                behind,
+            )?;
         }
-        let frontend = if self.not_ready.is_none() { "ready" } else { "not ready" };
+        let frontend = if self.not_ready.is_none() {
+            "ready"
+        } else {
+            "not ready"
+        };
         self.row(&mut text, "frontend", frontend, None, None)?;
         writeln!(text, "\n{}", cache_line(&status.cache))?;
         Ok(text)
@@ -132,7 +178,12 @@ impl Picture {
     ) -> std::fmt::Result {
         let number = |number: Option<u64>| number.map_or("-".into(), |number| number.to_string());
         let pid = number(self.pids.get(service).map(|pid| u64::from(*pid)));
-        writeln!(text, "{service:<10} {state:<16} {:>9} {:>7} {pid:>9}", number(last), number(behind))
+        writeln!(
+            text,
+            "{service:<10} {state:<16} {:>9} {:>7} {pid:>9}",
+            number(last),
+            number(behind)
+        )
     }
 }
 
@@ -141,9 +192,20 @@ fn cache_line(cache: &CacheStatus) -> String {
         return "cache off: every read goes to the catalog".into();
     }
     let reads = cache.hits + cache.misses;
-    #[expect(clippy::cast_precision_loss, reason = "a share of counts, for a person")]
-    let share = if reads == 0 { "-".into() } else { format!("{:.1} %", 100.0 * cache.hits as f64 / reads as f64) };
-    let lease = if cache.leased { "leased" } else { "without a lease: every read goes to the catalog" };
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share of counts, for a person"
+    )]
+    let share = if reads == 0 {
+        "-".into()
+    } else {
+        format!("{:.1} %", 100.0 * cache.hits as f64 / reads as f64)
+    };
+    let lease = if cache.leased {
+        "leased"
+    } else {
+        "without a lease: every read goes to the catalog"
+    };
     format!(
         "cache: {} of {} stocks, {lease}; {} hits, {} misses, {share} hits",
         cache.entries, cache.capacity, cache.hits, cache.misses
@@ -176,7 +238,12 @@ mod tests {
 
     fn picture(status: Result<Status, String>) -> Picture {
         let pids = [("order3".into(), 77)].into();
-        Picture { url: "http://a:1".into(), status, not_ready: None, pids }
+        Picture {
+            url: "http://a:1".into(),
+            status,
+            not_ready: None,
+            pids,
+        }
     }
 
     /// Roles, numbers, lag, process ids and the cache's share are where a person looks for them.
@@ -194,7 +261,12 @@ mod tests {
         });
         let mut picture = picture(Ok(serde_json::from_value(status).expect("a status")));
         let text = picture.to_string();
-        let words = |line: &str| line.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>().join(" ");
+        let words = |line: &str| {
+            line.split_whitespace()
+                .map(ToOwned::to_owned)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         let lines: Vec<String> = text.lines().map(words).collect();
         for expected in [
             "The bazaar at http://a:1: term 4, led by order3",
@@ -205,10 +277,17 @@ mod tests {
             "frontend ready - - -",
             "cache: 2 of 8 stocks, leased; 3 hits, 1 misses, 75.0 % hits",
         ] {
-            assert!(lines.iter().any(|line| line == expected), "{expected}:\n{text}");
+            assert!(
+                lines.iter().any(|line| line == expected),
+                "{expected}:\n{text}"
+            );
         }
         picture.not_ready = Some("not ready: no leader".into());
-        assert!(picture.to_string().contains("It cannot trade now: not ready: no leader"));
+        assert!(
+            picture
+                .to_string()
+                .contains("It cannot trade now: not ready: no leader")
+        );
     }
 
     /// A front-end that does not answer is told, with what runs here.
@@ -216,7 +295,9 @@ mod tests {
     fn no_answer() {
         let text = picture(Err("no answer: refused".into())).to_string();
         assert!(
-            text.contains("http://a:1 does not answer") && text.contains("order3") && text.contains("77"),
+            text.contains("http://a:1 does not answer")
+                && text.contains("order3")
+                && text.contains("77"),
             "{text}"
         );
     }

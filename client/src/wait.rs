@@ -1,5 +1,5 @@
-//! Waiting for a condition with a deadline, instead of sleeping for a time that is too short on a slow machine and too long on a
-//! quick one.
+//! Waiting for a condition with a deadline, instead of sleeping for a time that is too short on a
+//! slow machine and too long on a quick one.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

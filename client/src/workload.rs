@@ -1,9 +1,11 @@
-//! The lab's clients. Each looks up a random stock over its one connection, trades with a given probability, notes the number and
-//! content of every success, and at the end reads every order back and compares it field by field.
+//! The lab's clients. Each looks up a random stock over its one connection, trades with a given
+//! probability, notes the number and content of every success, and at the end reads every order
+//! back and compares it field by field.
 //!
-//! A request that brings no answer, or "not now", is repeated until a deadline; an order with its Idempotency-Key, so that
-//! it trades at most once however often it is sent. Keys are random for each run and never come from the seed: the same
-//! seed draws the same stocks, sides and quantities again, and must trade again.
+//! A request that brings no answer, or "not now", is repeated until a deadline; an order with its
+//! Idempotency-Key, so that it trades at most once however often it is sent. Keys are random for
+//! each run and never come from the seed: the same seed draws the same stocks, sides and quantities
+//! again, and must trade again.
 
 mod session;
 
@@ -85,7 +87,8 @@ impl Control {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// As long as this is set, each client begins its final check anew when it has ended: for who injures the bazaar meanwhile.
+    /// As long as this is set, each client begins its final check anew when it has ended: for who
+    /// injures the bazaar meanwhile.
     pub fn check_again(&self, again: bool) {
         self.check_again.store(again, Ordering::Relaxed);
     }
@@ -126,11 +129,13 @@ pub struct Outcome {
     pub acknowledged: Vec<Acknowledged>,
     /// Every success, by client and time, where [`Options::keep_samples`] asks for them.
     pub samples: Vec<Sample>,
-    /// Acknowledged orders that read back differently, are missing, or share a number: each in a sentence.
+    /// Acknowledged orders that read back differently, are missing, or share a number: each in a
+    /// sentence.
     pub mismatches: Vec<String>,
     /// The first few failures that clients noticed, in words.
     pub examples: Vec<String>,
-    /// Whether a client noticed a failure (a repeat, no answer, a wrong one) while it looked up and traded.
+    /// Whether a client noticed a failure (a repeat, no answer, a wrong one) while it looked up and
+    /// traded.
     pub noticed_during_orders: bool,
     /// The same for the final check; a mismatch counts.
     pub noticed_in_final_check: bool,
@@ -172,7 +177,10 @@ impl Outcome {
 /// # Panics
 /// When a client's thread panics, which is a mistake of ours.
 pub fn run(options: &Options, control: &Control) -> Result<Outcome, String> {
-    assert!(!options.urls.is_empty() && (0.0..=1.0).contains(&options.probability), "{options:?}");
+    assert!(
+        !options.urls.is_empty() && (0.0..=1.0).contains(&options.probability),
+        "{options:?}"
+    );
     let stocks = stock_names(options)?;
     let run_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
     let started = Instant::now();
@@ -204,7 +212,12 @@ fn stock_names(options: &Options) -> Result<Vec<String>, String> {
             Err(error) if error.is_retryable() && Instant::now() < deadline => {
                 thread::sleep(Duration::from_millis(100))
             }
-            Err(error) => return Err(format!("the list of stocks of {} could not be read: {error}", options.urls[0])),
+            Err(error) => {
+                return Err(format!(
+                    "the list of stocks of {} could not be read: {error}",
+                    options.urls[0]
+                ));
+            }
         }
     }
 }
@@ -215,15 +228,22 @@ fn find_shared_numbers(outcome: &mut Outcome) {
     for acknowledged in &outcome.acknowledged {
         if !seen.insert(acknowledged.number) {
             outcome.noticed_in_final_check = true;
-            outcome.mismatches.push(format!("order number {} was given twice", acknowledged.number));
+            outcome.mismatches.push(format!(
+                "order number {} was given twice",
+                acknowledged.number
+            ));
         }
     }
 }
 
-/// How long to wait before the next attempt: what the answer asks for, else longer each time, with some chance in it so that
-/// clients do not come back all at once.
+/// How long to wait before the next attempt: what the answer asks for, else longer each time, with
+/// some chance in it so that clients do not come back all at once.
 fn pause(error: &ApiError, attempt: u32, rng: &mut fastrand::Rng) -> Duration {
-    if let ApiError::Refused { retry_after: Some(asked), .. } = error {
+    if let ApiError::Refused {
+        retry_after: Some(asked),
+        ..
+    } = error
+    {
         return *asked;
     }
     let longest = 50_u64.saturating_mul(1 << attempt.min(5)).min(1_000);
@@ -233,7 +253,11 @@ fn pause(error: &ApiError, attempt: u32, rng: &mut fastrand::Rng) -> Duration {
 /// Draws an order.
 fn draw(rng: &mut fastrand::Rng, name: &str) -> NewOrder {
     let side = if rng.bool() { Side::Buy } else { Side::Sell };
-    NewOrder { name: name.into(), quantity: rng.u64(1..=10), side }
+    NewOrder {
+        name: name.into(),
+        quantity: rng.u64(1..=10),
+        side,
+    }
 }
 
 #[cfg(test)]
@@ -241,17 +265,31 @@ mod tests {
     use super::*;
 
     fn acknowledged(number: u64) -> Acknowledged {
-        let order = NewOrder { name: "FishCo".into(), quantity: 1, side: Side::Buy };
-        Acknowledged { number, order, key: "k".into() }
+        let order = NewOrder {
+            name: "FishCo".into(),
+            quantity: 1,
+            side: Side::Buy,
+        };
+        Acknowledged {
+            number,
+            order,
+            key: "k".into(),
+        }
     }
 
     /// A number given to two clients is a mismatch.
     #[test]
     fn shared_numbers_show() {
-        let mut outcome = Outcome { acknowledged: vec![acknowledged(1), acknowledged(2)], ..Outcome::default() };
+        let mut outcome = Outcome {
+            acknowledged: vec![acknowledged(1), acknowledged(2)],
+            ..Outcome::default()
+        };
         find_shared_numbers(&mut outcome);
         assert!(outcome.is_clean());
-        outcome.merge(Outcome { acknowledged: vec![acknowledged(1)], ..Outcome::default() });
+        outcome.merge(Outcome {
+            acknowledged: vec![acknowledged(1)],
+            ..Outcome::default()
+        });
         find_shared_numbers(&mut outcome);
         assert_eq!(outcome.mismatches, ["order number 1 was given twice"]);
         assert!(!outcome.is_clean() && outcome.noticed_in_final_check);
@@ -262,12 +300,19 @@ mod tests {
     fn pauses() {
         let mut rng = fastrand::Rng::with_seed(1);
         let wait = Some(Duration::from_secs(2));
-        let asked = ApiError::Refused { status: 503, message: String::new(), retry_after: wait };
+        let asked = ApiError::Refused {
+            status: 503,
+            message: String::new(),
+            retry_after: wait,
+        };
         assert_eq!(Some(pause(&asked, 0, &mut rng)), wait);
         let reset = ApiError::NoAnswer("reset".into());
         for (attempt, longest) in [(0, 50), (1, 100), (4, 800), (5, 1_000), (40, 1_000)] {
             let paused = pause(&reset, attempt, &mut rng).as_millis();
-            assert!((longest / 2..=longest).contains(&paused), "{attempt}: {paused}");
+            assert!(
+                (longest / 2..=longest).contains(&paused),
+                "{attempt}: {paused}"
+            );
         }
     }
 
@@ -276,10 +321,16 @@ mod tests {
     fn seeds_repeat() {
         let orders = |seed| {
             let mut rng = fastrand::Rng::with_seed(seed);
-            (0..20).map(|_| draw(&mut rng, "FishCo")).collect::<Vec<_>>()
+            (0..20)
+                .map(|_| draw(&mut rng, "FishCo"))
+                .collect::<Vec<_>>()
         };
         assert_eq!(orders(5), orders(5));
         assert_ne!(orders(5), orders(6));
-        assert!(orders(5).iter().all(|order| (1..=10).contains(&order.quantity)));
+        assert!(
+            orders(5)
+                .iter()
+                .all(|order| (1..=10).contains(&order.quantity))
+        );
     }
 }

@@ -44,7 +44,9 @@ impl Handler for Lying {
         let count = self.requests.fetch_add(1, Ordering::Relaxed);
         let response = match self.fault {
             Fault::Hiccups if count % 3 == 2 => Response::error(503, "hiccup"),
-            Fault::Never if request.method == "POST" => Response::error(503, "never").with_header("Retry-After", "1"),
+            Fault::Never if request.method == "POST" => {
+                Response::error(503, "never").with_header("Retry-After", "1")
+            }
             _ => self.answer(&request),
         };
         responder.send(response);
@@ -53,44 +55,80 @@ impl Handler for Lying {
 
 impl Lying {
     fn answer(&self, request: &Request) -> Response {
-        let stock = StockView { name: "FishCo".into(), price: Price::from_cents(100).expect("a price"), quantity: 1 };
+        let stock = StockView {
+            name: "FishCo".into(),
+            price: Price::from_cents(100).expect("a price"),
+            quantity: 1,
+        };
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/stocks") => Response::data(vec![stock]),
-            ("GET", "/stocks/FishCo") if self.fault == Fault::Shapeless => Response::json(200, &stock),
+            ("GET", "/stocks/FishCo") if self.fault == Fault::Shapeless => {
+                Response::json(200, &stock)
+            }
             ("GET", "/stocks/FishCo") => Response::data(stock),
             ("POST", "/orders") => self.order(request),
             (_, path) => {
-                let number = path.strip_prefix("/orders/").and_then(|number| number.parse().ok()).expect("a number");
+                let number = path
+                    .strip_prefix("/orders/")
+                    .and_then(|number| number.parse().ok())
+                    .expect("a number");
                 self.read_back(number)
             }
         }
     }
 
     fn order(&self, request: &Request) -> Response {
-        let key = request.headers.get("idempotency-key").expect("every order has a key").to_owned();
+        let key = request
+            .headers
+            .get("idempotency-key")
+            .expect("every order has a key")
+            .to_owned();
         let order: NewOrder = request.json().expect("an order");
-        let (mut keys, mut orders) = (self.keys.lock().expect("whole"), self.orders.lock().expect("whole"));
+        let (mut keys, mut orders) = (
+            self.keys.lock().expect("whole"),
+            self.orders.lock().expect("whole"),
+        );
         let next = keys.len() as u64;
-        let next = if self.fault == Fault::Repeats { next / 2 } else { next };
+        let next = if self.fault == Fault::Repeats {
+            next / 2
+        } else {
+            next
+        };
         let number = *keys.entry(key).or_insert(next);
         orders.insert(number, order);
-        Response::data(Receipt { transaction_number: number })
+        Response::data(Receipt {
+            transaction_number: number,
+        })
     }
 
     fn read_back(&self, number: u64) -> Response {
         if self.fault == Fault::Forgets && number % 5 == 4 {
             return Response::error(404, "order not found");
         }
-        let NewOrder { name, quantity, side } = self.orders.lock().expect("whole")[&number].clone();
+        let NewOrder {
+            name,
+            quantity,
+            side,
+        } = self.orders.lock().expect("whole")[&number].clone();
         let more = u64::from(self.fault == Fault::Changes && number % 5 == 4);
-        Response::data(OrderView { number, name, side, quantity: quantity + more })
+        Response::data(OrderView {
+            number,
+            name,
+            side,
+            quantity: quantity + more,
+        })
     }
 }
 
 fn outcome(fault: Fault) -> Outcome {
     let ports = PortBlock::take().expect("there are free ports");
     let port = ports.ports().next().expect("a port");
-    let handler = Lying { fault, requests: AtomicU64::new(0), orders: Mutex::default(), keys: Mutex::default() };
+    let handler = Lying {
+        fault,
+        requests: AtomicU64::new(0),
+        orders: Mutex::default(),
+        keys: Mutex::default(),
+    };
     let config = TinyConfig {
         name: "lying",
         listen: ([127, 0, 0, 1], port).into(),
@@ -98,7 +136,8 @@ fn outcome(fault: Fault) -> Outcome {
         body_limit_bytes: 10_000,
         access: Access::Public,
     };
-    let _server = TinyServer::start(config, Arc::new(handler), HttpMetrics::new(&Metrics::new())).expect("listens");
+    let _server = TinyServer::start(config, Arc::new(handler), HttpMetrics::new(&Metrics::new()))
+        .expect("listens");
     let options = Options {
         probability: 1.0,
         iterations: 20,
@@ -109,11 +148,14 @@ fn outcome(fault: Fault) -> Outcome {
     workload::run(&options, &Control::default()).expect("has stocks")
 }
 
-/// An honest front-end gives a clean outcome: every order acknowledged and read back, nothing noticed.
+/// An honest front-end gives a clean outcome: every order acknowledged and read back, nothing
+/// noticed.
 #[test]
 fn honest() {
     let outcome = outcome(Fault::None);
-    assert!(outcome.is_clean() && !outcome.noticed_during_orders && !outcome.noticed_in_final_check);
+    assert!(
+        outcome.is_clean() && !outcome.noticed_during_orders && !outcome.noticed_in_final_check
+    );
     assert_eq!(outcome.acknowledged.len(), 20);
     for kind in Kind::ALL {
         assert_eq!(outcome.stats.of(kind).summary().count, 20);
@@ -123,24 +165,48 @@ fn honest() {
 /// Orders that changed, are missing, or share a number are mismatches, noticed in the final check.
 #[test]
 fn mismatches() {
-    for (fault, expected, words) in
-        [(Fault::Changes, 4, "reads back as"), (Fault::Forgets, 4, "missing"), (Fault::Repeats, 10, "given twice")]
-    {
+    for (fault, expected, words) in [
+        (Fault::Changes, 4, "reads back as"),
+        (Fault::Forgets, 4, "missing"),
+        (Fault::Repeats, 10, "given twice"),
+    ] {
         let outcome = outcome(fault);
-        let with_words = outcome.mismatches.iter().filter(|mismatch| mismatch.contains(words)).count();
+        let with_words = outcome
+            .mismatches
+            .iter()
+            .filter(|mismatch| mismatch.contains(words))
+            .count();
         assert_eq!(with_words, expected, "{fault:?}: {:?}", outcome.mismatches);
-        assert!(!outcome.is_clean() && outcome.noticed_in_final_check && !outcome.noticed_during_orders, "{fault:?}");
+        assert!(
+            !outcome.is_clean() && outcome.noticed_in_final_check && !outcome.noticed_during_orders,
+            "{fault:?}"
+        );
     }
 }
 
-/// A 503 is repeated, with the same key: each order trades once, and the client notices that it had to repeat.
+/// A 503 is repeated, with the same key: each order trades once, and the client notices that it had
+/// to repeat.
 #[test]
 fn repeats() {
     let outcome = outcome(Fault::Hiccups);
-    assert!(outcome.is_clean() && outcome.noticed_during_orders, "{:?}", outcome.examples);
+    assert!(
+        outcome.is_clean() && outcome.noticed_during_orders,
+        "{:?}",
+        outcome.examples
+    );
     assert_eq!(outcome.acknowledged.len(), 20);
-    assert!(Kind::ALL.iter().map(|kind| outcome.stats.of(*kind).retries).sum::<u64>() >= 20);
-    assert!(outcome.examples[0].contains("hiccup"), "{:?}", outcome.examples);
+    assert!(
+        Kind::ALL
+            .iter()
+            .map(|kind| outcome.stats.of(*kind).retries)
+            .sum::<u64>()
+            >= 20
+    );
+    assert!(
+        outcome.examples[0].contains("hiccup"),
+        "{:?}",
+        outcome.examples
+    );
 }
 
 /// Orders that are never answered, and answers of another shape, are no clean outcome.

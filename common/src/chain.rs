@@ -1,6 +1,7 @@
-//! The hash chain: row n carries `SHA-256(hash of row n−1 ‖ canonical bytes of row n)`, seeded by the genesis. Whoever holds
-//! the hash of row n holds a fingerprint of every row up to n, so that two logs are compared by one number and one hash, and
-//! a damaged or foreign file is noticed (Haber and Stornetta, "How to time-stamp a digital document", 1991).
+//! The hash chain: row n carries `SHA-256(hash of row n−1 ‖ canonical bytes of row n)`, seeded by
+//! the genesis. Whoever holds the hash of row n holds a fingerprint of every row up to n, so that
+//! two logs are compared by one number and one hash, and a damaged or foreign file is noticed
+//! (Haber and Stornetta, "How to time-stamp a digital document", 1991).
 
 use crate::wire::order::{Genesis, Order};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -58,7 +59,8 @@ impl<'de> Deserialize<'de> for Hash {
                 }
                 let mut hash = [0; 32];
                 for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-                    *byte = digit(pair[0]).ok_or_else(wrong)? << 4 | digit(pair[1]).ok_or_else(wrong)?;
+                    *byte = digit(pair[0]).ok_or_else(wrong)? << 4
+                        | digit(pair[1]).ok_or_else(wrong)?;
                 }
                 Ok(Hash(hash))
             }
@@ -67,7 +69,8 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// Hash of the genesis: the seed of the chain. Lengths go before texts, so that no two records have the same bytes.
+/// Hash of the genesis: the seed of the chain. Lengths go before texts, so that no two records have
+/// the same bytes.
 #[must_use]
 pub fn genesis_hash(genesis: &Genesis) -> Hash {
     let mut hasher = Sha256::new();
@@ -97,10 +100,13 @@ pub fn row_hash(previous: Hash, number: u64, order: &Order) -> Hash {
 
 /// The hashes of consecutive rows from `first` on, after a row with hash `previous`.
 pub fn row_hashes(previous: Hash, first: u64, orders: &[Order]) -> impl Iterator<Item = Hash> {
-    orders.iter().zip(first..).scan(previous, |hash, (order, number)| {
-        *hash = row_hash(*hash, number, order);
-        Some(*hash)
-    })
+    orders
+        .iter()
+        .zip(first..)
+        .scan(previous, |hash, (order, number)| {
+            *hash = row_hash(*hash, number, order);
+            Some(*hash)
+        })
 }
 
 fn update_text(hasher: &mut Sha256, text: &str) {
@@ -115,17 +121,31 @@ mod tests {
     use proptest::prelude::*;
 
     fn order(key: u64, name: &str, side: Side, quantity: u64) -> Order {
-        Order { key: OrderKey::from_time(key, 0), name: name.into(), side, quantity }
+        Order {
+            key: OrderKey::from_time(key, 0),
+            name: name.into(),
+            side,
+            quantity,
+        }
     }
 
     /// The hash of a known row never changes: files of an older version stay readable.
     #[test]
     fn known_values() {
-        let genesis = Genesis { cluster: ClusterId("00".repeat(16)), stocks: vec![] };
+        let genesis = Genesis {
+            cluster: ClusterId("00".repeat(16)),
+            stocks: vec![],
+        };
         let seed = genesis_hash(&genesis);
         let row = row_hash(seed, 0, &order(1, "FishCo", Side::Buy, 10));
-        assert_eq!(seed.to_string(), "5c06b9754d9d18576f28996be9f4026183466e1740f287a2d699c39b2a2e487e");
-        assert_eq!(row.to_string(), "a49b8617716adf2d7536d9351f57df82d23250eca01bc1a891d63e60b7e06b4d");
+        assert_eq!(
+            seed.to_string(),
+            "5c06b9754d9d18576f28996be9f4026183466e1740f287a2d699c39b2a2e487e"
+        );
+        assert_eq!(
+            row.to_string(),
+            "a49b8617716adf2d7536d9351f57df82d23250eca01bc1a891d63e60b7e06b4d"
+        );
         let json = serde_json::to_string(&row).expect("serialises");
         assert_eq!(serde_json::from_str::<Hash>(&json).expect("parses"), row);
     }

@@ -1,4 +1,5 @@
-//! Command lines: argh for the flags, with what it lacks: `--version`, and a `--help` that ends with the table of variables.
+//! Command lines: argh for the flags, with what it lacks: `--version`, and a `--help` that ends
+//! with the table of variables.
 
 use crate::settings::{Settings, SettingsError};
 use argh::TopLevelCommand;
@@ -8,8 +9,8 @@ use std::process::ExitCode;
 /// Exit code of a start that failed: wrong setting, port taken, file in use.
 pub const EXIT_START: u8 = 2;
 
-/// Parses the command line. `--help` prints the flags and `variables`; `--version` the version. Both end the process, as a wrong
-/// flag does.
+/// Parses the command line. `--help` prints the flags and `variables`; `--version` the version.
+/// Both end the process, as a wrong flag does.
 #[must_use]
 pub fn parse<T: TopLevelCommand>(name: &str, version: &str, variables: &str) -> T {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,7 +24,10 @@ pub fn parse<T: TopLevelCommand>(name: &str, version: &str, variables: &str) -> 
             println!("{}\n{variables}", early.output.trim_end());
             std::process::exit(0);
         }
-        eprintln!("{}\n'{name} --help' lists what there is.", early.output.trim_end());
+        eprintln!(
+            "{}\n'{name} --help' lists what there is.",
+            early.output.trim_end()
+        );
         std::process::exit(i32::from(EXIT_START));
     })
 }
@@ -32,7 +36,9 @@ pub fn parse<T: TopLevelCommand>(name: &str, version: &str, variables: &str) -> 
 ///
 /// # Errors
 /// All mistakes of the environment.
-pub fn read_settings<S>(read: impl FnOnce(&mut Settings) -> S) -> (String, Result<S, SettingsError>) {
+pub fn read_settings<S>(
+    read: impl FnOnce(&mut Settings) -> S,
+) -> (String, Result<S, SettingsError>) {
     let mut settings = Settings::from_environment();
     let value = read(&mut settings);
     (settings.table(), settings.finish().map(|()| value))

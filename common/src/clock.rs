@@ -1,5 +1,6 @@
-//! A clock for leases. `CLOCK_BOOTTIME` never jumps with the wall clock and, unlike `CLOCK_MONOTONIC` (which
-//! [`std::time::Instant`] reads), goes on while the machine is suspended: a lease must end for a sleeper too.
+//! A clock for leases. `CLOCK_BOOTTIME` never jumps with the wall clock and, unlike
+//! `CLOCK_MONOTONIC` (which [`std::time::Instant`] reads), goes on while the machine is suspended:
+//! a lease must end for a sleeper too.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -17,7 +18,10 @@ impl BootInstant {
     pub fn now() -> Self {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         // The kernel never answers negative values for this clock.
-        Self(Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0)))
+        Self(Duration::new(
+            now.tv_sec.unsigned_abs(),
+            u32::try_from(now.tv_nsec).unwrap_or(0),
+        ))
     }
 
     /// A point in time for tests of pure rules, `ms` after the boot.
@@ -57,7 +61,13 @@ mod tests {
         let before = BootInstant::now();
         assert!(BootInstant::now() >= before && before > BootInstant::BOOT);
         assert_eq!(BootInstant::BOOT.saturating_since(before), Duration::ZERO);
-        assert_eq!(BootInstant::from_millis(5) - Duration::from_secs(9), BootInstant::BOOT);
-        assert_eq!(BootInstant::from_millis(7).saturating_since(BootInstant::from_millis(2)), Duration::from_millis(5));
+        assert_eq!(
+            BootInstant::from_millis(5) - Duration::from_secs(9),
+            BootInstant::BOOT
+        );
+        assert_eq!(
+            BootInstant::from_millis(7).saturating_since(BootInstant::from_millis(2)),
+            Duration::from_millis(5)
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Crash points: named places between two steps of the protocol at which a fault test lets the process die, as `kill -9` would. They are compiled in by
-//! the feature `crash-points` only; without it [`point`] is nothing.
+//! Crash points: named places between two steps of the protocol at which a fault test lets the
+//! process die, as `kill -9` would. They are compiled in by the feature `crash-points` only;
+//! without it [`point`] is nothing.
 
 /// Every crash point, in the way of an order.
 pub const POINTS: [&str; 9] = [
@@ -14,12 +15,16 @@ pub const POINTS: [&str; 9] = [
     "frontend-before-answer",
 ];
 
-/// Name of the variable that says where and when to die: `<point>` or `<point>:<n>`, at the n-th time that the point is reached.
+/// Name of the variable that says where and when to die: `<point>` or `<point>:<n>`, at the n-th
+/// time that the point is reached.
 pub const VARIABLE: &str = "BAZAAR_CRASH_AT";
 
 /// A place at which the process may be made to die.
 pub fn point(name: &'static str) {
-    debug_assert!(POINTS.contains(&name), "{name} is not in the list of crash points");
+    debug_assert!(
+        POINTS.contains(&name),
+        "{name} is not in the list of crash points"
+    );
     fail::fail_point!(name);
 }
 
@@ -36,16 +41,25 @@ pub fn start() -> Result<(), String> {
 
 #[cfg(not(feature = "crash-points"))]
 fn arm(value: &str) -> Result<(), String> {
-    Err(format!("{VARIABLE}={value}: this program was built without the feature crash-points; unset it"))
+    Err(format!(
+        "{VARIABLE}={value}: this program was built without the feature crash-points; unset it"
+    ))
 }
 
 #[cfg(feature = "crash-points")]
 fn arm(value: &str) -> Result<(), String> {
     use std::sync::atomic::{AtomicU64, Ordering};
     let (name, times) = value.split_once(':').unwrap_or((value, "1"));
-    let wanted = POINTS.iter().find(|point| **point == name).zip(times.parse::<u64>().ok().filter(|n| *n > 0));
-    let (name, nth) =
-        wanted.ok_or_else(|| format!("{VARIABLE}={value}: write <point>:<n> with one of {}", POINTS.join(", ")))?;
+    let wanted = POINTS
+        .iter()
+        .find(|point| **point == name)
+        .zip(times.parse::<u64>().ok().filter(|n| *n > 0));
+    let (name, nth) = wanted.ok_or_else(|| {
+        format!(
+            "{VARIABLE}={value}: write <point>:<n> with one of {}",
+            POINTS.join(", ")
+        )
+    })?;
     let reached = AtomicU64::new(0);
     fail::cfg_callback(*name, move || {
         if reached.fetch_add(1, Ordering::SeqCst) + 1 == nth {

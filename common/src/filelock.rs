@@ -1,5 +1,5 @@
-//! One process per database file. The lock is on a file beside it: closing any descriptor of the database itself would drop the POSIX
-//! locks that SQLite holds on it.
+//! One process per database file. The lock is on a file beside it: closing any descriptor of the
+//! database itself would drop the POSIX locks that SQLite holds on it.
 
 use crate::occupant::lock_holder;
 use std::fs::{File, TryLockError};
@@ -16,17 +16,27 @@ impl FileLock {
     /// Takes the lock of a database file (`<file>.lock`).
     ///
     /// # Errors
-    /// When another process holds it, or the folder cannot be written; the message names the file and the remedy.
+    /// When another process holds it, or the folder cannot be written; the message names the file
+    /// and the remedy.
     pub fn take(database: &Path) -> io::Result<Self> {
         let path = lock_path(database);
-        let explain = |e: io::Error| io::Error::new(e.kind(), format!("cannot open {}: {e}", path.display()));
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(explain)?;
+        let explain =
+            |e: io::Error| io::Error::new(e.kind(), format!("cannot open {}: {e}", path.display()));
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(explain)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::Error(e)) => Err(explain(e)),
             Err(TryLockError::WouldBlock) => {
                 let who = lock_holder(&file).unwrap_or_else(|| "another process".into());
-                let message = format!("{} is in use by {who}: stop it, or name another file", database.display());
+                let message = format!(
+                    "{} is in use by {who}: stop it, or name another file",
+                    database.display()
+                );
                 Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
             }
         }
@@ -35,7 +45,9 @@ impl FileLock {
     /// Whether a process holds the lock of a database file. Creates nothing.
     #[must_use]
     pub fn is_held(database: &Path) -> bool {
-        let Ok(file) = File::open(lock_path(database)) else { return false };
+        let Ok(file) = File::open(lock_path(database)) else {
+            return false;
+        };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 }

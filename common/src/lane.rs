@@ -1,5 +1,6 @@
-//! A lane: a bounded queue between the threads that take requests and the threads that do the slow part. When it is full, who
-//! asked is refused at once, so that slow work never delays quick answers.
+//! A lane: a bounded queue between the threads that take requests and the threads that do the slow
+//! part. When it is full, who asked is refused at once, so that slow work never delays quick
+//! answers.
 
 use crate::shutdown::Shutdown;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -56,7 +57,8 @@ impl<T> Lane<T> {
 }
 
 impl<T> LaneEnd<T> {
-    /// Waits for an item, then takes what else is there, up to `cap` in all. `None` once the service stops and the lane is empty.
+    /// Waits for an item, then takes what else is there, up to `cap` in all. `None` once the
+    /// service stops and the lane is empty.
     #[must_use]
     pub fn take_batch(&self, cap: usize, stop: &Shutdown) -> Option<Vec<T>> {
         let first = stop.receive(&self.0)?;
@@ -81,7 +83,8 @@ impl<T> LaneEnd<T> {
 mod tests {
     use super::*;
 
-    /// Items leave in order, at most `cap` at once; a full lane refuses; a stopped one is drained to its end.
+    /// Items leave in order, at most `cap` at once; a full lane refuses; a stopped one is drained
+    /// to its end.
     #[test]
     fn bounded_and_drained() {
         let stop = Shutdown::new();

@@ -1,5 +1,6 @@
-//! What the services of the bazaar share. No business rule lives here: only the words they exchange ([`wire`], [`chain`]),
-//! the ways in and out ([`http`]), and what could have been in the standard library.
+//! What the services of the bazaar share. No business rule lives here: only the words they exchange
+//! ([`wire`], [`chain`]), the ways in and out ([`http`]), and what could have been in the standard
+//! library.
 //!
 //! | module | one idea |
 //! |---|---|

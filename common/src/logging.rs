@@ -1,5 +1,5 @@
-//! Logging: one line per event on standard output, with time, level, service (and replica id), message and fields; as text, or as
-//! one JSON object per line for programs.
+//! Logging: one line per event on standard output, with time, level, service (and replica id),
+//! message and fields; as text, or as one JSON object per line for programs.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -47,22 +47,28 @@ pub struct LogLevel(pub Level);
 impl FromStr for LogLevel {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self).map_err(|_| "write error, warn, info, debug or trace")
+        text.parse()
+            .map(Self)
+            .map_err(|_| "write error, warn, info, debug or trace")
     }
 }
 
 static STARTED: OnceLock<()> = OnceLock::new();
 
-/// Starts logging for this process; only the first call counts. `service` is `catalog`, `order-3`, `frontend`.
+/// Starts logging for this process; only the first call counts. `service` is `catalog`, `order-3`,
+/// `frontend`.
 pub fn start(service: &str, settings: LogSettings) {
     STARTED.get_or_init(|| {
         tracing_subscriber::fmt()
             .with_max_level(settings.level.0)
             .with_writer(std::io::stdout)
-            // A line that cannot be written (full disk, reader gone) is lost. The default says so on standard error, which panics when
-            // that cannot be written either.
+            // A line that cannot be written (full disk, reader gone) is lost. The default says so
+            // on standard error, which panics when that cannot be written either.
             .log_internal_errors(false)
-            .event_format(Line { service: service.into(), format: settings.format })
+            .event_format(Line {
+                service: service.into(),
+                format: settings.format,
+            })
             .init();
     });
 }
@@ -104,7 +110,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut time = String::new();
@@ -118,12 +129,20 @@ where
     }
 }
 
-fn text_line(time: &str, level: &Level, service: &str, fields: &Fields) -> Result<String, fmt::Error> {
+fn text_line(
+    time: &str,
+    level: &Level,
+    service: &str,
+    fields: &Fields,
+) -> Result<String, fmt::Error> {
     let mut line = format!("{time} {level:5} {service} ");
     push_one_line(&mut line, &fields.message);
     for (name, value) in &fields.fields {
         write!(line, " {name}=")?;
-        let plain = !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || "-_.:/,[]()".contains(c));
+        let plain = !value.is_empty()
+            && value
+                .chars()
+                .all(|c| c.is_alphanumeric() || "-_.:/,[]()".contains(c));
         if plain {
             line.push_str(value);
         } else {
@@ -133,10 +152,22 @@ fn text_line(time: &str, level: &Level, service: &str, fields: &Fields) -> Resul
     Ok(line)
 }
 
-fn json_line(time: &str, level: &Level, service: &str, fields: &Fields) -> Result<String, fmt::Error> {
+fn json_line(
+    time: &str,
+    level: &Level,
+    service: &str,
+    fields: &Fields,
+) -> Result<String, fmt::Error> {
     let mut line = String::from("{");
-    let fixed = [("time", time), ("level", level.as_str()), ("service", service), ("message", &fields.message)];
-    let all = fixed.into_iter().chain(fields.fields.iter().map(|(n, v)| (*n, v.as_str())));
+    let fixed = [
+        ("time", time),
+        ("level", level.as_str()),
+        ("service", service),
+        ("message", &fields.message),
+    ];
+    let all = fixed
+        .into_iter()
+        .chain(fields.fields.iter().map(|(n, v)| (*n, v.as_str())));
     for (i, (name, value)) in all.enumerate() {
         let value = serde_json::to_string(value).map_err(|_| fmt::Error)?;
         write!(line, "{}\"{name}\":{value}", if i == 0 { "" } else { "," })?;
@@ -163,12 +194,18 @@ mod tests {
     /// An event stays one line in both shapes, whatever its fields hold.
     #[test]
     fn one_line_per_event() {
-        let fields = Fields { message: "a\nb".into(), fields: vec![("why", "x \"y\"\n".into()), ("n", "7".into())] };
+        let fields = Fields {
+            message: "a\nb".into(),
+            fields: vec![("why", "x \"y\"\n".into()), ("n", "7".into())],
+        };
         let text = text_line("T", &Level::WARN, "order-3", &fields).expect("formats");
         assert_eq!(text, r#"T WARN  order-3 a\nb why="x \"y\"\n" n=7"#);
         let json = json_line("T", &Level::WARN, "order-3", &fields).expect("formats");
         assert!(!json.contains('\n'));
         let value: serde_json::Value = serde_json::from_str(&json).expect("is JSON");
-        assert_eq!((&value["message"], &value["why"]), (&"a\nb".into(), &"x \"y\"\n".into()));
+        assert_eq!(
+            (&value["message"], &value["why"]),
+            (&"a\nb".into(), &"x \"y\"\n".into())
+        );
     }
 }

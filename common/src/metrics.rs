@@ -1,4 +1,5 @@
-//! Metrics in Prometheus text format 0.0.4, with the prefix `bazaar_`, base units, and `_total` on counters.
+//! Metrics in Prometheus text format 0.0.4, with the prefix `bazaar_`, base units, and `_total` on
+//! counters.
 
 use crate::lane::Lane;
 use crate::process_metrics::ProcessMetrics;
@@ -6,8 +7,8 @@ use parking_lot::{Condvar, Mutex};
 use prometheus::core::{Collector, Metric};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,9 +36,13 @@ impl Default for Metrics {
 }
 
 /// Bucket bounds for durations, in seconds: 50 µs to 5 s.
-const SECONDS: [f64; 16] = [5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+const SECONDS: [f64; 16] = [
+    5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+];
 /// Bucket bounds for counts: 1 to 4 096.
-const COUNTS: [f64; 13] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 2_048.0, 4_096.0];
+const COUNTS: [f64; 13] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 2_048.0, 4_096.0,
+];
 
 impl Metrics {
     /// What every process has: see [`ProcessMetrics`].
@@ -46,8 +51,12 @@ impl Metrics {
     /// Never: the prefix is valid.
     #[must_use]
     pub fn new() -> Self {
-        let registry = Registry::new_custom(Some("bazaar".into()), None).expect("the prefix is valid");
-        let metrics = Self { registry, samplers: Arc::default() };
+        let registry =
+            Registry::new_custom(Some("bazaar".into()), None).expect("the prefix is valid");
+        let metrics = Self {
+            registry,
+            samplers: Arc::default(),
+        };
         let process = ProcessMetrics::new(&metrics);
         metrics.sample(move || process.read());
         metrics
@@ -62,7 +71,9 @@ impl Metrics {
     #[must_use]
     pub fn text(&self) -> String {
         self.samplers.lock().iter().for_each(|sample| sample());
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|e| format!("# error: {e}\n"))
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_else(|e| format!("# error: {e}\n"))
     }
 
     /// Content type of [`Metrics::text`].
@@ -70,7 +81,9 @@ impl Metrics {
 
     fn register<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
         let metric = metric.expect("metric names and labels are valid");
-        self.registry.register(Box::new(metric.clone())).expect("each metric is registered once");
+        self.registry
+            .register(Box::new(metric.clone()))
+            .expect("each metric is registered once");
         metric
     }
 
@@ -113,19 +126,26 @@ impl Metrics {
     /// A histogram of seconds.
     #[must_use]
     pub fn seconds(&self, name: &str, help: &str) -> Histogram {
-        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())))
+        self.register(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(SECONDS.to_vec()),
+        ))
     }
 
     /// Histograms of seconds, told apart by labels of few values.
     #[must_use]
     pub fn seconds_by(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels))
+        self.register(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(SECONDS.to_vec()),
+            labels,
+        ))
     }
 
     /// A histogram of counts, such as batch sizes.
     #[must_use]
     pub fn counts(&self, name: &str, help: &str) -> Histogram {
-        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(COUNTS.to_vec())))
+        self.register(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(COUNTS.to_vec()),
+        ))
     }
 }
 
@@ -144,7 +164,11 @@ impl LaneGauges {
         Self {
             metrics: metrics.clone(),
             depth: metrics.gauges("lane_depth", "Requests that wait in a lane.", &["lane"]),
-            refused: metrics.counters("lane_refused_total", "Requests refused since their lane was full.", &["lane"]),
+            refused: metrics.counters(
+                "lane_refused_total",
+                "Requests refused since their lane was full.",
+                &["lane"],
+            ),
         }
     }
 
@@ -152,7 +176,8 @@ impl LaneGauges {
     pub fn watch<T: Send + 'static>(&self, name: &str, lane: &Lane<T>) {
         let (gauge, lane) = (self.depth.with_label_values(&[name]), lane.clone());
         self.refused.with_label_values(&[name]);
-        self.metrics.sample(move || gauge.set(i64::try_from(lane.len()).unwrap_or(i64::MAX)));
+        self.metrics
+            .sample(move || gauge.set(i64::try_from(lane.len()).unwrap_or(i64::MAX)));
     }
 
     /// Counts a refusal.
@@ -182,9 +207,19 @@ impl HttpMetrics {
                 "Requests answered, by route and status.",
                 &["route", "status"],
             ),
-            seconds: metrics.seconds_by("http_request_seconds", "Time from a request read to its answer.", &["route"]),
-            in_flight: InFlight::new(metrics.gauge("http_requests_in_flight", "Requests read and not yet answered.")),
-            forgotten: metrics.counter("http_requests_forgotten_total", "Requests given up with their connection."),
+            seconds: metrics.seconds_by(
+                "http_request_seconds",
+                "Time from a request read to its answer.",
+                &["route"],
+            ),
+            in_flight: InFlight::new(metrics.gauge(
+                "http_requests_in_flight",
+                "Requests read and not yet answered.",
+            )),
+            forgotten: metrics.counter(
+                "http_requests_forgotten_total",
+                "Requests given up with their connection.",
+            ),
         })
     }
 
@@ -196,23 +231,35 @@ impl HttpMetrics {
         }
         let status = std::str::from_utf8(&digits).unwrap_or("000");
         self.requests.with_label_values(&[route, status]).inc();
-        self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+        self.seconds
+            .with_label_values(&[route])
+            .observe(took.as_secs_f64());
     }
 
-    /// How many answers of a route took at most how many seconds, by bucket, since the start. The last bound is infinite.
+    /// How many answers of a route took at most how many seconds, by bucket, since the start. The
+    /// last bound is infinite.
     #[must_use]
     pub fn durations(&self, route: &'static str) -> Vec<(f64, u64)> {
         let histogram = self.seconds.with_label_values(&[route]).metric();
         let histogram = histogram.get_histogram();
-        let bounded = histogram.get_bucket().iter().map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
-        bounded.chain([(f64::INFINITY, histogram.get_sample_count())]).collect()
+        let bounded = histogram
+            .get_bucket()
+            .iter()
+            .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()));
+        bounded
+            .chain([(f64::INFINITY, histogram.get_sample_count())])
+            .collect()
     }
 
-    /// A thread's own count of answers with one route and status, for paths on which looking the labels up would show.
+    /// A thread's own count of answers with one route and status, for paths on which looking the
+    /// labels up would show.
     #[must_use]
     pub fn tally(&self, route: &'static str, status: u16) -> AnswerTally {
         AnswerTally {
-            requests: self.requests.with_label_values(&[route, &status.to_string()]).local(),
+            requests: self
+                .requests
+                .with_label_values(&[route, &status.to_string()])
+                .local(),
             seconds: self.seconds.with_label_values(&[route]).local(),
         }
     }
@@ -223,7 +270,8 @@ impl HttpMetrics {
     }
 }
 
-/// Answers with one route and status, counted by one thread and added to the shared counters when it says so.
+/// Answers with one route and status, counted by one thread and added to the shared counters when
+/// it says so.
 #[derive(Debug)]
 pub struct AnswerTally {
     requests: LocalIntCounter,
@@ -254,7 +302,11 @@ pub struct InFlight {
 
 impl InFlight {
     fn new(gauge: IntGauge) -> Self {
-        Self { gauge, waiting: Mutex::new(()), zero: Condvar::new() }
+        Self {
+            gauge,
+            waiting: Mutex::new(()),
+            zero: Condvar::new(),
+        }
     }
 
     /// One more.
@@ -280,7 +332,8 @@ impl InFlight {
         let deadline = Instant::now() + timeout;
         let mut waiting = self.waiting.lock();
         while self.gauge.get() > 0 && Instant::now() < deadline {
-            // Short steps: the count is not under this lock, so that the path of a request takes none.
+            // Short steps: the count is not under this lock, so that the path of a request takes
+            // none.
             self.zero.wait_for(&mut waiting, Duration::from_millis(10));
         }
     }
@@ -297,8 +350,16 @@ mod tests {
         let http = HttpMetrics::new(&metrics);
         http.answered("/stocks/{name}", 404, Duration::from_millis(3));
         let text = metrics.text();
-        assert!(text.contains("bazaar_http_requests_total{route=\"/stocks/{name}\",status=\"404\"} 1"), "{text}");
-        assert!(text.contains("bazaar_http_request_seconds_bucket{route=\"/stocks/{name}\",le=\"0.005\"} 1"), "{text}");
+        assert!(
+            text.contains("bazaar_http_requests_total{route=\"/stocks/{name}\",status=\"404\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "bazaar_http_request_seconds_bucket{route=\"/stocks/{name}\",le=\"0.005\"} 1"
+            ),
+            "{text}"
+        );
     }
 
     /// Durations are counted up to each bound, and in all.
@@ -309,8 +370,14 @@ mod tests {
             http.answered("/a", 200, Duration::from_millis(ms));
         }
         let durations = http.durations("/a");
-        assert_eq!(durations.iter().find(|(bound, _)| *bound == 2e-3), Some(&(2e-3, 0)));
-        assert_eq!(durations.iter().find(|(bound, _)| *bound == 5e-3), Some(&(5e-3, 2)));
+        assert_eq!(
+            durations.iter().find(|(bound, _)| *bound == 2e-3),
+            Some(&(2e-3, 0))
+        );
+        assert_eq!(
+            durations.iter().find(|(bound, _)| *bound == 5e-3),
+            Some(&(5e-3, 2))
+        );
         assert_eq!(durations.last(), Some(&(f64::INFINITY, 3)));
     }
 
@@ -323,10 +390,20 @@ mod tests {
         gauges.watch("work", &lane);
         lane.put(1).expect("room");
         let text = metrics.text();
-        assert!(text.contains("bazaar_lane_depth{lane=\"work\"} 1"), "{text}");
-        assert!(text.contains("bazaar_lane_refused_total{lane=\"work\"} 0"), "{text}");
+        assert!(
+            text.contains("bazaar_lane_depth{lane=\"work\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("bazaar_lane_refused_total{lane=\"work\"} 0"),
+            "{text}"
+        );
         gauges.refused("work");
-        assert!(metrics.text().contains("bazaar_lane_refused_total{lane=\"work\"} 1"));
+        assert!(
+            metrics
+                .text()
+                .contains("bazaar_lane_refused_total{lane=\"work\"} 1")
+        );
     }
 
     /// What a thread tallies shows once it is flushed.
@@ -336,10 +413,20 @@ mod tests {
         let mut tally = HttpMetrics::new(&metrics).tally("/a", 200);
         tally.record(Duration::from_millis(3));
         tally.record(Duration::from_millis(3));
-        assert!(metrics.text().contains("bazaar_http_requests_total{route=\"/a\",status=\"200\"} 0"));
+        assert!(
+            metrics
+                .text()
+                .contains("bazaar_http_requests_total{route=\"/a\",status=\"200\"} 0")
+        );
         tally.flush();
         let text = metrics.text();
-        assert!(text.contains("bazaar_http_requests_total{route=\"/a\",status=\"200\"} 2"), "{text}");
-        assert!(text.contains("bazaar_http_request_seconds_count{route=\"/a\"} 2"), "{text}");
+        assert!(
+            text.contains("bazaar_http_requests_total{route=\"/a\",status=\"200\"} 2"),
+            "{text}"
+        );
+        assert!(
+            text.contains("bazaar_http_request_seconds_count{route=\"/a\"} 2"),
+            "{text}"
+        );
     }
 }

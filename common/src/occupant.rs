@@ -1,5 +1,5 @@
-//! Who has what a start needs: the process that listens on a port, or holds a lock. Looked up in `/proc`, as far as it lets this user see; for
-//! messages only.
+//! Who has what a start needs: the process that listens on a port, or holds a lock. Looked up in
+//! `/proc`, as far as it lets this user see; for messages only.
 
 use std::fs;
 use std::io;
@@ -10,53 +10,79 @@ use std::path::Path;
 /// State of a listening socket in `/proc/net/tcp`.
 const LISTENING: &str = "0A";
 
-/// Says why an address cannot be listened on: the variable that names it, who has the port where that can be known, and the remedy.
+/// Says why an address cannot be listened on: the variable that names it, who has the port where
+/// that can be known, and the remedy.
 #[must_use]
 pub fn explain_listen(variable: &str, address: SocketAddr, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            let who = listener(address.port()).unwrap_or_else(|| "a process that cannot be seen from here".into());
+            let who = listener(address.port())
+                .unwrap_or_else(|| "a process that cannot be seen from here".into());
             format!("{who} has the port: stop it, or set {variable} to another address")
         }
         io::ErrorKind::AddrNotAvailable => {
-            format!("this machine does not have that address: set {variable} to one of its own, or to 0.0.0.0 for all")
+            format!(
+                "this machine does not have that address: set {variable} to one of its own, or to 0.0.0.0 for all"
+            )
         }
         io::ErrorKind::PermissionDenied => {
-            format!("ports below 1024 are for privileged processes: set {variable} to a port from 1024 to 32767")
+            format!(
+                "ports below 1024 are for privileged processes: set {variable} to a port from 1024 to 32767"
+            )
         }
         _ => format!("set {variable} to another address"),
     };
-    io::Error::new(error.kind(), format!("{variable}={address}: {error}; {remedy}"))
+    io::Error::new(
+        error.kind(),
+        format!("{variable}={address}: {error}; {remedy}"),
+    )
 }
 
-/// Says why a database file cannot be used: the variable that names it, and the remedy where the error does not tell it.
+/// Says why a database file cannot be used: the variable that names it, and the remedy where the
+/// error does not tell it.
 #[must_use]
 pub fn explain_file(variable: &str, file: &Path, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
-        io::ErrorKind::NotFound => format!("; make its folder, or set {variable} to a file elsewhere"),
+        io::ErrorKind::NotFound => {
+            format!("; make its folder, or set {variable} to a file elsewhere")
+        }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             format!("; let this user write its folder, or set {variable} to a file elsewhere")
         }
         _ => String::new(),
     };
-    io::Error::new(error.kind(), format!("{variable}={}: {error}{remedy}", file.display()))
+    io::Error::new(
+        error.kind(),
+        format!("{variable}={}: {error}{remedy}", file.display()),
+    )
 }
 
-/// The process that listens on a TCP port, as `process 12 (catalog)`; `None` when that cannot be seen.
+/// The process that listens on a TCP port, as `process 12 (catalog)`; `None` when that cannot be
+/// seen.
 #[must_use]
 pub fn listener(port: u16) -> Option<String> {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
         .flat_map(|table| {
-            let inodes = table.lines().filter_map(|line| listening_socket(line, port));
-            inodes.map(|inode| format!("socket:[{inode}]")).collect::<Vec<_>>()
+            let inodes = table
+                .lines()
+                .filter_map(|line| listening_socket(line, port));
+            inodes
+                .map(|inode| format!("socket:[{inode}]"))
+                .collect::<Vec<_>>()
         })
         .collect();
     let has_one = |process: &Path| {
         fs::read_dir(process.join("fd")).is_ok_and(|open| {
-            let targets = open.flatten().filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-            targets.into_iter().any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
+            let targets = open
+                .flatten()
+                .filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+            targets.into_iter().any(|target| {
+                sockets
+                    .iter()
+                    .any(|socket| target.as_os_str() == socket.as_str())
+            })
         })
     };
     if sockets.is_empty() {
@@ -79,17 +105,23 @@ fn listening_socket(line: &str, port: u16) -> Option<&str> {
     if fits { fields.nth(5) } else { None }
 }
 
-/// The process that holds the lock of an open file, as `process 12 (catalog)`; `None` when that cannot be seen.
+/// The process that holds the lock of an open file, as `process 12 (catalog)`; `None` when that
+/// cannot be seen.
 #[must_use]
 pub fn lock_holder(file: &fs::File) -> Option<String> {
     let inode = file.metadata().ok()?.ino().to_string();
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| locking_process(line, &inode)).map(name)
+    locks
+        .lines()
+        .find_map(|line| locking_process(line, &inode))
+        .map(name)
 }
 
 /// The process of a line of `/proc/locks` that tells of a lock on the whole of this file.
 fn locking_process(line: &str, inode: &str) -> Option<u32> {
-    let mut fields = line.split_whitespace().skip_while(|field| *field != "FLOCK");
+    let mut fields = line
+        .split_whitespace()
+        .skip_while(|field| *field != "FLOCK");
     let pid = fields.nth(3)?.parse().ok()?;
     let (_, locked) = fields.next()?.rsplit_once(':')?;
     (locked == inode).then_some(pid)
@@ -107,16 +139,25 @@ mod tests {
     use super::*;
     use std::net::{Ipv4Addr, TcpListener};
 
-    /// A listener of this process is found by its port, and the message names it, the variable and the remedy.
+    /// A listener of this process is found by its port, and the message names it, the variable and
+    /// the remedy.
     #[test]
     fn finds_a_listener() {
         let listening = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listening.local_addr().expect("an address");
         let own = format!("process {} (", std::process::id());
-        assert!(listener(address.port()).is_some_and(|who| who.starts_with(&own)), "{:?}", listener(address.port()));
+        assert!(
+            listener(address.port()).is_some_and(|who| who.starts_with(&own)),
+            "{:?}",
+            listener(address.port())
+        );
         let error = TcpListener::bind(address).expect_err("in use");
         let text = explain_listen("X_LISTEN", address, &error).to_string();
-        for part in [format!("X_LISTEN={address}: "), own, "set X_LISTEN to another".into()] {
+        for part in [
+            format!("X_LISTEN={address}: "),
+            own,
+            "set X_LISTEN to another".into(),
+        ] {
             assert!(text.contains(&part), "{part}: {text}");
         }
         drop(listening);
@@ -130,27 +171,34 @@ mod tests {
         assert_eq!(lock_holder(&file), None);
         file.lock().expect("locks");
         let holder = lock_holder(&file).expect("is seen");
-        assert!(holder.starts_with(&format!("process {}", std::process::id())), "{holder}");
+        assert!(
+            holder.starts_with(&format!("process {}", std::process::id())),
+            "{holder}"
+        );
     }
 
     /// Lines of the tables as the kernel writes them.
     #[test]
     fn lines_of_the_tables() {
-        let line =
-            "   0: 0100007F:1BBC 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0000";
+        let line = "   0: 0100007F:1BBC 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0000";
         assert_eq!(listening_socket(line, 7_100), Some("4242"));
         assert_eq!(listening_socket(line, 7_101), None);
         assert_eq!(listening_socket(&line.replace(" 0A ", " 01 "), 7_100), None);
         let lock = "1: FLOCK  ADVISORY  WRITE 77 08:01:1234 0 EOF";
         assert_eq!(locking_process(lock, "1234"), Some(77));
         assert_eq!(locking_process(lock, "123"), None);
-        assert_eq!(locking_process(&lock.replace("FLOCK", "POSIX"), "1234"), None);
+        assert_eq!(
+            locking_process(&lock.replace("FLOCK", "POSIX"), "1234"),
+            None
+        );
     }
 
     /// A folder that cannot be used is told with the variable and the remedy.
     #[test]
     fn explains_files() {
-        let told = |kind| explain_file("X_DB", Path::new("/x/y.db"), &io::Error::new(kind, "why")).to_string();
+        let told = |kind| {
+            explain_file("X_DB", Path::new("/x/y.db"), &io::Error::new(kind, "why")).to_string()
+        };
         assert!(told(io::ErrorKind::NotFound).contains("X_DB=/x/y.db: why; make its folder"));
         assert!(told(io::ErrorKind::PermissionDenied).contains("let this user write its folder"));
         assert_eq!(told(io::ErrorKind::ResourceBusy), "X_DB=/x/y.db: why");

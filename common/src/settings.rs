@@ -1,5 +1,5 @@
-//! Settings from environment variables. Every variable is read through [`Settings`], which keeps what `--help` shows and collects
-//! all mistakes, so that one start reports them together.
+//! Settings from environment variables. Every variable is read through [`Settings`], which keeps
+//! what `--help` shows and collects all mistakes, so that one start reports them together.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,8 +27,18 @@ pub struct SettingsError(pub Vec<String>);
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} wrong:", if self.0.len() == 1 { "a setting is" } else { "settings are" })?;
-        self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+        write!(
+            f,
+            "{} wrong:",
+            if self.0.len() == 1 {
+                "a setting is"
+            } else {
+                "settings are"
+            }
+        )?;
+        self.0
+            .iter()
+            .try_for_each(|mistake| write!(f, "\n  {mistake}"))
     }
 }
 
@@ -44,11 +54,15 @@ impl Settings {
     /// Reads the given pairs instead.
     #[must_use]
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { environment: pairs.into_iter().collect(), read: Vec::new(), mistakes: Vec::new() }
+        Self {
+            environment: pairs.into_iter().collect(),
+            read: Vec::new(),
+            mistakes: Vec::new(),
+        }
     }
 
-    /// The variable's value, or `default` where it is unset or empty. A value that does not parse is a mistake, and the default
-    /// stands in for it until [`Settings::finish`] reports it.
+    /// The variable's value, or `default` where it is unset or empty. A value that does not parse
+    /// is a mistake, and the default stands in for it until [`Settings::finish`] reports it.
     ///
     /// # Panics
     /// When the default does not parse, which is a mistake of ours.
@@ -59,7 +73,11 @@ impl Settings {
     {
         let given = self.note(name, default, help);
         let parsed = given.and_then(|value| self.parse(name, &value));
-        parsed.unwrap_or_else(|| default.parse().unwrap_or_else(|e| panic!("default of {name}: {e}")))
+        parsed.unwrap_or_else(|| {
+            default
+                .parse()
+                .unwrap_or_else(|e| panic!("default of {name}: {e}"))
+        })
     }
 
     /// The variable's value; `None` where it is unset, empty or (a mistake) wrong.
@@ -72,7 +90,8 @@ impl Settings {
         given.and_then(|value| self.parse(name, &value))
     }
 
-    /// As [`Settings::optional`], but unset is a mistake too: after [`Settings::finish`] succeeded there is a value.
+    /// As [`Settings::optional`], but unset is a mistake too: after [`Settings::finish`] succeeded
+    /// there is a value.
     pub fn required<T>(&mut self, name: &'static str, help: &'static str) -> Option<T>
     where
         T: FromStr,
@@ -95,11 +114,15 @@ impl Settings {
     /// # Errors
     /// Every mistake found.
     pub fn finish(self) -> Result<(), SettingsError> {
-        if self.mistakes.is_empty() { Ok(()) } else { Err(SettingsError(self.mistakes)) }
+        if self.mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(SettingsError(self.mistakes))
+        }
     }
 
-    /// The table of variables for `--help`: name, what it is, default, and the current value where one is set. A token's value is
-    /// not shown.
+    /// The table of variables for `--help`: name, what it is, default, and the current value where
+    /// one is set. A token's value is not shown.
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::from("Environment variables:\n");
@@ -109,15 +132,28 @@ impl Settings {
                 Some(value) => format!(", now {value}"),
                 None => String::new(),
             };
-            let default = if v.default.is_empty() { "unset" } else { &v.default };
+            let default = if v.default.is_empty() {
+                "unset"
+            } else {
+                &v.default
+            };
             text += &format!("  {}\n      {} [default: {default}{now}]\n", v.name, v.help);
         }
         text
     }
 
     fn note(&mut self, name: &'static str, default: &str, help: &'static str) -> Option<String> {
-        let set_to = self.environment.get(name).filter(|v| !v.is_empty()).cloned();
-        self.read.push(Variable { name, default: default.into(), help, set_to: set_to.clone() });
+        let set_to = self
+            .environment
+            .get(name)
+            .filter(|v| !v.is_empty())
+            .cloned();
+        self.read.push(Variable {
+            name,
+            default: default.into(),
+            help,
+            set_to: set_to.clone(),
+        });
         set_to
     }
 
@@ -129,7 +165,11 @@ impl Settings {
         match value.parse() {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                let shown = if name.contains("TOKEN") { "(not shown)" } else { value };
+                let shown = if name.contains("TOKEN") {
+                    "(not shown)"
+                } else {
+                    value
+                };
                 self.mistakes.push(format!("{name}={shown}: {error}"));
                 None
             }
@@ -164,7 +204,11 @@ impl FromStr for ServiceUrl {
         let authority = url.strip_prefix("http://").ok_or(HOW)?;
         let (host, port) = authority.rsplit_once(':').ok_or(HOW)?;
         let bad_host = host.is_empty() || host.contains(['/', '@', '?', '#', ' ']);
-        if bad_host || port.parse::<u16>().map_or(true, |p| p == 0) { Err(HOW) } else { Ok(Self(url.into())) }
+        if bad_host || port.parse::<u16>().map_or(true, |p| p == 0) {
+            Err(HOW)
+        } else {
+            Ok(Self(url.into()))
+        }
     }
 }
 
@@ -181,11 +225,16 @@ pub struct Positive(pub usize);
 impl FromStr for Positive {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().ok().filter(|n| *n > 0).map(Self).ok_or("write a whole number of at least 1")
+        text.parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .map(Self)
+            .ok_or("write a whole number of at least 1")
     }
 }
 
-/// A bearer token: 8 to 255 visible ASCII characters, so that it fits a header. Its text is never printed.
+/// A bearer token: 8 to 255 visible ASCII characters, so that it fits a header. Its text is never
+/// printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub String);
 
@@ -193,7 +242,11 @@ impl FromStr for Token {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (8..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if fits { Ok(Self(text.into())) } else { Err("write 8 to 255 visible ASCII characters") }
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err("write 8 to 255 visible ASCII characters")
+        }
     }
 }
 
@@ -217,16 +270,28 @@ pub struct Shared {
 impl Shared {
     /// Reads them.
     pub fn read(settings: &mut Settings) -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).to_string();
+        let cores = std::thread::available_parallelism()
+            .map_or(2, std::num::NonZero::get)
+            .to_string();
         Self {
             token: settings.optional(
                 "BAZAAR_TOKEN",
                 "secret that internal calls must show; unset: they are taken from loopback only",
             ),
-            threads: settings.get::<Positive>("BAZAAR_THREADS", &cores, "threads of each server").0,
+            threads: settings
+                .get::<Positive>("BAZAAR_THREADS", &cores, "threads of each server")
+                .0,
             log: crate::logging::LogSettings {
-                level: settings.get("BAZAAR_LOG", "info", "what is logged: error, warn, info, debug or trace"),
-                format: settings.get("BAZAAR_LOG_FORMAT", "text", "how it is logged: text or json"),
+                level: settings.get(
+                    "BAZAAR_LOG",
+                    "info",
+                    "what is logged: error, warn, info, debug or trace",
+                ),
+                format: settings.get(
+                    "BAZAAR_LOG_FORMAT",
+                    "text",
+                    "how it is logged: text or json",
+                ),
             },
         }
     }
@@ -252,7 +317,8 @@ impl ReplicaUrls {
     /// Name of the variable.
     pub const NAME: &'static str = "ORDER_REPLICAS";
     /// Its default: three replicas on this machine.
-    pub const DEFAULT: &'static str = "1=http://127.0.0.1:7201,2=http://127.0.0.1:7202,3=http://127.0.0.1:7203";
+    pub const DEFAULT: &'static str =
+        "1=http://127.0.0.1:7201,2=http://127.0.0.1:7202,3=http://127.0.0.1:7203";
     /// What it is.
     pub const HELP: &'static str = "all replicas of the order service, id=url, separated by commas";
 }
@@ -262,7 +328,9 @@ impl FromStr for ReplicaUrls {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut urls = BTreeMap::new();
         for item in text.split(',') {
-            let (id, url) = item.split_once('=').ok_or_else(|| format!("'{item}' is not id=url"))?;
+            let (id, url) = item
+                .split_once('=')
+                .ok_or_else(|| format!("'{item}' is not id=url"))?;
             let id = id.trim().parse()?;
             let url: ServiceUrl = url.trim().parse().map_err(|e| format!("'{url}': {e}"))?;
             if urls.insert(id, url.0).is_some() {
@@ -285,7 +353,12 @@ mod tests {
     /// All mistakes are reported together, with variable, value and remedy; a token's value never.
     #[test]
     fn reports_all_mistakes_at_once() {
-        let mut s = settings(&[("LISTEN", "nowhere"), ("SIZE", "0"), ("BAZAAR_TOKEN", "s3cret"), ("ON", "maybe")]);
+        let mut s = settings(&[
+            ("LISTEN", "nowhere"),
+            ("SIZE", "0"),
+            ("BAZAAR_TOKEN", "s3cret"),
+            ("ON", "maybe"),
+        ]);
         let listen: SocketAddr = s.get("LISTEN", "127.0.0.1:1", "where");
         let size: Positive = s.get("SIZE", "5", "how many");
         assert_eq!((listen.port(), size.0), (1, 5), "defaults stand in");
@@ -329,6 +402,9 @@ mod tests {
         ] {
             assert!(wrong.parse::<ReplicaUrls>().is_err(), "{wrong}");
         }
-        assert_eq!("http://a:1/".parse::<ServiceUrl>(), Ok(ServiceUrl("http://a:1".into())));
+        assert_eq!(
+            "http://a:1/".parse::<ServiceUrl>(),
+            Ok(ServiceUrl("http://a:1".into()))
+        );
     }
 }

@@ -7,7 +7,8 @@ use signal_hook::iterator::Signals;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A switch that is off until it is triggered, once, for ever. Clones share it; any thread can wait on it.
+/// A switch that is off until it is triggered, once, for ever. Clones share it; any thread can wait
+/// on it.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     /// Held until triggered: a closed channel wakes every waiter.
@@ -26,7 +27,10 @@ impl Shutdown {
     #[must_use]
     pub fn new() -> Self {
         let (trigger, closed) = bounded(0);
-        Self { trigger: Arc::new(Mutex::new(Some(trigger))), closed }
+        Self {
+            trigger: Arc::new(Mutex::new(Some(trigger))),
+            closed,
+        }
     }
 
     /// Triggers it.
@@ -46,7 +50,8 @@ impl Shutdown {
         self.closed.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
     }
 
-    /// The next item of a channel; `None` once triggered and the channel is empty, or when nobody sends any more.
+    /// The next item of a channel; `None` once triggered and the channel is empty, or when nobody
+    /// sends any more.
     #[must_use]
     pub fn receive<T>(&self, channel: &Receiver<T>) -> Option<T> {
         // Without the first look, a stop with items left would pick one of the two at random.
@@ -75,14 +80,19 @@ impl Shutdown {
     }
 }
 
-/// Waits for SIGTERM or SIGINT and names it. Call it on the main thread, after everything was started.
+/// Waits for SIGTERM or SIGINT and names it. Call it on the main thread, after everything was
+/// started.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn wait_for_signal() -> std::io::Result<&'static str> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let signal = signals.forever().next();
-    Ok(if signal == Some(SIGINT) { "SIGINT" } else { "SIGTERM" })
+    Ok(if signal == Some(SIGINT) {
+        "SIGINT"
+    } else {
+        "SIGTERM"
+    })
 }
 
 #[cfg(test)]
@@ -112,6 +122,9 @@ mod tests {
         stop.trigger();
         assert_eq!(stop.receive(&receiver), Some(1));
         assert_eq!(stop.receive(&receiver), None);
-        assert_eq!(stop.receive_timeout(&receiver, Duration::from_secs(60)), None);
+        assert_eq!(
+            stop.receive_timeout(&receiver, Duration::from_secs(60)),
+            None
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Every interval, time-out and bound that more than one service relies on. What must be longer than what is asserted below at
-//! compile time: a change that breaks the order does not build.
+//! Every interval, time-out and bound that more than one service relies on. What must be longer
+//! than what is asserted below at compile time: a change that breaks the order does not build.
 
 use std::time::Duration;
 
@@ -11,17 +11,19 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_millis(150);
 pub const MISSES: u32 = 2;
 /// How often a leader reads the term from the catalog.
 pub const TERM_READ: Duration = Duration::from_millis(100);
-/// A claim within this time of the last granted one is told to wait, so that two front-ends that see different replicas
-/// cannot depose each other's leader for ever.
+/// A claim within this time of the last granted one is told to wait, so that two front-ends that
+/// see different replicas cannot depose each other's leader for ever.
 pub const CLAIM_SPACING: Duration = Duration::from_millis(200);
 /// A leader whose oldest append is older than this stops saying that it leads.
 pub const APPEND_OVERDUE: Duration = Duration::from_millis(1_000);
-/// How long a fresh front-end waits for the replica with the highest id before it takes a lower one.
+/// How long a fresh front-end waits for the replica with the highest id before it takes a lower
+/// one.
 pub const FIRST_CHOICE_WAIT: Duration = Duration::from_millis(1_000);
 
 /// How often a front-end renews its cache lease.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(250);
-/// How long a cache lease lasts: the front-end counts from before it asked, the catalog from when it was asked.
+/// How long a cache lease lasts: the front-end counts from before it asked, the catalog from when
+/// it was asked.
 pub const LEASE: Duration = Duration::from_millis(1_000);
 /// What the catalog waits beyond a lease's end, for the rates of two clocks to differ.
 pub const LEASE_MARGIN: Duration = Duration::from_millis(100);
@@ -30,12 +32,13 @@ pub const PUSH_REPEAT: Duration = Duration::from_millis(10);
 /// A session with a push unanswered for longer than this is not renewed.
 pub const PUSH_OVERDUE: Duration = Duration::from_millis(200);
 
-/// Bound of a leader's call to the catalog. Longer than the catalog's start-up wait, so that an order in flight survives a
-/// restart of the catalog.
+/// Bound of a leader's call to the catalog. Longer than the catalog's start-up wait, so that an
+/// order in flight survives a restart of the catalog.
 pub const LEADER_TO_CATALOG: Duration = Duration::from_millis(1_600);
 /// Largest replication time-out that can be set.
 pub const MAX_REPLICATION_TIMEOUT: Duration = Duration::from_millis(1_000);
-/// What a front-end's call to the leader may take beyond [`LEADER_TO_CATALOG`] and the replication time-out.
+/// What a front-end's call to the leader may take beyond [`LEADER_TO_CATALOG`] and the replication
+/// time-out.
 pub const LEADER_SLACK: Duration = Duration::from_millis(400);
 /// A front-end's whole time for one order, retries included; then 503 "outcome unknown".
 pub const ORDER_TOTAL: Duration = Duration::from_millis(5_000);
@@ -62,7 +65,8 @@ pub const ORDERS_PAGE: usize = 100;
 pub const ANSWER_ROWS: usize = PAGE_ROWS;
 /// A replica this many orders behind the longest log is not asked to lead.
 pub const ELIGIBLE_LAG: u64 = 10_000;
-/// Rows at the end of a log that are verified before a replica offers itself; the rest is verified in the background.
+/// Rows at the end of a log that are verified before a replica offers itself; the rest is verified
+/// in the background.
 pub const TAIL_CHECK_ROWS: u64 = 10_000;
 
 /// Largest body that the public listener takes, in bytes.
@@ -85,7 +89,10 @@ const _: () = assert!(ms(PUSH_OVERDUE) + ms(KEEP_ALIVE) < ms(LEASE));
 // An order that waits out a lease, or the catalog's start, is answered within the leader's call.
 const _: () = assert!(ms(LEASE) + ms(LEASE_MARGIN) + 400 < ms(LEADER_TO_CATALOG));
 // The front-end's call outlives the leader's, and its whole time leaves room for one more try.
-const _: () = assert!(ms(LEADER_TO_CATALOG) + ms(MAX_REPLICATION_TIMEOUT) + ms(LEADER_SLACK) + 1_600 < ms(ORDER_TOTAL));
+const _: () = assert!(
+    ms(LEADER_TO_CATALOG) + ms(MAX_REPLICATION_TIMEOUT) + ms(LEADER_SLACK) + 1_600
+        < ms(ORDER_TOTAL)
+);
 const _: () = assert!(ms(ORDER_TOTAL) < ms(CLIENT_TIMEOUT));
 const _: () = assert!(ms(PROBE_TIMEOUT) < 2 * ms(HEARTBEAT));
 const _: () = assert!(MAX_BATCH <= ANSWER_ROWS);

@@ -8,7 +8,8 @@ const CHILD: &str = "PANICS_TEST_CHILD";
 /// What a shell shows as exit code 134.
 const SIGABRT: i32 = 6;
 
-/// A panic in a thread that nobody waits for aborts the whole process: no service goes on with a part of its threads.
+/// A panic in a thread that nobody waits for aborts the whole process: no service goes on with a
+/// part of its threads.
 #[test]
 fn ends_the_process() {
     if std::env::var_os(CHILD).is_some() {
@@ -18,7 +19,10 @@ fn ends_the_process() {
         return;
     }
     let this = std::env::current_exe().expect("this program");
-    let child = Command::new(this).args(["--exact", "ends_the_process", "--nocapture"]).env(CHILD, "1").output();
+    let child = Command::new(this)
+        .args(["--exact", "ends_the_process", "--nocapture"])
+        .env(CHILD, "1")
+        .output();
     let child = child.expect("starts");
     assert_eq!(child.status.signal(), Some(SIGABRT), "{child:?}");
 }

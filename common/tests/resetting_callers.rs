@@ -19,12 +19,18 @@ impl Handler for Echo {
     }
 }
 
-/// Callers that connect, send and reset before they are accepted end nothing but their own connection. (tiny_http panics over them; were that not
-/// contained, this test program would end.)
+/// Callers that connect, send and reset before they are accepted end nothing but their own
+/// connection. (tiny_http panics over them; were that not contained, this test program would end.)
 #[test]
 fn callers_that_reset_at_once_end_nobody() {
     let level = LogLevel("warn".parse().expect("a level"));
-    common::logging::start("test", LogSettings { level, format: LogFormat::Text });
+    common::logging::start(
+        "test",
+        LogSettings {
+            level,
+            format: LogFormat::Text,
+        },
+    );
     common::threads::end_process_on_panic();
     let config = TinyConfig {
         name: "test",
@@ -33,13 +39,16 @@ fn callers_that_reset_at_once_end_nobody() {
         body_limit_bytes: 100_000,
         access: Access::Internal(None),
     };
-    let server = TinyServer::start(config, Arc::new(Echo), HttpMetrics::new(&Metrics::new())).expect("starts");
+    let server = TinyServer::start(config, Arc::new(Echo), HttpMetrics::new(&Metrics::new()))
+        .expect("starts");
     let threads: Vec<_> = (0..8)
         .map(|_| {
             let address = server.address();
             std::thread::spawn(move || {
                 for _ in 0..200 {
-                    let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                    let Ok(mut stream) = TcpStream::connect(address) else {
+                        continue;
+                    };
                     let socket = socket2::SockRef::from(&stream);
                     socket.set_linger(Some(Duration::ZERO)).expect("sets");
                     let _sent = stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -47,8 +56,21 @@ fn callers_that_reset_at_once_end_nobody() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("joins"));
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().expect("joins"));
     let base = format!("http://{}", server.address());
-    let call = Call { method: "POST", base: &base, path: "/x", timeout: Duration::from_secs(5), trace: None };
-    assert_eq!(HttpClient::new(1, None).call::<_, usize>(call, &"abc").expect("answers"), 5);
+    let call = Call {
+        method: "POST",
+        base: &base,
+        path: "/x",
+        timeout: Duration::from_secs(5),
+        trace: None,
+    };
+    assert_eq!(
+        HttpClient::new(1, None)
+            .call::<_, usize>(call, &"abc")
+            .expect("answers"),
+        5
+    );
 }

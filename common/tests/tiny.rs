@@ -1,4 +1,5 @@
-//! The server of the internal listeners against callers that misbehave, and the client that talks to it.
+//! The server of the internal listeners against callers that misbehave, and the client that talks
+//! to it.
 
 use common::http::client::{Call, CallError, HttpClient};
 use common::http::tiny::{Access, TinyConfig, TinyServer};
@@ -31,13 +32,21 @@ fn start(token: Option<&str>) -> TinyServer {
 
 fn length_of(server: &TinyServer, client: &HttpClient, bytes: usize) -> Result<usize, CallError> {
     let base = format!("http://{}", server.address());
-    let call = Call { method: "POST", base: &base, path: "/x", timeout: Duration::from_secs(5), trace: None };
+    let call = Call {
+        method: "POST",
+        base: &base,
+        path: "/x",
+        timeout: Duration::from_secs(5),
+        trace: None,
+    };
     client.call(call, &"x".repeat(bytes))
 }
 
 fn raw(server: &TinyServer, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).expect("connects");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("sets");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("sets");
     stream.write_all(text.as_bytes()).expect("sends");
     stream
 }
@@ -45,16 +54,24 @@ fn raw(server: &TinyServer, text: &str) -> TcpStream {
 fn first_line(mut stream: &TcpStream) -> String {
     let mut bytes = [0; 256];
     let read = stream.read(&mut bytes).expect("an answer");
-    String::from_utf8_lossy(&bytes[..read]).lines().next().unwrap_or_default().to_owned()
+    String::from_utf8_lossy(&bytes[..read])
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
-/// Small and large bodies arrive whole, one above the limit is refused, and a caller without the token gets 401.
+/// Small and large bodies arrive whole, one above the limit is refused, and a caller without the
+/// token gets 401.
 #[test]
 fn bodies_and_access() {
     let server = start(Some("a-good-token"));
     let client = HttpClient::new(2, Some("a-good-token"));
     for bytes in [10, 1_022, 1_030, 90_000] {
-        assert_eq!(length_of(&server, &client, bytes).expect("answers"), bytes + 2);
+        assert_eq!(
+            length_of(&server, &client, bytes).expect("answers"),
+            bytes + 2
+        );
     }
     let status = |result: Result<usize, CallError>| match result {
         Err(CallError::Status { status, .. }) => status,
@@ -62,8 +79,14 @@ fn bodies_and_access() {
     };
     assert_eq!(status(length_of(&server, &client, 200_000)), 413);
     for stranger in [None, Some("a-bad-token!")] {
-        assert_eq!(status(length_of(&server, &HttpClient::new(1, stranger), 10)), 401);
-        assert_eq!(status(length_of(&server, &HttpClient::new(1, stranger), 5_000)), 401);
+        assert_eq!(
+            status(length_of(&server, &HttpClient::new(1, stranger), 10)),
+            401
+        );
+        assert_eq!(
+            status(length_of(&server, &HttpClient::new(1, stranger), 5_000)),
+            401
+        );
     }
 }
 
@@ -72,12 +95,20 @@ fn bodies_and_access() {
 fn upgrades_hold_nobody() {
     let server = start(None);
     let waiting: Vec<TcpStream> = (0..6)
-        .map(|_| raw(&server, "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: y\r\n\r\n"))
+        .map(|_| {
+            raw(
+                &server,
+                "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: y\r\n\r\n",
+            )
+        })
         .collect();
     for stream in &waiting {
         assert_eq!(first_line(stream), "HTTP/1.1 400 Bad Request");
     }
-    assert_eq!(length_of(&server, &HttpClient::new(1, None), 10).expect("answers"), 12);
+    assert_eq!(
+        length_of(&server, &HttpClient::new(1, None), 10).expect("answers"),
+        12
+    );
 }
 
 /// Callers that stop in the middle of a body hold neither other bodies nor the stop.
@@ -90,11 +121,16 @@ fn half_sent_bodies_hold_nobody() {
     assert_eq!(length_of(&server, &client, 5_000).expect("answers"), 5_002);
     let stopping = Instant::now();
     drop(server);
-    assert!(stopping.elapsed() < Duration::from_secs(4), "{:?}", stopping.elapsed());
+    assert!(
+        stopping.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        stopping.elapsed()
+    );
     drop(waiting);
 }
 
-/// A refused connection was not sent; a connection that is closed without an answer may have been carried out; an aborted client fails at once.
+/// A refused connection was not sent; a connection that is closed without an answer may have been
+/// carried out; an aborted client fails at once.
 #[test]
 fn the_client_tells_what_is_known() {
     let client = HttpClient::new(1, None);
@@ -110,7 +146,10 @@ fn the_client_tells_what_is_known() {
     assert!(lost.outcome_unknown() && lost.is_retryable(), "{lost}");
     closer.join().expect("joins");
     let refused = get().expect_err("refused");
-    assert!(!refused.outcome_unknown() && refused.is_retryable(), "{refused}");
+    assert!(
+        !refused.outcome_unknown() && refused.is_retryable(),
+        "{refused}"
+    );
     client.abort();
     assert!(get().is_err());
 }

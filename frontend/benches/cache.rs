@@ -20,7 +20,10 @@ fn hit(criterion: &mut Criterion) {
     cache.begin_session(&session);
     cache.install_session(&session, BootInstant::now() + Duration::from_secs(86_400));
     let names: Vec<String> = (0..STOCKS).map(|n| format!("Stock{n}")).collect();
-    let found = names.iter().map(|name| (name.as_str(), FoundStock::from(&stock(name)))).collect::<HashMap<_, _>>();
+    let found = names
+        .iter()
+        .map(|name| (name.as_str(), FoundStock::from(&stock(name))))
+        .collect::<HashMap<_, _>>();
     cache.finish_fills(cache.begin_fills(names.iter().map(String::as_str)), &found);
     let mut at = 0;
     criterion.bench_function("cache hit", |bencher| {
@@ -33,7 +36,12 @@ fn hit(criterion: &mut Criterion) {
 }
 
 fn stock(name: &str) -> Stock {
-    Stock { name: name.into(), price: Price::from_cents(1_599).expect("a price"), quantity: 100, cacheable: true }
+    Stock {
+        name: name.into(),
+        price: Price::from_cents(1_599).expect("a price"),
+        quantity: 100,
+        cacheable: true,
+    }
 }
 
 criterion_group!(benches, hit);

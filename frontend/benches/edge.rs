@@ -43,12 +43,28 @@ impl World for Outside {
 }
 
 fn edge(criterion: &mut Criterion) {
-    let (now, date, limits, bodies) = (Instant::now(), imf_fixdate(0), Limits::default(), Budget::new(1 << 20));
-    let cached: Arc<[u8]> = Arc::from(&br#"{"data":{"name":"GameStart","price":15.99,"quantity":100}}"#[..]);
-    let answer = Response::text(200, "application/json", br#"{"data":{"transaction_number":1234567}}"#.to_vec());
+    let (now, date, limits, bodies) = (
+        Instant::now(),
+        imf_fixdate(0),
+        Limits::default(),
+        Budget::new(1 << 20),
+    );
+    let cached: Arc<[u8]> =
+        Arc::from(&br#"{"data":{"name":"GameStart","price":15.99,"quantity":100}}"#[..]);
+    let answer = Response::text(
+        200,
+        "application/json",
+        br#"{"data":{"transaction_number":1234567}}"#.to_vec(),
+    );
     for (name, bytes) in [("edge: cached read", LOOKUP), ("edge: order", ORDER)] {
         let mut connection = Connection::new(now);
-        let (mut world, mut spare) = (Outside { cached: Arc::clone(&cached), order: None }, Vec::new());
+        let (mut world, mut spare) = (
+            Outside {
+                cached: Arc::clone(&cached),
+                order: None,
+            },
+            Vec::new(),
+        );
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let mut turn = Turn {

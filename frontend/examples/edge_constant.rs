@@ -52,7 +52,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         "tiny_http" => {
             let (name, body_limit_bytes) = ("constant", 65_536);
-            let config = TinyConfig { name, listen, workers: threads, body_limit_bytes, access: Access::Public };
+            let config = TinyConfig {
+                name,
+                listen,
+                workers: threads,
+                body_limit_bytes,
+                access: Access::Public,
+            };
             (None, Some(TinyServer::start(config, handler, http)?))
         }
         other => return Err(format!("no such server: {other}").into()),

@@ -1,4 +1,5 @@
-//! The thread that makes the blocking calls of a judgement for the monitor: reading the term, asking a replica to lead.
+//! The thread that makes the blocking calls of a judgement for the monitor: reading the term,
+//! asking a replica to lead.
 
 use crate::choice::{Answer, Event, Round};
 use common::http::client::{Call, CallError, HttpClient};
@@ -10,10 +11,11 @@ use common::wire::replica::{LeadAnswer, LeadRequest};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::time::Duration;
 
-/// How long the catalog may take to tell the term: its workers answer that, never behind its writer.
+/// How long the catalog may take to tell the term: its workers answer that, never behind its
+/// writer.
 const TERM_TIMEOUT: Duration = Duration::from_millis(300);
-/// How long a candidate may take to claim. Longer than any healthy claim; after it the judgement begins anew, and finds the
-/// candidate's term if the claim was granted meanwhile.
+/// How long a candidate may take to claim. Longer than any healthy claim; after it the judgement
+/// begins anew, and finds the candidate's term if the claim was granted meanwhile.
 const LEAD_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Jobs that may wait: a judgement has one at a time, and one abandoned before it.
 const JOBS: usize = 8;
@@ -30,7 +32,13 @@ pub struct Elections {
 
 enum Job {
     ReadTerm(Round),
-    Ask { round: Round, candidate: ReplicaId, url: String, request: LeadRequest, client: HttpClient },
+    Ask {
+        round: Round,
+        candidate: ReplicaId,
+        url: String,
+        request: LeadRequest,
+        client: HttpClient,
+    },
 }
 
 struct Worker {
@@ -43,13 +51,27 @@ struct Worker {
 impl Elections {
     /// Starts the thread.
     #[must_use]
-    pub fn start(catalog_url: &str, token: Option<&str>, events: Sender<Event>, stop: &Shutdown) -> Self {
+    pub fn start(
+        catalog_url: &str,
+        token: Option<&str>,
+        events: Sender<Event>,
+        stop: &Shutdown,
+    ) -> Self {
         let (jobs, waiting) = bounded(JOBS);
-        let worker =
-            Worker { catalog: HttpClient::new(1, token), catalog_url: catalog_url.into(), jobs: waiting, events };
+        let worker = Worker {
+            catalog: HttpClient::new(1, token),
+            catalog_url: catalog_url.into(),
+            jobs: waiting,
+            events,
+        };
         let stop = stop.clone();
         let thread = Thread::spawn("election", move || worker.run(&stop));
-        Self { jobs, token: token.map(Into::into), asking: None, _thread: thread }
+        Self {
+            jobs,
+            token: token.map(Into::into),
+            asking: None,
+            _thread: thread,
+        }
     }
 
     /// Reads the term; the answer comes as an event.
@@ -61,7 +83,13 @@ impl Elections {
     pub fn ask(&mut self, round: Round, candidate: ReplicaId, url: &str, request: LeadRequest) {
         let client = HttpClient::new(1, self.token.as_deref());
         self.asking = Some(client.clone());
-        self.put(Job::Ask { round, candidate, url: url.into(), request, client });
+        self.put(Job::Ask {
+            round,
+            candidate,
+            url: url.into(),
+            request,
+            client,
+        });
     }
 
     /// Ends the newest request to lead.
@@ -72,7 +100,8 @@ impl Elections {
     }
 
     fn put(&self, job: Job) {
-        // Judgements end by answers or by `abandon`, so the queue holds more than there can be. Gone: the service stops.
+        // Judgements end by answers or by `abandon`, so the queue holds more than there can be.
+        // Gone: the service stops.
         let full = self.jobs.try_send(job).is_err_and(|e| e.is_full());
         assert!(!full, "the election thread never has {JOBS} jobs");
     }
@@ -83,9 +112,13 @@ impl Worker {
         while let Some(job) = stop.receive(&self.jobs) {
             let event = match job {
                 Job::ReadTerm(round) => Event::Term(round, self.read_term()),
-                Job::Ask { round, candidate, url, request, client } => {
-                    Event::Lead(round, ask(&client, candidate, &url, request))
-                }
+                Job::Ask {
+                    round,
+                    candidate,
+                    url,
+                    request,
+                    client,
+                } => Event::Lead(round, ask(&client, candidate, &url, request)),
             };
             if stop.is_triggered() || self.events.send(event).is_err() {
                 return;
@@ -94,19 +127,30 @@ impl Worker {
     }
 
     fn read_term(&self) -> Option<TermView> {
-        let read = || self.catalog.get::<TermView>(&self.catalog_url, "/term", TERM_TIMEOUT);
+        let read = || {
+            self.catalog
+                .get::<TermView>(&self.catalog_url, "/term", TERM_TIMEOUT)
+        };
         let first = match read() {
             // A kept connection to a catalog that was restarted: a new one tells more.
             Err(CallError::NoAnswer(_)) => read(),
             answer => answer,
         };
-        first.inspect_err(|error| tracing::debug!(%error, "the catalog does not tell the term")).ok()
+        first
+            .inspect_err(|error| tracing::debug!(%error, "the catalog does not tell the term"))
+            .ok()
     }
 }
 
 fn ask(client: &HttpClient, candidate: ReplicaId, url: &str, request: LeadRequest) -> Answer {
     let seen = request.seen;
-    let call = Call { method: "PUT", base: url, path: "/leader", timeout: LEAD_TIMEOUT, trace: None };
+    let call = Call {
+        method: "PUT",
+        base: url,
+        path: "/leader",
+        timeout: LEAD_TIMEOUT,
+        trace: None,
+    };
     tracing::debug!(replica = %candidate, seen, "asking a replica to lead");
     match client.call::<_, LeadAnswer>(call, &request) {
         Ok(answer) => Answer::Lead(answer),

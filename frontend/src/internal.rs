@@ -1,5 +1,6 @@
-//! The internal listener: invalidations, what is cached, liveness, metrics. Its workers answer everything themselves, at once: an invalidation that
-//! waited behind anything would hold up every trade.
+//! The internal listener: invalidations, what is cached, liveness, metrics. Its workers answer
+//! everything themselves, at once: an invalidation that waited behind anything would hold up every
+//! trade.
 
 use crate::cache::shared::SharedCache;
 use crate::lanes::Depths;
@@ -26,7 +27,9 @@ impl Handler for Internal {
             "/cache" => ("/cache", "GET"),
             "/livez" => ("/livez", "GET"),
             "/metrics" => ("/metrics", "GET"),
-            path => return responder.send(Response::error(404, &format!("there is no '{path}' here"))),
+            path => {
+                return responder.send(Response::error(404, &format!("there is no '{path}' here")));
+            }
         };
         responder.set_route(route);
         let response = match (route, request.method.as_str()) {
@@ -48,7 +51,9 @@ impl Handler for Internal {
 
 impl Internal {
     fn cached_names(&self) -> CachedNames {
-        CachedNames { names: self.cache.names().iter().map(ToString::to_string).collect() }
+        CachedNames {
+            names: self.cache.names().iter().map(ToString::to_string).collect(),
+        }
     }
 
     fn invalidate(&self, request: &Request) -> Response {
@@ -60,7 +65,10 @@ impl Internal {
             Response::json(200, &json!({}))
         } else {
             tracing::warn!(session = %push.session, "invalidation refused: the session is not this front-end's");
-            Response::error(409, &format!("session {} is not the one of this front-end", push.session))
+            Response::error(
+                409,
+                &format!("session {} is not the one of this front-end", push.session),
+            )
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The leader that orders go to, as the monitor names it and the lanes read it.
 //!
-//! Each term has its own pool of connections. When the next term's leader is named, the old pool is shut down, so that calls in flight to
-//! a leader that hangs end at once and their orders go to the new one. When merely the leader is gone, the pool stays: it may be back
-//! in the same term (it could not reach the catalog for a while) with the answers to those calls.
+//! Each term has its own pool of connections. When the next term's leader is named, the old pool is
+//! shut down, so that calls in flight to a leader that hangs end at once and their orders go to the
+//! new one. When merely the leader is gone, the pool stays: it may be back in the same term (it
+//! could not reach the catalog for a while) with the answers to those calls.
 
 use crate::metrics::LaneMetrics;
 use common::http::client::HttpClient;
@@ -73,9 +74,20 @@ impl LeaderCell {
     /// A cell without leader. `pool` connections are kept to the leader.
     #[must_use]
     pub fn new(pool: usize, token: Option<&str>, metrics: LaneMetrics) -> Self {
-        let view = View { leader: None, term: 0, news: News { changes: 0, confirmations: 0 } };
+        let view = View {
+            leader: None,
+            term: 0,
+            news: News {
+                changes: 0,
+                confirmations: 0,
+            },
+        };
         Self {
-            state: Mutex::new(State { view, newest: None, closed: false }),
+            state: Mutex::new(State {
+                view,
+                newest: None,
+                closed: false,
+            }),
             changed: Condvar::new(),
             metrics,
             token: token.map(Into::into),
@@ -95,10 +107,19 @@ impl LeaderCell {
         if state.closed {
             return;
         }
-        let same = state.newest.as_ref().filter(|l| (l.id, l.term) == (id, term)).map(Arc::clone);
+        let same = state
+            .newest
+            .as_ref()
+            .filter(|l| (l.id, l.term) == (id, term))
+            .map(Arc::clone);
         let leader = same.unwrap_or_else(|| {
             let client = HttpClient::new(self.pool, self.token.as_deref());
-            Arc::new(Leader { id, term, url: url.into(), client })
+            Arc::new(Leader {
+                id,
+                term,
+                url: url.into(),
+                client,
+            })
         });
         let old = state.newest.replace(Arc::clone(&leader));
         state.view.term = term;
@@ -111,7 +132,9 @@ impl LeaderCell {
             return;
         }
         self.metrics.leader_changes.inc();
-        self.metrics.term.set(i64::try_from(term).unwrap_or(i64::MAX));
+        self.metrics
+            .term
+            .set(i64::try_from(term).unwrap_or(i64::MAX));
         if let Some(old) = old {
             old.client.abort();
         }
@@ -143,7 +166,9 @@ impl LeaderCell {
             if let Some(leader) = &state.view.leader {
                 return Some((Arc::clone(leader), state.view.news));
             }
-            if self.changed.wait_until(&mut state, deadline).timed_out() && state.view.leader.is_none() {
+            if self.changed.wait_until(&mut state, deadline).timed_out()
+                && state.view.leader.is_none()
+            {
                 return None;
             }
         }
@@ -204,10 +229,16 @@ mod tests {
     #[test]
     fn waits_for_a_leader() {
         let cell = cell();
-        assert!(cell.wait(Instant::now() + Duration::from_millis(1)).is_none());
+        assert!(
+            cell.wait(Instant::now() + Duration::from_millis(1))
+                .is_none()
+        );
         let waiter = std::thread::spawn({
             let cell = Arc::clone(&cell);
-            move || cell.wait(soon()).map(|(leader, _)| (leader.id, leader.term))
+            move || {
+                cell.wait(soon())
+                    .map(|(leader, _)| (leader.id, leader.term))
+            }
         });
         cell.set(id(3), 7, "http://127.0.0.1:1");
         assert_eq!(waiter.join().expect("joins"), Some((id(3), 7)));
@@ -238,7 +269,11 @@ mod tests {
         cell.confirm();
         cell.wait_news(known, WaitFor::ChangeOrConfirmation, soon());
         let before = Instant::now();
-        cell.wait_news(known, WaitFor::Change, Instant::now() + Duration::from_millis(5));
+        cell.wait_news(
+            known,
+            WaitFor::Change,
+            Instant::now() + Duration::from_millis(5),
+        );
         assert!(before.elapsed() >= Duration::from_millis(5));
         cell.clear();
         cell.wait_news(known, WaitFor::Change, soon());

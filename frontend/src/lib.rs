@@ -1,7 +1,8 @@
-//! The front-end of the stock bazaar: the public REST API, the stock cache, and the choice of the leader.
+//! The front-end of the stock bazaar: the public REST API, the stock cache, and the choice of the
+//! leader.
 //!
-//! It owns nothing that must survive: stocks belong to the catalog, orders to the catalog and the order service. Any number of
-//! front-ends may run.
+//! It owns nothing that must survive: stocks belong to the catalog, orders to the catalog and the
+//! order service. Any number of front-ends may run.
 //!
 //! ```text
 //!  clients ──> public server ──cached read──────────────> cache <──invalidations── internal server <── catalog
@@ -30,10 +31,12 @@
 //! | [`views`], [`watch`] | what is seen of replicas and catalog, for the status |
 //! | [`settings`], [`metrics`], [`service`] | variables, counters, and all of it together |
 //!
-//! Invariants: a cached value is never older than a trade that was acknowledged; an order is sent under one key however often it is
-//! sent; "nothing happened" is said only when no attempt can have happened; a sitting leader is never deposed.
+//! Invariants: a cached value is never older than a trade that was acknowledged; an order is sent
+//! under one key however often it is sent; "nothing happened" is said only when no attempt can have
+//! happened; a sitting leader is never deposed.
 //!
-//! What it does not do, on purpose: it keeps no order, decides no trade, and repairs nothing at the other services.
+//! What it does not do, on purpose: it keeps no order, decides no trade, and repairs nothing at the
+//! other services.
 
 pub mod api;
 pub mod cache;

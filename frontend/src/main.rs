@@ -35,12 +35,15 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The front-end of the stock bazaar: the public REST API, the stock cache, the choice of the leader. It is set up by
-/// environment variables.
+/// The front-end of the stock bazaar: the public REST API, the stock cache, the choice of the
+/// leader. It is set up by environment variables.
 #[derive(FromArgs)]
 struct Arguments {
     /// print the version and exit
     #[argh(switch)]
-    #[expect(dead_code, reason = "read before the flags are parsed; listed here for --help")]
+    #[expect(
+        dead_code,
+        reason = "read before the flags are parsed; listed here for --help"
+    )]
     version: bool,
 }

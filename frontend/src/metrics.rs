@@ -28,12 +28,23 @@ impl CacheMetrics {
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             hits: metrics.counter("cache_hits_total", "Stock reads answered from the cache."),
-            misses: metrics.counter("cache_misses_total", "Stock reads that went to the catalog."),
+            misses: metrics.counter(
+                "cache_misses_total",
+                "Stock reads that went to the catalog.",
+            ),
             fills: metrics.counter("cache_fills_total", "Stocks stored in the cache."),
-            fills_voided: metrics
-                .counter("cache_fills_voided_total", "Stocks not stored, since they may have changed on the way."),
-            invalidations: metrics.counter("cache_invalidations_total", "Stocks that the catalog told to forget."),
-            lease_losses: metrics.counter("cache_lease_losses_total", "Cache sessions that ended at the catalog."),
+            fills_voided: metrics.counter(
+                "cache_fills_voided_total",
+                "Stocks not stored, since they may have changed on the way.",
+            ),
+            invalidations: metrics.counter(
+                "cache_invalidations_total",
+                "Stocks that the catalog told to forget.",
+            ),
+            lease_losses: metrics.counter(
+                "cache_lease_losses_total",
+                "Cache sessions that ended at the catalog.",
+            ),
         }
     }
 }
@@ -41,8 +52,10 @@ impl CacheMetrics {
 /// Shows how much is in the cache, and whether it may be used.
 pub fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
     let entries = metrics.gauge("cache_entries", "Stocks in the cache.");
-    let leased =
-        metrics.gauge("cache_leased", "1 while the cache holds a lease: without one every read goes to the catalog.");
+    let leased = metrics.gauge(
+        "cache_leased",
+        "1 while the cache holds a lease: without one every read goes to the catalog.",
+    );
     let cache = Arc::clone(cache);
     metrics.sample(move || {
         let status = cache.status();

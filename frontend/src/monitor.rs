@@ -1,5 +1,5 @@
-//! The thread that decides who leads, by the rules of [`crate::choice`], and never blocks: probers and the election thread make the
-//! calls and send it what they learnt.
+//! The thread that decides who leads, by the rules of [`crate::choice`], and never blocks: probers
+//! and the election thread make the calls and send it what they learnt.
 //!
 //! ```text
 //!   probers ──probe──┐                       ┌──> probers: probe now, announce
@@ -22,8 +22,8 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Events that may wait. Probers and the election thread wait for room; a failure report that finds none is dropped, since the
-/// heartbeat sees the same a little later.
+/// Events that may wait. Probers and the election thread wait for room; a failure report that finds
+/// none is dropped, since the heartbeat sees the same a little later.
 const EVENTS: usize = 1_024;
 
 /// A running monitor with its probers. The service's stop ends it; dropping it waits for that.
@@ -66,8 +66,13 @@ impl Monitor {
     pub fn start(config: MonitorConfig) -> Self {
         let (events, inbox) = bounded(EVENTS);
         let reports = Reports(events.clone());
-        let thread = Thread::spawn("monitor", move || Watcher::new(config, &events, inbox).run());
-        Self { reports, _thread: thread }
+        let thread = Thread::spawn("monitor", move || {
+            Watcher::new(config, &events, inbox).run()
+        });
+        Self {
+            reports,
+            _thread: thread,
+        }
     }
 
     /// For the lanes.
@@ -77,7 +82,8 @@ impl Monitor {
     }
 }
 
-/// The monitor's own thread. When it ends its inbox goes first, so that nobody waits for room in it, then its threads are joined.
+/// The monitor's own thread. When it ends its inbox goes first, so that nobody waits for room in
+/// it, then its threads are joined.
 struct Watcher {
     inbox: Receiver<Event>,
     choice: Choice,
@@ -90,7 +96,14 @@ struct Watcher {
 
 impl Watcher {
     fn new(config: MonitorConfig, events: &Sender<Event>, inbox: Receiver<Event>) -> Self {
-        let MonitorConfig { replicas, catalog_url, token, cell, views, stop } = config;
+        let MonitorConfig {
+            replicas,
+            catalog_url,
+            token,
+            cell,
+            views,
+            stop,
+        } = config;
         let choice = Choice::new(replicas.keys().copied(), BootInstant::now());
         let elections = Elections::start(&catalog_url, token.as_deref(), events.clone(), &stop);
         let prober = |(id, url): (&ReplicaId, &String)| {
@@ -105,14 +118,26 @@ impl Watcher {
             (*id, prober)
         };
         let probers = replicas.iter().map(prober).collect();
-        Self { inbox, choice, probers, elections, replicas, cell, stop }
+        Self {
+            inbox,
+            choice,
+            probers,
+            elections,
+            replicas,
+            cell,
+            stop,
+        }
     }
 
     fn run(mut self) {
         let mut commands = Vec::new();
         let mut next_tick = BootInstant::BOOT;
         while !self.stop.is_triggered() {
-            let patience = if self.choice.is_led() { HEARTBEAT } else { TICK };
+            let patience = if self.choice.is_led() {
+                HEARTBEAT
+            } else {
+                TICK
+            };
             let event = self.stop.receive_timeout(&self.inbox, patience);
             let now = BootInstant::now();
             if let Some(event) = event {
@@ -124,7 +149,13 @@ impl Watcher {
                 next_tick = now + TICK;
             }
             for command in commands.drain(..) {
-                Self::carry_out(command, &self.cell, &self.replicas, &self.probers, &mut self.elections);
+                Self::carry_out(
+                    command,
+                    &self.cell,
+                    &self.replicas,
+                    &self.probers,
+                    &mut self.elections,
+                );
             }
         }
         self.elections.abandon();
@@ -140,11 +171,23 @@ impl Watcher {
         match command {
             Command::ReadTerm(round) => elections.read_term(round),
             Command::ProbeNow(id) => probers[&id].probe_now(),
-            Command::AskToLead { round, candidate, seen, longest } => {
-                elections.ask(round, candidate, &replicas[&candidate], LeadRequest { seen, longest });
+            Command::AskToLead {
+                round,
+                candidate,
+                seen,
+                longest,
+            } => {
+                elections.ask(
+                    round,
+                    candidate,
+                    &replicas[&candidate],
+                    LeadRequest { seen, longest },
+                );
             }
             Command::Abandon => elections.abandon(),
-            Command::Announce { to, term, leader } => probers[&to].announce(LeaderNotice { term, leader }),
+            Command::Announce { to, term, leader } => {
+                probers[&to].announce(LeaderNotice { term, leader })
+            }
             Command::Adopt { leader, term } => {
                 cell.set(leader, term, &replicas[&leader]);
                 tracing::info!(leader = %leader, term, "orders go to this leader");

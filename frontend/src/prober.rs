@@ -1,4 +1,5 @@
-//! One thread per replica: asks for its health each heartbeat, or at once when woken, and tells it who leads. It never decides.
+//! One thread per replica: asks for its health each heartbeat, or at once when woken, and tells it
+//! who leads. It never decides.
 
 use crate::choice::{Event, Outcome, Probe};
 use crate::views::Views;
@@ -49,9 +50,21 @@ impl Prober {
         let thread = Thread::spawn(&format!("probe-{}", config.id), {
             let notice = Arc::clone(&notice);
             let client = HttpClient::new(1, config.token.as_deref());
-            move || Worker { config, client, notice, woken }.run()
+            move || {
+                Worker {
+                    config,
+                    client,
+                    notice,
+                    woken,
+                }
+                .run()
+            }
         });
-        Self { wake, notice, _thread: thread }
+        Self {
+            wake,
+            notice,
+            _thread: thread,
+        }
     }
 
     /// Begins a probe at once, or as soon as the one under way has ended.
@@ -79,8 +92,15 @@ impl Worker {
         while !self.config.stop.is_triggered() {
             let began = Instant::now();
             let probe = self.probe();
-            self.config.views.set_replica(self.config.id, &probe.outcome);
-            if self.config.events.send(Event::Probe(self.config.id, probe)).is_err() {
+            self.config
+                .views
+                .set_replica(self.config.id, &probe.outcome);
+            if self
+                .config
+                .events
+                .send(Event::Probe(self.config.id, probe))
+                .is_err()
+            {
                 return;
             }
             self.announce();
@@ -92,7 +112,9 @@ impl Worker {
 
     fn probe(&self) -> Probe {
         let mut probe = self.probe_once();
-        if probe.outcome == Outcome::Missed && BootInstant::now().saturating_since(probe.began) < PROBE_TIMEOUT / 2 {
+        if probe.outcome == Outcome::Missed
+            && BootInstant::now().saturating_since(probe.began) < PROBE_TIMEOUT / 2
+        {
             // A kept connection that the other side closed says nothing about who listens now.
             probe = self.probe_once();
         }
@@ -101,14 +123,28 @@ impl Worker {
 
     fn probe_once(&self) -> Probe {
         let began = BootInstant::now();
-        let answer = self.client.get::<Health>(&self.config.url, "/health", PROBE_TIMEOUT);
-        let outcome = outcome(answer, self.config.id, BootInstant::now().saturating_since(began));
+        let answer = self
+            .client
+            .get::<Health>(&self.config.url, "/health", PROBE_TIMEOUT);
+        let outcome = outcome(
+            answer,
+            self.config.id,
+            BootInstant::now().saturating_since(began),
+        );
         Probe { began, outcome }
     }
 
     fn announce(&self) {
-        let Some(notice) = self.notice.lock().take() else { return };
-        let call = Call { method: "PUT", base: &self.config.url, path: "/term", timeout: PROBE_TIMEOUT, trace: None };
+        let Some(notice) = self.notice.lock().take() else {
+            return;
+        };
+        let call = Call {
+            method: "PUT",
+            base: &self.config.url,
+            path: "/term",
+            timeout: PROBE_TIMEOUT,
+            trace: None,
+        };
         // A lost one is repeated: the replica's health tells whom it takes for the leader.
         match self.client.call::<_, serde::de::IgnoredAny>(call, &notice) {
             Ok(_) => {}
@@ -126,7 +162,8 @@ fn outcome(answer: Result<Health, CallError>, id: ReplicaId, took: Duration) -> 
             tracing::error!(expected = %id, answers = %health.replica, "another replica answers under this URL");
             Outcome::Missed
         }
-        // A connection that was not made in time is a miss like any other: one lost packet does not end a leader.
+        // A connection that was not made in time is a miss like any other: one lost packet does not
+        // end a leader.
         Err(CallError::NotSent(_)) if took < CONNECT_TIMEOUT / 2 => Outcome::Refused,
         Err(error) => {
             tracing::debug!(replica = %id, %error, "probe missed");

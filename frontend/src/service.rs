@@ -14,7 +14,9 @@ use crate::lanes::lookups::{LookupLane, PendingLookup};
 use crate::lanes::orders::{OrderLane, PendingOrder};
 use crate::lanes::pages::{PageLane, PendingPage};
 use crate::lanes::queries::{PendingQuery, QueryLane};
-use crate::lanes::{Depths, Entrance, LOOKUPS, ORDERS, PAGES, QUERIES, lookups, orders, pages, queries};
+use crate::lanes::{
+    Depths, Entrance, LOOKUPS, ORDERS, PAGES, QUERIES, lookups, orders, pages, queries,
+};
 use crate::leader::LeaderCell;
 use crate::metrics::{CacheMetrics, LaneMetrics, watch_cache};
 use crate::monitor::{Monitor, MonitorConfig};
@@ -35,17 +37,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is left of [`STOP_GRACE`] for orders that are still held to be answered 503, and for threads to be joined.
+/// What is left of [`STOP_GRACE`] for orders that are still held to be answered 503, and for
+/// threads to be joined.
 const STOP_REST: Duration = Duration::from_millis(500);
 
 /// A running front-end. Dropping it stops it, in this order:
 ///
-/// 1. The public server: it takes nothing more, and waits for what is in flight, which needs everything below.
-/// 2. The stop is triggered, and calls in flight are ended. If requests are still held shortly before the grace ends, that
-///    happens first, so that they are answered 503.
+/// 1. The public server: it takes nothing more, and waits for what is in flight, which needs
+///    everything below.
+/// 2. The stop is triggered, and calls in flight are ended. If requests are still held shortly
+///    before the grace ends, that happens first, so that they are answered 503.
 /// 3. The lanes, whose requests have been answered.
 /// 4. Monitor, session, feed and catalog watch.
-/// 5. The internal server last: until then invalidations are acknowledged, so that trades elsewhere do not wait for our lease.
+/// 5. The internal server last: until then invalidations are acknowledged, so that trades elsewhere
+///    do not wait for our lease.
 pub struct Frontend {
     public: Option<Public>,
     lanes: Vec<Thread>,
@@ -84,7 +89,11 @@ impl Frontend {
         let http_metrics = HttpMetrics::new(&metrics);
         let lane_metrics = LaneMetrics::new(&metrics);
         let token = settings.shared.token_text();
-        let cache = Arc::new(SharedCache::new(settings.cache, settings.cache_size, CacheMetrics::new(&metrics)));
+        let cache = Arc::new(SharedCache::new(
+            settings.cache,
+            settings.cache_size,
+            CacheMetrics::new(&metrics),
+        ));
         watch_cache(&metrics, &cache);
         let cell = Arc::new(LeaderCell::new(
             orders::FORWARDERS + queries::THREADS + pages::THREADS,
@@ -107,7 +116,11 @@ impl Frontend {
                 lookup_entrance.depth(),
             ]),
         };
-        let overview = || Overview { cell: Arc::clone(&cell), views: Arc::clone(&views), cache: Arc::clone(&cache) };
+        let overview = || Overview {
+            cell: Arc::clone(&cell),
+            views: Arc::clone(&views),
+            cache: Arc::clone(&cache),
+        };
         let feed = Arc::new(Feed::default());
         let api = Arc::new(Api {
             cache: Arc::clone(&cache),
@@ -119,9 +132,11 @@ impl Frontend {
             feed: Arc::clone(&feed),
         });
         let stop = Shutdown::new();
-        // Both listeners first: a port in use must be told before anything is asked of other services.
-        let internal = start_internal(settings, internal, &http_metrics)
-            .map_err(|error| explain_listen("FRONTEND_INTERNAL_LISTEN", settings.internal_listen, &error))?;
+        // Both listeners first: a port in use must be told before anything is asked of other
+        // services.
+        let internal = start_internal(settings, internal, &http_metrics).map_err(|error| {
+            explain_listen("FRONTEND_INTERNAL_LISTEN", settings.internal_listen, &error)
+        })?;
         let public = Public::start(settings, api, Arc::clone(&http_metrics), &metrics)
             .map_err(|error| explain_listen("FRONTEND_LISTEN", settings.listen, &error))?;
         let publisher = Publisher {
@@ -146,10 +161,29 @@ impl Frontend {
         let lanes = parts.lanes(&monitor, &order_queue, query_end, page_end, lookup_end);
         let mut watchers = parts.watchers(internal.address());
         watchers.extend(parts.feed(publisher));
-        let Parts { cell, catalog, others, stop, .. } = parts;
+        let Parts {
+            cell,
+            catalog,
+            others,
+            stop,
+            ..
+        } = parts;
         let address = public.address();
-        let ending = Ending { stop, orders: order_queue, cell, clients: [catalog, others] };
-        Ok(Self { public: Some(public), lanes, monitor: Some(monitor), watchers, internal, address, ending })
+        let ending = Ending {
+            stop,
+            orders: order_queue,
+            cell,
+            clients: [catalog, others],
+        };
+        Ok(Self {
+            public: Some(public),
+            lanes,
+            monitor: Some(monitor),
+            watchers,
+            internal,
+            address,
+            ending,
+        })
     }
 
     /// Where the public API listens.
@@ -257,7 +291,15 @@ impl Parts<'_> {
             metrics: self.metrics.clone(),
             stop: self.stop.clone(),
         };
-        [orders.start(), queries.start(), pages.start(), lookups.start()].into_iter().flatten().collect()
+        [
+            orders.start(),
+            queries.start(),
+            pages.start(),
+            lookups.start(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn feed(&self, publisher: Publisher) -> [Thread; 2] {
@@ -273,9 +315,18 @@ impl Parts<'_> {
 
     fn watchers(&self, internal: SocketAddr) -> Vec<Thread> {
         let (url, token) = (&self.settings.catalog_url, self.token());
-        let mut watchers = vec![watch::start(url, token.as_deref(), Arc::clone(&self.views), self.stop.clone())];
+        let mut watchers = vec![watch::start(
+            url,
+            token.as_deref(),
+            Arc::clone(&self.views),
+            self.stop.clone(),
+        )];
         if self.settings.cache {
-            let own_url = self.settings.internal_url.clone().unwrap_or_else(|| format!("http://{internal}"));
+            let own_url = self
+                .settings
+                .internal_url
+                .clone()
+                .unwrap_or_else(|| format!("http://{internal}"));
             watchers.push(session::start(SessionConfig {
                 catalog_url: url.clone(),
                 own_url,

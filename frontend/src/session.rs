@@ -1,5 +1,5 @@
-//! The thread that keeps the cache's lease alive: it registers a session with the catalog, renews its lease, and registers a new one
-//! when the catalog has forgotten it.
+//! The thread that keeps the cache's lease alive: it registers a session with the catalog, renews
+//! its lease, and registers a new one when the catalog has forgotten it.
 
 use crate::cache::shared::SharedCache;
 use common::clock::BootInstant;
@@ -11,7 +11,8 @@ use common::wire::catalog::{KeepAliveRequest, LeaseAnswer, RegisterRequest, Sess
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A registration takes a probe push back to this front-end; one that takes as long as its lease is of no use.
+/// A registration takes a probe push back to this front-end; one that takes as long as its lease is
+/// of no use.
 const REGISTER_TIMEOUT: Duration = LEASE;
 /// A renewal that takes longer is sent again while the lease still runs.
 const RENEW_TIMEOUT: Duration = KEEP_ALIVE;
@@ -34,13 +35,21 @@ pub struct SessionConfig {
 #[must_use]
 pub fn start(config: SessionConfig) -> Thread {
     let client = HttpClient::new(1, config.token.as_deref());
-    Thread::spawn("session", move || Keeper { config, client, complained: false }.run())
+    Thread::spawn("session", move || {
+        Keeper {
+            config,
+            client,
+            complained: false,
+        }
+        .run()
+    })
 }
 
 struct Keeper {
     config: SessionConfig,
     client: HttpClient,
-    /// Whether the log already says that there is no session: it is said once, not four times a second.
+    /// Whether the log already says that there is no session: it is said once, not four times a
+    /// second.
     complained: bool,
 }
 
@@ -53,9 +62,15 @@ impl Keeper {
                 None => self.register(),
                 Some(session) => self.renew(session),
             };
-            // A session that was lost is replaced at once; a registration that failed is tried again at the usual pace.
+            // A session that was lost is replaced at once; a registration that failed is tried
+            // again at the usual pace.
             let lost = session.is_none() && !self.complained;
-            if !lost && self.config.stop.wait(KEEP_ALIVE.saturating_sub(began.elapsed())) {
+            if !lost
+                && self
+                    .config
+                    .stop
+                    .wait(KEEP_ALIVE.saturating_sub(began.elapsed()))
+            {
                 return;
             }
         }
@@ -65,11 +80,16 @@ impl Keeper {
         let session = SessionId(format!("{:032x}", fastrand::u128(..)));
         // Pending before it is sent: the catalog's probe push comes before its reply.
         self.config.cache.begin_session(&session);
-        let request = RegisterRequest { session: session.clone(), url: self.config.own_url.clone() };
+        let request = RegisterRequest {
+            session: session.clone(),
+            url: self.config.own_url.clone(),
+        };
         let asked = BootInstant::now();
         match self.post::<_, LeaseAnswer>("/sessions/register", REGISTER_TIMEOUT, &request) {
             Ok(answer) => {
-                self.config.cache.install_session(&session, asked + Duration::from_millis(answer.lease_ms));
+                self.config
+                    .cache
+                    .install_session(&session, asked + Duration::from_millis(answer.lease_ms));
                 self.complained = false;
                 tracing::info!(session = %session, lease_ms = answer.lease_ms, "cache session registered");
                 Some(session)
@@ -89,10 +109,14 @@ impl Keeper {
         let request = KeepAliveRequest { session };
         match self.post::<_, LeaseAnswer>("/sessions/keep-alive", RENEW_TIMEOUT, &request) {
             Ok(LeaseAnswer { lease_ms: 0 }) => {
-                tracing::debug!("lease not renewed: the catalog waits for an answer to an invalidation");
+                tracing::debug!(
+                    "lease not renewed: the catalog waits for an answer to an invalidation"
+                );
             }
             Ok(LeaseAnswer { lease_ms }) => {
-                self.config.cache.renew(&request.session, asked + Duration::from_millis(lease_ms));
+                self.config
+                    .cache
+                    .renew(&request.session, asked + Duration::from_millis(lease_ms));
             }
             Err(CallError::Status { status: 404, .. }) => {
                 self.config.cache.lose(&request.session);
@@ -110,6 +134,15 @@ impl Keeper {
         timeout: Duration,
         body: &Q,
     ) -> Result<A, CallError> {
-        self.client.call(Call { method: "POST", base: &self.config.catalog_url, path, timeout, trace: None }, body)
+        self.client.call(
+            Call {
+                method: "POST",
+                base: &self.config.catalog_url,
+                path,
+                timeout,
+                trace: None,
+            },
+            body,
+        )
     }
 }

@@ -14,7 +14,8 @@ pub struct FrontendSettings {
     pub listen: SocketAddr,
     /// Where the internal listener is; port 0 takes a free one.
     pub internal_listen: SocketAddr,
-    /// Base URL under which the catalog reaches the internal listener. `None`: `http://` and the address in use.
+    /// Base URL under which the catalog reaches the internal listener. `None`: `http://` and the
+    /// address in use.
     pub internal_url: Option<String>,
     /// Whether stocks are cached.
     pub cache: bool,
@@ -55,9 +56,16 @@ impl FromStr for ServerKind {
 impl FrontendSettings {
     /// Reads them; mistakes are left in `settings`.
     pub fn read(settings: &mut Settings) -> Self {
-        let listen: SocketAddr = settings.get("FRONTEND_LISTEN", "127.0.0.1:8080", "address of the public API");
-        let internal_listen: SocketAddr =
-            settings.get("FRONTEND_INTERNAL_LISTEN", "127.0.0.1:7000", "address for invalidations, health and metrics");
+        let listen: SocketAddr = settings.get(
+            "FRONTEND_LISTEN",
+            "127.0.0.1:8080",
+            "address of the public API",
+        );
+        let internal_listen: SocketAddr = settings.get(
+            "FRONTEND_INTERNAL_LISTEN",
+            "127.0.0.1:7000",
+            "address for invalidations, health and metrics",
+        );
         let internal_url: Option<ServiceUrl> = settings.optional(
             "FRONTEND_INTERNAL_URL",
             "how the catalog reaches the internal listener; unset: http:// and its address",
@@ -68,12 +76,29 @@ impl FrontendSettings {
                  write the URL under which the catalog reaches this front-end"
             ));
         }
-        let cache = settings.get::<Switch>("FRONTEND_CACHE", "on", "whether stocks are cached: on or off").0;
-        let cache_size = settings.get::<Positive>("FRONTEND_CACHE_SIZE", "1024", "stocks in the cache at most").0;
-        let server = settings.get("FRONTEND_SERVER", "edge", "server of the public API: edge or tiny_http");
+        let cache = settings
+            .get::<Switch>(
+                "FRONTEND_CACHE",
+                "on",
+                "whether stocks are cached: on or off",
+            )
+            .0;
+        let cache_size = settings
+            .get::<Positive>("FRONTEND_CACHE_SIZE", "1024", "stocks in the cache at most")
+            .0;
+        let server = settings.get(
+            "FRONTEND_SERVER",
+            "edge",
+            "server of the public API: edge or tiny_http",
+        );
         let edge = EdgeConfig::read(settings);
-        let catalog = settings.get::<ServiceUrl>("CATALOG_URL", "http://127.0.0.1:7100", "base URL of the catalog");
-        let replicas = settings.get::<ReplicaUrls>(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
+        let catalog = settings.get::<ServiceUrl>(
+            "CATALOG_URL",
+            "http://127.0.0.1:7100",
+            "base URL of the catalog",
+        );
+        let replicas =
+            settings.get::<ReplicaUrls>(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
         let shared = Shared::read(settings);
         Self {
             listen,
@@ -95,7 +120,8 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<FrontendSettings, common::settings::SettingsError> {
-        let mut settings = Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        let mut settings =
+            Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())));
         let read = FrontendSettings::read(&mut settings);
         settings.finish().map(|()| read)
     }
@@ -104,19 +130,37 @@ mod tests {
     #[test]
     fn defaults() {
         let settings = read(&[]).expect("defaults are right");
-        assert_eq!((settings.listen.port(), settings.internal_listen.port()), (8080, 7000));
-        assert!(settings.cache && settings.cache_size == 1_024 && settings.server == ServerKind::Edge);
+        assert_eq!(
+            (settings.listen.port(), settings.internal_listen.port()),
+            (8080, 7000)
+        );
+        assert!(
+            settings.cache && settings.cache_size == 1_024 && settings.server == ServerKind::Edge
+        );
         assert_eq!((settings.replicas.len(), settings.internal_url), (3, None));
     }
 
     /// A wildcard address needs a URL beside it; wrong words are refused with the remedy.
     #[test]
     fn mistakes_are_named() {
-        let wildcard = read(&[("FRONTEND_INTERNAL_LISTEN", "0.0.0.0:7000")]).expect_err("no URL").to_string();
+        let wildcard = read(&[("FRONTEND_INTERNAL_LISTEN", "0.0.0.0:7000")])
+            .expect_err("no URL")
+            .to_string();
         assert!(wildcard.contains("FRONTEND_INTERNAL_URL"), "{wildcard}");
-        let pairs = [("FRONTEND_INTERNAL_LISTEN", "0.0.0.0:7000"), ("FRONTEND_INTERNAL_URL", "http://shop:7000")];
-        assert_eq!(read(&pairs).expect("complete").internal_url.as_deref(), Some("http://shop:7000"));
-        let wrong = read(&[("FRONTEND_SERVER", "nginx"), ("FRONTEND_CACHE_SIZE", "0")]).expect_err("wrong").to_string();
-        assert!(wrong.contains("edge or tiny_http") && wrong.contains("FRONTEND_CACHE_SIZE=0"), "{wrong}");
+        let pairs = [
+            ("FRONTEND_INTERNAL_LISTEN", "0.0.0.0:7000"),
+            ("FRONTEND_INTERNAL_URL", "http://shop:7000"),
+        ];
+        assert_eq!(
+            read(&pairs).expect("complete").internal_url.as_deref(),
+            Some("http://shop:7000")
+        );
+        let wrong = read(&[("FRONTEND_SERVER", "nginx"), ("FRONTEND_CACHE_SIZE", "0")])
+            .expect_err("wrong")
+            .to_string();
+        assert!(
+            wrong.contains("edge or tiny_http") && wrong.contains("FRONTEND_CACHE_SIZE=0"),
+            "{wrong}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What the watching threads saw last, for `GET /status` and `GET /readyz`: one slot per replica, one for the catalog.
+//! What the watching threads saw last, for `GET /status` and `GET /readyz`: one slot per replica,
+//! one for the catalog.
 
 use crate::choice::Outcome;
 use common::clock::BootInstant;
@@ -23,20 +24,26 @@ impl Views {
     /// Nothing is known of anybody.
     #[must_use]
     pub fn new(replicas: impl IntoIterator<Item = ReplicaId>) -> Self {
-        Self { replicas: Mutex::new(replicas.into_iter().map(|id| (id, None)).collect()), catalog: Mutex::new(None) }
+        Self {
+            replicas: Mutex::new(replicas.into_iter().map(|id| (id, None)).collect()),
+            catalog: Mutex::new(None),
+        }
     }
 
     /// A probe of a replica ended. A missed one leaves what was seen until it is too old.
     pub fn set_replica(&self, id: ReplicaId, outcome: &Outcome) {
         let mut replicas = self.replicas.lock();
         match outcome {
-            Outcome::Health(health) => replicas.insert(id, Some((BootInstant::now(), health.clone()))),
+            Outcome::Health(health) => {
+                replicas.insert(id, Some((BootInstant::now(), health.clone())))
+            }
             Outcome::Refused => replicas.insert(id, None),
             Outcome::Missed => return,
         };
     }
 
-    /// The catalog answered; `None`: it refused the connection. A missed answer is no reason to call this.
+    /// The catalog answered; `None`: it refused the connection. A missed answer is no reason to
+    /// call this.
     pub fn set_catalog(&self, health: Option<CatalogHealth>) {
         *self.catalog.lock() = health.map(|health| (BootInstant::now(), health));
     }
@@ -47,9 +54,14 @@ impl Views {
         let now = BootInstant::now();
         let replicas = self.replicas.lock();
         let recent = |seen: &Option<(BootInstant, Health)>| {
-            seen.as_ref().filter(|(at, _)| now.saturating_since(*at) <= MAX_AGE).map(|(_, health)| health.clone())
+            seen.as_ref()
+                .filter(|(at, _)| now.saturating_since(*at) <= MAX_AGE)
+                .map(|(_, health)| health.clone())
         };
-        replicas.iter().map(|(id, seen)| (*id, recent(seen))).collect()
+        replicas
+            .iter()
+            .map(|(id, seen)| (*id, recent(seen)))
+            .collect()
     }
 
     /// The catalog's health; `None` while it does not answer.
@@ -57,6 +69,9 @@ impl Views {
     pub fn catalog(&self) -> Option<CatalogHealth> {
         let now = BootInstant::now();
         let catalog = self.catalog.lock();
-        catalog.as_ref().filter(|(at, _)| now.saturating_since(*at) <= MAX_AGE).map(|(_, health)| health.clone())
+        catalog
+            .as_ref()
+            .filter(|(at, _)| now.saturating_since(*at) <= MAX_AGE)
+            .map(|(_, health)| health.clone())
     }
 }

@@ -1,4 +1,5 @@
-//! The thread that asks the catalog for its health each heartbeat, for `GET /status` and `GET /readyz`.
+//! The thread that asks the catalog for its health each heartbeat, for `GET /status` and `GET
+//! /readyz`.
 
 use crate::views::Views;
 use common::http::client::{CallError, HttpClient};

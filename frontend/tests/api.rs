@@ -11,8 +11,14 @@ use support::{Bazaar, wait_for};
 fn stocks() {
     let bazaar = Bazaar::ready();
     let answer = bazaar.client.get("/stocks/FishCo");
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
-    assert_eq!(answer.body, json!({ "data": { "name": "FishCo", "price": 15.99, "quantity": 100 } }));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/json"))
+    );
+    assert_eq!(
+        answer.body,
+        json!({ "data": { "name": "FishCo", "price": 15.99, "quantity": 100 } })
+    );
     assert_eq!(bazaar.client.get("/stocks/F%69shCo").body, answer.body);
     assert_eq!(bazaar.client.get("/stocks/FishCo?x=1").body, answer.body);
     let all = bazaar.client.get("/stocks");
@@ -21,7 +27,12 @@ fn stocks() {
         { "name": "FishCo", "price": 15.99, "quantity": 100 },
     ]);
     assert_eq!((all.status, &all.body["data"]), (200, &expected));
-    for path in ["/stocks/Nobody", "/stocks/fishco", "/stocks/Fish%2FCo", &format!("/stocks/{}", "x".repeat(1_500))] {
+    for path in [
+        "/stocks/Nobody",
+        "/stocks/fishco",
+        "/stocks/Fish%2FCo",
+        &format!("/stocks/{}", "x".repeat(1_500)),
+    ] {
         let answer = bazaar.client.get(path);
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.message().contains("there is no stock"), "{answer:?}");
@@ -31,44 +42,71 @@ fn stocks() {
     assert!(bad.message().contains("UTF-8"));
 }
 
-/// An order is answered with its number, and read back by it; each refusal has its status and says why.
+/// An order is answered with its number, and read back by it; each refusal has its status and says
+/// why.
 #[test]
 fn orders() {
     let bazaar = Bazaar::ready();
     let answer = bazaar.client.buy("FishCo", 30);
-    assert_eq!((answer.status, &answer.body), (200, &json!({ "data": { "transaction_number": 0 } })));
+    assert_eq!(
+        (answer.status, &answer.body),
+        (200, &json!({ "data": { "transaction_number": 0 } }))
+    );
     let answer = bazaar.client.post("/orders", &order("sell", "BoarCo", 1));
     assert_eq!(answer.body, json!({ "data": { "transaction_number": 1 } }));
     let read = bazaar.client.get("/orders/1");
-    let expected = json!({ "data": { "number": 1, "name": "BoarCo", "type": "sell", "quantity": 1 } });
+    let expected =
+        json!({ "data": { "number": 1, "name": "BoarCo", "type": "sell", "quantity": 1 } });
     assert_eq!((read.status, read.body), (200, expected));
 
     let few = bazaar.client.buy("FishCo", 71);
     assert_eq!(few.status, 409);
-    assert!(few.message().contains("insufficient quantity: fewer than 71 of 'FishCo' are left"));
+    assert!(
+        few.message()
+            .contains("insufficient quantity: fewer than 71 of 'FishCo' are left")
+    );
     let unknown = bazaar.client.buy("Nobody", 1);
     assert_eq!(unknown.status, 404);
     assert!(unknown.message().contains("there is no stock 'Nobody'"));
-    for path in ["/orders/2", "/orders/18446744073709551615", "/orders/99999999999999999999"] {
+    for path in [
+        "/orders/2",
+        "/orders/18446744073709551615",
+        "/orders/99999999999999999999",
+    ] {
         let answer = bazaar.client.get(path);
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.message().contains("there is no order"));
     }
-    for path in ["/orders/x", "/orders/-1", "/orders/1.0", "/orders/+1", "/orders/%31", "/orders/1%20"] {
+    for path in [
+        "/orders/x",
+        "/orders/-1",
+        "/orders/1.0",
+        "/orders/+1",
+        "/orders/%31",
+        "/orders/1%20",
+    ] {
         let answer = bazaar.client.get(path);
         assert_eq!(answer.status, 400, "{path}");
         assert!(answer.message().contains("is not the number of an order"));
     }
 }
 
-/// The same key with the same body gets the same answer and trades once, also when it was refused; another body is 422.
+/// The same key with the same body gets the same answer and trades once, also when it was refused;
+/// another body is 422.
 #[test]
 fn idempotency_keys() {
     let bazaar = Bazaar::ready();
-    let with_key = |key: &str, body: &str| bazaar.client.send("POST", "/orders", &[("Idempotency-Key", key)], body);
+    let with_key = |key: &str, body: &str| {
+        bazaar
+            .client
+            .send("POST", "/orders", &[("Idempotency-Key", key)], body)
+    };
     let first = with_key("k-1", &order("buy", "FishCo", 30));
     // Another spelling of the same body, too: parsed bodies are compared.
-    let again = with_key("k-1", r#"{ "type": "buy", "quantity": 30, "name": "F\u0069shCo" }"#);
+    let again = with_key(
+        "k-1",
+        r#"{ "type": "buy", "quantity": 30, "name": "F\u0069shCo" }"#,
+    );
     assert_eq!((first.status, &first.body), (200, &again.body));
     assert_eq!(bazaar.catalog.with(|state| state.journal.len()), 1);
     let other = with_key("k-1", &order("buy", "FishCo", 31));
@@ -76,9 +114,18 @@ fn idempotency_keys() {
     assert!(other.message().contains("Idempotency-Key was used before"));
     assert_eq!(with_key("k-2", &order("buy", "BoarCo", 8)).status, 409);
     bazaar.client.post("/orders", &order("sell", "BoarCo", 5));
-    assert_eq!(with_key("k-2", &order("buy", "BoarCo", 8)).status, 409, "refused once, refused for ever");
-    for headers in [&[("Idempotency-Key", "a b")][..], &[("Idempotency-Key", "a"), ("idempotency-key", "b")]] {
-        let answer = bazaar.client.send("POST", "/orders", headers, &order("buy", "FishCo", 1));
+    assert_eq!(
+        with_key("k-2", &order("buy", "BoarCo", 8)).status,
+        409,
+        "refused once, refused for ever"
+    );
+    for headers in [
+        &[("Idempotency-Key", "a b")][..],
+        &[("Idempotency-Key", "a"), ("idempotency-key", "b")],
+    ] {
+        let answer = bazaar
+            .client
+            .send("POST", "/orders", headers, &order("buy", "FishCo", 1));
         assert_eq!(answer.status, 400);
         assert!(answer.message().contains("Idempotency-Key"));
     }
@@ -88,12 +135,16 @@ fn idempotency_keys() {
 #[test]
 fn bad_orders() {
     let bazaar = Bazaar::ready();
-    let body = |quantity: &str| format!(r#"{{"name":"FishCo","quantity":{quantity},"type":"buy"}}"#);
+    let body =
+        |quantity: &str| format!(r#"{{"name":"FishCo","quantity":{quantity},"type":"buy"}}"#);
     for quantity in ["12.0", "\"12\"", "0", "-1", "1e3", "1000001", "null"] {
         let answer = bazaar.client.post("/orders", &body(quantity));
         assert_eq!(answer.status, 400, "{quantity}");
         let message = answer.message();
-        assert!(message.contains("'quantity'") && message.contains("whole number from 1"), "{message}");
+        assert!(
+            message.contains("'quantity'") && message.contains("whole number from 1"),
+            "{message}"
+        );
     }
     for (body, words) in [
         ("", "empty"),
@@ -101,8 +152,14 @@ fn bad_orders() {
         (r#"{"name":"FishCo","type":"buy"}"#, "'quantity' is missing"),
         (r#"{"name":"FishCo","quantity":1}"#, "'type' is missing"),
         (r#"{"quantity":1,"type":"buy"}"#, "'name' is missing"),
-        (r#"{"name":"FishCo","quantity":1,"type":"hold"}"#, "'type' is \"hold\""),
-        (r#"{"name":"FishCo","quantity":1,"type":"buy","x":1}"#, "no field 'x'"),
+        (
+            r#"{"name":"FishCo","quantity":1,"type":"hold"}"#,
+            "'type' is \"hold\"",
+        ),
+        (
+            r#"{"name":"FishCo","quantity":1,"type":"buy","x":1}"#,
+            "no field 'x'",
+        ),
     ] {
         let answer = bazaar.client.post("/orders", body);
         assert_eq!(answer.status, 400, "{body}");
@@ -111,14 +168,28 @@ fn bad_orders() {
     assert!(bazaar.replica(3).batches().is_empty());
     // The content type does not matter.
     let headers = [("Content-Type", "text/plain")];
-    assert_eq!(bazaar.client.send("POST", "/orders", &headers, &order("buy", "FishCo", 1)).status, 200);
+    assert_eq!(
+        bazaar
+            .client
+            .send("POST", "/orders", &headers, &order("buy", "FishCo", 1))
+            .status,
+        200
+    );
 }
 
 /// Unknown paths, wrong methods, HEAD and OPTIONS are answered by the book, in the envelope.
 #[test]
 fn paths_and_methods() {
     let bazaar = Bazaar::ready();
-    for path in ["/nothing", "/stocks/", "/stocks/a/b", "/orders/", "/orders/1/x", "/status/", "//stocks"] {
+    for path in [
+        "/nothing",
+        "/stocks/",
+        "/stocks/a/b",
+        "/orders/",
+        "/orders/1/x",
+        "/status/",
+        "//stocks",
+    ] {
         let answer = bazaar.client.get(path);
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.message().contains("there is nothing at"));
@@ -133,41 +204,82 @@ fn paths_and_methods() {
         ("PATCH", "/stocks", "GET, HEAD, OPTIONS"),
     ] {
         let answer = bazaar.client.send(method, path, &[], "");
-        assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{method} {path}");
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, Some(allow)),
+            "{method} {path}"
+        );
         assert!(answer.message().contains("does not take"));
         let options = bazaar.client.send("OPTIONS", path, &[], "");
-        assert_eq!((options.status, options.header("allow"), &*options.text), (204, Some(allow), ""));
+        assert_eq!(
+            (options.status, options.header("allow"), &*options.text),
+            (204, Some(allow), "")
+        );
     }
     assert_eq!(bazaar.client.send("OPTIONS", "*", &[], "").status, 204);
-    for path in ["/stocks/FishCo", "/stocks", "/status", "/livez", "/stocks/Nobody"] {
-        let (get, head) = (bazaar.client.get(path), bazaar.client.send("HEAD", path, &[], ""));
+    for path in [
+        "/stocks/FishCo",
+        "/stocks",
+        "/status",
+        "/livez",
+        "/stocks/Nobody",
+    ] {
+        let (get, head) = (
+            bazaar.client.get(path),
+            bazaar.client.send("HEAD", path, &[], ""),
+        );
         assert_eq!((head.status, &*head.text), (get.status, ""), "{path}");
         if path != "/status" {
-            assert_eq!(head.header("content-length"), Some(&*get.text.len().to_string()));
+            assert_eq!(
+                head.header("content-length"),
+                Some(&*get.text.len().to_string())
+            );
         }
     }
     let order = order("buy", "FishCo", 1);
     let largest = order.clone() + &" ".repeat(64 * 1024 - order.len());
-    assert_eq!(bazaar.client.post("/orders", &largest).status, 200, "up to the limit a body is read");
+    assert_eq!(
+        bazaar.client.post("/orders", &largest).status,
+        200,
+        "up to the limit a body is read"
+    );
 }
 
 /// The trace id comes back, reaches the leader, and is made where it is absent.
 #[test]
 fn trace_ids() {
     let bazaar = Bazaar::ready();
-    let given = bazaar.client.send("POST", "/orders", &[("X-Request-Id", "my-7")], &order("buy", "FishCo", 1));
+    let given = bazaar.client.send(
+        "POST",
+        "/orders",
+        &[("X-Request-Id", "my-7")],
+        &order("buy", "FishCo", 1),
+    );
     assert_eq!(given.header("x-request-id"), Some("my-7"));
     assert_eq!(bazaar.replica(3).batches()[0].orders[0].trace, "my-7");
-    assert_eq!(bazaar.client.get("/nothing").header("x-request-id").map(str::len), Some(16));
+    assert_eq!(
+        bazaar
+            .client
+            .get("/nothing")
+            .header("x-request-id")
+            .map(str::len),
+        Some(16)
+    );
 }
 
-/// The status tells leader, term, each replica's state, catalog and cache; liveness and readiness follow.
+/// The status tells leader, term, each replica's state, catalog and cache; liveness and readiness
+/// follow.
 #[test]
 fn status_and_probes() {
     let mut bazaar = Bazaar::ready();
     assert_eq!(bazaar.client.get("/livez").body, json!({ "data": "alive" }));
-    assert_eq!(bazaar.client.get("/readyz").body, json!({ "data": "ready" }));
-    bazaar.replica(1).with(|state| (state.claiming, state.last) = (Some(9), Some(41)));
+    assert_eq!(
+        bazaar.client.get("/readyz").body,
+        json!({ "data": "ready" })
+    );
+    bazaar
+        .replica(1)
+        .with(|state| (state.claiming, state.last) = (Some(9), Some(41)));
     bazaar.client.get("/stocks/FishCo");
     bazaar.client.get("/stocks/FishCo");
     let replicas = json!([
@@ -175,7 +287,9 @@ fn status_and_probes() {
         { "id": 2, "state": "follower", "last": null },
         { "id": 3, "state": "leader", "last": null },
     ]);
-    wait_for("the replicas are seen", || bazaar.status()["replicas"] == replicas);
+    wait_for("the replicas are seen", || {
+        bazaar.status()["replicas"] == replicas
+    });
     let status = bazaar.status();
     assert_eq!((&status["leader"], &status["term"]), (&json!(3), &json!(1)));
     assert_eq!(status["catalog"], json!({ "state": "serving" }));
@@ -183,17 +297,28 @@ fn status_and_probes() {
     assert_eq!(status["cache"], cache);
 
     bazaar.replica(1).with(|state| state.claiming = None);
-    bazaar.replicas.iter_mut().for_each(support::replica::FakeReplica::kill);
+    bazaar
+        .replicas
+        .iter_mut()
+        .for_each(support::replica::FakeReplica::kill);
     bazaar.catalog.kill();
     wait_for("all are seen to be gone", || {
         let status = bazaar.status();
-        let down = |n: usize| status["replicas"][n] == json!({ "id": n + 1, "state": "down", "last": null });
+        let down = |n: usize| {
+            status["replicas"][n] == json!({ "id": n + 1, "state": "down", "last": null })
+        };
         status["leader"].is_null() && status["catalog"]["state"].is_null() && (0..3).all(down)
     });
     let answer = bazaar.client.get("/readyz");
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
     let message = answer.message();
-    assert!(message.contains("the catalog does not answer; no leader"), "{message}");
+    assert!(
+        message.contains("the catalog does not answer; no leader"),
+        "{message}"
+    );
     assert_eq!(bazaar.client.get("/livez").status, 200);
 }
 
@@ -233,8 +358,17 @@ fn token() {
     let internal = bazaar.internal();
     assert_eq!(internal.post("/invalidate", &push).status, 401);
     let headers = [("Authorization", "Bearer longenough")];
-    assert_eq!(internal.send("POST", "/invalidate", &headers, &push).status, 200);
-    assert_eq!((internal.get("/metrics").status, internal.get("/livez").status), (200, 200));
+    assert_eq!(
+        internal.send("POST", "/invalidate", &headers, &push).status,
+        200
+    );
+    assert_eq!(
+        (
+            internal.get("/metrics").status,
+            internal.get("/livez").status
+        ),
+        (200, 200)
+    );
 }
 
 /// The same API behind tiny_http.
@@ -244,7 +378,10 @@ fn on_tiny_http() {
     bazaar.wait_ready();
     assert_eq!(bazaar.client.buy("FishCo", 30).status, 200);
     for _ in 0..2 {
-        assert_eq!(bazaar.client.get("/stocks/FishCo").body["data"]["quantity"], 70);
+        assert_eq!(
+            bazaar.client.get("/stocks/FishCo").body["data"]["quantity"],
+            70
+        );
     }
     assert_eq!(bazaar.client.get("/orders/0").status, 200);
     assert_eq!(bazaar.client.get("/nothing").status, 404);

@@ -13,11 +13,19 @@ fn quantity(bazaar: &Bazaar, name: &str) -> u64 {
 }
 
 fn push(bazaar: &Bazaar, request: &InvalidateRequest) -> u16 {
-    bazaar.internal().post("/invalidate", &serde_json::to_string(request).expect("serialises")).status
+    bazaar
+        .internal()
+        .post(
+            "/invalidate",
+            &serde_json::to_string(request).expect("serialises"),
+        )
+        .status
 }
 
 fn set(bazaar: &Bazaar, name: &str, quantity: u64) {
-    bazaar.catalog.with(|state| state.stocks.get_mut(name).expect("exists").quantity = quantity);
+    bazaar
+        .catalog
+        .with(|state| state.stocks.get_mut(name).expect("exists").quantity = quantity);
 }
 
 /// A second read asks nobody; an invalidation makes the next one ask, for that name only.
@@ -25,16 +33,30 @@ fn set(bazaar: &Bazaar, name: &str, quantity: u64) {
 fn reads_are_cached_until_invalidated() {
     let bazaar = Bazaar::ready();
     for _ in 0..3 {
-        assert_eq!((quantity(&bazaar, "FishCo"), quantity(&bazaar, "BoarCo")), (100, 7));
+        assert_eq!(
+            (quantity(&bazaar, "FishCo"), quantity(&bazaar, "BoarCo")),
+            (100, 7)
+        );
     }
     assert_eq!(bazaar.catalog.lookups(), 2);
     set(&bazaar, "FishCo", 60);
-    assert_eq!(quantity(&bazaar, "FishCo"), 100, "the catalog has not pushed yet, so no such trade is acknowledged");
+    assert_eq!(
+        quantity(&bazaar, "FishCo"),
+        100,
+        "the catalog has not pushed yet, so no such trade is acknowledged"
+    );
     assert_eq!(push(&bazaar, &bazaar.catalog.push(&["FishCo"])), 200);
-    assert_eq!((quantity(&bazaar, "FishCo"), quantity(&bazaar, "BoarCo")), (60, 7));
+    assert_eq!(
+        (quantity(&bazaar, "FishCo"), quantity(&bazaar, "BoarCo")),
+        (60, 7)
+    );
     assert_eq!(bazaar.catalog.lookups(), 3);
     assert_eq!(bazaar.client.get("/stocks").status, 200);
-    assert_eq!(bazaar.catalog.with(|state| state.lookups.last().cloned()), Some(None), "all: always from the catalog");
+    assert_eq!(
+        bazaar.catalog.with(|state| state.lookups.last().cloned()),
+        Some(None),
+        "all: always from the catalog"
+    );
 }
 
 /// An invalidation for a session that is not ours is refused, and changes nothing.
@@ -43,12 +65,22 @@ fn other_sessions_are_refused() {
     let bazaar = Bazaar::ready();
     quantity(&bazaar, "FishCo");
     let session = SessionId("0".repeat(32));
-    assert_eq!(push(&bazaar, &InvalidateRequest { session, names: vec!["FishCo".into()] }), 409);
+    assert_eq!(
+        push(
+            &bazaar,
+            &InvalidateRequest {
+                session,
+                names: vec!["FishCo".into()]
+            }
+        ),
+        409
+    );
     quantity(&bazaar, "FishCo");
     assert_eq!(bazaar.catalog.lookups(), 1);
 }
 
-/// An answer that was on its way when its stock was invalidated is given to its reader, but not stored.
+/// An answer that was on its way when its stock was invalidated is given to its reader, but not
+/// stored.
 #[test]
 fn a_fill_in_flight_is_voided() {
     let bazaar = Bazaar::ready();
@@ -76,9 +108,17 @@ fn a_later_reader_gets_a_later_call() {
         wait_for("the catalog is asked", || bazaar.catalog.lookups() == 1);
         set(&bazaar, "FishCo", 60);
         let second = scope.spawn(|| quantity(&bazaar, "FishCo"));
-        wait_for("the catalog is asked again", || bazaar.catalog.lookups() == 2);
+        wait_for("the catalog is asked again", || {
+            bazaar.catalog.lookups() == 2
+        });
         bazaar.catalog.with(|state| state.hold_lookups = false);
-        assert_eq!((first.join().expect("answered"), second.join().expect("answered")), (100, 60));
+        assert_eq!(
+            (
+                first.join().expect("answered"),
+                second.join().expect("answered")
+            ),
+            (100, 60)
+        );
     });
 }
 
@@ -102,9 +142,14 @@ fn waiting_readers_share_a_call() {
                 scope.spawn(move || quantity(bazaar, name))
             })
             .collect();
-        wait_for("they wait", || bazaar.metric("bazaar_lane_depth{lane=\"lookups\"}") == 8.0);
+        wait_for("they wait", || {
+            bazaar.metric("bazaar_lane_depth{lane=\"lookups\"}") == 8.0
+        });
         bazaar.catalog.with(|state| state.hold_lookups = false);
-        let sum: u64 = readers.into_iter().map(|reader| reader.join().expect("is answered")).sum();
+        let sum: u64 = readers
+            .into_iter()
+            .map(|reader| reader.join().expect("is answered"))
+            .sum();
         assert_eq!(sum, 4 * 107);
         // One call, unless another thread got hold of the last few.
         let later = bazaar.catalog.with(|state| state.lookups.split_off(busy));
@@ -118,14 +163,17 @@ fn waiting_readers_share_a_call() {
 #[test]
 fn what_is_changing_is_not_cached() {
     let bazaar = Bazaar::ready();
-    bazaar.catalog.with(|state| state.stocks.get_mut("FishCo").expect("exists").cacheable = false);
+    bazaar
+        .catalog
+        .with(|state| state.stocks.get_mut("FishCo").expect("exists").cacheable = false);
     for n in 1..4 {
         quantity(&bazaar, "FishCo");
         assert_eq!(bazaar.catalog.lookups(), n);
     }
 }
 
-/// When the catalog forgets the session, the cache is emptied and a new session is registered, under another id.
+/// When the catalog forgets the session, the cache is emptied and a new session is registered,
+/// under another id.
 #[test]
 fn a_forgotten_session_is_replaced() {
     let bazaar = Bazaar::ready();
@@ -133,7 +181,9 @@ fn a_forgotten_session_is_replaced() {
     let old = bazaar.catalog.push(&[]);
     set(&bazaar, "FishCo", 60);
     bazaar.catalog.with(|state| state.session = None);
-    wait_for("a new session", || bazaar.catalog.with(|state| state.session.is_some()));
+    wait_for("a new session", || {
+        bazaar.catalog.with(|state| state.session.is_some())
+    });
     wait_for("its lease", || bazaar.status()["cache"]["leased"] == true);
     assert_eq!(quantity(&bazaar, "FishCo"), 60);
     let new = bazaar.catalog.push(&[]);
@@ -142,19 +192,24 @@ fn a_forgotten_session_is_replaced() {
     assert_eq!(bazaar.metric("bazaar_cache_lease_losses_total"), 1.0);
 }
 
-/// Without renewal the lease ends, and every read goes to the catalog; a renewal brings the entries back.
+/// Without renewal the lease ends, and every read goes to the catalog; a renewal brings the entries
+/// back.
 #[test]
 fn a_lease_that_is_not_renewed_ends() {
     let bazaar = Bazaar::ready();
     quantity(&bazaar, "FishCo");
     bazaar.catalog.with(|state| state.lease_ms = 0);
-    wait_for("the lease ends", || bazaar.status()["cache"]["leased"] == false);
+    wait_for("the lease ends", || {
+        bazaar.status()["cache"]["leased"] == false
+    });
     let before = bazaar.catalog.lookups();
     quantity(&bazaar, "FishCo");
     quantity(&bazaar, "FishCo");
     assert_eq!(bazaar.catalog.lookups(), before + 2);
     bazaar.catalog.with(|state| state.lease_ms = 1_000);
-    wait_for("the lease is back", || bazaar.status()["cache"]["leased"] == true);
+    wait_for("the lease is back", || {
+        bazaar.status()["cache"]["leased"] == true
+    });
     quantity(&bazaar, "FishCo");
     assert_eq!(bazaar.catalog.lookups(), before + 2);
     assert_eq!(bazaar.catalog.with(|state| state.registrations), 1);
@@ -186,19 +241,30 @@ fn a_small_cache_keeps_what_was_used_last() {
     assert_eq!(bazaar.status()["cache"]["entries"], 1);
 }
 
-/// Reads wait for a catalog that is away, and are answered once it is back; one that stays away is a 503.
+/// Reads wait for a catalog that is away, and are answered once it is back; one that stays away is
+/// a 503.
 #[test]
 fn reads_wait_for_the_catalog() {
     let bazaar = Bazaar::ready();
     bazaar.catalog.with(|state| state.away = true);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| quantity(&bazaar, "FishCo"));
-        wait_for("the front-end notices", || bazaar.client.get("/readyz").status == 503);
+        wait_for("the front-end notices", || {
+            bazaar.client.get("/readyz").status == 503
+        });
         bazaar.catalog.with(|state| state.away = false);
         assert_eq!(reader.join().expect("is answered"), 100);
     });
     bazaar.catalog.with(|state| state.away = true);
     let answer = bazaar.client.get("/stocks/BoarCo");
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
-    assert!(answer.message().contains("the catalog does not answer stock reads now"), "{answer:?}");
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
+    assert!(
+        answer
+            .message()
+            .contains("the catalog does not answer stock reads now"),
+        "{answer:?}"
+    );
 }

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 const CACHED: &[u8] = br#"{"data":{"name":"GameStart","price":15.99,"quantity":100}}"#;
 const BIG_BYTES: usize = 32 * 1024 * 1024;
 
-/// Has a feed at `/feed`, answers `/stocks/GameStart` from memory, `/echo` with the body, `/big` with much, and keeps `/slow` for the test.
+/// Has a feed at `/feed`, answers `/stocks/GameStart` from memory, `/echo` with the body, `/big`
+/// with much, and keeps `/slow` for the test.
 struct TestHandler {
     cached: Arc<[u8]>,
     slow: Sender<(Request, Responder)>,
@@ -40,7 +41,11 @@ impl Quick for TestHandler {
 impl Handler for TestHandler {
     fn handle(&self, request: Request, responder: Responder) {
         match request.path.as_str() {
-            "/echo" => responder.send(Response::text(200, "application/octet-stream", request.body)),
+            "/echo" => responder.send(Response::text(
+                200,
+                "application/octet-stream",
+                request.body,
+            )),
             "/big" => responder.send(Response::text(200, "text/plain", vec![b'x'; BIG_BYTES])),
             "/slow" => {
                 let _ = self.slow.send((request, responder));
@@ -59,10 +64,22 @@ struct Server {
 impl Server {
     fn start(limits: Limits) -> Self {
         let (metrics, (sender, slow)) = (Metrics::new(), unbounded());
-        let config = EdgeConfig { listen: "127.0.0.1:0".parse().expect("an address"), threads: 2, limits };
-        let handler = Arc::new(TestHandler { cached: CACHED.into(), slow: sender });
-        let edge = Edge::start(config, handler, HttpMetrics::new(&metrics), &metrics).expect("starts");
-        Self { edge, metrics, slow }
+        let config = EdgeConfig {
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            threads: 2,
+            limits,
+        };
+        let handler = Arc::new(TestHandler {
+            cached: CACHED.into(),
+            slow: sender,
+        });
+        let edge =
+            Edge::start(config, handler, HttpMetrics::new(&metrics), &metrics).expect("starts");
+        Self {
+            edge,
+            metrics,
+            slow,
+        }
     }
 
     fn client(&self) -> Client {
@@ -77,8 +94,12 @@ impl Server {
     /// The value of a counter or gauge.
     fn metric(&self, name: &str) -> f64 {
         let text = self.metrics.text();
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+        let line = text.lines().find(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(' '))
+        });
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 }
 
@@ -93,8 +114,8 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Every hostile request is answered readably with its status, in the public error shape, its connection is closed without a reset,
-/// and an honest client is served after it.
+/// Every hostile request is answered readably with its status, in the public error shape, its
+/// connection is closed without a reset, and an honest client is served after it.
 #[test]
 fn hostile_requests() {
     let server = Server::start(Limits::default());
@@ -108,15 +129,26 @@ fn hostile_requests() {
         let error: common::wire::public::ErrorBody =
             serde_json::from_slice(&answer.body).expect("the public error shape");
         assert_eq!(error.error.code, status);
-        assert!(answer.field("x-request-id").is_some_and(|id| id.len() == 16), "{:?}", answer.head);
+        assert!(
+            answer
+                .field("x-request-id")
+                .is_some_and(|id| id.len() == 16),
+            "{:?}",
+            answer.head
+        );
         assert_eq!(answer.field("connection"), Some("close"));
         assert!(answer.field("server").is_none() && answer.field("date").is_some());
         client.assert_closed();
         server.assert_serves();
         too_large += if status == 413 { 1.0 } else { 0.0 };
     }
-    wait_for("all refused connections are gone", ms(5_000), || server.metric("bazaar_edge_connections") == 0.0);
-    assert_eq!(server.metric("bazaar_edge_refusals_total{reason=\"body_too_large\"}"), too_large);
+    wait_for("all refused connections are gone", ms(5_000), || {
+        server.metric("bazaar_edge_connections") == 0.0
+    });
+    assert_eq!(
+        server.metric("bazaar_edge_refusals_total{reason=\"body_too_large\"}"),
+        too_large
+    );
 }
 
 /// Clients that go away at any point of a request leave nothing behind.
@@ -138,14 +170,18 @@ fn clients_that_vanish() {
         }
     }
     server.assert_serves();
-    wait_for("all are gone", ms(5_000), || server.metric("bazaar_edge_connections") == 0.0);
+    wait_for("all are gone", ms(5_000), || {
+        server.metric("bazaar_edge_connections") == 0.0
+    });
 }
 
 /// The client goes away, with a reset or in order.
 fn vanish(client: Client, reset: bool) {
     if reset {
         let socket = socket2::SockRef::from(&client.stream);
-        socket.set_linger(Some(Duration::ZERO)).expect("a reset on close");
+        socket
+            .set_linger(Some(Duration::ZERO))
+            .expect("a reset on close");
     }
     drop(client);
 }
@@ -153,7 +189,11 @@ fn vanish(client: Client, reset: bool) {
 /// A head or body that drips is ended in its time, with 408, however steadily it drips.
 #[test]
 fn dripping() {
-    let limits = Limits { head_timeout: ms(150), body_timeout: ms(250), ..Limits::default() };
+    let limits = Limits {
+        head_timeout: ms(150),
+        body_timeout: ms(250),
+        ..Limits::default()
+    };
     let server = Server::start(limits);
     let body = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n";
     let chunks = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -170,7 +210,10 @@ fn dripping() {
         let answer = client.drip(drip.as_bytes(), ms(3)).expect("a refusal");
         let took = began.elapsed();
         assert_eq!(answer.status, 408, "{first:?}");
-        assert!(took + ms(20) >= ms(timeout) && took < ms(timeout + 2_000), "{first:?}: {took:?}");
+        assert!(
+            took + ms(20) >= ms(timeout) && took < ms(timeout + 2_000),
+            "{first:?}: {took:?}"
+        );
         server.assert_serves();
     }
 }
@@ -178,7 +221,10 @@ fn dripping() {
 /// An idle connection is closed without a word when its time is over; a busy one stays.
 #[test]
 fn idle_connections() {
-    let server = Server::start(Limits { idle_timeout: ms(200), ..Limits::default() });
+    let server = Server::start(Limits {
+        idle_timeout: ms(200),
+        ..Limits::default()
+    });
     let mut fresh = server.client();
     let mut busy = server.client();
     let began = Instant::now();
@@ -188,18 +234,28 @@ fn idle_connections() {
     }
     fresh.assert_closed();
     busy.assert_closed();
-    assert_eq!(server.metric("bazaar_edge_refusals_total{reason=\"idle\"}"), 2.0);
+    assert_eq!(
+        server.metric("bazaar_edge_refusals_total{reason=\"idle\"}"),
+        2.0
+    );
 }
 
 /// A client that asks for much and reads nothing is given up in its time; nobody else notices.
 #[test]
 fn unread_answers() {
-    let server = Server::start(Limits { send_timeout: ms(200), ..Limits::default() });
+    let server = Server::start(Limits {
+        send_timeout: ms(200),
+        ..Limits::default()
+    });
     let client = server.client();
     client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
-    wait_for("it is given up", ms(10_000), || server.metric("bazaar_edge_refusals_total{reason=\"unread\"}") == 1.0);
+    wait_for("it is given up", ms(10_000), || {
+        server.metric("bazaar_edge_refusals_total{reason=\"unread\"}") == 1.0
+    });
     server.assert_serves();
-    wait_for("it is gone", ms(5_000), || server.metric("bazaar_edge_connections") == 0.0);
+    wait_for("it is gone", ms(5_000), || {
+        server.metric("bazaar_edge_connections") == 0.0
+    });
 }
 
 /// A large answer arrives whole at a client that reads.
@@ -214,11 +270,14 @@ fn large_answers() {
     }
 }
 
-/// Beyond the limit of connections a client is told so, readably; room that becomes free is used again, and idle connections make room
-/// for others in time.
+/// Beyond the limit of connections a client is told so, readably; room that becomes free is used
+/// again, and idle connections make room for others in time.
 #[test]
 fn connection_limit() {
-    let server = Server::start(Limits { connections: 4, ..Limits::default() });
+    let server = Server::start(Limits {
+        connections: 4,
+        ..Limits::default()
+    });
     let mut held: Vec<Client> = (0..4).map(|_| server.client()).collect();
     for client in &mut held {
         client.send(b"GET /stocks/GameStart HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -226,17 +285,24 @@ fn connection_limit() {
     }
     let mut fifth = server.client();
     let answer = fifth.answer().expect("told without being asked");
-    assert_eq!((answer.status, answer.field("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (answer.status, answer.field("retry-after")),
+        (503, Some("1"))
+    );
     fifth.assert_closed();
     held.pop();
-    wait_for("its place is free", ms(5_000), || server.metric("bazaar_edge_connections") == 3.0);
+    wait_for("its place is free", ms(5_000), || {
+        server.metric("bazaar_edge_connections") == 3.0
+    });
     let mut sixth = server.client();
     sixth.send(b"GET /stocks/GameStart HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(sixth.answer().expect("has a place").status, 200);
     // All four places are taken by idle connections; within a second or so the oldest have to go.
     wait_for("somebody else gets a place", ms(5_000), || {
         let mut client = server.client();
-        client.answer_to(b"GET /stocks/GameStart HTTP/1.1\r\nHost: a\r\n\r\n").is_ok_and(|answer| answer.status == 200)
+        client
+            .answer_to(b"GET /stocks/GameStart HTTP/1.1\r\nHost: a\r\n\r\n")
+            .is_ok_and(|answer| answer.status == 200)
     });
 }
 
@@ -254,21 +320,32 @@ fn burst() {
     assert_eq!(server.metric("bazaar_edge_connections"), 1_000.0);
 }
 
-/// Pipelined requests are answered in their order, also when the handler answers later and from another thread.
+/// Pipelined requests are answered in their order, also when the handler answers later and from
+/// another thread.
 #[test]
 fn pipelining() {
     let server = Server::start(Limits::default());
     let mut client = server.client();
     let cached = "GET /stocks/GameStart HTTP/1.1\r\nHost: a\r\n\r\n";
-    let slow = |body: &str| format!("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    client.send([cached, &slow("one"), cached, &slow("two!"), cached].concat().as_bytes());
+    let slow = |body: &str| {
+        format!(
+            "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    client.send(
+        [cached, &slow("one"), cached, &slow("two!"), cached]
+            .concat()
+            .as_bytes(),
+    );
     for expected in [3, 4] {
         assert_eq!(client.answer().expect("cached").body, CACHED);
         let (request, responder) = server.slow.recv_timeout(ms(5_000)).expect("handed over");
         assert_eq!(request.body.len(), expected);
         assert!(request.peer.is_some() && request.trace.len() == 16);
         assert!(server.slow.try_recv().is_err(), "one at a time");
-        let answering = std::thread::spawn(move || responder.send(Response::data(request.body.len())));
+        let answering =
+            std::thread::spawn(move || responder.send(Response::data(request.body.len())));
         let answer = client.answer().expect("answered");
         assert_eq!(answer.body, format!("{{\"data\":{expected}}}").as_bytes());
         answering.join().expect("joins");
@@ -276,19 +353,26 @@ fn pipelining() {
     assert_eq!(client.answer().expect("cached").body, CACHED);
 }
 
-/// A client that pipelines for ever and reads nothing is stopped by its full socket, not by our memory; what it sent is answered.
+/// A client that pipelines for ever and reads nothing is stopped by its full socket, not by our
+/// memory; what it sent is answered.
 #[test]
 fn deep_pipelining_is_bounded() {
     let server = Server::start(Limits::default());
     let mut client = server.client();
     let batch = b"GET /stocks/GameStart HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
     let mut sent = 0;
-    client.stream.set_write_timeout(Some(ms(300))).expect("a time-out");
+    client
+        .stream
+        .set_write_timeout(Some(ms(300)))
+        .expect("a time-out");
     loop {
         match client.stream.write(&batch[sent % batch.len()..]) {
             Ok(n) => sent += n,
             Err(error) => {
-                break assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+                break assert!(
+                    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                    "{error}"
+                );
             }
         }
         assert!(sent < 256 * 1024 * 1024, "nothing stops it");
@@ -305,13 +389,21 @@ fn deep_pipelining_is_bounded() {
 fn half_close() {
     let server = Server::start(Limits::default());
     let mut client = server.client();
-    client.send(b"POST /slow HTTP/1.1\r\nHost: a\r\n\r\nHEAD /stocks/GameStart HTTP/1.1\r\nHost: a\r\n\r\n");
-    client.stream.shutdown(Shutdown::Write).expect("half-closes");
+    client.send(
+        b"POST /slow HTTP/1.1\r\nHost: a\r\n\r\nHEAD /stocks/GameStart HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    client
+        .stream
+        .shutdown(Shutdown::Write)
+        .expect("half-closes");
     let (_, responder) = server.slow.recv_timeout(ms(5_000)).expect("handed over");
     responder.send(Response::data(7));
     assert_eq!(client.answer().expect("answered").body, b"{\"data\":7}");
     let head = client.head().expect("answered");
-    assert_eq!((head.status, head.field("content-length")), (200, Some(&*CACHED.len().to_string())));
+    assert_eq!(
+        (head.status, head.field("content-length")),
+        (200, Some(&*CACHED.len().to_string()))
+    );
     client.assert_closed();
 }
 
@@ -326,7 +418,8 @@ fn expect_continue() {
     assert_eq!(client.answer().expect("answered").body, b"abcde");
 }
 
-/// A stop answers what is in flight, as the last answer of its connection, closes what is idle, takes no more, and is done in time.
+/// A stop answers what is in flight, as the last answer of its connection, closes what is idle,
+/// takes no more, and is done in time.
 #[test]
 fn clean_stop() {
     let Server { edge, slow, .. } = Server::start(Limits::default());
@@ -343,14 +436,23 @@ fn clean_stop() {
         move || edge.stop()
     });
     idle.assert_closed();
-    wait_for("nobody listens", ms(5_000), || TcpStream::connect(address).is_err());
+    wait_for("nobody listens", ms(5_000), || {
+        TcpStream::connect(address).is_err()
+    });
     responder.send(Response::data(1));
     let answer = open.answer().expect("what is in flight is answered");
-    assert_eq!((answer.status, answer.field("connection")), (200, Some("close")));
+    assert_eq!(
+        (answer.status, answer.field("connection")),
+        (200, Some("close"))
+    );
     open.assert_closed();
     drop(open);
     stopping.join().expect("stops");
-    assert!(began.elapsed() < common::timing::STOP_GRACE, "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < common::timing::STOP_GRACE,
+        "{:?}",
+        began.elapsed()
+    );
     edge.stop();
 }
 
@@ -360,8 +462,15 @@ fn port_in_use() {
     let server = Server::start(Limits::default());
     let start = |listen| {
         let (metrics, (sender, _)) = (Metrics::new(), unbounded());
-        let config = EdgeConfig { listen, threads: 2, limits: Limits::default() };
-        let handler = Arc::new(TestHandler { cached: CACHED.into(), slow: sender });
+        let config = EdgeConfig {
+            listen,
+            threads: 2,
+            limits: Limits::default(),
+        };
+        let handler = Arc::new(TestHandler {
+            cached: CACHED.into(),
+            slow: sender,
+        });
         Edge::start(config, handler, HttpMetrics::new(&metrics), &metrics)
     };
     let address = server.edge.address();
@@ -379,16 +488,25 @@ fn metrics() {
         server.assert_serves();
     }
     let cached = "bazaar_http_requests_total{route=\"/stocks/{name}\",status=\"200\"}";
-    wait_for("counts are added up", ms(5_000), || server.metric(cached) == 3.0);
+    wait_for("counts are added up", ms(5_000), || {
+        server.metric(cached) == 3.0
+    });
     assert_eq!(server.metric("bazaar_edge_accepted_total"), 3.0);
-    assert_eq!(server.metric("bazaar_http_request_seconds_count{route=\"/stocks/{name}\"}"), 3.0);
-    assert!(server.metric("bazaar_edge_sent_bytes_total") > server.metric("bazaar_edge_received_bytes_total"));
+    assert_eq!(
+        server.metric("bazaar_http_request_seconds_count{route=\"/stocks/{name}\"}"),
+        3.0
+    );
+    assert!(
+        server.metric("bazaar_edge_sent_bytes_total")
+            > server.metric("bazaar_edge_received_bytes_total")
+    );
 }
 
 /// Name of the variable that makes this test binary a server with few descriptors.
 const FEW_DESCRIPTORS: &str = "EDGE_TEST_FEW_DESCRIPTORS";
 
-/// When descriptors run out, accepting rests and goes on: connections that had to wait are served once others have closed.
+/// When descriptors run out, accepting rests and goes on: connections that had to wait are served
+/// once others have closed.
 #[test]
 fn descriptors_run_out() {
     if std::env::var_os(FEW_DESCRIPTORS).is_some() {
@@ -413,8 +531,14 @@ fn descriptors_run_out() {
     clients.iter().for_each(|client| client.send(request));
     let mut waiting = clients.split_off(270);
     let stuck = waiting.pop().expect("one of them");
-    stuck.stream.set_read_timeout(Some(ms(300))).expect("a time-out");
-    assert!((&stuck.stream).read(&mut [0; 1]).is_err(), "there are fewer descriptors than connections");
+    stuck
+        .stream
+        .set_read_timeout(Some(ms(300)))
+        .expect("a time-out");
+    assert!(
+        (&stuck.stream).read(&mut [0; 1]).is_err(),
+        "there are fewer descriptors than connections"
+    );
     drop(clients);
     for mut client in waiting {
         assert_eq!(client.answer().expect("served in the end").status, 200);
@@ -428,7 +552,10 @@ fn descriptors_run_out() {
 /// The child's part: serves until its standard input ends.
 fn serve_with_few_descriptors() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let few = Rlimit { current: Some(60), maximum: Some(60) };
+    let few = Rlimit {
+        current: Some(60),
+        maximum: Some(60),
+    };
     setrlimit(Resource::Nofile, few).expect("lowered");
     let server = Server::start(Limits::default());
     println!("\naddress {}", server.edge.address());
@@ -441,7 +568,10 @@ fn viewer(server: &Server) -> BufReader<impl Read> {
     let mut client = server.client();
     client.send(b"GET /feed HTTP/1.1\r\nHost: a\r\n\r\n");
     let head = client.head().expect("a head");
-    assert_eq!((head.status, head.field("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(
+        (head.status, head.field("content-type")),
+        (200, Some("text/event-stream"))
+    );
     let mut viewer = client.into_reader();
     assert_eq!(line(&mut viewer), "hello\n");
     viewer
@@ -453,14 +583,17 @@ fn line(viewer: &mut impl BufRead) -> String {
     line
 }
 
-/// What is published reaches every viewer of every core, in order; viewers are counted while they watch, and honest clients are served
-/// beside them.
+/// What is published reaches every viewer of every core, in order; viewers are counted while they
+/// watch, and honest clients are served beside them.
 #[test]
 fn viewers() {
     let server = Server::start(Limits::default());
     let mut viewers: Vec<_> = (0..200).map(|_| viewer(&server)).collect();
     let audience = server.edge.audience();
-    assert_eq!((audience.viewers(), server.metric("bazaar_edge_viewers")), (200, 200.0));
+    assert_eq!(
+        (audience.viewers(), server.metric("bazaar_edge_viewers")),
+        (200, 200.0)
+    );
     for n in 0..20 {
         audience.publish(&format!("event {n}\n").into_bytes().into());
     }
@@ -479,19 +612,29 @@ fn viewers() {
     assert_eq!(audience.viewers(), 0);
 }
 
-/// There are seats for a tenth of the connections; who comes later gets an ordinary answer, and a seat that is left is taken again.
+/// There are seats for a tenth of the connections; who comes later gets an ordinary answer, and a
+/// seat that is left is taken again.
 #[test]
 fn seats() {
-    let server = Server::start(Limits { connections: 20, ..Limits::default() });
+    let server = Server::start(Limits {
+        connections: 20,
+        ..Limits::default()
+    });
     let seated: Vec<_> = (0..2).map(|_| viewer(&server)).collect();
-    let refused = server.client().answer_to(b"GET /feed HTTP/1.1\r\nHost: a\r\n\r\n").expect("an answer");
+    let refused = server
+        .client()
+        .answer_to(b"GET /feed HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("an answer");
     assert_eq!(refused.status, 404, "the handler's word");
     drop(seated);
-    wait_for("they have left", ms(10_000), || server.edge.audience().viewers() == 0);
+    wait_for("they have left", ms(10_000), || {
+        server.edge.audience().viewers() == 0
+    });
     viewer(&server);
 }
 
-/// A viewer that reads nothing is dropped, and what waits for it was bounded; one that reads gets everything.
+/// A viewer that reads nothing is dropped, and what waits for it was bounded; one that reads gets
+/// everything.
 #[test]
 fn slow_viewer() {
     let server = Server::start(Limits::default());

@@ -1,8 +1,9 @@
-//! Why the public listener is not tiny_http 0.12: each defect that a stranger can use, shown. Where a defect is gone in a newer version,
-//! its test fails here, and the decision can be looked at again. Beside each stands what the edge does in its place.
+//! Why the public listener is not tiny_http 0.12: each defect that a stranger can use, shown. Where
+//! a defect is gone in a newer version, its test fails here, and the decision can be looked at
+//! again. Beside each stands what the edge does in its place.
 //!
-//! What ends a process, or takes its descriptors, runs in a child: this test binary, started again with the name of one test and a
-//! variable that says what to serve.
+//! What ends a process, or takes its descriptors, runs in a child: this test binary, started again
+//! with the name of one test and a variable that says what to serve.
 
 mod common_client;
 
@@ -47,18 +48,26 @@ fn mended() -> (TinyServer, Metrics) {
         body_limit_bytes: 65_536,
         access: Access::Public,
     };
-    let server = TinyServer::start(config, Arc::new(Fine), HttpMetrics::new(&metrics)).expect("starts");
+    let server =
+        TinyServer::start(config, Arc::new(Fine), HttpMetrics::new(&metrics)).expect("starts");
     (server, metrics)
 }
 
 fn edge(limits: Limits) -> Edge {
     let metrics = Metrics::new();
-    let config = EdgeConfig { listen: ([127, 0, 0, 1], 0).into(), threads: 2, limits };
+    let config = EdgeConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        threads: 2,
+        limits,
+    };
     Edge::start(config, Arc::new(Fine), HttpMetrics::new(&metrics), &metrics).expect("starts")
 }
 
 fn is_served(client: &mut Client) -> bool {
-    client.stream.set_read_timeout(Some(GIVE_UP)).expect("a time-out");
+    client
+        .stream
+        .set_read_timeout(Some(GIVE_UP))
+        .expect("a time-out");
     client.answer().is_ok_and(|answer| answer.status == 200)
 }
 
@@ -104,15 +113,28 @@ fn serve(test: &str, server: &str) -> Served {
         }
     };
     let input = child.stdin.take();
-    Served { child, address, input }
+    Served {
+        child,
+        address,
+        input,
+    }
 }
 
 /// In a child: serves until the standard input ends. In the parent: returns false.
 fn is_child() -> bool {
-    let Ok(server) = std::env::var(SERVE) else { return false };
+    let Ok(server) = std::env::var(SERVE) else {
+        return false;
+    };
     if server.ends_with("few") {
         use rustix::process::{Resource, Rlimit, setrlimit};
-        setrlimit(Resource::Nofile, Rlimit { current: Some(60), maximum: Some(60) }).expect("lowered");
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(60),
+                maximum: Some(60),
+            },
+        )
+        .expect("lowered");
     }
     let until_input_ends = |address: SocketAddr| {
         println!("\naddress {address}");
@@ -135,8 +157,8 @@ fn is_child() -> bool {
     true
 }
 
-/// One request that declares a large body ends the whole process, answered or not. The edge refuses it; the mended server never answers
-/// it, and loses the connection.
+/// One request that declares a large body ends the whole process, answered or not. The edge refuses
+/// it; the mended server never answers it, and loses the connection.
 #[test]
 fn a_declared_length_aborts_the_process() {
     if is_child() {
@@ -154,7 +176,12 @@ fn a_declared_length_aborts_the_process() {
     let mut client = Client::connect(server.address());
     client.send(hostile);
     assert!(!is_served(&mut client));
-    assert!(metrics.text().contains("bazaar_http_requests_forgotten_total 1"), "its connection is lost for good");
+    assert!(
+        metrics
+            .text()
+            .contains("bazaar_http_requests_forgotten_total 1"),
+        "its connection is lost for good"
+    );
 
     let edge = edge(Limits::default());
     let mut client = Client::connect(edge.address());
@@ -163,7 +190,8 @@ fn a_declared_length_aborts_the_process() {
     assert!(serves(edge.address()));
 }
 
-/// Of connections that are opened at once, some are not served as long as the others stay open. The edge serves all.
+/// Of connections that are opened at once, some are not served as long as the others stay open. The
+/// edge serves all.
 #[test]
 fn a_burst_leaves_connections_unserved() {
     if is_child() {
@@ -183,7 +211,8 @@ fn a_burst_leaves_connections_unserved() {
     assert!(all_served(edge.address));
 }
 
-/// The first failure of accept, here for want of descriptors, ends the acceptor: nobody is served ever after. The edge goes on.
+/// The first failure of accept, here for want of descriptors, ends the acceptor: nobody is served
+/// ever after. The edge goes on.
 #[test]
 fn one_accept_error_ends_the_acceptor() {
     if is_child() {
@@ -193,17 +222,24 @@ fn one_accept_error_ends_the_acceptor() {
         let served = serve("one_accept_error_ends_the_acceptor", server);
         assert!(serves(served.address), "{server}");
         // Once the acceptor has ended nobody listens, and connecting fails as well.
-        let crowd: Vec<TcpStream> = (0..100).map_while(|_| TcpStream::connect(served.address).ok()).collect();
+        let crowd: Vec<TcpStream> = (0..100)
+            .map_while(|_| TcpStream::connect(served.address).ok())
+            .collect();
         let asks = |mut stream: &TcpStream| stream.write_all(REQUEST).is_ok();
         let waits = |mut stream: &TcpStream| {
-            stream.set_read_timeout(Some(GIVE_UP)).is_ok() && stream.read(&mut [0; 1]).unwrap_or(0) == 0
+            stream.set_read_timeout(Some(GIVE_UP)).is_ok()
+                && stream.read(&mut [0; 1]).unwrap_or(0) == 0
         };
         crowd.iter().for_each(|stream| {
             asks(stream);
         });
-        assert!(crowd.len() < 100 || crowd.iter().any(waits), "{server}: there are fewer descriptors than connections");
+        assert!(
+            crowd.len() < 100 || crowd.iter().any(waits),
+            "{server}: there are fewer descriptors than connections"
+        );
         drop(crowd);
-        let again = (0..5).any(|_| TcpStream::connect(served.address).is_ok() && serves(served.address));
+        let again =
+            (0..5).any(|_| TcpStream::connect(served.address).is_ok() && serves(served.address));
         assert_eq!(again, survives, "{server}");
     }
 }
@@ -215,11 +251,17 @@ fn no_read_time_out() {
     let (server, _metrics) = mended();
     let mut client = Client::connect(server.address());
     client.send(begun);
-    let edge = edge(Limits { head_timeout: Duration::from_millis(200), ..Limits::default() });
+    let edge = edge(Limits {
+        head_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    });
     let mut ended = Client::connect(edge.address());
     ended.send(begun);
     assert_eq!(ended.answer().expect("ended").status, 408);
-    assert!(!is_served(&mut client), "neither answered nor ended in more than three times that");
+    assert!(
+        !is_served(&mut client),
+        "neither answered nor ended in more than three times that"
+    );
     client.send(b"\r\n");
     assert!(is_served(&mut client), "it still waits");
 }
@@ -231,7 +273,10 @@ fn no_head_limit() {
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", field.repeat(2_000));
     let (server, _metrics) = mended();
     let mut client = Client::connect(server.address());
-    assert_eq!(client.answer_to(large.as_bytes()).expect("served").status, 200);
+    assert_eq!(
+        client.answer_to(large.as_bytes()).expect("served").status,
+        200
+    );
     let edge = edge(Limits::default());
     let mut client = Client::connect(edge.address());
     client.send(&large.as_bytes()[..100_000]);
@@ -246,13 +291,21 @@ fn no_connection_limit() {
     }
     for (server, threads_grow) in [("tiny_http", true), ("edge", false)] {
         let served = serve("no_connection_limit", server);
-        let threads = || std::fs::read_dir(format!("/proc/{}/task", served.child.id())).expect("there").count();
+        let threads = || {
+            std::fs::read_dir(format!("/proc/{}/task", served.child.id()))
+                .expect("there")
+                .count()
+        };
         let before = threads();
         let clients: Vec<Client> = (0..300).map(|_| Client::connect(served.address)).collect();
         clients.iter().for_each(|client| client.send(REQUEST));
         if threads_grow {
             // Some are stuck (see above), most are not.
-            wait_for("threads for most of the connections", Duration::from_secs(10), || threads() >= before + 100);
+            wait_for(
+                "threads for most of the connections",
+                Duration::from_secs(10),
+                || threads() >= before + 100,
+            );
         } else {
             assert!(clients.into_iter().all(|mut client| is_served(&mut client)));
             assert_eq!(threads(), before);
@@ -260,8 +313,8 @@ fn no_connection_limit() {
     }
 }
 
-/// Content-Length beside Transfer-Encoding, two lengths, and a length that is no number are all served, though two recipients could
-/// understand them differently. The edge refuses them.
+/// Content-Length beside Transfer-Encoding, two lengths, and a length that is no number are all
+/// served, though two recipients could understand them differently. The edge refuses them.
 #[test]
 fn smuggled_requests_are_served() {
     let (server, _metrics) = mended();
@@ -273,8 +326,19 @@ fn smuggled_requests_are_served() {
     ] {
         let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n0\r\n\r\n");
         let mut client = Client::connect(server.address());
-        assert_eq!(client.answer_to(request.as_bytes()).expect("served").status, 200, "{fields}");
+        assert_eq!(
+            client.answer_to(request.as_bytes()).expect("served").status,
+            200,
+            "{fields}"
+        );
         let mut client = Client::connect(edge.address());
-        assert_eq!(client.answer_to(request.as_bytes()).expect("refused").status, 400, "{fields}");
+        assert_eq!(
+            client
+                .answer_to(request.as_bytes())
+                .expect("refused")
+                .status,
+            400,
+            "{fields}"
+        );
     }
 }

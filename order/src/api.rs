@@ -1,4 +1,5 @@
-//! Routes of a replica's listener. Workers answer what is in memory; orders, appends, reads and claims go to their lanes.
+//! Routes of a replica's listener. Workers answer what is in memory; orders, appends, reads and
+//! claims go to their lanes.
 
 use crate::log_writer::{Reply, WriterWork};
 use crate::queries::Read;
@@ -50,29 +51,42 @@ impl Handler for Api {
                     self.busy("claims", responder, "a claim is under way");
                 }
             }),
-            ("PUT", "/term") => with_body(&request, responder, "/term", |notice: LeaderNotice, responder| {
-                let heard = self.replica.hear(TermView { term: notice.term, owner: Some(notice.leader) });
-                responder.send(match heard {
-                    Ok(()) => Response::json(200, &Empty {}),
-                    Err(newer) => Response::json(412, &newer),
-                });
+            ("PUT", "/term") => with_body(
+                &request,
+                responder,
+                "/term",
+                |notice: LeaderNotice, responder| {
+                    let heard = self.replica.hear(TermView {
+                        term: notice.term,
+                        owner: Some(notice.leader),
+                    });
+                    responder.send(match heard {
+                        Ok(()) => Response::json(200, &Empty {}),
+                        Err(newer) => Response::json(412, &newer),
+                    });
+                },
+            ),
+            ("POST", "/orders") => with_body(&request, responder, "/orders", |batch, responder| {
+                self.order(batch, responder)
             }),
-            ("POST", "/orders") => {
-                with_body(&request, responder, "/orders", |batch, responder| self.order(batch, responder))
-            }
             ("POST", "/orders/query") => {
-                with_body(&request, responder, "/orders/query", |query: QueryRequest, responder| {
-                    self.read(Read::Query(query.numbers, responder));
-                });
+                with_body(
+                    &request,
+                    responder,
+                    "/orders/query",
+                    |query: QueryRequest, responder| {
+                        self.read(Read::Query(query.numbers, responder));
+                    },
+                );
             }
             ("POST", "/orders/page") => {
                 with_body(&request, responder, "/orders/page", |page, responder| {
                     self.read(Read::Orders(page, responder));
                 });
             }
-            ("POST", "/log") => {
-                with_body(&request, responder, "/log", |append, responder| self.append(append, responder))
-            }
+            ("POST", "/log") => with_body(&request, responder, "/log", |append, responder| {
+                self.append(append, responder)
+            }),
             ("GET", "/log") => {
                 responder.set_route("/log");
                 match first_after(request.query.as_deref()) {
@@ -85,7 +99,9 @@ impl Handler for Api {
                 self.read(Read::Genesis(responder));
             }
             (_, path) => responder.send(match allowed(path) {
-                Some(methods) => Response::error(405, &format!("use {methods}")).with_header("Allow", methods),
+                Some(methods) => {
+                    Response::error(405, &format!("use {methods}")).with_header("Allow", methods)
+                }
                 None => Response::error(404, "no such path"),
             }),
         }
@@ -125,7 +141,10 @@ impl Api {
         if self.replica.leading().is_none() {
             return responder.send(Response::json(421, &self.replica.not_leader(false)));
         }
-        if let Err(batch) = self.orders.put(OrderBatch { orders: batch.orders, responder }) {
+        if let Err(batch) = self.orders.put(OrderBatch {
+            orders: batch.orders,
+            responder,
+        }) {
             self.busy("orders", batch.responder, "the order lane is full");
         }
     }
@@ -136,14 +155,22 @@ impl Api {
         }
     }
 
-    /// Rows of a leader. Any row of the journal may be appended, whoever brings it; the term is looked at so that a leader that was deposed
-    /// hears of it here.
+    /// Rows of a leader. Any row of the journal may be appended, whoever brings it; the term is
+    /// looked at so that a leader that was deposed hears of it here.
     fn append(&self, append: AppendRequest, responder: Responder) {
-        if let Err(newer) = self.replica.hear(TermView { term: append.term, owner: Some(append.leader) }) {
+        if let Err(newer) = self.replica.hear(TermView {
+            term: append.term,
+            owner: Some(append.leader),
+        }) {
             return responder.send(Response::json(412, &newer));
         }
         if append.rows.orders.is_empty() {
-            return responder.send(Response::json(200, &LogPosition { position: self.replica.durable() }));
+            return responder.send(Response::json(
+                200,
+                &LogPosition {
+                    position: self.replica.durable(),
+                },
+            ));
         }
         for Traced { number, trace } in &append.traces {
             tracing::debug!(trace, number, term = append.term, leader = %append.leader, "order arrives to be copied");

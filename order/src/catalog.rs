@@ -20,10 +20,14 @@ impl CatalogClient {
     /// A client of the catalog at `base`.
     #[must_use]
     pub fn new(base: &str, token: Option<&str>) -> Self {
-        Self { http: HttpClient::new(8, token), base: base.into() }
+        Self {
+            http: HttpClient::new(8, token),
+            base: base.into(),
+        }
     }
 
-    /// The current term. Answered by the catalog's workers, so that a miss means that it cannot be reached.
+    /// The current term. Answered by the catalog's workers, so that a miss means that it cannot be
+    /// reached.
     ///
     /// # Errors
     /// [`CallError`]
@@ -34,7 +38,8 @@ impl CatalogClient {
     /// Claims a term.
     ///
     /// # Errors
-    /// [`CallError`]; 412 with [`TermView`] for a stale one, 409 for a log that is no prefix of the journal.
+    /// [`CallError`]; 412 with [`TermView`] for a stale one, 409 for a log that is no prefix of the
+    /// journal.
     pub fn claim(&self, claim: &ClaimRequest) -> Result<ClaimAnswer, CallError> {
         self.http.call(self.post("/claim"), claim)
     }
@@ -52,7 +57,11 @@ impl CatalogClient {
     /// # Errors
     /// [`CallError`]
     pub fn journal(&self, last: Option<u64>) -> Result<Rows, CallError> {
-        self.http.get(&self.base, &format!("/journal{}", after(last)), PAGE_TIMEOUT)
+        self.http.get(
+            &self.base,
+            &format!("/journal{}", after(last)),
+            PAGE_TIMEOUT,
+        )
     }
 
     /// The genesis.
@@ -64,7 +73,13 @@ impl CatalogClient {
     }
 
     fn post(&self, path: &'static str) -> Call<'_> {
-        Call { method: "POST", base: &self.base, path, timeout: LEADER_TO_CATALOG, trace: None }
+        Call {
+            method: "POST",
+            base: &self.base,
+            path,
+            timeout: LEADER_TO_CATALOG,
+            trace: None,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The background check: after a start, the rows that the start did not check are read once, so that old damage is found before someone
-//! needs the row.
+//! The background check: after a start, the rows that the start did not check are read once, so
+//! that old damage is found before someone needs the row.
 
 use crate::reader::LogReader;
 use common::database::orders;
@@ -13,14 +13,18 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Pause after a read that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Reads all rows below the newest [`TAIL_CHECK_ROWS`] of a log of `rows` rows. Damage is reported by the reader.
+/// Reads all rows below the newest [`TAIL_CHECK_ROWS`] of a log of `rows` rows. Damage is reported
+/// by the reader.
 pub fn check_old_rows(reader: &mut LogReader, rows: u64, stop: &Shutdown) {
     let end = rows.saturating_sub(TAIL_CHECK_ROWS);
     let mut next = 0;
     while next < end && !stop.wait(PAUSE) {
-        match reader.read(|connection, seed| orders::scan(connection, seed, next, PAGE_ROWS, |_, _| ())) {
+        match reader
+            .read(|connection, seed| orders::scan(connection, seed, next, PAGE_ROWS, |_, _| ()))
+        {
             Ok(_) => next += PAGE_ROWS as u64,
-            // The reader has reported it: the file is set aside, and what comes instead is checked as it is appended.
+            // The reader has reported it: the file is set aside, and what comes instead is checked
+            // as it is appended.
             Err(error) if error.is_damage() => {
                 tracing::error!(first = next, %error, "the check of old rows found damage");
                 return;

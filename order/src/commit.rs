@@ -6,9 +6,10 @@ use std::time::Instant;
 
 /// Tracks which rows are durable where, and which batches wait for them.
 ///
-/// - A batch is acknowledged once its rows are durable at the leader and at every follower in touch.
-/// - A follower is in touch from when it was seen to have all but the rows on their way, until it fails to answer in time. A new leader
-///   counts none as in touch.
+/// - A batch is acknowledged once its rows are durable at the leader and at every follower in
+///   touch.
+/// - A follower is in touch from when it was seen to have all but the rows on their way, until it
+///   fails to answer in time. A new leader counts none as in touch.
 /// - A batch for which fewer than `min_copies` replicas are left is told so, and not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CommitTracker<W> {
@@ -44,7 +45,8 @@ pub enum Outcome {
 /// Batches that have ended, to be answered outside the lock.
 pub type Done<W> = Vec<(W, Outcome)>;
 
-/// A follower that misses more rows than this after it appended some is not in touch yet: it is catching up.
+/// A follower that misses more rows than this after it appended some is not in touch yet: it is
+/// catching up.
 pub const IN_TOUCH_LAG: u64 = 1_000;
 
 impl<W> CommitTracker<W> {
@@ -52,7 +54,12 @@ impl<W> CommitTracker<W> {
     #[must_use]
     pub fn new(min_copies: usize, local: u64, followers: impl Iterator<Item = ReplicaId>) -> Self {
         let followers = followers.map(|id| (id, Follower::default())).collect();
-        Self { min_copies, local, followers, waiting: Vec::new() }
+        Self {
+            min_copies,
+            local,
+            followers,
+            waiting: Vec::new(),
+        }
     }
 
     /// Replicas without which nothing is acknowledged, the leader included.
@@ -69,13 +76,21 @@ impl<W> CommitTracker<W> {
 
     /// The followers in touch.
     pub fn in_touch(&self) -> impl Iterator<Item = ReplicaId> {
-        self.followers.iter().filter(|(_, f)| f.in_touch).map(|(id, _)| *id)
+        self.followers
+            .iter()
+            .filter(|(_, f)| f.in_touch)
+            .map(|(id, _)| *id)
     }
 
-    /// A batch waits until `needed` rows (a count) are durable; 0 for one without trades, which is done at once.
+    /// A batch waits until `needed` rows (a count) are durable; 0 for one without trades, which is
+    /// done at once.
     #[must_use]
     pub fn submit(&mut self, needed: u64, who: W, now: Instant) -> Done<W> {
-        self.waiting.push(Waiting { needed, since: now, who });
+        self.waiting.push(Waiting {
+            needed,
+            since: now,
+            who,
+        });
         self.take_done()
     }
 
@@ -86,8 +101,9 @@ impl<W> CommitTracker<W> {
         self.take_done()
     }
 
-    /// A follower said that `rows` rows are durable there; with `enough` or more of them it comes into touch. A follower that lost rows (its file was
-    /// set aside) is out of touch until it has them again.
+    /// A follower said that `rows` rows are durable there; with `enough` or more of them it comes
+    /// into touch. A follower that lost rows (its file was set aside) is out of touch until it has
+    /// them again.
     #[must_use]
     pub fn follower_durable(&mut self, id: ReplicaId, rows: u64, enough: u64) -> Done<W> {
         let follower = self.followers.entry(id).or_default();
@@ -99,7 +115,10 @@ impl<W> CommitTracker<W> {
     /// A follower did not answer in time. True in the first place when it was in touch.
     #[must_use]
     pub fn follower_lost(&mut self, id: ReplicaId) -> (bool, Done<W>) {
-        let was_in_touch = self.followers.get_mut(&id).is_some_and(|f| std::mem::take(&mut f.in_touch));
+        let was_in_touch = self
+            .followers
+            .get_mut(&id)
+            .is_some_and(|f| std::mem::take(&mut f.in_touch));
         (was_in_touch, self.take_done())
     }
 
@@ -107,7 +126,11 @@ impl<W> CommitTracker<W> {
     #[must_use]
     pub fn waiting_since(&self, id: ReplicaId) -> Option<Instant> {
         let durable = self.followers.get(&id).filter(|f| f.in_touch)?.durable;
-        self.waiting.iter().filter(|w| w.needed > durable).map(|w| w.since).min()
+        self.waiting
+            .iter()
+            .filter(|w| w.needed > durable)
+            .map(|w| w.since)
+            .min()
     }
 
     /// Leadership ends: everyone who waits, unacknowledged.
@@ -117,11 +140,25 @@ impl<W> CommitTracker<W> {
     }
 
     fn take_done(&mut self) -> Done<W> {
-        let durable = self.followers.values().filter(|f| f.in_touch).map(|f| f.durable).fold(self.local, u64::min);
+        let durable = self
+            .followers
+            .values()
+            .filter(|f| f.in_touch)
+            .map(|f| f.durable)
+            .fold(self.local, u64::min);
         let enough = self.has_enough_copies();
         self.waiting
             .extract_if(.., |w| w.needed <= durable)
-            .map(|w| (w.who, if enough || w.needed == 0 { Outcome::Durable } else { Outcome::TooFewCopies }))
+            .map(|w| {
+                (
+                    w.who,
+                    if enough || w.needed == 0 {
+                        Outcome::Durable
+                    } else {
+                        Outcome::TooFewCopies
+                    },
+                )
+            })
             .collect()
     }
 }
@@ -139,7 +176,8 @@ mod tests {
         CommitTracker::new(min_copies, 10, [id(1), id(2)].into_iter())
     }
 
-    /// A new leader counts nobody as in touch: it acknowledges alone until a follower has caught up.
+    /// A new leader counts nobody as in touch: it acknowledges alone until a follower has caught
+    /// up.
     #[test]
     fn a_new_leader_starts_alone() {
         let mut t = tracker(1);
@@ -159,7 +197,10 @@ mod tests {
         let start = Instant::now();
         assert_eq!(t.submit(12, 7, start), []);
         assert_eq!(t.local_durable(12), []);
-        assert_eq!((t.waiting_since(id(1)), t.waiting_since(id(2))), (Some(start), None));
+        assert_eq!(
+            (t.waiting_since(id(1)), t.waiting_since(id(2))),
+            (Some(start), None)
+        );
         assert_eq!(t.follower_durable(id(1), 11, 12), []);
         assert_eq!(t.follower_durable(id(1), 12, 12), [(7, Outcome::Durable)]);
         assert_eq!(t.submit(13, 8, start), []);
@@ -171,7 +212,8 @@ mod tests {
         assert_eq!(t.copies(), 1, "it lost rows");
     }
 
-    /// With a minimum of copies, a batch that outlives its followers is told that they are too few; one without trades is not.
+    /// With a minimum of copies, a batch that outlives its followers is told that they are too few;
+    /// one without trades is not.
     #[test]
     fn too_few_copies() {
         let mut t = tracker(2);
@@ -187,7 +229,8 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is acknowledged before it is durable at the leader and at every follower in touch, and nothing is told twice.
+        /// Nothing is acknowledged before it is durable at the leader and at every follower in
+        /// touch, and nothing is told twice.
         #[test]
         fn never_too_early(events in proptest::collection::vec((0..5_u8, 1..3_u8, 0..40_u64), 1..80)) {
             let mut t = tracker(1);

@@ -1,4 +1,5 @@
-//! A replica of the order service: a copy of the catalog's journal, and, while it leads, the way of every order to the catalog.
+//! A replica of the order service: a copy of the catalog's journal, and, while it leads, the way of
+//! every order to the catalog.
 //!
 //! It owns one SQLite file, and its role.
 //!
@@ -20,10 +21,13 @@
 //!
 //! Invariants:
 //! - The log is a prefix of the journal, with a valid hash chain; a row is never overwritten.
-//! - It leads a term only after the catalog granted it and its log was complete up to the journal's end at the grant.
-//! - It acknowledges an order only when it is durable at the catalog, here and at every follower in touch.
+//! - It leads a term only after the catalog granted it and its log was complete up to the journal's
+//!   end at the grant.
+//! - It acknowledges an order only when it is durable at the catalog, here and at every follower in
+//!   touch.
 //!
-//! On purpose it does not recognise repeats (the catalog does), number orders, or choose who leads (front-ends do).
+//! On purpose it does not recognise repeats (the catalog does), number orders, or choose who leads
+//! (front-ends do).
 
 pub mod api;
 pub mod catalog;

@@ -1,5 +1,6 @@
-//! The log writer: the one thread that writes a replica's file. It takes what is queued (the leader's own rows, a leader's rows for this
-//! follower, pages of a catch-up), appends it in one transaction, and tells everyone.
+//! The log writer: the one thread that writes a replica's file. It takes what is queued (the
+//! leader's own rows, a leader's rows for this follower, pages of a catch-up), appends it in one
+//! transaction, and tells everyone.
 
 use crate::metrics::OrderMetrics;
 use crate::replica::Replica;
@@ -53,7 +54,8 @@ const RETRY: Duration = Duration::from_millis(200);
 pub struct LogWriter {
     path: PathBuf,
     store: LogStore,
-    /// Why the file is to be replaced, when that failed so far; `store` is an empty one in memory meanwhile.
+    /// Why the file is to be replaced, when that failed so far; `store` is an empty one in memory
+    /// meanwhile.
     to_replace: Option<String>,
     replica: Arc<Replica>,
     metrics: Arc<OrderMetrics>,
@@ -64,7 +66,11 @@ impl LogWriter {
     ///
     /// # Errors
     /// [`DbError`], when the file is none of ours or cannot be opened.
-    pub fn open(path: &Path, replica: &Arc<Replica>, metrics: &Arc<OrderMetrics>) -> Result<Self, DbError> {
+    pub fn open(
+        path: &Path,
+        replica: &Arc<Replica>,
+        metrics: &Arc<OrderMetrics>,
+    ) -> Result<Self, DbError> {
         let store = match LogStore::open(path) {
             Err(error) if error.is_damage() => {
                 set_aside(path, &error.to_string(), metrics)?;
@@ -142,7 +148,9 @@ impl LogWriter {
                 // Who asked may have been stopped meanwhile.
                 let _ = reply.send(found.map_err(|e| describe(&e)));
             }
-            WriterWork::SetAside { generation, reason } if generation == self.replica.file_generation() => {
+            WriterWork::SetAside { generation, reason }
+                if generation == self.replica.file_generation() =>
+            {
                 self.replace_file(&reason)
             }
             WriterWork::SetAside { .. } | WriterWork::Append(..) => {}
@@ -154,16 +162,23 @@ impl LogWriter {
             return;
         }
         if self.store.end().is_none() {
-            return appends.into_iter().for_each(|(_, reply)| self.refuse(reply, &AppendError::Gap));
+            return appends
+                .into_iter()
+                .for_each(|(_, reply)| self.refuse(reply, &AppendError::Gap));
         }
         let runs: Vec<&Rows> = appends.iter().map(|(rows, _)| rows.as_ref()).collect();
-        self.metrics.append_rows.observe(runs.iter().map(|rows| rows.orders.len()).sum::<usize>() as f64);
+        self.metrics
+            .append_rows
+            .observe(runs.iter().map(|rows| rows.orders.len()).sum::<usize>() as f64);
         let (before, timer) = (self.store.end(), self.metrics.append_seconds.start_timer());
         let appended = self.store.append(&runs);
         timer.observe_duration();
         match appended {
             Ok(results) => {
-                if appends.iter().any(|(_, reply)| matches!(reply, Reply::Leader(_))) {
+                if appends
+                    .iter()
+                    .any(|(_, reply)| matches!(reply, Reply::Leader(_)))
+                {
                     crash::point("leader-after-append");
                 }
                 self.publish(self.store.end() != before);
@@ -188,7 +203,9 @@ impl LogWriter {
             self.replica.write_failed();
         }
         let refusal = AppendError::Database(DbError::Foreign(error.to_string()));
-        appends.into_iter().for_each(|(_, reply)| self.refuse(reply, &refusal));
+        appends
+            .into_iter()
+            .for_each(|(_, reply)| self.refuse(reply, &refusal));
     }
 
     fn confirm(&self, reply: Reply) {
@@ -205,7 +222,8 @@ impl LogWriter {
         match reply {
             Reply::Leader(term) => {
                 tracing::error!(term, "the leader's own rows were not appended: {text}");
-                self.replica.step_down(term, "its own rows were not appended");
+                self.replica
+                    .step_down(term, "its own rows were not appended");
             }
             Reply::Follower(responder) => responder.send(match why {
                 AppendError::Gap => Response::json(409, &self.position()),
@@ -213,7 +231,9 @@ impl LogWriter {
                     tracing::error!("rows of the leader refused, nothing overwritten: {text}");
                     Response::error(422, &text)
                 }
-                AppendError::Database(_) => Response::error(503, &text).with_header("Retry-After", "1"),
+                AppendError::Database(_) => {
+                    Response::error(503, &text).with_header("Retry-After", "1")
+                }
             }),
             // As above.
             Reply::Local(sender) => drop(sender.send(Err(text))),
@@ -221,7 +241,9 @@ impl LogWriter {
     }
 
     fn position(&self) -> LogPosition {
-        LogPosition { position: self.store.end() }
+        LogPosition {
+            position: self.store.end(),
+        }
     }
 
     /// Tells where the log ends; `committed`: a write has just succeeded.
@@ -239,9 +261,11 @@ impl LogWriter {
         }
     }
 
-    /// Sets the file aside and goes on with an empty one, which is filled from the other replicas and, to lead, from the journal.
+    /// Sets the file aside and goes on with an empty one, which is filled from the other replicas
+    /// and, to lead, from the journal.
     fn replace_file(&mut self, reason: &str) {
-        // First it stops leading: a reader that opens the new, empty file must not say "no such order" in a leader's name.
+        // First it stops leading: a reader that opens the new, empty file must not say "no such
+        // order" in a leader's name.
         self.replica.write_failed();
         match self.empty_file(reason) {
             Ok(()) => {
@@ -256,7 +280,8 @@ impl LogWriter {
     }
 
     fn empty_file(&mut self, reason: &str) -> Result<(), DbError> {
-        // The connection must be gone before the file is moved: SQLite would go on writing the moved one.
+        // The connection must be gone before the file is moved: SQLite would go on writing the
+        // moved one.
         self.store = LogStore::open(Path::new(":memory:"))?;
         if self.path.exists() {
             set_aside(&self.path, reason, &self.metrics)?;

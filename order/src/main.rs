@@ -9,12 +9,16 @@ use std::io::{BufWriter, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A replica of the order service of the stock bazaar. Without a command it runs the replica, set up by environment variables.
+/// A replica of the order service of the stock bazaar. Without a command it runs the replica, set
+/// up by environment variables.
 #[derive(FromArgs)]
 struct Arguments {
     /// print the version and exit
     #[argh(switch)]
-    #[expect(dead_code, reason = "read before the flags are parsed; listed here for --help")]
+    #[expect(
+        dead_code,
+        reason = "read before the flags are parsed; listed here for --help"
+    )]
     version: bool,
     #[argh(subcommand)]
     command: Option<Command>,
@@ -27,8 +31,8 @@ enum Command {
     Dump(Dump),
 }
 
-/// Check order logs and print of each the number of orders, the last hash and the SHA-256 of its canonical copy. Changes nothing. Exits 1 when
-/// one is damaged or they differ.
+/// Check order logs and print of each the number of orders, the last hash and the SHA-256 of its
+/// canonical copy. Changes nothing. Exits 1 when one is damaged or they differ.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "verify")]
 struct Verify {
@@ -58,13 +62,15 @@ fn main() -> ExitCode {
             Ok(false) => ExitCode::FAILURE,
             Err(error) => cli::start_failed("order verify", &error),
         },
-        Some(Command::Dump(Dump { file })) => match dump(&file, &mut BufWriter::new(stdout().lock())) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("order dump: {error}");
-                ExitCode::FAILURE
+        Some(Command::Dump(Dump { file })) => {
+            match dump(&file, &mut BufWriter::new(stdout().lock())) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("order dump: {error}");
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
         None => match settings {
             Ok(Some(settings)) => run(&settings),
             Ok(None) => cli::start_failed("order", &"no settings"),

@@ -44,22 +44,38 @@ impl OrderMetrics {
         Arc::new(Self {
             leading: m.gauge("order_leading", "1 while this replica leads."),
             term: m.gauge("order_term", "The highest term heard of."),
-            leaderships: m.counter("order_leaderships_total", "Times that this replica began to lead."),
+            leaderships: m.counter(
+                "order_leaderships_total",
+                "Times that this replica began to lead.",
+            ),
             log_rows: m.gauge("order_log_rows", "Orders in the durable log."),
             follower_lag: m.gauges(
                 "order_follower_lag_rows",
                 "Rows that a follower lacks, seen by the leader.",
                 &["follower"],
             ),
-            followers_lost: m.counter("order_followers_lost_total", "Times that a follower went out of touch."),
-            queue_seconds: m
-                .seconds("order_queue_seconds", "Time of a front-end's batch from read to taken by the sequencer."),
+            followers_lost: m.counter(
+                "order_followers_lost_total",
+                "Times that a follower went out of touch.",
+            ),
+            queue_seconds: m.seconds(
+                "order_queue_seconds",
+                "Time of a front-end's batch from read to taken by the sequencer.",
+            ),
             batch_orders: m.counts("order_batch_orders", "Orders per batch to the catalog."),
-            catalog_seconds: m.seconds("order_catalog_seconds", "Time of the catalog's call for a batch."),
-            append_seconds: m.seconds("order_append_seconds", "Time of an append's transaction, its fsync included."),
+            catalog_seconds: m.seconds(
+                "order_catalog_seconds",
+                "Time of the catalog's call for a batch.",
+            ),
+            append_seconds: m.seconds(
+                "order_append_seconds",
+                "Time of an append's transaction, its fsync included.",
+            ),
             append_rows: m.counts("order_append_rows", "Rows per append."),
-            replication_seconds: m
-                .seconds("order_replication_seconds", "Time from rows sent to a follower to its answer."),
+            replication_seconds: m.seconds(
+                "order_replication_seconds",
+                "Time from rows sent to a follower to its answer.",
+            ),
             append_failures: m.counter("order_append_failures_total", "Appends that failed."),
             set_aside: m.counter("order_files_set_aside_total", "Files set aside as damaged."),
         })

@@ -1,4 +1,5 @@
-//! What is on its way at a leader, pure: the rows that came from the catalog, those that are not durable here yet, and the batches that wait for them.
+//! What is on its way at a leader, pure: the rows that came from the catalog, those that are not
+//! durable here yet, and the batches that wait for them.
 
 use crate::commit::{CommitTracker, Done, IN_TOUCH_LAG};
 use crate::recent::Recent;
@@ -39,7 +40,13 @@ impl Waiter {
     /// How many rows must be durable before it is answered: those up to its highest number.
     #[must_use]
     pub fn needed(&self) -> u64 {
-        let number = |verdict: &Verdict| if let Verdict::Accepted(n) = verdict { Some(n + 1) } else { None };
+        let number = |verdict: &Verdict| {
+            if let Verdict::Accepted(n) = verdict {
+                Some(n + 1)
+            } else {
+                None
+            }
+        };
         self.verdicts.iter().filter_map(number).max().unwrap_or(0)
     }
 }
@@ -47,7 +54,12 @@ impl Waiter {
 impl Pipeline {
     /// Of a leadership that begins with a log that is durable up to `durable`.
     #[must_use]
-    pub fn new(term: Term, durable: Position, min_copies: usize, followers: impl Iterator<Item = ReplicaId>) -> Self {
+    pub fn new(
+        term: Term,
+        durable: Position,
+        min_copies: usize,
+        followers: impl Iterator<Item = ReplicaId>,
+    ) -> Self {
         Self {
             term,
             received: durable,
@@ -63,8 +75,15 @@ impl Pipeline {
     /// # Panics
     /// When they do not continue the others: the caller has looked.
     pub fn receive(&mut self, rows: &Arc<Rows>, now: Instant) {
-        assert_eq!(rows.first, self.received.next(), "the catalog answers from the row after the last received one");
-        self.received = Position { last: rows.end().checked_sub(1), hash: rows.hash };
+        assert_eq!(
+            rows.first,
+            self.received.next(),
+            "the catalog answers from the row after the last received one"
+        );
+        self.received = Position {
+            last: rows.end().checked_sub(1),
+            hash: rows.hash,
+        };
         self.appending.push_back((rows.end(), now));
         self.recent.push(Arc::clone(rows));
     }
@@ -82,12 +101,15 @@ impl Pipeline {
     #[must_use]
     pub fn follower_at(&mut self, id: ReplicaId, next: u64, acknowledged: bool) -> Done<Waiter> {
         let lag_allowed = if acknowledged { IN_TOUCH_LAG } else { 0 };
-        self.tracker.follower_durable(id, next, self.received.next().saturating_sub(lag_allowed))
+        self.tracker
+            .follower_durable(id, next, self.received.next().saturating_sub(lag_allowed))
     }
 
     /// Whether an append takes so long that orders had better go to another replica.
     #[must_use]
     pub fn is_overdue(&self) -> bool {
-        self.appending.front().is_some_and(|(_, since)| since.elapsed() > APPEND_OVERDUE)
+        self.appending
+            .front()
+            .is_some_and(|(_, since)| since.elapsed() > APPEND_OVERDUE)
     }
 }

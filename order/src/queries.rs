@@ -1,4 +1,5 @@
-//! Reads of the log for others: orders by number, pages for a replica that catches up, the genesis. A few threads, each with its own connection.
+//! Reads of the log for others: orders by number, pages for a replica that catches up, the genesis.
+//! A few threads, each with its own connection.
 
 use crate::catalog::CatalogClient;
 use crate::reader::LogReader;
@@ -72,17 +73,21 @@ impl Queries {
     }
 
     fn query(&mut self, numbers: &[u64]) -> Response {
-        // Before the read: a leadership that began after it says nothing of what was acknowledged before it.
+        // Before the read: a leadership that began after it says nothing of what was acknowledged
+        // before it.
         let led = self.replica.leading();
         let found = self.reader.read(|connection, seed| {
-            numbers.iter().map(|&number| orders::get(connection, seed, number)).collect::<Result<Vec<_>, _>>()
+            numbers
+                .iter()
+                .map(|&number| orders::get(connection, seed, number))
+                .collect::<Result<Vec<_>, _>>()
         });
         let found: Vec<Option<Order>> = match found {
             Ok(found) => found.unwrap_or_else(|| vec![None; numbers.len()]),
             Err(error) => return failed(&error),
         };
-        // What is not found is only then missing when this replica led one term from before the read until after it: until then every
-        // acknowledged order was in its log.
+        // What is not found is only then missing when this replica led one term from before the
+        // read until after it: until then every acknowledged order was in its log.
         let missing = if found.iter().all(Option::is_some) {
             QueryAnswer::NotFound
         } else {
@@ -92,8 +97,10 @@ impl Queries {
                 Confirmed::Unavailable => QueryAnswer::Unavailable,
             }
         };
-        let answers =
-            found.into_iter().map(|order| order.map_or_else(|| missing.clone(), QueryAnswer::Found)).collect();
+        let answers = found
+            .into_iter()
+            .map(|order| order.map_or_else(|| missing.clone(), QueryAnswer::Found))
+            .collect();
         Response::json(200, &QueryAnswers { answers })
     }
 
@@ -102,7 +109,9 @@ impl Queries {
         // Before the read, for the reason that `query` has.
         let led = self.replica.leading();
         // One row more tells whether there are more.
-        let read = self.reader.read(|connection, seed| orders::read(connection, seed, first, limit + 1));
+        let read = self
+            .reader
+            .read(|connection, seed| orders::read(connection, seed, first, limit + 1));
         let mut found = match read {
             Ok(rows) => rows.map_or_else(Vec::new, |rows| rows.orders),
             Err(error) => return failed(&error),
@@ -120,9 +129,12 @@ impl Queries {
         Response::json(200, &PageAnswer { orders: found, end })
     }
 
-    /// Whether the term that this replica led before the read is still the current one: then what was not found does not exist.
+    /// Whether the term that this replica led before the read is still the current one: then what
+    /// was not found does not exist.
     fn confirm(&self, led: Option<Term>) -> Confirmed {
-        let Some(term) = led else { return Confirmed::NotLeader };
+        let Some(term) = led else {
+            return Confirmed::NotLeader;
+        };
         match self.catalog.term() {
             Ok(view) if view.term == term && self.replica.leading() == Some(term) => Confirmed::Yes,
             Ok(view) => {
@@ -135,7 +147,10 @@ impl Queries {
     }
 
     fn page(&mut self, first: u64) -> Response {
-        match self.reader.read(|connection, seed| orders::read(connection, seed, first, PAGE_ROWS)) {
+        match self
+            .reader
+            .read(|connection, seed| orders::read(connection, seed, first, PAGE_ROWS))
+        {
             Ok(Some(rows)) => Response::json(200, &rows),
             Ok(None) => Response::error(404, "this log is empty"),
             Err(error) => failed(&error),

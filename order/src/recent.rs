@@ -1,4 +1,5 @@
-//! The rows that a leader received lately, in memory, so that followers in touch are served without reading the file; pure.
+//! The rows that a leader received lately, in memory, so that followers in touch are served without
+//! reading the file; pure.
 
 use common::wire::order::Rows;
 use std::collections::VecDeque;
@@ -18,7 +19,10 @@ impl Recent {
     /// None yet; the next one is number `next`.
     #[must_use]
     pub fn new(next: u64) -> Self {
-        Self { runs: VecDeque::new(), end: next }
+        Self {
+            runs: VecDeque::new(),
+            end: next,
+        }
     }
 
     /// Number of the first row kept; of the next one when there is none.
@@ -40,7 +44,8 @@ impl Recent {
         }
     }
 
-    /// Rows from `next` on: whole runs, at least one, as many as are `limit` rows or fewer together. `None` when there is nothing from `next` on.
+    /// Rows from `next` on: whole runs, at least one, as many as are `limit` rows or fewer
+    /// together. `None` when there is nothing from `next` on.
     ///
     /// # Panics
     /// When `next` is before [`Recent::first`].
@@ -48,14 +53,21 @@ impl Recent {
     pub fn from(&self, next: u64, limit: usize) -> Option<Arc<Rows>> {
         assert!(next >= self.first(), "row {next} is no longer in memory");
         let start = self.runs.partition_point(|run| run.end() <= next);
-        if let (Some(only), None) = (self.runs.get(start).filter(|run| run.first == next), self.runs.get(start + 1)) {
+        if let (Some(only), None) = (
+            self.runs.get(start).filter(|run| run.first == next),
+            self.runs.get(start + 1),
+        ) {
             // A follower that keeps up: nothing is copied.
             return Some(Arc::clone(only));
         }
         let mut rows: Option<Rows> = None;
         for run in self.runs.range(start..) {
             let skip = usize::try_from(next.saturating_sub(run.first)).unwrap_or(usize::MAX);
-            let rows = rows.get_or_insert_with(|| Rows { first: next, orders: Vec::new(), hash: run.hash });
+            let rows = rows.get_or_insert_with(|| Rows {
+                first: next,
+                orders: Vec::new(),
+                hash: run.hash,
+            });
             if !rows.orders.is_empty() && rows.orders.len() + run.orders.len() > limit {
                 break;
             }
@@ -73,9 +85,18 @@ mod tests {
     use common::wire::order::{Order, OrderKey, Side};
 
     fn run(first: u64, len: u64) -> Arc<Rows> {
-        let order = |n| Order { key: OrderKey::from_time(n, 0), name: "F".into(), side: Side::Buy, quantity: n + 1 };
+        let order = |n| Order {
+            key: OrderKey::from_time(n, 0),
+            name: "F".into(),
+            side: Side::Buy,
+            quantity: n + 1,
+        };
         let end = u8::try_from((first + len) % 251).expect("small");
-        Arc::new(Rows { first, orders: (first..first + len).map(order).collect(), hash: Hash([end; 32]) })
+        Arc::new(Rows {
+            first,
+            orders: (first..first + len).map(order).collect(),
+            hash: Hash([end; 32]),
+        })
     }
 
     /// Any row kept can be asked for; whole runs come, in order, with the hash of their end.

@@ -1,5 +1,6 @@
-//! What the threads of a replica share: its role, where its log ends, and, while it leads, the rows and batches on their way. Each method is one
-//! step under the lock; whoever ends a batch answers it outside.
+//! What the threads of a replica share: its role, where its log ends, and, while it leads, the rows
+//! and batches on their way. Each method is one step under the lock; whoever ends a batch answers
+//! it outside.
 
 use crate::commit::{Done, Outcome};
 use crate::metrics::OrderMetrics;
@@ -19,7 +20,8 @@ use std::time::{Duration, Instant};
 /// A replica of the order service.
 ///
 /// Invariants, asserted where they could break:
-/// - The log only grows, but for a file that was set aside, and is a prefix of the catalog's journal.
+/// - The log only grows, but for a file that was set aside, and is a prefix of the catalog's
+///   journal.
 /// - It leads a term only after its log was durable up to the journal's end at the grant.
 /// - While it leads, `received` is at least what is durable.
 #[derive(Debug)]
@@ -75,8 +77,18 @@ pub enum NotTaken {
 impl Replica {
     /// A follower, before its file was opened.
     #[must_use]
-    pub fn new(id: ReplicaId, peers: Vec<ReplicaId>, min_copies: usize, metrics: Arc<OrderMetrics>) -> Self {
-        let file = FileState { durable: None, cluster: None, writable: true, generation: 0 };
+    pub fn new(
+        id: ReplicaId,
+        peers: Vec<ReplicaId>,
+        min_copies: usize,
+        metrics: Arc<OrderMetrics>,
+    ) -> Self {
+        let file = FileState {
+            durable: None,
+            cluster: None,
+            writable: true,
+            generation: 0,
+        };
         let state = State {
             standing: Standing::default(),
             file,
@@ -105,13 +117,18 @@ impl Replica {
             leading: state.leads_openly(),
             claiming: state.standing.claiming(),
             eligible: state.may_lead(),
-            // A leader's log is complete, whether or not the others were asked before it began to lead.
+            // A leader's log is complete, whether or not the others were asked before it began to
+            // lead.
             catching_up: !state.to_ask.is_empty() && state.standing.leading().is_none(),
             last: state.file.durable.and_then(|end| end.last),
             cluster: state.file.cluster.clone(),
             term: known.term,
             leader: known.owner,
-            in_touch: state.pipeline.as_ref().map(|p| p.tracker.in_touch().collect()).unwrap_or_default(),
+            in_touch: state
+                .pipeline
+                .as_ref()
+                .map(|p| p.tracker.in_touch().collect())
+                .unwrap_or_default(),
         }
     }
 
@@ -138,7 +155,11 @@ impl Replica {
     pub fn retire(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
-        if let Some(term) = state.standing.leading().filter(|term| state.standing.step_down(*term)) {
+        if let Some(term) = state
+            .standing
+            .leading()
+            .filter(|term| state.standing.step_down(*term))
+        {
             self.end_leadership(state, term, "it was told to stop");
         }
     }
@@ -167,7 +188,9 @@ impl Replica {
         }
         if term.term > known.term {
             tracing::info!(term = term.term, leader = ?term.owner.map(u8::from), "heard of a newer term");
-            self.metrics.term.set(i64::try_from(term.term).unwrap_or(i64::MAX));
+            self.metrics
+                .term
+                .set(i64::try_from(term.term).unwrap_or(i64::MAX));
         }
         if let Some(old) = state.standing.hear(term) {
             self.end_leadership(state, old, "a newer term exists");
@@ -175,12 +198,17 @@ impl Replica {
         Ok(())
     }
 
-    /// Begins to complete its log for a term that was granted to it. False when it has heard of a newer one.
+    /// Begins to complete its log for a term that was granted to it. False when it has heard of a
+    /// newer one.
     #[must_use]
     pub fn begin_claim(&self, term: Term) -> bool {
         let mut state = self.state.lock();
-        let Ok(ended) = state.standing.begin_claim(term, self.id) else { return false };
-        self.metrics.term.set(i64::try_from(term).unwrap_or(i64::MAX));
+        let Ok(ended) = state.standing.begin_claim(term, self.id) else {
+            return false;
+        };
+        self.metrics
+            .term
+            .set(i64::try_from(term).unwrap_or(i64::MAX));
         if let Some(old) = ended {
             self.end_leadership(state, old, "it claimed a newer term");
         }
@@ -192,15 +220,23 @@ impl Replica {
         self.state.lock().standing.abandon_claim(term);
     }
 
-    /// Leads a term that it claims and whose log it has up to `end`. False when the claim no longer stands, or rows are missing.
+    /// Leads a term that it claims and whose log it has up to `end`. False when the claim no longer
+    /// stands, or rows are missing.
     #[must_use]
     pub fn lead(&self, term: Term, end: Position) -> bool {
         let mut state = self.state.lock();
-        let Some(durable) = state.file.durable.filter(|own| own.next() >= end.next()) else { return false };
+        let Some(durable) = state.file.durable.filter(|own| own.next() >= end.next()) else {
+            return false;
+        };
         if !state.may_lead() || !state.standing.lead(term) {
             return false;
         }
-        state.pipeline = Some(Pipeline::new(term, durable, self.min_copies, self.peers.iter().copied()));
+        state.pipeline = Some(Pipeline::new(
+            term,
+            durable,
+            self.min_copies,
+            self.peers.iter().copied(),
+        ));
         self.metrics.leading.set(1);
         self.metrics.leaderships.inc();
         tracing::warn!(term, last = ?durable.last, "leading");
@@ -216,9 +252,14 @@ impl Replica {
         }
     }
 
-    /// Everything that follows from a leadership's end: those who wait are told that their outcome is unknown here; they ask the next leader.
+    /// Everything that follows from a leadership's end: those who wait are told that their outcome
+    /// is unknown here; they ask the next leader.
     fn end_leadership(&self, mut state: MutexGuard<'_, State>, term: Term, why: &str) {
-        let waiters = state.pipeline.take().map(|mut pipeline| pipeline.tracker.abandon()).unwrap_or_default();
+        let waiters = state
+            .pipeline
+            .take()
+            .map(|mut pipeline| pipeline.tracker.abandon())
+            .unwrap_or_default();
         let body = state.not_leader(self.id, true);
         self.changed.notify_all();
         drop(state);
@@ -237,17 +278,22 @@ impl Replica {
         let state = self.state.lock();
         match &state.pipeline {
             Some(p) if p.tracker.has_enough_copies() => Ok((p.term, p.received)),
-            Some(p) => Err(NotTaken::TooFewCopies { copies: p.tracker.copies(), wanted: self.min_copies }),
+            Some(p) => Err(NotTaken::TooFewCopies {
+                copies: p.tracker.copies(),
+                wanted: self.min_copies,
+            }),
             None => Err(NotTaken::NotLeader(state.not_leader(self.id, false))),
         }
     }
 
-    /// Takes rows that came from the catalog, for the followers and the log writer. False when it no longer leads that term: the rows
-    /// are in the journal, and the next leader has them.
+    /// Takes rows that came from the catalog, for the followers and the log writer. False when it
+    /// no longer leads that term: the rows are in the journal, and the next leader has them.
     #[must_use]
     pub fn receive(&self, term: Term, rows: &Arc<Rows>) -> bool {
         let mut state = self.state.lock();
-        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else { return false };
+        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
+            return false;
+        };
         if rows.orders.is_empty() {
             return true;
         }
@@ -264,7 +310,11 @@ impl Replica {
         match state.pipeline.as_mut().filter(|p| p.term == term) {
             Some(pipeline) => {
                 for waiter in waiters {
-                    done.extend(pipeline.tracker.submit(waiter.needed(), waiter, Instant::now()));
+                    done.extend(
+                        pipeline
+                            .tracker
+                            .submit(waiter.needed(), waiter, Instant::now()),
+                    );
                 }
             }
             None => late = waiters,
@@ -272,11 +322,14 @@ impl Replica {
         drop(state);
         answer(done);
         for waiter in late {
-            waiter.responder.send(Response::json(421, &self.not_leader(true)));
+            waiter
+                .responder
+                .send(Response::json(421, &self.not_leader(true)));
         }
     }
 
-    /// The log writer made rows durable, or merely looked at its file; only a commit shows that it can be written.
+    /// The log writer made rows durable, or merely looked at its file; only a commit shows that it
+    /// can be written.
     pub fn written(&self, durable: Option<Position>, cluster: Option<ClusterId>, committed: bool) {
         let mut state = self.state.lock();
         state.file.durable = durable;
@@ -287,7 +340,9 @@ impl Replica {
         if let Some(pipeline) = state.pipeline.as_mut() {
             done = pipeline.written(next);
         }
-        self.metrics.log_rows.set(i64::try_from(next).unwrap_or(i64::MAX));
+        self.metrics
+            .log_rows
+            .set(i64::try_from(next).unwrap_or(i64::MAX));
         drop(state);
         answer(done);
     }
@@ -296,7 +351,11 @@ impl Replica {
     pub fn write_failed(&self) {
         let mut state = self.state.lock();
         state.file.writable = false;
-        if let Some(term) = state.standing.leading().filter(|term| state.standing.step_down(*term)) {
+        if let Some(term) = state
+            .standing
+            .leading()
+            .filter(|term| state.standing.step_down(*term))
+        {
             self.end_leadership(state, term, "its log could not be written");
         }
     }
@@ -314,7 +373,10 @@ impl Replica {
         state.file.cluster = None;
         state.file.generation += 1;
         state.to_ask = self.peers.iter().copied().collect();
-        let led = state.standing.leading().filter(|term| state.standing.step_down(*term));
+        let led = state
+            .standing
+            .leading()
+            .filter(|term| state.standing.step_down(*term));
         if let Some(term) = led {
             self.end_leadership(state, term, "its file was set aside");
         }
@@ -343,18 +405,24 @@ impl Replica {
         self.state.lock().to_ask.remove(&peer);
     }
 
-    /// A follower said where its durable log ends; `acknowledged`: in answer to rows, not to the mere question. A follower whose disk hangs still
-    /// answers the question, so that brings it into touch only when it misses nothing.
+    /// A follower said where its durable log ends; `acknowledged`: in answer to rows, not to the
+    /// mere question. A follower whose disk hangs still answers the question, so that brings it
+    /// into touch only when it misses nothing.
     pub fn follower_at(&self, term: Term, id: ReplicaId, next: u64, acknowledged: bool) {
         let mut state = self.state.lock();
-        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else { return };
+        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
+            return;
+        };
         let before = pipeline.tracker.copies();
         let received = pipeline.received.next();
         let done = pipeline.follower_at(id, next, acknowledged);
         let after = pipeline.tracker.copies();
         drop(state);
         let lag = i64::try_from(received.saturating_sub(next)).unwrap_or(i64::MAX);
-        self.metrics.follower_lag.with_label_values(&[&id.to_string()]).set(lag);
+        self.metrics
+            .follower_lag
+            .with_label_values(&[&id.to_string()])
+            .set(lag);
         if after > before {
             tracing::info!(follower = %id, term, copies = after, "follower in touch");
         } else if after < before {
@@ -366,7 +434,9 @@ impl Replica {
     /// A follower did not answer in time, or refused.
     pub fn follower_lost(&self, term: Term, id: ReplicaId, why: &str) {
         let mut state = self.state.lock();
-        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else { return };
+        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
+            return;
+        };
         let (was_in_touch, done) = pipeline.tracker.follower_lost(id);
         drop(state);
         if was_in_touch {
@@ -379,13 +449,22 @@ impl Replica {
     /// The last row that came from the catalog while it leads this term.
     #[must_use]
     pub fn received(&self, term: Term) -> Option<Position> {
-        self.state.lock().pipeline.as_ref().filter(|p| p.term == term).map(|p| p.received)
+        self.state
+            .lock()
+            .pipeline
+            .as_ref()
+            .filter(|p| p.term == term)
+            .map(|p| p.received)
     }
 
     /// Since when a batch waits for this follower.
     #[must_use]
     pub fn waiting_since(&self, id: ReplicaId) -> Option<Instant> {
-        self.state.lock().pipeline.as_ref().and_then(|p| p.tracker.waiting_since(id))
+        self.state
+            .lock()
+            .pipeline
+            .as_ref()
+            .and_then(|p| p.tracker.waiting_since(id))
     }
 
     /// What to send to a follower that needs row `next`. Waits up to `timeout` for something new.
@@ -394,7 +473,9 @@ impl Replica {
         let mut state = self.state.lock();
         let mut waited = false;
         loop {
-            let Some(pipeline) = state.pipeline.as_ref().filter(|p| p.term == term) else { return ToSend::Nothing };
+            let Some(pipeline) = state.pipeline.as_ref().filter(|p| p.term == term) else {
+                return ToSend::Nothing;
+            };
             if next < pipeline.recent.first() {
                 return ToSend::FromFile;
             }
@@ -421,19 +502,27 @@ impl Replica {
     /// The term keeper's finding: whether the catalog answers.
     pub fn catalog_answers(&self, term: Term, answers: bool) {
         let mut state = self.state.lock();
-        if let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term && p.catalog_answers != answers) {
+        if let Some(pipeline) = state
+            .pipeline
+            .as_mut()
+            .filter(|p| p.term == term && p.catalog_answers != answers)
+        {
             pipeline.catalog_answers = answers;
             if answers {
                 tracing::info!(term, "the catalog answers again: leading");
             } else {
-                tracing::warn!(term, "the catalog does not answer: not leading until it does");
+                tracing::warn!(
+                    term,
+                    "the catalog does not answer: not leading until it does"
+                );
             }
         }
     }
 }
 
 impl State {
-    /// Whether it may lead: it has a log that can be written, it is not stopping, and it does not hold a term that it dares not use.
+    /// Whether it may lead: it has a log that can be written, it is not stopping, and it does not
+    /// hold a term that it dares not use.
     fn may_lead(&self) -> bool {
         let stuck = self.pipeline.is_some() && self.leads_openly().is_none();
         self.file.durable.is_some() && self.file.writable && !self.stopping && !stuck
@@ -441,13 +530,18 @@ impl State {
 
     fn not_leader(&self, own: ReplicaId, outcome_unknown: bool) -> NotLeader {
         let known = self.standing.known();
-        NotLeader { term: known.term, leader: known.owner.filter(|id| *id != own), outcome_unknown }
+        NotLeader {
+            term: known.term,
+            leader: known.owner.filter(|id| *id != own),
+            outcome_unknown,
+        }
     }
 
     /// The term that it says it leads. It does not say so when it may not be able to take orders.
     fn leads_openly(&self) -> Option<Term> {
         let pipeline = self.pipeline.as_ref()?;
-        (pipeline.catalog_answers && !pipeline.is_overdue() && self.file.writable).then_some(pipeline.term)
+        (pipeline.catalog_answers && !pipeline.is_overdue() && self.file.writable)
+            .then_some(pipeline.term)
     }
 }
 
@@ -466,10 +560,23 @@ fn answer(done: Done<Waiter>) {
     for (waiter, outcome) in done {
         crash::point("leader-before-answer");
         let response = match outcome {
-            Outcome::Durable => Response::json(200, &OrdersAnswer { verdicts: waiter.verdicts }),
+            Outcome::Durable => Response::json(
+                200,
+                &OrdersAnswer {
+                    verdicts: waiter.verdicts,
+                },
+            ),
             Outcome::TooFewCopies => {
-                let message = "the orders are durable on fewer replicas than ORDER_MIN_COPIES wants";
-                Response::json(503, &Unavailable { message: message.into(), outcome_unknown: true, retry: true })
+                let message =
+                    "the orders are durable on fewer replicas than ORDER_MIN_COPIES wants";
+                Response::json(
+                    503,
+                    &Unavailable {
+                        message: message.into(),
+                        outcome_unknown: true,
+                        retry: true,
+                    },
+                )
             }
         };
         waiter.responder.send(response);

@@ -26,7 +26,13 @@ pub struct Standing {
 
 impl Default for Standing {
     fn default() -> Self {
-        Self { role: Role::Follower, known: TermView { term: 0, owner: None } }
+        Self {
+            role: Role::Follower,
+            known: TermView {
+                term: 0,
+                owner: None,
+            },
+        }
     }
 }
 
@@ -40,13 +46,21 @@ impl Standing {
     /// The term that it leads.
     #[must_use]
     pub fn leading(&self) -> Option<Term> {
-        if let Role::Leading(term) = self.role { Some(term) } else { None }
+        if let Role::Leading(term) = self.role {
+            Some(term)
+        } else {
+            None
+        }
     }
 
     /// The term that it claims.
     #[must_use]
     pub fn claiming(&self) -> Option<Term> {
-        if let Role::Claiming(term) = self.role { Some(term) } else { None }
+        if let Role::Claiming(term) = self.role {
+            Some(term)
+        } else {
+            None
+        }
     }
 
     /// Hears of a term. Returns the term whose leadership ended by it.
@@ -54,7 +68,10 @@ impl Standing {
     pub fn hear(&mut self, heard: TermView) -> Option<Term> {
         if heard.term > self.known.term {
             let led = self.leading();
-            *self = Self { role: Role::Follower, known: heard };
+            *self = Self {
+                role: Role::Follower,
+                known: heard,
+            };
             return led;
         }
         if heard.term == self.known.term {
@@ -72,7 +89,13 @@ impl Standing {
             return Err(self.known);
         }
         let led = self.leading().filter(|led| *led < term);
-        *self = Self { role: Role::Claiming(term), known: TermView { term, owner: Some(own) } };
+        *self = Self {
+            role: Role::Claiming(term),
+            known: TermView {
+                term,
+                owner: Some(own),
+            },
+        };
         Ok(led)
     }
 
@@ -81,7 +104,10 @@ impl Standing {
     pub fn lead(&mut self, term: Term) -> bool {
         let stands = self.role == Role::Claiming(term);
         if stands {
-            assert_eq!(self.known.term, term, "a claim's term is the highest heard of");
+            assert_eq!(
+                self.known.term, term,
+                "a claim's term is the highest heard of"
+            );
             self.role = Role::Leading(term);
         }
         stands
@@ -113,7 +139,8 @@ mod tests {
         ReplicaId::try_from(2).expect("an id")
     }
 
-    /// Follower, claiming, leading, and back by a newer term; an older or equal one changes nothing.
+    /// Follower, claiming, leading, and back by a newer term; an older or equal one changes
+    /// nothing.
     #[test]
     fn the_way_of_a_leader() {
         let mut s = Standing::default();
@@ -121,10 +148,19 @@ mod tests {
         assert_eq!(s.begin_claim(1, own()), Ok(None));
         assert_eq!((s.claiming(), s.leading()), (Some(1), None));
         assert!(!s.lead(2) && s.lead(1));
-        assert_eq!(s.hear(TermView { term: 1, owner: None }), None);
+        assert_eq!(
+            s.hear(TermView {
+                term: 1,
+                owner: None
+            }),
+            None
+        );
         assert_eq!(s.known().owner, Some(own()));
         assert_eq!(s.leading(), Some(1));
-        let newer = TermView { term: 5, owner: None };
+        let newer = TermView {
+            term: 5,
+            owner: None,
+        };
         assert_eq!(s.hear(newer), Some(1));
         assert_eq!((s.leading(), s.claiming(), s.known()), (None, None, newer));
     }
@@ -133,7 +169,13 @@ mod tests {
     #[test]
     fn late_grants_are_dropped() {
         let mut s = Standing::default();
-        assert_eq!(s.hear(TermView { term: 7, owner: None }), None);
+        assert_eq!(
+            s.hear(TermView {
+                term: 7,
+                owner: None
+            }),
+            None
+        );
         assert_eq!(s.begin_claim(6, own()), Err(s.known()));
         assert_eq!((s.claiming(), s.known().term), (None, 7));
         assert_eq!(s.begin_claim(8, own()), Ok(None));

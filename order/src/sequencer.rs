@@ -1,5 +1,6 @@
-//! The sequencer: the leader's one caller of the catalog. It takes the orders that are queued, sends them in one batch, and goes on with the
-//! next batch while the log writer and the replication threads make this one durable.
+//! The sequencer: the leader's one caller of the catalog. It takes the orders that are queued,
+//! sends them in one batch, and goes on with the next batch while the log writer and the
+//! replication threads make this one durable.
 
 use crate::catalog::CatalogClient;
 use crate::log_writer::{Reply, WriterWork};
@@ -45,7 +46,12 @@ impl Sequencer {
         writer: Lane<WriterWork>,
         metrics: Arc<OrderMetrics>,
     ) -> Self {
-        Self { replica, catalog, writer, metrics }
+        Self {
+            replica,
+            catalog,
+            writer,
+            metrics,
+        }
     }
 
     /// Works until the service stops.
@@ -61,7 +67,8 @@ impl Sequencer {
             // Front-ends' batches stay whole: one of them is answered by one answer.
             let mut batch: Vec<OrderBatch> = Vec::new();
             let mut orders = 0;
-            while let Some(next) = held.pop_front_if(|next| batch.is_empty() || orders + next.orders.len() <= MAX_BATCH)
+            while let Some(next) = held
+                .pop_front_if(|next| batch.is_empty() || orders + next.orders.len() <= MAX_BATCH)
             {
                 orders += next.orders.len();
                 batch.push(next);
@@ -75,27 +82,46 @@ impl Sequencer {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let response = refusal_response(&refusal);
-                return batch.into_iter().for_each(|b| b.responder.send(response.clone()));
+                return batch
+                    .into_iter()
+                    .for_each(|b| b.responder.send(response.clone()));
             }
         };
         for taken in &batch {
-            self.metrics.queue_seconds.observe(taken.responder.age().as_secs_f64());
+            self.metrics
+                .queue_seconds
+                .observe(taken.responder.age().as_secs_f64());
         }
         let counts: Vec<usize> = batch.iter().map(|b| b.orders.len()).collect();
-        let orders: Vec<Submission> = batch.iter_mut().flat_map(|b| std::mem::take(&mut b.orders)).collect();
+        let orders: Vec<Submission> = batch
+            .iter_mut()
+            .flat_map(|b| std::mem::take(&mut b.orders))
+            .collect();
         self.metrics.batch_orders.observe(orders.len() as f64);
-        let request = TradeRequest { term, position, orders };
+        let request = TradeRequest {
+            term,
+            position,
+            orders,
+        };
         let timer = self.metrics.catalog_seconds.start_timer();
         let traded = self.catalog.trade(&request);
         timer.observe_duration();
         match traded {
             Ok(answer) => {
                 crash::point("leader-after-catalog");
-                self.accept(term, position, answer, &request, batch.into_iter().zip(counts));
+                self.accept(
+                    term,
+                    position,
+                    answer,
+                    &request,
+                    batch.into_iter().zip(counts),
+                );
             }
             Err(error) => {
                 let response = self.failed(term, &error);
-                batch.into_iter().for_each(|b| b.responder.send(response.clone()));
+                batch
+                    .into_iter()
+                    .for_each(|b| b.responder.send(response.clone()));
             }
         }
     }
@@ -112,29 +138,39 @@ impl Sequencer {
         for (submission, verdict) in request.orders.iter().zip(&answer.verdicts) {
             tracing::debug!(trace = submission.trace, key = %submission.order.key, ?verdict, term, "order sequenced");
         }
-        self.replica.traces.note(request.orders.iter().zip(&answer.verdicts));
-        let complete =
-            answer.verdicts.len() == request.orders.len() && self.pass_on(term, position, answer.rows, answer.end);
+        self.replica
+            .traces
+            .note(request.orders.iter().zip(&answer.verdicts));
+        let complete = answer.verdicts.len() == request.orders.len()
+            && self.pass_on(term, position, answer.rows, answer.end);
         let mut verdicts = answer.verdicts.into_iter();
-        let waiters =
-            batch.map(|(b, n)| Waiter { responder: b.responder, verdicts: verdicts.by_ref().take(n).collect() });
+        let waiters = batch.map(|(b, n)| Waiter {
+            responder: b.responder,
+            verdicts: verdicts.by_ref().take(n).collect(),
+        });
         if complete {
             self.replica.await_durable(term, waiters.collect());
         } else {
-            self.replica.step_down(term, "it could not take the catalog's rows");
+            self.replica
+                .step_down(term, "it could not take the catalog's rows");
             let response = Response::json(421, &self.replica.not_leader(true));
             waiters.for_each(|waiter| waiter.responder.send(response.clone()));
         }
     }
 
-    /// Gives rows to the followers and the log writer, and fetches the rest when the answer could not hold them all. False when they
-    /// are not to be had, or this replica no longer leads.
+    /// Gives rows to the followers and the log writer, and fetches the rest when the answer could
+    /// not hold them all. False when they are not to be had, or this replica no longer leads.
     fn pass_on(&self, term: Term, position: Position, rows: Rows, end: Position) -> bool {
         let mut next = position.next();
         let mut rows = rows;
         loop {
             if rows.first != next {
-                tracing::error!(term, expected = next, got = rows.first, "the catalog's rows do not continue the log");
+                tracing::error!(
+                    term,
+                    expected = next,
+                    got = rows.first,
+                    "the catalog's rows do not continue the log"
+                );
                 return false;
             }
             next = rows.end();
@@ -143,7 +179,10 @@ impl Sequencer {
                 return false;
             }
             if !run.orders.is_empty()
-                && self.writer.put(WriterWork::Append(Arc::clone(&run), Reply::Leader(term))).is_err()
+                && self
+                    .writer
+                    .put(WriterWork::Append(Arc::clone(&run), Reply::Leader(term)))
+                    .is_err()
             {
                 tracing::error!(term, "the log writer does not keep up");
                 return false;
@@ -177,11 +216,25 @@ impl Sequencer {
         if let CallError::Status { status: 409, .. } = error {
             tracing::error!(term, %error, "the catalog does not know this log");
             let message = format!("the catalog refuses this bazaar's history: {error}");
-            return Response::json(503, &Unavailable { message, outcome_unknown: false, retry: false });
+            return Response::json(
+                503,
+                &Unavailable {
+                    message,
+                    outcome_unknown: false,
+                    retry: false,
+                },
+            );
         }
         tracing::warn!(term, %error, "the catalog's call failed");
         let message = format!("the catalog could not be asked: {error}");
-        Response::json(503, &Unavailable { message, outcome_unknown: error.outcome_unknown(), retry: true })
+        Response::json(
+            503,
+            &Unavailable {
+                message,
+                outcome_unknown: error.outcome_unknown(),
+                retry: true,
+            },
+        )
     }
 }
 
@@ -189,8 +242,16 @@ fn refusal_response(refusal: &NotTaken) -> Response {
     match refusal {
         NotTaken::NotLeader(body) => Response::json(421, body),
         NotTaken::TooFewCopies { copies, wanted } => {
-            let message = format!("{copies} replicas are in touch, ORDER_MIN_COPIES wants {wanted}");
-            Response::json(503, &Unavailable { message, outcome_unknown: false, retry: true })
+            let message =
+                format!("{copies} replicas are in touch, ORDER_MIN_COPIES wants {wanted}");
+            Response::json(
+                503,
+                &Unavailable {
+                    message,
+                    outcome_unknown: false,
+                    retry: true,
+                },
+            )
         }
     }
 }

@@ -73,8 +73,15 @@ impl Order {
         let metrics = Metrics::new();
         let own = OrderMetrics::new(&metrics);
         let peers = settings.peers.keys().copied().collect();
-        let replica = Arc::new(Replica::new(settings.id, peers, settings.min_copies, Arc::clone(&own)));
-        let log_writer = LogWriter::open(&settings.database, &replica, &own).map_err(as_io).map_err(file)?;
+        let replica = Arc::new(Replica::new(
+            settings.id,
+            peers,
+            settings.min_copies,
+            Arc::clone(&own),
+        ));
+        let log_writer = LogWriter::open(&settings.database, &replica, &own)
+            .map_err(as_io)
+            .map_err(file)?;
         let rows = log_writer.end().map_or(0, |end| end.next());
         tracing::info!(file = %settings.database.display(), orders = rows, "file opened, its end checked");
         let (writer, writer_work) = lane(WRITER_QUEUE);
@@ -83,25 +90,51 @@ impl Order {
         let (takeover, lead_requests) = lane(TAKEOVER_QUEUE);
         let stop = Shutdown::new();
         let catalog = CatalogClient::new(&settings.catalog, settings.shared.token_text());
-        let parts = Parts { settings, replica, catalog, writer, own, stop };
+        let parts = Parts {
+            settings,
+            replica,
+            catalog,
+            writer,
+            own,
+            stop,
+        };
         let mut threads = parts.replication();
         threads.push(parts.sequencer(order_batches));
         threads.extend(parts.readers(&read_work));
         threads.extend(parts.keepers(lead_requests, rows));
-        let Parts { replica, writer, stop, .. } = parts;
+        let Parts {
+            replica,
+            writer,
+            stop,
+            ..
+        } = parts;
         let lanes = LaneGauges::new(&metrics);
         lanes.watch("orders", &orders);
         lanes.watch("log", &writer);
         lanes.watch("reads", &reads);
         lanes.watch("claims", &takeover);
-        let api =
-            Api { replica: Arc::clone(&replica), orders, writer, reads, takeover, metrics: metrics.clone(), lanes };
+        let api = Api {
+            replica: Arc::clone(&replica),
+            orders,
+            writer,
+            reads,
+            takeover,
+            metrics: metrics.clone(),
+            lanes,
+        };
         let log_writer = Thread::spawn("log-writer", {
             let stop = stop.clone();
             move || log_writer.run(&writer_work, &stop)
         });
         // From here on a failure drops what was started, in order.
-        let mut order = Self { replica, server: None, stop, threads, log_writer: Some(log_writer), _lock: lock };
+        let mut order = Self {
+            replica,
+            server: None,
+            stop,
+            threads,
+            log_writer: Some(log_writer),
+            _lock: lock,
+        };
         let config = TinyConfig {
             name: "order",
             listen: settings.listen,
@@ -110,7 +143,8 @@ impl Order {
             access: settings.shared.internal_access(),
         };
         let server = TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics));
-        order.server = Some(server.map_err(|error| explain_listen("ORDER_LISTEN", settings.listen, &error))?);
+        order.server =
+            Some(server.map_err(|error| explain_listen("ORDER_LISTEN", settings.listen, &error))?);
         if settings.shared.token.is_none() {
             tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");
         }
@@ -124,7 +158,10 @@ impl Order {
     /// Never: a started replica listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.server.as_ref().expect("a started replica listens").address()
+        self.server
+            .as_ref()
+            .expect("a started replica listens")
+            .address()
     }
 }
 
@@ -141,7 +178,11 @@ impl Drop for Order {
 
 impl Parts<'_> {
     fn reader(&self) -> LogReader {
-        LogReader::new(&self.settings.database, Arc::clone(&self.replica), self.writer.clone())
+        LogReader::new(
+            &self.settings.database,
+            Arc::clone(&self.replica),
+            self.writer.clone(),
+        )
     }
 
     fn replication(&self) -> Vec<Thread> {
@@ -167,15 +208,22 @@ impl Parts<'_> {
     }
 
     fn sequencer(&self, batches: LaneEnd<crate::sequencer::OrderBatch>) -> Thread {
-        let (replica, own, stop) = (Arc::clone(&self.replica), Arc::clone(&self.own), self.stop.clone());
+        let (replica, own, stop) = (
+            Arc::clone(&self.replica),
+            Arc::clone(&self.own),
+            self.stop.clone(),
+        );
         let sequencer = Sequencer::new(replica, self.catalog.clone(), self.writer.clone(), own);
         Thread::spawn("sequencer", move || sequencer.run(&batches, &stop))
     }
 
     fn readers(&self, reads: &LaneEnd<Read>) -> Vec<Thread> {
         let thread = |i| {
-            let queries =
-                Queries { replica: Arc::clone(&self.replica), catalog: self.catalog.clone(), reader: self.reader() };
+            let queries = Queries {
+                replica: Arc::clone(&self.replica),
+                catalog: self.catalog.clone(),
+                reader: self.reader(),
+            };
             let (reads, stop) = (reads.clone(), self.stop.clone());
             Thread::spawn(&format!("reader-{i}"), move || queries.run(&reads, &stop))
         };
@@ -195,11 +243,16 @@ impl Parts<'_> {
             stop: self.stop.clone(),
         };
         let (replica, catalog) = (Arc::clone(&self.replica), self.catalog.clone());
-        let (term_stop, check_stop, mut reader) = (self.stop.clone(), self.stop.clone(), self.reader());
+        let (term_stop, check_stop, mut reader) =
+            (self.stop.clone(), self.stop.clone(), self.reader());
         vec![
             Thread::spawn("takeover", move || takeover.run(&asked)),
-            Thread::spawn("term-keeper", move || keep_term(&replica, &catalog, &term_stop)),
-            Thread::spawn("check", move || check_old_rows(&mut reader, rows, &check_stop)),
+            Thread::spawn("term-keeper", move || {
+                keep_term(&replica, &catalog, &term_stop)
+            }),
+            Thread::spawn("check", move || {
+                check_old_rows(&mut reader, rows, &check_stop)
+            }),
         ]
     }
 }

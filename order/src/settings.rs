@@ -38,26 +38,44 @@ impl FromStr for TimeoutMs {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let in_range = |ms: &u64| (10..=1_000).contains(ms);
         const { assert!(MAX_REPLICATION_TIMEOUT.as_millis() == 1_000) };
-        text.parse().ok().filter(in_range).map(Self).ok_or("write milliseconds from 10 to 1000")
+        text.parse()
+            .ok()
+            .filter(in_range)
+            .map(Self)
+            .ok_or("write milliseconds from 10 to 1000")
     }
 }
 
 impl OrderSettings {
-    /// Reads them. `None` when a required one is missing or wrong, which [`Settings::finish`] reports.
+    /// Reads them. `None` when a required one is missing or wrong, which [`Settings::finish`]
+    /// reports.
     pub fn read(settings: &mut Settings) -> Option<Self> {
         let id: Option<ReplicaId> = settings.required("ORDER_ID", "id of this replica, 1 to 255");
         let shown = id.map_or("<id>".into(), |id| id.to_string());
         let port = 7_200 + u16::from(id.map_or(0, u8::from));
-        let listen =
-            settings.get("ORDER_LISTEN", &format!("127.0.0.1:{port}"), "address and port to listen on (720<id>)");
-        let database =
-            settings.get("ORDER_DB", &format!("order{shown}.db"), "database file; made when it does not exist");
-        let mut replicas: ReplicaUrls = settings.get(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
-        let catalog: ServiceUrl = settings.get("CATALOG_URL", "http://127.0.0.1:7100", "URL of the catalog");
-        let copies = "replicas on which an order must be durable to be acknowledged, the leader among them";
-        let min_copies = settings.get::<common::settings::Positive>("ORDER_MIN_COPIES", "1", copies).0;
+        let listen = settings.get(
+            "ORDER_LISTEN",
+            &format!("127.0.0.1:{port}"),
+            "address and port to listen on (720<id>)",
+        );
+        let database = settings.get(
+            "ORDER_DB",
+            &format!("order{shown}.db"),
+            "database file; made when it does not exist",
+        );
+        let mut replicas: ReplicaUrls =
+            settings.get(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
+        let catalog: ServiceUrl =
+            settings.get("CATALOG_URL", "http://127.0.0.1:7100", "URL of the catalog");
+        let copies =
+            "replicas on which an order must be durable to be acknowledged, the leader among them";
+        let min_copies = settings
+            .get::<common::settings::Positive>("ORDER_MIN_COPIES", "1", copies)
+            .0;
         let timeout = "milliseconds that the leader waits for a follower, at most 1000";
-        let timeout_ms = settings.get::<TimeoutMs>("ORDER_REPLICATION_TIMEOUT_MS", "500", timeout).0;
+        let timeout_ms = settings
+            .get::<TimeoutMs>("ORDER_REPLICATION_TIMEOUT_MS", "500", timeout)
+            .0;
         if min_copies > replicas.0.len() {
             settings.mistake(format!(
                 "ORDER_MIN_COPIES={min_copies}: there are only {} replicas in ORDER_REPLICAS",
@@ -88,7 +106,8 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<OrderSettings, String> {
-        let mut settings = Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+        let mut settings =
+            Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())));
         let read = OrderSettings::read(&mut settings);
         settings.finish().map_err(|e| e.to_string())?;
         read.ok_or_else(|| "nothing read".into())
@@ -98,18 +117,32 @@ mod tests {
     #[test]
     fn defaults_follow_the_id() {
         let s = read(&[("ORDER_ID", "2")]).expect("good");
-        assert_eq!((s.listen.port(), s.database.to_str()), (7_202, Some("order2.db")));
-        assert_eq!(s.peers.keys().map(|id| u8::from(*id)).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(
+            (s.listen.port(), s.database.to_str()),
+            (7_202, Some("order2.db"))
+        );
+        assert_eq!(
+            s.peers.keys().map(|id| u8::from(*id)).collect::<Vec<_>>(),
+            [1, 3]
+        );
     }
 
     /// Values that contradict each other are mistakes too.
     #[test]
     fn contradictions() {
-        let error = read(&[("ORDER_ID", "9"), ("ORDER_MIN_COPIES", "4"), ("ORDER_REPLICATION_TIMEOUT_MS", "2000")])
-            .expect_err("three mistakes");
+        let error = read(&[
+            ("ORDER_ID", "9"),
+            ("ORDER_MIN_COPIES", "4"),
+            ("ORDER_REPLICATION_TIMEOUT_MS", "2000"),
+        ])
+        .expect_err("three mistakes");
         for part in ["does not name replica 9", "only 3 replicas", "10 to 1000"] {
             assert!(error.contains(part), "{error}");
         }
-        assert!(read(&[]).expect_err("no id").contains("ORDER_ID is not set"));
+        assert!(
+            read(&[])
+                .expect_err("no id")
+                .contains("ORDER_ID is not set")
+        );
     }
 }

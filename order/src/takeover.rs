@@ -1,4 +1,5 @@
-//! Takes the leadership over when a front-end asks: claims the next term at the catalog, completes the log from the journal, then leads.
+//! Takes the leadership over when a front-end asks: claims the next term at the catalog, completes
+//! the log from the journal, then leads.
 
 use crate::catalog::CatalogClient;
 use crate::log_writer::{Reply, WriterWork};
@@ -51,13 +52,22 @@ impl Takeover {
             return None;
         }
         // After a stop, too: what still waits is refused at once.
-        let Some(position) = self.replica.candidacy().filter(|_| !self.stop.is_triggered()) else {
+        let Some(position) = self
+            .replica
+            .candidacy()
+            .filter(|_| !self.stop.is_triggered())
+        else {
             let why = "this replica may not lead: its log is empty or cannot be written, it cannot reach the catalog, or it stops";
             responder.send(Response::unavailable(why));
             return None;
         };
         let LeadRequest { seen, longest } = request;
-        let claim = ClaimRequest { replica: self.replica.id, position, seen, longest };
+        let claim = ClaimRequest {
+            replica: self.replica.id,
+            position,
+            seen,
+            longest,
+        };
         let (term, end) = match self.catalog.claim(&claim) {
             Ok(ClaimAnswer::Granted { term, end }) => (term, end),
             Ok(ClaimAnswer::Wait { ms }) => {
@@ -76,7 +86,9 @@ impl Takeover {
                 known,
                 "the catalog granted a term below one that it granted before: its file is older than this log"
             );
-            responder.send(Response::unavailable("the catalog's term went backwards: run 'catalog rebuild'"));
+            responder.send(Response::unavailable(
+                "the catalog's term went backwards: run 'catalog rebuild'",
+            ));
             return None;
         }
         if self.replica.lead(term, end) {
@@ -95,8 +107,13 @@ impl Takeover {
             return Response::json(412, &view);
         }
         tracing::warn!(%error, "the claim failed");
-        let status = if let CallError::Status { status: 409, .. } = error { 409 } else { 503 };
-        Response::error(status, &format!("the claim failed: {error}")).with_header("Retry-After", "1")
+        let status = if let CallError::Status { status: 409, .. } = error {
+            409
+        } else {
+            503
+        };
+        Response::error(status, &format!("the claim failed: {error}"))
+            .with_header("Retry-After", "1")
     }
 
     /// Completes the log from the journal, then leads.
@@ -109,7 +126,11 @@ impl Takeover {
             match self.fetch() {
                 Ok(true) => grown = Instant::now(),
                 grew if grown.elapsed() > PATIENCE => {
-                    tracing::warn!(term, why = grew.err(), "claim given up: the log does not grow");
+                    tracing::warn!(
+                        term,
+                        why = grew.err(),
+                        "claim given up: the log does not grow"
+                    );
                     break;
                 }
                 _ => drop(self.stop.wait(BACK_OFF)),
@@ -127,7 +148,12 @@ impl Takeover {
         }
         let (sender, receiver) = bounded(1);
         let work = WriterWork::Append(Arc::new(rows), Reply::Local(sender));
-        self.writer.put(work).map_err(|_| String::from("the log writer is busy"))?;
-        self.stop.receive(&receiver).unwrap_or_else(|| Err("stopped".into())).map(|_| true)
+        self.writer
+            .put(work)
+            .map_err(|_| String::from("the log writer is busy"))?;
+        self.stop
+            .receive(&receiver)
+            .unwrap_or_else(|| Err("stopped".into()))
+            .map(|_| true)
     }
 }

@@ -1,4 +1,5 @@
-//! The term keeper: reads the catalog's term every 100 ms. A leader that cannot reach the catalog, or reads a newer term, does not lead.
+//! The term keeper: reads the catalog's term every 100 ms. A leader that cannot reach the catalog,
+//! or reads a newer term, does not lead.
 
 use crate::catalog::CatalogClient;
 use crate::replica::Replica;
@@ -15,8 +16,8 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
             Ok(view) => {
                 misses = 0;
                 match (replica.hear(view), leading) {
-                    // It was granted this term by a catalog that now has an older one: that file was replaced. The next claim shows whether rows
-                    // are missing too.
+                    // It was granted this term by a catalog that now has an older one: that file
+                    // was replaced. The next claim shows whether rows are missing too.
                     (Err(known), Some(term)) if known.term == term => {
                         tracing::error!(
                             term,

@@ -1,5 +1,6 @@
-//! The trace ids of the orders that a leader numbered lately, for the log lines of its followers. Rows do not carry them: they are no part
-//! of an order. Kept and sent only while lines of single orders are logged at all (`BAZAAR_LOG=debug`).
+//! The trace ids of the orders that a leader numbered lately, for the log lines of its followers.
+//! Rows do not carry them: they are no part of an order. Kept and sent only while lines of single
+//! orders are logged at all (`BAZAAR_LOG=debug`).
 
 use common::wire::order::{Rows, Submission, Verdict};
 use common::wire::replica::Traced;
@@ -39,7 +40,10 @@ impl Traces {
         }
         let kept = self.0.lock();
         kept.range(rows.first..rows.end())
-            .map(|(number, trace)| Traced { number: *number, trace: trace.clone() })
+            .map(|(number, trace)| Traced {
+                number: *number,
+                trace: trace.clone(),
+            })
             .collect()
     }
 }

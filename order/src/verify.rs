@@ -1,4 +1,5 @@
-//! `order verify` and `order dump`: look at order logs without changing them, whether their replicas run or not.
+//! `order verify` and `order dump`: look at order logs without changing them, whether their
+//! replicas run or not.
 
 use common::chain::{Hash, genesis_hash};
 use common::database::look::Look;
@@ -15,7 +16,8 @@ pub struct Summary {
     pub orders: u64,
     /// Hash of the last one, or of the genesis; `None` for a file without genesis.
     pub last_hash: Option<Hash>,
-    /// SHA-256 of the canonical copy: the file that `VACUUM INTO` makes of the same rows, whatever batches they came in.
+    /// SHA-256 of the canonical copy: the file that `VACUUM INTO` makes of the same rows, whatever
+    /// batches they came in.
     pub sha256: Hash,
 }
 
@@ -29,14 +31,22 @@ pub fn summarise(file: &Path) -> Result<Summary, AnyError> {
     let look = Look::at(file, ORDER_LOG)?;
     // First the copy, then everything from it: a running replica appends meanwhile.
     let canonical = look.scratch.path().join("canonical.db");
-    look.connection.execute("VACUUM INTO ?", [canonical.to_string_lossy()]).map_err(DbError::from)?;
+    look.connection
+        .execute("VACUUM INTO ?", [canonical.to_string_lossy()])
+        .map_err(DbError::from)?;
     let copy = open_reader(&canonical)?;
     let (mut count, mut last_hash) = (0, None);
     if let Some(genesis) = genesis::read(&copy)? {
         let seed = genesis_hash(&genesis);
-        last_hash = Some(orders::scan(&copy, seed, 0, usize::MAX >> 1, |_, _| count += 1)?);
+        last_hash = Some(orders::scan(&copy, seed, 0, usize::MAX >> 1, |_, _| {
+            count += 1
+        })?);
     }
-    Ok(Summary { orders: count, last_hash, sha256: sha256(&canonical)? })
+    Ok(Summary {
+        orders: count,
+        last_hash,
+        sha256: sha256(&canonical)?,
+    })
 }
 
 fn sha256(file: &Path) -> io::Result<Hash> {
@@ -62,7 +72,9 @@ pub fn verify(files: &[PathBuf], out: &mut dyn Write) -> io::Result<bool> {
     for file in files {
         match summarise(file) {
             Ok(summary) => {
-                let last = summary.last_hash.map_or("none".into(), |hash| hash.to_string());
+                let last = summary
+                    .last_hash
+                    .map_or("none".into(), |hash| hash.to_string());
                 writeln!(
                     out,
                     "{}: orders {} last_hash {last} sha256 {}",
@@ -91,22 +103,30 @@ pub fn dump(file: &Path, out: &mut dyn Write) -> Result<(), AnyError> {
     let look = Look::at(file, ORDER_LOG)?;
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(["number", "key", "name", "type", "quantity", "hash"])?;
-    let Some(genesis) = genesis::read(&look.connection)? else { return Ok(csv.flush()?) };
+    let Some(genesis) = genesis::read(&look.connection)? else {
+        return Ok(csv.flush()?);
+    };
     let (mut number, mut written) = (0_u64, Ok(()));
-    let scanned = orders::scan(&look.connection, genesis_hash(&genesis), 0, usize::MAX >> 1, |order, hash| {
-        let row = [
-            number.to_string(),
-            order.key.to_string(),
-            order.name,
-            order.side.to_string(),
-            order.quantity.to_string(),
-            hash.to_string(),
-        ];
-        number += 1;
-        if written.is_ok() {
-            written = csv.write_record(row);
-        }
-    });
+    let scanned = orders::scan(
+        &look.connection,
+        genesis_hash(&genesis),
+        0,
+        usize::MAX >> 1,
+        |order, hash| {
+            let row = [
+                number.to_string(),
+                order.key.to_string(),
+                order.name,
+                order.side.to_string(),
+                order.quantity.to_string(),
+                hash.to_string(),
+            ];
+            number += 1;
+            if written.is_ok() {
+                written = csv.write_record(row);
+            }
+        },
+    );
     written?;
     csv.flush()?;
     scanned?;

@@ -1,4 +1,5 @@
-//! A real browser, driven by the WebDriver protocol (W3C) through chromedriver: JSON over HTTP, one command after the other.
+//! A real browser, driven by the WebDriver protocol (W3C) through chromedriver: JSON over HTTP, one
+//! command after the other.
 
 use client::api::Api;
 use client::wait;
@@ -38,10 +39,16 @@ impl Browser {
     /// When it does not start, or is missing although `BAZAAR_BROWSER_REQUIRED` is set.
     #[must_use]
     pub fn start() -> Option<Self> {
-        let chromium = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(installed);
+        let chromium = ["chromium", "chromium-browser", "google-chrome"]
+            .into_iter()
+            .find_map(installed);
         let (Some(chromium), Some(driver)) = (chromium, installed("chromedriver")) else {
-            let missing = "no browser was found; install it: sudo apt install chromium chromium-driver";
-            assert!(env::var_os(REQUIRED).is_none(), "{missing} ({REQUIRED} is set)");
+            let missing =
+                "no browser was found; install it: sudo apt install chromium chromium-driver";
+            assert!(
+                env::var_os(REQUIRED).is_none(),
+                "{missing} ({REQUIRED} is set)"
+            );
             // Not by a macro: what those print is shown of failed tests only.
             let _ = writeln!(io::stderr(), "SKIPPED: {missing}");
             return None;
@@ -53,23 +60,49 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver starts");
-        let mut lines = BufReader::new(driver.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-        let port = lines
-            .find_map(|line| line.split_once("successfully on port ")?.1.trim_end_matches('.').parse::<u16>().ok());
+        let mut lines = BufReader::new(driver.stdout.take().expect("a pipe"))
+            .lines()
+            .map_while(Result::ok);
+        let port = lines.find_map(|line| {
+            line.split_once("successfully on port ")?
+                .1
+                .trim_end_matches('.')
+                .parse::<u16>()
+                .ok()
+        });
         let port = port.expect("chromedriver says where it listens");
         // It must never wait for us to read what else it says.
         std::thread::spawn(move || lines.for_each(drop));
         let api = Api::with_timeout(&format!("http://127.0.0.1:{port}"), COMMAND_TIMEOUT);
-        let mut browser = Self { driver, api, session: String::new() };
-        let mut args = vec!["--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--no-proxy-server"];
-        args.extend(["--no-first-run", "--lang=en", "--force-color-profile=srgb", "--window-size=1280,900"]);
+        let mut browser = Self {
+            driver,
+            api,
+            session: String::new(),
+        };
+        let mut args = vec![
+            "--headless=new",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--no-proxy-server",
+        ];
+        args.extend([
+            "--no-first-run",
+            "--lang=en",
+            "--force-color-profile=srgb",
+            "--window-size=1280,900",
+        ]);
         if rustix::process::geteuid().is_root() {
             // Chromium refuses its sandbox to root, which is who runs in containers.
             args.push("--no-sandbox");
         }
         let options = json!({ "binary": chromium, "args": args });
-        let wanted = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
-        let begun = browser.call("POST", "/session", &json!({ "capabilities": { "alwaysMatch": wanted } }));
+        let wanted =
+            json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let begun = browser.call(
+            "POST",
+            "/session",
+            &json!({ "capabilities": { "alwaysMatch": wanted } }),
+        );
         browser.session = begun["sessionId"].as_str().expect("a session").to_owned();
         Some(browser)
     }
@@ -94,7 +127,9 @@ impl Browser {
     #[must_use]
     pub fn text(&self, selector: &str) -> String {
         let selector = Value::from(selector);
-        let text = self.script(&format!("return document.querySelector({selector})?.textContent ?? ''"));
+        let text = self.script(&format!(
+            "return document.querySelector({selector})?.textContent ?? ''"
+        ));
         text.as_str().unwrap_or_default().to_owned()
     }
 
@@ -108,7 +143,12 @@ impl Browser {
             last = self.text(selector);
             fits(&last).then(|| last.clone())
         });
-        found.unwrap_or_else(|| panic!("'{selector}' never fitted; its last text was '{last}'\n{}", self.text("body")))
+        found.unwrap_or_else(|| {
+            panic!(
+                "'{selector}' never fitted; its last text was '{last}'\n{}",
+                self.text("body")
+            )
+        })
     }
 
     /// Waits until that text contains `part`.
@@ -127,13 +167,22 @@ impl Browser {
     pub fn fill(&self, selector: &str, text: &str) {
         let element = self.element(selector);
         self.command(&format!("/element/{element}/clear"), &json!({}));
-        self.command(&format!("/element/{element}/value"), &json!({ "text": text }));
+        self.command(
+            &format!("/element/{element}/value"),
+            &json!({ "text": text }),
+        );
     }
 
     /// Presses a key wherever the focus is.
     pub fn press(&self, key: &str) {
-        let presses = [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })];
-        self.command("/actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": presses }] }));
+        let presses = [
+            json!({ "type": "keyDown", "value": key }),
+            json!({ "type": "keyUp", "value": key }),
+        ];
+        self.command(
+            "/actions",
+            &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": presses }] }),
+        );
     }
 
     /// What a screen reader calls an element.
@@ -150,7 +199,11 @@ impl Browser {
 
     fn computed(&self, selector: &str, what: &str) -> String {
         let element = self.element(selector);
-        let value = self.call("GET", &format!("/session/{}/element/{element}/{what}", self.session), &Value::Null);
+        let value = self.call(
+            "GET",
+            &format!("/session/{}/element/{element}/{what}", self.session),
+            &Value::Null,
+        );
         value.as_str().unwrap_or_default().to_owned()
     }
 
@@ -158,9 +211,16 @@ impl Browser {
     pub fn look(&self, width: u32, height: u32, phone: bool, dark: bool) {
         let screen = json!({ "width": width, "height": height, "deviceScaleFactor": if phone { 2 } else { 1 }, "mobile": phone });
         self.devtools("Emulation.setDeviceMetricsOverride", &screen);
-        self.devtools("Emulation.setTouchEmulationEnabled", &json!({ "enabled": phone }));
-        let scheme = json!({ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } });
-        self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [scheme] }));
+        self.devtools(
+            "Emulation.setTouchEmulationEnabled",
+            &json!({ "enabled": phone }),
+        );
+        let scheme =
+            json!({ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } });
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            &json!({ "features": [scheme] }),
+        );
     }
 
     /// Keeps a picture of the whole page, also of what is below the window's edge.
@@ -169,8 +229,12 @@ impl Browser {
     /// When the file cannot be written.
     pub fn picture(&self, path: &Path) {
         let size = self.devtools("Page.getLayoutMetrics", &json!({}))["cssContentSize"].clone();
-        let clip = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
-        let shot = self.devtools("Page.captureScreenshot", &json!({ "captureBeyondViewport": true, "clip": clip }));
+        let clip =
+            json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
+        let shot = self.devtools(
+            "Page.captureScreenshot",
+            &json!({ "captureBeyondViewport": true, "clip": clip }),
+        );
         let data = base64::Engine::decode(
             &base64::engine::general_purpose::STANDARD,
             shot["data"].as_str().expect("a picture"),
@@ -180,33 +244,56 @@ impl Browser {
         println!("{}", path.display());
     }
 
-    /// What the browser complained of since the last call: errors of the script, what its policies refused, failed requests.
+    /// What the browser complained of since the last call: errors of the script, what its policies
+    /// refused, failed requests.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let entries = self.command("/se/log", &json!({ "type": "browser" }));
         let entries = entries.as_array().cloned().unwrap_or_default();
-        entries.iter().filter_map(|entry| Some(entry["message"].as_str()?.to_owned())).collect()
+        entries
+            .iter()
+            .filter_map(|entry| Some(entry["message"].as_str()?.to_owned()))
+            .collect()
     }
 
     fn devtools(&self, command: &str, parameters: &Value) -> Value {
-        self.command("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+        self.command(
+            "/goog/cdp/execute",
+            &json!({ "cmd": command, "params": parameters }),
+        )
     }
 
     fn element(&self, selector: &str) -> String {
-        let found = self.command("/element", &json!({ "using": "css selector", "value": selector }));
+        let found = self.command(
+            "/element",
+            &json!({ "using": "css selector", "value": selector }),
+        );
         found[ELEMENT].as_str().expect("an element").to_owned()
     }
 
     fn command(&self, path: &str, parameters: &Value) -> Value {
-        self.call("POST", &format!("/session/{}{path}", self.session), parameters)
+        self.call(
+            "POST",
+            &format!("/session/{}{path}", self.session),
+            parameters,
+        )
     }
 
     fn call(&self, method: &str, path: &str, parameters: &Value) -> Value {
         let body = parameters.to_string();
-        let answer = self.api.send(method, path, &[], (method == "POST").then_some(body.as_bytes()));
+        let answer = self.api.send(
+            method,
+            path,
+            &[],
+            (method == "POST").then_some(body.as_bytes()),
+        );
         let answer = answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
         let mut read: Value = serde_json::from_str(&answer.body).expect("JSON");
-        assert_eq!(answer.status, 200, "{method} {path} {parameters}: {}", read["value"]["message"]);
+        assert_eq!(
+            answer.status, 200,
+            "{method} {path} {parameters}: {}",
+            read["value"]["message"]
+        );
         read["value"].take()
     }
 }
@@ -214,7 +301,9 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // The session first: it is what ends the browser.
-        let _ = self.api.send("DELETE", &format!("/session/{}", self.session), &[], None);
+        let _ = self
+            .api
+            .send("DELETE", &format!("/session/{}", self.session), &[], None);
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
@@ -222,5 +311,7 @@ impl Drop for Browser {
 
 /// Where a program is, by the PATH.
 fn installed(name: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }

@@ -1,9 +1,11 @@
 //! What must hold at the end of every system test, whatever was killed, paused or restarted in it:
 //!
-//! 1. no service ended without being told to, and every replica, brought back, has the whole journal;
+//! 1. no service ended without being told to, and every replica, brought back, has the whole
+//!    journal;
 //! 2. every acknowledged order is there, with equal content, through the API and in the file;
 //! 3. numbers are dense, and no key traded twice;
-//! 4. quantity = initial − bought + sold for every stock, at the catalog and recomputed from the log;
+//! 4. quantity = initial − bought + sold for every stock, at the catalog and recomputed from the
+//!    log;
 //! 5. told to stop, every service ends with exit code 0;
 //! 6. the three logs are equal and their hash chains hold (`order verify`);
 //! 7. no log line speaks of a panic.
@@ -41,49 +43,83 @@ pub fn check(bazaar: &mut Bazaar) {
     for index in 0..bazaar.cluster.spec().addresses.frontends.len() {
         readable(&Api::new(&bazaar.cluster.url(index)), &recorded);
     }
-    let genesis: Genesis =
-        bazaar.cluster.internal(Service::Catalog).internal("/genesis").expect("the catalog has a genesis");
+    let genesis: Genesis = bazaar
+        .cluster
+        .internal(Service::Catalog)
+        .internal("/genesis")
+        .expect("the catalog has a genesis");
     let stocks = bazaar.api().stocks().expect("the catalog tells its stocks");
-    let now: BTreeMap<String, u64> = stocks.into_iter().map(|stock| (stock.name, stock.quantity)).collect();
+    let now: BTreeMap<String, u64> = stocks
+        .into_iter()
+        .map(|stock| (stock.name, stock.quantity))
+        .collect();
     stop(bazaar);
 
-    let files: Vec<PathBuf> = (1..=3).filter_map(|id| bazaar.cluster.spec().database(Service::Order(id))).collect();
+    let files: Vec<PathBuf> = (1..=3)
+        .filter_map(|id| bazaar.cluster.spec().database(Service::Order(id)))
+        .collect();
     let files: Vec<_> = files.iter().map(PathBuf::as_path).collect();
     let verified = tool::order("verify", &files);
     assert!(!verified.is_empty(), "'order verify' says nothing");
     let rows = parse_dump(&tool::order("dump", &files[..1]));
     dense_and_unique(&rows);
     contained(&recorded, &rows);
-    assert_eq!(recompute(&genesis, &rows), now, "quantities at the catalog differ from what the log says");
+    assert_eq!(
+        recompute(&genesis, &rows),
+        now,
+        "quantities at the catalog differ from what the log says"
+    );
     no_panic(bazaar);
 }
 
 fn bring_back(bazaar: &mut Bazaar) {
     let died = bazaar.cluster.died();
-    assert!(died.is_empty(), "services ended without being told to: {died:?}");
+    assert!(
+        died.is_empty(),
+        "services ended without being told to: {died:?}"
+    );
     for service in bazaar.cluster.services() {
         if bazaar.cluster.pid(service).is_some() {
             bazaar.cluster.resume(service).expect("it runs");
         } else {
-            bazaar.cluster.restart(service).unwrap_or_else(|error| panic!("{error}"));
+            bazaar
+                .cluster
+                .restart(service)
+                .unwrap_or_else(|error| panic!("{error}"));
         }
     }
     for index in 0..bazaar.cluster.spec().addresses.frontends.len() {
-        bazaar.cluster.wait_ready(index).unwrap_or_else(|error| panic!("{error}"));
+        bazaar
+            .cluster
+            .wait_ready(index)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
 fn readable(api: &Api, recorded: &[Recorded]) {
     for order in recorded {
-        let found = api.order_by_number(order.number).unwrap_or_else(|error| panic!("{order:?}: {error}"));
-        let content = NewOrder { name: found.name, quantity: found.quantity, side: found.side };
-        assert_eq!((found.number, &content), (order.number, &order.order), "an order changed");
+        let found = api
+            .order_by_number(order.number)
+            .unwrap_or_else(|error| panic!("{order:?}: {error}"));
+        let content = NewOrder {
+            name: found.name,
+            quantity: found.quantity,
+            side: found.side,
+        };
+        assert_eq!(
+            (found.number, &content),
+            (order.number, &order.order),
+            "an order changed"
+        );
     }
 }
 
 fn stop(bazaar: &mut Bazaar) {
     for service in bazaar.cluster.services().into_iter().rev() {
-        let status = bazaar.cluster.stop(service).unwrap_or_else(|error| panic!("{error}"));
+        let status = bazaar
+            .cluster
+            .stop(service)
+            .unwrap_or_else(|error| panic!("{error}"));
         assert!(
             status.success(),
             "{service}, told to stop, ended with {status}; see {}",
@@ -101,9 +137,18 @@ pub fn parse_dump(text: &str) -> Vec<DumpRow> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().expect("a dump has a header").clone();
     let at = |name: &str| {
-        header.iter().position(|column| column == name).unwrap_or_else(|| panic!("no {name} in {header:?}"))
+        header
+            .iter()
+            .position(|column| column == name)
+            .unwrap_or_else(|| panic!("no {name} in {header:?}"))
     };
-    let (number, key, name, side, quantity) = (at("number"), at("key"), at("name"), at("type"), at("quantity"));
+    let (number, key, name, side, quantity) = (
+        at("number"),
+        at("key"),
+        at("name"),
+        at("type"),
+        at("quantity"),
+    );
     let row = |record: csv::Result<csv::StringRecord>| {
         let record = record.expect("a dump is CSV");
         let side = match &record[side] {
@@ -115,7 +160,11 @@ pub fn parse_dump(text: &str) -> Vec<DumpRow> {
         DumpRow {
             number: record[number].parse().expect("a number is a number"),
             key: record[key].to_owned(),
-            order: NewOrder { name: record[name].to_owned(), quantity, side },
+            order: NewOrder {
+                name: record[name].to_owned(),
+                quantity,
+                side,
+            },
         }
     };
     reader.records().map(row).collect()
@@ -140,10 +189,19 @@ pub fn dense_and_unique(rows: &[DumpRow]) {
 pub fn contained(recorded: &[Recorded], rows: &[DumpRow]) {
     for order in recorded {
         let at = usize::try_from(order.number).expect("a small number");
-        let row = rows.get(at).unwrap_or_else(|| panic!("an acknowledged order is not in the log: {order:?}"));
-        assert_eq!(row.order, order.order, "an acknowledged order is another one in the log");
+        let row = rows
+            .get(at)
+            .unwrap_or_else(|| panic!("an acknowledged order is not in the log: {order:?}"));
+        assert_eq!(
+            row.order, order.order,
+            "an acknowledged order is another one in the log"
+        );
         if let Some(key) = &order.key {
-            assert_eq!(row.key, OrderKey::from_client(key).to_string(), "an order has another key in the log");
+            assert_eq!(
+                row.key,
+                OrderKey::from_client(key).to_string(),
+                "an order has another key in the log"
+            );
         }
     }
 }
@@ -154,12 +212,19 @@ pub fn contained(recorded: &[Recorded], rows: &[DumpRow]) {
 /// When a row buys more than was left, or what does not exist.
 #[must_use]
 pub fn recompute(genesis: &Genesis, rows: &[DumpRow]) -> BTreeMap<String, u64> {
-    let mut left: BTreeMap<String, u64> =
-        genesis.stocks.iter().map(|stock| (stock.name.clone(), stock.quantity)).collect();
+    let mut left: BTreeMap<String, u64> = genesis
+        .stocks
+        .iter()
+        .map(|stock| (stock.name.clone(), stock.quantity))
+        .collect();
     for row in rows {
-        let stock = left.get_mut(&row.order.name).unwrap_or_else(|| panic!("no such stock: {row:?}"));
+        let stock = left
+            .get_mut(&row.order.name)
+            .unwrap_or_else(|| panic!("no such stock: {row:?}"));
         *stock = match row.order.side {
-            Side::Buy => stock.checked_sub(row.order.quantity).unwrap_or_else(|| panic!("below 0: {row:?}")),
+            Side::Buy => stock
+                .checked_sub(row.order.quantity)
+                .unwrap_or_else(|| panic!("below 0: {row:?}")),
             Side::Sell => *stock + row.order.quantity,
         };
     }
@@ -182,7 +247,8 @@ mod tests {
     use common::wire::order::{ClusterId, InitialStock};
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    const DUMP: &str = "number,key,name,type,quantity,hash\n0,aa,FishCo,buy,60,x\n1,bb,FishCo,sell,5,y\n";
+    const DUMP: &str =
+        "number,key,name,type,quantity,hash\n0,aa,FishCo,buy,60,x\n1,bb,FishCo,sell,5,y\n";
 
     fn passes(check: impl FnOnce()) -> bool {
         catch_unwind(AssertUnwindSafe(check)).is_ok()
@@ -192,17 +258,30 @@ mod tests {
         let price = Price::from_cents(100).expect("a price");
         Genesis {
             cluster: ClusterId("c".into()),
-            stocks: vec![InitialStock { name: "FishCo".into(), price, quantity }],
+            stocks: vec![InitialStock {
+                name: "FishCo".into(),
+                price,
+                quantity,
+            }],
         }
     }
 
-    /// The checks pass a right log and notice gaps, keys used twice, missing and changed orders, and negative quantities.
+    /// The checks pass a right log and notice gaps, keys used twice, missing and changed orders,
+    /// and negative quantities.
     #[test]
     fn notice_broken_logs() {
         let rows = || parse_dump(DUMP);
         let recorded = |number, quantity| {
-            let order = NewOrder { name: "FishCo".into(), quantity, side: Side::Sell };
-            [Recorded { number, order, key: None }]
+            let order = NewOrder {
+                name: "FishCo".into(),
+                quantity,
+                side: Side::Sell,
+            };
+            [Recorded {
+                number,
+                order,
+                key: None,
+            }]
         };
         assert!(passes(|| dense_and_unique(&rows())));
         assert!(!passes(|| dense_and_unique(&rows()[1..])));
@@ -212,6 +291,9 @@ mod tests {
         assert!(!passes(|| contained(&recorded(1, 6), &rows())), "changed");
         assert!(!passes(|| contained(&recorded(2, 5), &rows())), "missing");
         assert_eq!(recompute(&genesis(100), &rows())["FishCo"], 45);
-        assert!(!passes(|| drop(recompute(&genesis(59), &rows()))), "below 0");
+        assert!(
+            !passes(|| drop(recompute(&genesis(59), &rows()))),
+            "below 0"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Holds every answer of a front-end that a test's clients get against its description, `GET /openapi.json`: status, content type, header
-//! fields and body. An answer that does not fit fails the test.
+//! Holds every answer of a front-end that a test's clients get against its description, `GET
+//! /openapi.json`: status, content type, header fields and body. An answer that does not fit fails
+//! the test.
 
 use client::api::{Answer, observe};
 use frontend::api::openapi;
@@ -66,8 +67,15 @@ impl Contract {
                 }
             }
         }
-        let error = validator(&description, &json!({ "$ref": "#/components/schemas/Error" }));
-        Self { description, responses, error }
+        let error = validator(
+            &description,
+            &json!({ "$ref": "#/components/schemas/Error" }),
+        );
+        Self {
+            description,
+            responses,
+            error,
+        }
     }
 
     /// Checks an answer.
@@ -79,15 +87,22 @@ impl Contract {
         let pattern = self.pattern(path);
         let methods = pattern.map(|pattern| &self.description["paths"][pattern]);
         // HEAD is GET without the body.
-        let described_as = if method == "HEAD" { "get".into() } else { method.to_lowercase() };
+        let described_as = if method == "HEAD" {
+            "get".into()
+        } else {
+            method.to_lowercase()
+        };
         match (pattern, methods) {
-            (Some(_), _) if method == "OPTIONS" && answer.status == 204 => {
-                answer.header("allow").map(drop).ok_or_else(|| "Allow is missing".into())
-            }
+            (Some(_), _) if method == "OPTIONS" && answer.status == 204 => answer
+                .header("allow")
+                .map(drop)
+                .ok_or_else(|| "Allow is missing".into()),
             (Some(pattern), Some(methods)) if methods.get(&described_as).is_some() => {
                 let key = (pattern.to_owned(), described_as, answer.status.to_string());
-                let described =
-                    self.responses.get(&key).ok_or_else(|| format!("status {} is not described", answer.status))?;
+                let described = self
+                    .responses
+                    .get(&key)
+                    .ok_or_else(|| format!("status {} is not described", answer.status))?;
                 described.check(answer, method == "HEAD")
             }
             _ if answer.status >= 400 => fits(&self.error, &answer.body),
@@ -102,12 +117,15 @@ impl Contract {
             loop {
                 match (pattern.next(), path.next()) {
                     (None, None) => return true,
-                    (Some(p), Some(segment)) if p == segment || (p.starts_with('{') && !segment.is_empty()) => {}
+                    (Some(p), Some(segment))
+                        if p == segment || (p.starts_with('{') && !segment.is_empty()) => {}
                     _ => return false,
                 }
             }
         };
-        let mut patterns: Vec<_> = fields(&self.description["paths"]).map(|(pattern, _)| pattern.as_str()).collect();
+        let mut patterns: Vec<_> = fields(&self.description["paths"])
+            .map(|(pattern, _)| pattern.as_str())
+            .collect();
         patterns.sort_by_key(|pattern| pattern.contains('{'));
         patterns.into_iter().find(|pattern| fits(pattern))
     }
@@ -121,7 +139,11 @@ impl Contract {
         self.walk(&self.description, &mut |with_schema| {
             let schema = validator(&self.description, &with_schema["schema"]);
             let one = with_schema.get("example").into_iter();
-            let many = with_schema.get("examples").into_iter().flat_map(fields).map(|(_, example)| &example["value"]);
+            let many = with_schema
+                .get("examples")
+                .into_iter()
+                .flat_map(fields)
+                .map(|(_, example)| &example["value"]);
             for example in one.chain(many) {
                 checked += 1;
                 fits_value(&schema, example).map_err(|why| format!("{example}: {why}"))?;
@@ -131,13 +153,19 @@ impl Contract {
         Ok(checked)
     }
 
-    fn walk(&self, at: &Value, visit: &mut impl FnMut(&Value) -> Result<(), String>) -> Result<(), String> {
+    fn walk(
+        &self,
+        at: &Value,
+        visit: &mut impl FnMut(&Value) -> Result<(), String>,
+    ) -> Result<(), String> {
         match at {
             Value::Object(object) => {
                 if object.contains_key("schema") {
                     visit(at)?;
                 }
-                object.values().try_for_each(|value| self.walk(value, visit))
+                object
+                    .values()
+                    .try_for_each(|value| self.walk(value, visit))
             }
             Value::Array(items) => items.iter().try_for_each(|value| self.walk(value, visit)),
             _ => Ok(()),
@@ -149,18 +177,26 @@ impl Described {
     fn check(&self, answer: &Answer, head_only: bool) -> Result<(), String> {
         for (name, required, schema) in &self.headers {
             match answer.header(&name.to_lowercase()) {
-                Some(value) => fits_value(schema, &json!(value)).map_err(|why| format!("{name}: {why}"))?,
+                Some(value) => {
+                    fits_value(schema, &json!(value)).map_err(|why| format!("{name}: {why}"))?
+                }
                 None if *required => return Err(format!("{name} is missing")),
                 None => {}
             }
         }
-        let Some((content_type, body)) = &self.content else { return Ok(()) };
+        let Some((content_type, body)) = &self.content else {
+            return Ok(());
+        };
         let sent = answer.header("content-type").unwrap_or_default();
         if !sent.starts_with(content_type.as_str()) {
             return Err(format!("Content-Type is '{sent}', not '{content_type}'"));
         }
         match body {
-            _ if head_only => answer.body.is_empty().then_some(()).ok_or_else(|| "HEAD has a body".into()),
+            _ if head_only => answer
+                .body
+                .is_empty()
+                .then_some(())
+                .ok_or_else(|| "HEAD has a body".into()),
             Body::Json(schema) => fits(schema, &answer.body),
             Body::Text => Ok(()),
         }
@@ -170,13 +206,37 @@ impl Described {
 fn described(description: &Value, response: &Value) -> Described {
     let header = |(name, header): (&String, &Value)| {
         let header = resolved(description, header);
-        (name.clone(), header["required"] == json!(true), validator(description, &header["schema"]))
+        (
+            name.clone(),
+            header["required"] == json!(true),
+            validator(description, &header["schema"]),
+        )
     };
-    let content = response.get("content").into_iter().flat_map(fields).next().map(|(kind, content)| {
-        let json = kind == "application/json";
-        (kind.clone(), if json { Body::Json(validator(description, &content["schema"])) } else { Body::Text })
-    });
-    Described { headers: response.get("headers").into_iter().flat_map(fields).map(header).collect(), content }
+    let content = response
+        .get("content")
+        .into_iter()
+        .flat_map(fields)
+        .next()
+        .map(|(kind, content)| {
+            let json = kind == "application/json";
+            (
+                kind.clone(),
+                if json {
+                    Body::Json(validator(description, &content["schema"]))
+                } else {
+                    Body::Text
+                },
+            )
+        });
+    Described {
+        headers: response
+            .get("headers")
+            .into_iter()
+            .flat_map(fields)
+            .map(header)
+            .collect(),
+        content,
+    }
 }
 
 /// A schema, with the description's components to refer to.
@@ -186,16 +246,20 @@ fn validator(description: &Value, schema: &Value) -> Validator {
         "allOf": [schema],
         "components": description["components"],
     });
-    jsonschema::validator_for(&whole).unwrap_or_else(|error| panic!("{schema} is no schema: {error}"))
+    jsonschema::validator_for(&whole)
+        .unwrap_or_else(|error| panic!("{schema} is no schema: {error}"))
 }
 
 fn fits(schema: &Validator, body: &str) -> Result<(), String> {
-    let value = serde_json::from_str(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+    let value =
+        serde_json::from_str(body).map_err(|error| format!("the body is not JSON: {error}"))?;
     fits_value(schema, &value)
 }
 
 fn fits_value(schema: &Validator, value: &Value) -> Result<(), String> {
-    schema.validate(value).map_err(|error| format!("{error} at '{}'", error.instance_path()))
+    schema
+        .validate(value)
+        .map_err(|error| format!("{error} at '{}'", error.instance_path()))
 }
 
 fn fields(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -204,7 +268,9 @@ fn fields(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 fn resolved<'a>(description: &'a Value, value: &'a Value) -> &'a Value {
     match value.get("$ref").and_then(Value::as_str) {
-        Some(to) => description.pointer(to.trim_start_matches('#')).unwrap_or_else(|| panic!("{to} is not there")),
+        Some(to) => description
+            .pointer(to.trim_start_matches('#'))
+            .unwrap_or_else(|| panic!("{to} is not there")),
         None => value,
     }
 }
@@ -214,9 +280,21 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
-        let json = [("content-type", "application/json"), ("x-request-id", "t"), ("cache-control", "no-store")];
-        let headers = json.iter().chain(headers).map(|(n, v)| ((*n).into(), (*v).into())).collect();
-        Answer { status, headers, body: body.into() }
+        let json = [
+            ("content-type", "application/json"),
+            ("x-request-id", "t"),
+            ("cache-control", "no-store"),
+        ];
+        let headers = json
+            .iter()
+            .chain(headers)
+            .map(|(n, v)| ((*n).into(), (*v).into()))
+            .collect();
+        Answer {
+            status,
+            headers,
+            body: body.into(),
+        }
     }
 
     /// The checker takes what fits, and finds each way in which an answer may not fit.
@@ -234,23 +312,52 @@ mod tests {
             ("OPTIONS", "/stocks", answer(204, &[("allow", "GET")], "")),
         ];
         for (method, path, answer) in good {
-            assert_eq!(CONTRACT.check(method, path, &answer), Ok(()), "{method} {path}");
+            assert_eq!(
+                CONTRACT.check(method, path, &answer),
+                Ok(()),
+                "{method} {path}"
+            );
         }
         let mut bare = answer(200, &[], stock);
         bare.headers.truncate(1);
         let mut text = answer(200, &[], stock);
         text.headers[0].1 = "text/plain".into();
         let bad = [
-            ("GET", "/stocks/FishCo", answer(200, &[], &stock.replace(":1", ":-1")), "quantity"),
-            ("GET", "/stocks/FishCo", answer(200, &[], &stock.replace("}}", ",\"x\":1}}")), "x"),
-            ("GET", "/stocks/FishCo", answer(201, &[], stock), "status 201"),
+            (
+                "GET",
+                "/stocks/FishCo",
+                answer(200, &[], &stock.replace(":1", ":-1")),
+                "quantity",
+            ),
+            (
+                "GET",
+                "/stocks/FishCo",
+                answer(200, &[], &stock.replace("}}", ",\"x\":1}}")),
+                "x",
+            ),
+            (
+                "GET",
+                "/stocks/FishCo",
+                answer(201, &[], stock),
+                "status 201",
+            ),
             ("GET", "/stocks/FishCo", answer(404, &[], stock), "data"),
             ("GET", "/stocks/FishCo", answer(200, &[], "x"), "not JSON"),
             ("HEAD", "/stocks/FishCo", answer(200, &[], stock), "HEAD"),
             ("GET", "/stocks/FishCo", bare, "is missing"),
             ("GET", "/stocks/FishCo", text, "Content-Type"),
-            ("POST", "/orders", answer(200, &[], receipt), "Location is missing"),
-            ("POST", "/orders", answer(200, &[("location", "7")], receipt), "Location"),
+            (
+                "POST",
+                "/orders",
+                answer(200, &[], receipt),
+                "Location is missing",
+            ),
+            (
+                "POST",
+                "/orders",
+                answer(200, &[("location", "7")], receipt),
+                "Location",
+            ),
             ("GET", "/nothing", answer(200, &[], stock), "not described"),
             ("GET", "/nothing", answer(404, &[], stock), "data"),
             ("OPTIONS", "/stocks", answer(204, &[], ""), "Allow"),

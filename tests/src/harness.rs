@@ -48,17 +48,29 @@ impl Bazaar {
     pub fn start_with(frontends: u8, set: impl Fn(&mut Spec)) -> Self {
         for _ in 0..STARTS {
             let ports = PortBlock::take().expect("there are free ports");
-            let folder = tempfile::Builder::new().prefix("bazaar-test-").tempdir().expect("a folder");
+            let folder = tempfile::Builder::new()
+                .prefix("bazaar-test-")
+                .tempdir()
+                .expect("a folder");
             let mut spec = Spec::new(folder.path(), ports.addresses(3, frontends));
             set(&mut spec);
             match Cluster::start(spec) {
                 Ok(cluster) => {
                     contract::hold(cluster.urls());
                     let recorder = Recorder::default();
-                    return Self { cluster, recorder, folder: Some(folder), closed: false, _ports: ports };
+                    return Self {
+                        cluster,
+                        recorder,
+                        folder: Some(folder),
+                        closed: false,
+                        _ports: ports,
+                    };
                 }
                 Err(error) if error.is_port_taken() => {}
-                Err(error) => panic!("the bazaar in {} does not start: {error}", folder.keep().display()),
+                Err(error) => panic!(
+                    "the bazaar in {} does not start: {error}",
+                    folder.keep().display()
+                ),
             }
         }
         panic!("ports were taken {STARTS} times in a row");
@@ -99,7 +111,11 @@ impl Bazaar {
         quantity: u64,
         key: Option<&str>,
     ) -> Result<u64, ApiError> {
-        let order = NewOrder { name: name.into(), quantity, side };
+        let order = NewOrder {
+            name: name.into(),
+            quantity,
+            side,
+        };
         let number = api.order(&order, key)?;
         self.recorder.note(number, &order, key);
         Ok(number)
@@ -111,7 +127,10 @@ impl Bazaar {
     /// When that cannot be told.
     #[must_use]
     pub fn quantity(&self, name: &str) -> u64 {
-        self.api().stock(name).unwrap_or_else(|error| panic!("{name}: {error}")).quantity
+        self.api()
+            .stock(name)
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+            .quantity
     }
 
     /// What the first front-end sees.
@@ -128,7 +147,9 @@ impl Bazaar {
     /// # Errors
     /// When it does not answer.
     pub fn health(&self, replica: u8) -> Result<Health, ApiError> {
-        self.cluster.internal(Service::Order(replica)).internal("/health")
+        self.cluster
+            .internal(Service::Order(replica))
+            .internal("/health")
     }
 
     /// Waits for a status that fits.
@@ -148,25 +169,35 @@ impl Bazaar {
 
     /// Waits until there is a leader, and names it.
     pub fn leader(&self) -> u8 {
-        self.wait_status("a leader", |status| status.leader.is_some()).leader.map_or(0, u8::from)
+        self.wait_status("a leader", |status| status.leader.is_some())
+            .leader
+            .map_or(0, u8::from)
     }
 
-    /// Waits until this replica leads, and each of `told` was told so, with the term. Gives the term.
+    /// Waits until this replica leads, and each of `told` was told so, with the term. Gives the
+    /// term.
     ///
     /// # Panics
     /// When it does not come to that in time.
     pub fn wait_led_by(&self, leader: u8, told: &[u8]) -> u64 {
         let what = format!("replica {leader} to lead");
-        let term = self.wait_status(&what, |status| status.leader.map(u8::from) == Some(leader)).term;
+        let term = self
+            .wait_status(&what, |status| status.leader.map(u8::from) == Some(leader))
+            .term;
         for replica in told {
             let mut last = None;
             let knows = wait::until(SOON, || {
                 let health = self.health(*replica);
-                let fits = health.as_ref().is_ok_and(|h| h.leader.map(u8::from) == Some(leader) && h.term == term);
+                let fits = health
+                    .as_ref()
+                    .is_ok_and(|h| h.leader.map(u8::from) == Some(leader) && h.term == term);
                 last = Some(health);
                 fits.then_some(())
             });
-            assert!(knows.is_some(), "replica {replica} was not told that {leader} leads term {term}: {last:?}");
+            assert!(
+                knows.is_some(),
+                "replica {replica} was not told that {leader} leads term {term}: {last:?}"
+            );
         }
         term
     }
@@ -179,11 +210,19 @@ impl Bazaar {
         let mut last = String::new();
         let level = wait::until(SOON, || {
             let catalog = self.cluster.internal(Service::Catalog);
-            let end = catalog.internal::<common::wire::catalog::CatalogHealth>("/health").ok()?.last;
+            let end = catalog
+                .internal::<common::wire::catalog::CatalogHealth>("/health")
+                .ok()?
+                .last;
             let health: Vec<_> = (1..=3).map(|id| self.health(id)).collect();
             last = format!("the catalog's last is {end:?}, the replicas say {health:#?}");
-            let level = health.iter().all(|h| h.as_ref().is_ok_and(|h| h.last == end && !h.catching_up));
-            let in_touch = health.iter().flatten().any(|h| h.leading.is_some() && h.in_touch.len() == 2);
+            let level = health
+                .iter()
+                .all(|h| h.as_ref().is_ok_and(|h| h.last == end && !h.catching_up));
+            let in_touch = health
+                .iter()
+                .flatten()
+                .any(|h| h.leading.is_some() && h.in_touch.len() == 2);
             (level && in_touch).then_some(())
         });
         assert!(level.is_some(), "the replicas do not get level: {last}");
@@ -193,16 +232,30 @@ impl Bazaar {
     #[must_use]
     pub fn workload(&self, clients: usize, iterations: u64, probability: f64) -> Options {
         let options = Options::new(&self.cluster.url(0));
-        Options { urls: self.cluster.urls(), clients, iterations, probability, seed: seed(), ..options }
+        Options {
+            urls: self.cluster.urls(),
+            clients,
+            iterations,
+            probability,
+            seed: seed(),
+            ..options
+        }
     }
 
-    /// Runs clients in the background while `meanwhile` does what it does to the bazaar; then ends the trading and gives what the
-    /// clients saw. Their orders are recorded.
+    /// Runs clients in the background while `meanwhile` does what it does to the bazaar; then ends
+    /// the trading and gives what the clients saw. Their orders are recorded.
     ///
     /// # Panics
     /// When the workload cannot start.
-    pub fn trade_while(&mut self, clients: usize, meanwhile: impl FnOnce(&mut Self, &Control)) -> Outcome {
-        let options = Options { iterations: u64::MAX, ..self.workload(clients, 0, 0.8) };
+    pub fn trade_while(
+        &mut self,
+        clients: usize,
+        meanwhile: impl FnOnce(&mut Self, &Control),
+    ) -> Outcome {
+        let options = Options {
+            iterations: u64::MAX,
+            ..self.workload(clients, 0, 0.8)
+        };
         let control = Control::default();
         let outcome = thread::scope(|scope| {
             let clients = scope.spawn(|| workload::run(&options, &control));
@@ -210,7 +263,10 @@ impl Bazaar {
             let ending = StopAtEnd(&control);
             meanwhile(self, &control);
             drop(ending);
-            clients.join().expect("the workload ends without panic").expect("the workload starts")
+            clients
+                .join()
+                .expect("the workload ends without panic")
+                .expect("the workload starts")
         });
         self.recorder.note_all(&outcome);
         outcome
@@ -221,7 +277,8 @@ impl Bazaar {
         self.close_after(|_| ());
     }
 
-    /// The same with checks of its own, made when all services are stopped and the files are still there.
+    /// The same with checks of its own, made when all services are stopped and the files are still
+    /// there.
     pub fn close_after(mut self, more: impl FnOnce(&Self)) {
         closing::check(&mut self);
         more(&self);
@@ -241,7 +298,10 @@ impl Drop for Bazaar {
     fn drop(&mut self) {
         if thread::panicking() {
             if let Some(folder) = self.folder.take() {
-                eprintln!("files and logs of this test stay in {}", folder.keep().display());
+                eprintln!(
+                    "files and logs of this test stay in {}",
+                    folder.keep().display()
+                );
             }
         } else {
             assert!(self.closed, "a system test ends with the closing checks");
@@ -256,7 +316,11 @@ impl Drop for Bazaar {
 pub fn wait_steps(control: &Control, steps: u64) {
     let wanted = control.done() + steps;
     let done = wait::until(SOON * 2, || (control.done() >= wanted).then_some(()));
-    assert!(done.is_some(), "clients stand still: {} of {wanted} steps", control.done());
+    assert!(
+        done.is_some(),
+        "clients stand still: {} of {wanted} steps",
+        control.done()
+    );
 }
 
 /// The seed of a random test: `BAZAAR_SEED`, or a random one; printed, to be used again.
@@ -265,7 +329,9 @@ pub fn wait_steps(control: &Control, steps: u64) {
 /// When `BAZAAR_SEED` is no number.
 #[must_use]
 pub fn seed() -> u64 {
-    let given = std::env::var("BAZAAR_SEED").ok().map(|text| text.parse().expect("BAZAAR_SEED is a number"));
+    let given = std::env::var("BAZAAR_SEED")
+        .ok()
+        .map(|text| text.parse().expect("BAZAAR_SEED is a number"));
     let seed = given.unwrap_or_else(|| fastrand::u64(..));
     println!("BAZAAR_SEED={seed}");
     seed

@@ -1,4 +1,5 @@
-//! System tests: real processes on free ports, real files, real signals. This library is what they share; the tests are in `tests/`.
+//! System tests: real processes on free ports, real files, real signals. This library is what they
+//! share; the tests are in `tests/`.
 //!
 //! | module | one idea |
 //! |---|---|
@@ -12,8 +13,8 @@
 //! | [`recorder`] | the orders that were acknowledged |
 //! | [`tool`] | runs a binary to its end, with a deadline |
 //!
-//! No test sleeps for a fixed time: it waits for a condition with a deadline. Random tests print their seed and take it from
-//! `BAZAAR_SEED`.
+//! No test sleeps for a fixed time: it waits for a condition with a deadline. Random tests print
+//! their seed and take it from `BAZAAR_SEED`.
 
 pub mod browser;
 pub mod closing;

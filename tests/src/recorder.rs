@@ -24,13 +24,21 @@ pub struct Recorder {
 impl Recorder {
     /// Notes one.
     pub fn note(&self, number: u64, order: &NewOrder, key: Option<&str>) {
-        self.orders.lock().push(Recorded { number, order: order.clone(), key: key.map(Into::into) });
+        self.orders.lock().push(Recorded {
+            number,
+            order: order.clone(),
+            key: key.map(Into::into),
+        });
     }
 
     /// Notes all of a workload.
     pub fn note_all(&self, outcome: &Outcome) {
         for acknowledged in &outcome.acknowledged {
-            self.note(acknowledged.number, &acknowledged.order, Some(&acknowledged.key));
+            self.note(
+                acknowledged.number,
+                &acknowledged.order,
+                Some(&acknowledged.key),
+            );
         }
     }
 
@@ -50,7 +58,10 @@ impl Recorder {
             );
             repeat
         });
-        let mut keys: Vec<_> = orders.iter().filter_map(|order| order.key.as_deref()).collect();
+        let mut keys: Vec<_> = orders
+            .iter()
+            .filter_map(|order| order.key.as_deref())
+            .collect();
         keys.sort_unstable();
         for pair in keys.windows(2) {
             assert_ne!(pair[0], pair[1], "one key traded twice");
@@ -65,10 +76,15 @@ mod tests {
     use common::wire::order::Side;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    /// The checker itself notices a number given twice and a key that traded twice, and takes a repeat for what it is.
+    /// The checker itself notices a number given twice and a key that traded twice, and takes a
+    /// repeat for what it is.
     #[test]
     fn notices_broken_histories() {
-        let order = NewOrder { name: "FishCo".into(), quantity: 1, side: Side::Buy };
+        let order = NewOrder {
+            name: "FishCo".into(),
+            quantity: 1,
+            side: Side::Buy,
+        };
         let orders = |notes: &[(u64, Option<&str>)]| {
             let recorder = Recorder::default();
             for (number, key) in notes {
@@ -76,7 +92,10 @@ mod tests {
             }
             catch_unwind(AssertUnwindSafe(|| recorder.orders().len())).ok()
         };
-        assert_eq!(orders(&[(1, Some("a")), (0, None), (1, Some("a"))]), Some(2));
+        assert_eq!(
+            orders(&[(1, Some("a")), (0, None), (1, Some("a"))]),
+            Some(2)
+        );
         assert_eq!(orders(&[(0, None), (0, None)]), None);
         assert_eq!(orders(&[(0, Some("a")), (0, Some("b"))]), None);
         assert_eq!(orders(&[(0, Some("a")), (1, Some("a"))]), None);

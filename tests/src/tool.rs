@@ -31,7 +31,8 @@ pub struct Running {
     err: File,
 }
 
-/// Runs a binary with these arguments and variables (and none of ours from this program's environment).
+/// Runs a binary with these arguments and variables (and none of ours from this program's
+/// environment).
 ///
 /// # Panics
 /// When it is missing, or does not end in time.
@@ -46,11 +47,21 @@ pub fn run(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
 /// When it is missing.
 #[must_use]
 pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
-    let binary = binaries::find(&binaries::folder(), name).unwrap_or_else(|error| panic!("{error}"));
+    let binary =
+        binaries::find(&binaries::folder(), name).unwrap_or_else(|error| panic!("{error}"));
     let mut command = process::dying_with_us(&binary);
     for (variable, _) in std::env::vars() {
-        let ours = ["BAZAAR_", "CATALOG_", "ORDER_", "FRONTEND_", "CLIENT_", "EVAL_"];
-        if ours.iter().any(|beginning| variable.starts_with(beginning)) && variable != binaries::VARIABLE {
+        let ours = [
+            "BAZAAR_",
+            "CATALOG_",
+            "ORDER_",
+            "FRONTEND_",
+            "CLIENT_",
+            "EVAL_",
+        ];
+        if ours.iter().any(|beginning| variable.starts_with(beginning))
+            && variable != binaries::VARIABLE
+        {
             command.env_remove(variable);
         }
     }
@@ -58,9 +69,20 @@ pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Runn
     let file = || tempfile::tempfile().expect("a temporary file");
     let (out, err) = (file(), file());
     let to = |file: &File| Stdio::from(file.try_clone().expect("a second handle"));
-    command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null()).stdout(to(&out)).stderr(to(&err));
-    let child = process::spawn(command).unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-    Running { name: name.into(), child, out, err }
+    command
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(to(&out))
+        .stderr(to(&err));
+    let child =
+        process::spawn(command).unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+    Running {
+        name: name.into(),
+        child,
+        out,
+        err,
+    }
 }
 
 impl Running {
@@ -84,9 +106,17 @@ impl Running {
         let found = wait::until(TIMEOUT, || {
             let found = self.out().contains(text);
             // What it wrote last counts too, so the look at its end comes second.
-            (found || self.child.try_wait().ok().flatten().is_some()).then(|| self.out().contains(text))
+            (found || self.child.try_wait().ok().flatten().is_some())
+                .then(|| self.out().contains(text))
         });
-        assert_eq!(found, Some(true), "{} does not say '{text}':\n{}\n{}", self.name, self.out(), read(&self.err));
+        assert_eq!(
+            found,
+            Some(true),
+            "{} does not say '{text}':\n{}\n{}",
+            self.name,
+            self.out(),
+            read(&self.err)
+        );
     }
 
     /// Sends it a signal.
@@ -94,8 +124,15 @@ impl Running {
     /// # Panics
     /// When it has ended.
     pub fn signal(&mut self, signal: rustix::process::Signal) {
-        assert!(self.child.try_wait().ok().flatten().is_none(), "{} has ended", self.name);
-        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        assert!(
+            self.child.try_wait().ok().flatten().is_none(),
+            "{} has ended",
+            self.name
+        );
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a process id");
         rustix::process::kill_process(pid, signal).expect("the process is ours");
     }
 
@@ -114,10 +151,16 @@ impl Running {
     /// When it does not end in time.
     #[must_use]
     pub fn wait_within(mut self, timeout: Duration) -> Ran {
-        let status = wait::until(timeout, || self.child.try_wait().expect("the process is ours"));
+        let status = wait::until(timeout, || {
+            self.child.try_wait().expect("the process is ours")
+        });
         let (out, err) = (self.out(), read(&self.err));
         let status = status.unwrap_or_else(|| panic!("{} does not end:\n{out}\n{err}", self.name));
-        Ran { code: status.code(), out, err }
+        Ran {
+            code: status.code(),
+            out,
+            err,
+        }
     }
 }
 
@@ -131,10 +174,17 @@ impl Drop for Running {
 
 fn read(file: &File) -> String {
     let mut text = Vec::new();
-    // A handle of its own would share the position with the writer, whose writes must go on at the end.
-    let mut again =
-        File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file))).expect("opens again");
-    again.seek(SeekFrom::Start(0)).and_then(|_| again.read_to_end(&mut text)).expect("a temporary file is read");
+    // A handle of its own would share the position with the writer, whose writes must go on at the
+    // end.
+    let mut again = File::open(format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(file)
+    ))
+    .expect("opens again");
+    again
+        .seek(SeekFrom::Start(0))
+        .and_then(|_| again.read_to_end(&mut text))
+        .expect("a temporary file is read");
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -144,10 +194,19 @@ fn read(file: &File) -> String {
 /// When it does not end with code 0.
 #[must_use]
 pub fn order(action: &str, files: &[&Path]) -> String {
-    let files: Vec<&str> = files.iter().map(|file| file.to_str().expect("UTF-8")).collect();
+    let files: Vec<&str> = files
+        .iter()
+        .map(|file| file.to_str().expect("UTF-8"))
+        .collect();
     let arguments: Vec<&str> = [action].into_iter().chain(files).collect();
     let ran = run("order", &arguments, &[]);
-    assert_eq!(ran.code, Some(0), "order {arguments:?}:\n{}\n{}", ran.out, ran.err);
+    assert_eq!(
+        ran.code,
+        Some(0),
+        "order {arguments:?}:\n{}\n{}",
+        ran.out,
+        ran.err
+    );
     ran.out
 }
 
@@ -156,7 +215,8 @@ pub fn order(action: &str, files: &[&Path]) -> String {
 pub fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The state follows the name, which is in parentheses.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
 
 /// Moves what SQLite keeps beside a stopped replica's file into it.
@@ -165,5 +225,7 @@ pub fn is_alive(pid: u32) -> bool {
 /// When the file cannot be opened.
 pub fn checkpoint(database: &Path) {
     let connection = rusqlite::Connection::open(database).expect("opens");
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("moves");
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .expect("moves");
 }

@@ -32,7 +32,11 @@ fn examples(page: &str) -> Vec<Example> {
     }
     let pairs = blocks.windows(2).filter(|pair| pair[1].0 == "text");
     pairs
-        .map(|pair| Example { language: pair[0].0.clone(), code: pair[0].1.clone(), prints: pair[1].1.clone() })
+        .map(|pair| Example {
+            language: pair[0].0.clone(),
+            code: pair[0].1.clone(),
+            prints: pair[1].1.clone(),
+        })
         .collect()
 }
 
@@ -52,7 +56,11 @@ fn command(example: &Example, folder: &Path, at: usize) -> (&'static str, Comman
 }
 
 fn is_there(tool: &str) -> bool {
-    let version = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let version = Command::new(tool)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     version.is_ok_and(|status| status.success())
 }
 
@@ -62,31 +70,65 @@ fn examples_print_what_they_say() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md");
     let page = fs::read_to_string(page).expect("the page");
     let examples = examples(&page);
-    let count = |language: &str| examples.iter().filter(|example| example.language == language).count();
-    assert!(count("sh") >= 3 && count("python") >= 1 && count("javascript") >= 1, "examples are found");
+    let count = |language: &str| {
+        examples
+            .iter()
+            .filter(|example| example.language == language)
+            .count()
+    };
+    assert!(
+        count("sh") >= 3 && count("python") >= 1 && count("javascript") >= 1,
+        "examples are found"
+    );
     let bazaar = Bazaar::start();
     for (at, mut example) in examples.into_iter().enumerate() {
         example.code = example.code.replace(DOCUMENTED, &bazaar.cluster.url(0));
         let (tool, mut command) = command(&example, &bazaar.folder(), at);
         if !is_there(tool) {
             // Not by a macro: what those print is shown of failed tests only.
-            let _ = writeln!(io::stderr(), "SKIPPED: example {at} of docs/api.md needs {tool}, which is not installed");
+            let _ = writeln!(
+                io::stderr(),
+                "SKIPPED: example {at} of docs/api.md needs {tool}, which is not installed"
+            );
             continue;
         }
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
         let ended = wait::until(SOON * 2, || child.try_wait().expect("is ours"));
         if ended.is_none() {
             child.kill().expect("is ours");
         }
         let output = child.wait_with_output().expect("is ours");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "example {at} ({}) fails:\n{out}\n{err}", example.language);
-        assert_eq!(out, example.prints, "example {at} ({}) prints something else", example.language);
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "example {at} ({}) fails:\n{out}\n{err}",
+            example.language
+        );
+        assert_eq!(
+            out, example.prints,
+            "example {at} ({}) prints something else",
+            example.language
+        );
     }
     // The closing checks want to know of every order.
-    let page: common::wire::public::OrdersPage = bazaar.api().get("/orders").and_then(|a| a.data()).expect("orders");
+    let page: common::wire::public::OrdersPage = bazaar
+        .api()
+        .get("/orders")
+        .and_then(|a| a.data())
+        .expect("orders");
     for order in page.orders {
-        let content = NewOrder { name: order.name, quantity: order.quantity, side: order.side };
+        let content = NewOrder {
+            name: order.name,
+            quantity: order.quantity,
+            side: order.side,
+        };
         bazaar.recorder.note(order.number, &content, None);
     }
     bazaar.close();

@@ -13,7 +13,9 @@ const FRONTEND: Service = Service::Frontend(1);
 
 /// Where pictures of the page are kept.
 fn picture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("page").join(name)
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join("page")
+        .join(name)
 }
 
 /// The page of this bazaar, live.
@@ -33,10 +35,24 @@ fn trade(browser: &Browser, bazaar: &Bazaar, name: &str, side: Side, quantity: u
 }
 
 fn note(browser: &Browser, bazaar: &Bazaar, name: &str, side: Side, quantity: u64) -> u64 {
-    let what = format!("{} {quantity} {name}: done, order number ", if side == Side::Buy { "Buy" } else { "Sell" });
+    let what = format!(
+        "{} {quantity} {name}: done, order number ",
+        if side == Side::Buy { "Buy" } else { "Sell" }
+    );
     let text = browser.wait_part("#order-result", &what);
-    let number = text[what.len()..].trim_end_matches('.').parse().expect("a number");
-    bazaar.recorder.note(number, &NewOrder { name: name.into(), quantity, side }, None);
+    let number = text[what.len()..]
+        .trim_end_matches('.')
+        .parse()
+        .expect("a number");
+    bazaar.recorder.note(
+        number,
+        &NewOrder {
+            name: name.into(),
+            quantity,
+            side,
+        },
+        None,
+    );
     number
 }
 
@@ -49,10 +65,13 @@ fn texts(browser: &Browser, selector: &str) -> Vec<String> {
     serde_json::from_value(all).expect("texts")
 }
 
-/// A user loads the page, buys, sees refusals in words, finds an order, and sees own orders again after a reload.
+/// A user loads the page, buys, sees refusals in words, finds an order, and sees own orders again
+/// after a reload.
 #[test]
 fn trading() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let bazaar = Bazaar::start();
     open(&browser, &bazaar);
     assert_eq!(texts(&browser, "#stock-rows tr").len(), 14);
@@ -69,17 +88,37 @@ fn trading() {
     browser.wait_part("[data-stock=BoarCo] .left", "97");
 
     for (stock, quantity, words) in [
-        ("FishCo", "103", "Buy 103 FishCo: refused. Insufficient quantity"),
-        ("Nobody", "1", "Buy 1 Nobody: refused. There is no stock 'Nobody'"),
-        ("FishCo", "0", "Write a whole number from 1 to 1,000,000 as quantity."),
-        ("FishCo", "1.5", "Write a whole number from 1 to 1,000,000 as quantity."),
+        (
+            "FishCo",
+            "103",
+            "Buy 103 FishCo: refused. Insufficient quantity",
+        ),
+        (
+            "Nobody",
+            "1",
+            "Buy 1 Nobody: refused. There is no stock 'Nobody'",
+        ),
+        (
+            "FishCo",
+            "0",
+            "Write a whole number from 1 to 1,000,000 as quantity.",
+        ),
+        (
+            "FishCo",
+            "1.5",
+            "Write a whole number from 1 to 1,000,000 as quantity.",
+        ),
     ] {
         browser.fill("#stock", stock);
         browser.fill("#quantity", quantity);
         browser.click("#buy");
         browser.wait_part("#order-result", words);
     }
-    assert_eq!(browser.script("return document.activeElement.id"), "quantity", "the wrong field has the focus");
+    assert_eq!(
+        browser.script("return document.activeElement.id"),
+        "quantity",
+        "the wrong field has the focus"
+    );
 
     browser.fill("#find", &format!("0{ENTER}"));
     browser.wait_part("#find-result", "Order 0: Buy 5 FishCo.");
@@ -90,29 +129,53 @@ fn trading() {
 
     let own = texts(&browser, "#own-orders li");
     assert_eq!(own.len(), 4, "{own:?}");
-    assert!(own[3].contains("Buy 5 FishCo") && own[3].ends_with("No 0"), "{own:?}");
+    assert!(
+        own[3].contains("Buy 5 FishCo") && own[3].ends_with("No 0"),
+        "{own:?}"
+    );
     browser.reload();
     browser.wait_part("#connection", "Live");
-    assert_eq!(texts(&browser, "#own-orders li"), own, "kept by the browser");
+    assert_eq!(
+        texts(&browser, "#own-orders li"),
+        own,
+        "kept by the browser"
+    );
 
-    // A browser notes each 4xx; anything else would be a fault of the page, or refused by its policy.
+    // A browser notes each 4xx; anything else would be a fault of the page, or refused by its
+    // policy.
     let complaints = browser.complaints();
-    let expected = |line: &&String| ["404 (Not Found)", "409 (Conflict)"].iter().any(|status| line.contains(status));
-    assert_eq!(complaints.iter().filter(|line| !expected(line)).collect::<Vec<_>>(), Vec::<&String>::new());
+    let expected = |line: &&String| {
+        ["404 (Not Found)", "409 (Conflict)"]
+            .iter()
+            .any(|status| line.contains(status))
+    };
+    assert_eq!(
+        complaints
+            .iter()
+            .filter(|line| !expected(line))
+            .collect::<Vec<_>>(),
+        Vec::<&String>::new()
+    );
     bazaar.close();
 }
 
 /// The row of a replica shows, after its next probe, that it leads.
 fn wait_leads(browser: &Browser, replica: u8) {
     browser.wait_part(&format!("[data-replica='{replica}'] .badge"), "serving");
-    assert_eq!(texts(browser, &format!("[data-replica='{replica}'] td"))[1..3], ["Leader", "serving"]);
+    assert_eq!(
+        texts(browser, &format!("[data-replica='{replica}'] td"))[1..3],
+        ["Leader", "serving"]
+    );
 }
 
-/// The page shows that the leader was killed and who leads now, as a timeline that grows; and that the bazaar itself is away, and
-/// back. An order that got no answer meanwhile is called unknown, and asked for again it trades once.
+/// The page shows that the leader was killed and who leads now, as a timeline that grows; and that
+/// the bazaar itself is away, and back. An order that got no answer meanwhile is called unknown,
+/// and asked for again it trades once.
 #[test]
 fn failures() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let mut bazaar = Bazaar::start();
     open(&browser, &bazaar);
     browser.wait_part("#timeline", "Replica 3 leads in term 1");
@@ -126,7 +189,10 @@ fn failures() {
     browser.wait_part("[data-replica='3'] .badge", "down");
     wait_leads(&browser, 2);
     trade(&browser, &bazaar, "FishCo", Side::Buy, 1);
-    bazaar.cluster.restart(Service::Order(3)).expect("restarted");
+    bazaar
+        .cluster
+        .restart(Service::Order(3))
+        .expect("restarted");
     browser.wait_part("[data-replica='3'] .badge", "in step");
     browser.wait_text("[data-replica='3'] td:last-child", |lag| lag == "0");
 
@@ -150,7 +216,9 @@ fn failures() {
 /// Where the server cannot stream, the page polls, and shows the same.
 #[test]
 fn polling() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let bazaar = Bazaar::start_with(1, |spec| {
         spec.set("FRONTEND_SERVER", "tiny_http");
     });
@@ -161,7 +229,8 @@ fn polling() {
     bazaar.close();
 }
 
-/// Text against what lies behind it, as WCAG 2.2 measures it (1.4.3): the least contrast of the page, and where.
+/// Text against what lies behind it, as WCAG 2.2 measures it (1.4.3): the least contrast of the
+/// page, and where.
 const CONTRAST: &str = "
     const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
     const rgba = (color) => {
@@ -191,12 +260,15 @@ const CONTRAST: &str = "
     }
     return { count: found.length, least: found.sort((a, b) => a[0] - b[0])[0] };";
 
-/// In light and dark, wide and on a phone: every text has a contrast of at least 4.5 : 1 and nothing is wider than the screen. Every
-/// field and button has a name for screen readers, regions and live parts have their roles, and all is reached and done by keyboard.
-/// Pictures of each are kept.
+/// In light and dark, wide and on a phone: every text has a contrast of at least 4.5 : 1 and
+/// nothing is wider than the screen. Every field and button has a name for screen readers, regions
+/// and live parts have their roles, and all is reached and done by keyboard. Pictures of each are
+/// kept.
 #[test]
 fn for_everybody() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start() else {
+        return;
+    };
     let mut bazaar = Bazaar::start();
     open(&browser, &bazaar);
     trade(&browser, &bazaar, "GameStart", Side::Buy, 12);
@@ -244,13 +316,24 @@ fn for_everybody() {
         ("#sell", "button", "Sell"),
         ("#find", "textbox", "Find by number"),
         ("#find-button", "button", "Find"),
-        ("[data-stock=FishCo] button", "button", "FishCo: choose for trading"),
+        (
+            "[data-stock=FishCo] button",
+            "button",
+            "FishCo: choose for trading",
+        ),
         ("#trade", "region", "Trade"),
         ("#cluster", "region", "Cluster"),
         ("#timeline", "log", "Timeline"),
         ("main", "main", ""),
     ] {
-        assert_eq!((browser.role(selector).as_str(), browser.label(selector).as_str()), (role, label), "{selector}");
+        assert_eq!(
+            (
+                browser.role(selector).as_str(),
+                browser.label(selector).as_str()
+            ),
+            (role, label),
+            "{selector}"
+        );
     }
     for live in ["#connection", "#order-result", "#find-result"] {
         assert_eq!(browser.role(live), "status", "{live}");
@@ -260,7 +343,11 @@ fn for_everybody() {
          !(e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim())).map((e) => e.outerHTML)",
     );
     assert_eq!(unnamed, json!([]));
-    assert!(browser.label("#charts figure:nth-child(4) svg").starts_with("Orders, the last two minutes; now p50"));
+    assert!(
+        browser
+            .label("#charts figure:nth-child(4) svg")
+            .starts_with("Orders, the last two minutes; now p50")
+    );
     by_keyboard(&browser, &bazaar);
     bazaar.close();
 }
@@ -276,7 +363,8 @@ fn by_keyboard(browser: &Browser, bazaar: &Bazaar) {
     browser.reload();
     browser.wait_part("#connection", "Live");
     browser.wait_part("[data-stock=AnvilWorks] button", "AnvilWorks");
-    let focus = || browser.script("return document.activeElement.id || document.activeElement.textContent");
+    let focus =
+        || browser.script("return document.activeElement.id || document.activeElement.textContent");
     browser.press(TAB);
     assert_eq!(focus(), "Skip to trading");
     browser.press(ENTER);

@@ -23,16 +23,36 @@ fn launch() -> Launched {
     let folder = tempfile::tempdir().expect("a folder");
     let first = ports.ports().next().expect("a port");
     let first_port = first.to_string();
-    let launcher = tool::start("bazaar", &["run", "--dir", text(folder.path()), "--ports-from", &first_port], &[]);
+    let launcher = tool::start(
+        "bazaar",
+        &[
+            "run",
+            "--dir",
+            text(folder.path()),
+            "--ports-from",
+            &first_port,
+        ],
+        &[],
+    );
     let url = format!("http://127.0.0.1:{}", first + 5);
-    let mut launched = Launched { launcher, folder, first_port, url, _ports: ports };
+    let mut launched = Launched {
+        launcher,
+        folder,
+        first_port,
+        url,
+        _ports: ports,
+    };
     launched.launcher.wait_for("The bazaar is open at ");
     launched
 }
 
 impl Launched {
     fn tell(&self, words: &[&str]) -> tool::Ran {
-        let arguments: Vec<&str> = words.iter().copied().chain(["--dir", text(self.folder.path())]).collect();
+        let arguments: Vec<&str> = words
+            .iter()
+            .copied()
+            .chain(["--dir", text(self.folder.path())])
+            .collect();
         tool::run("bazaar", &arguments, &[])
     }
 
@@ -43,7 +63,11 @@ impl Launched {
     }
 
     fn pid(&self, service: &str) -> Option<u32> {
-        let path = self.folder.path().join("pids").join(format!("{service}.pid"));
+        let path = self
+            .folder
+            .path()
+            .join("pids")
+            .join(format!("{service}.pid"));
         fs::read_to_string(path).ok()?.trim().parse().ok()
     }
 }
@@ -52,43 +76,85 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// `bazaar run` opens a bazaar, follows its logs, says loudly when a service dies, brings it back when told, and stops everything.
+/// `bazaar run` opens a bazaar, follows its logs, says loudly when a service dies, brings it back
+/// when told, and stops everything.
 #[test]
 fn run_kill_restart_stop() {
     let mut launched = launch();
     let url = launched.url.clone();
     let words = launched.launcher.out();
-    assert!(words.contains(&format!("curl {url}/stocks/GameStart")) && words.contains("curl -d '{"), "{words}");
-    assert!(words.contains("catalog  | ") && words.contains("order3   | "), "logs have prefixes: {words}");
-    assert!(!words.contains('\x1b'), "no colour where there is no terminal");
+    assert!(
+        words.contains(&format!("curl {url}/stocks/GameStart")) && words.contains("curl -d '{"),
+        "{words}"
+    );
+    assert!(
+        words.contains("catalog  | ") && words.contains("order3   | "),
+        "logs have prefixes: {words}"
+    );
+    assert!(
+        !words.contains('\x1b'),
+        "no colour where there is no terminal"
+    );
     assert_eq!(launched.pids().len(), 5);
 
     let shown = launched.tell(&["status"]);
     assert_eq!(shown.code, Some(0), "{shown:?}");
     let pid = launched.pid("order3").expect("a process id").to_string();
-    for words in [url.as_str(), "led by order3", "serving", "follower", &pid, "frontend   ready", "cache: "] {
-        assert!(shown.out.contains(words), "'{words}' is not in\n{}", shown.out);
+    for words in [
+        url.as_str(),
+        "led by order3",
+        "serving",
+        "follower",
+        &pid,
+        "frontend   ready",
+        "cache: ",
+    ] {
+        assert!(
+            shown.out.contains(words),
+            "'{words}' is not in\n{}",
+            shown.out
+        );
     }
 
     let killed = launched.tell(&["kill", "3"]);
-    assert!(killed.code == Some(0) && killed.out.contains("bazaar restart order3"), "{killed:?}");
+    assert!(
+        killed.code == Some(0) && killed.out.contains("bazaar restart order3"),
+        "{killed:?}"
+    );
     launched.launcher.wait_for("ORDER3 WAS KILLED");
     assert_eq!(launched.pid("order3"), None);
     let again = launched.tell(&["kill", "order3"]);
-    assert!(again.code == Some(1) && again.err.contains("order3 is not running"), "{again:?}");
+    assert!(
+        again.code == Some(1) && again.err.contains("order3 is not running"),
+        "{again:?}"
+    );
 
-    let pid = launched.pid("catalog").and_then(|pid| i32::try_from(pid).ok()).expect("a process id");
+    let pid = launched
+        .pid("catalog")
+        .and_then(|pid| i32::try_from(pid).ok())
+        .expect("a process id");
     let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
     rustix::process::kill_process(pid, Signal::KILL).expect("it is ours");
     launched.launcher.wait_for("CATALOG HAS DIED (SIGNAL: 9");
     for service in ["catalog", "3"] {
         let back = launched.tell(&["restart", service]);
-        assert!(back.code == Some(0) && back.out.contains("runs again"), "{back:?}");
+        assert!(
+            back.code == Some(0) && back.out.contains("runs again"),
+            "{back:?}"
+        );
     }
-    let ran = tool::run("client", &["--url", &url, "-p", "0.8", "-n", "40", "-c", "2", "--json"], &[]);
+    let ran = tool::run(
+        "client",
+        &["--url", &url, "-p", "0.8", "-n", "40", "-c", "2", "--json"],
+        &[],
+    );
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let report: serde_json::Value = serde_json::from_str(&ran.out).expect("one line of JSON");
-    assert_eq!((&report["clean"], &report["requests"][0]["count"]), (&true.into(), &80.into()), "{report}");
+    assert_eq!(
+        (&report["clean"], &report["requests"][0]["count"]),
+        (&true.into(), &80.into()),
+        "{report}"
+    );
 
     let pids = launched.pids();
     assert_eq!(pids.len(), 5);
@@ -96,32 +162,64 @@ fn run_kill_restart_stop() {
     let ended = launched.launcher.wait();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(!pids.into_iter().any(is_alive), "all services are stopped");
-    let files: Vec<_> = (1..=3).map(|id| launched.folder.path().join(format!("order{id}.db"))).collect();
+    let files: Vec<_> = (1..=3)
+        .map(|id| launched.folder.path().join(format!("order{id}.db")))
+        .collect();
     let files: Vec<_> = files.iter().map(|file| file.as_path()).collect();
     assert!(!tool::order("verify", &files).is_empty());
-    let logs = fs::read_dir(launched.folder.path().join("logs")).expect("logs").count();
+    let logs = fs::read_dir(launched.folder.path().join("logs"))
+        .expect("logs")
+        .count();
     assert_eq!(logs, 5);
 }
 
-/// A second launcher is refused: in the same folder, and on the same ports, which are all named before anything is started.
+/// A second launcher is refused: in the same folder, and on the same ports, which are all named
+/// before anything is started.
 #[test]
 fn refused_starts() {
     let mut launched = launch();
-    let same_folder = tool::run("bazaar", &["run", "--dir", text(launched.folder.path())], &[]);
-    assert!(same_folder.code == Some(2) && same_folder.err.contains("runs in"), "{same_folder:?}");
+    let same_folder = tool::run(
+        "bazaar",
+        &["run", "--dir", text(launched.folder.path())],
+        &[],
+    );
+    assert!(
+        same_folder.code == Some(2) && same_folder.err.contains("runs in"),
+        "{same_folder:?}"
+    );
     let other = tempfile::tempdir().expect("a folder");
-    let same_ports =
-        tool::run("bazaar", &["run", "--dir", text(other.path()), "--ports-from", &launched.first_port], &[]);
+    let same_ports = tool::run(
+        "bazaar",
+        &[
+            "run",
+            "--dir",
+            text(other.path()),
+            "--ports-from",
+            &launched.first_port,
+        ],
+        &[],
+    );
     assert_eq!(same_ports.code, Some(2), "{same_ports:?}");
-    for address in [format!("127.0.0.1:{} (catalog)", launched.first_port), launched.url.replace("http://", "")] {
-        assert!(same_ports.err.contains(&address), "{address} is not named: {}", same_ports.err);
+    for address in [
+        format!("127.0.0.1:{} (catalog)", launched.first_port),
+        launched.url.replace("http://", ""),
+    ] {
+        assert!(
+            same_ports.err.contains(&address),
+            "{address} is not named: {}",
+            same_ports.err
+        );
     }
-    assert!(!other.path().join("catalog.db").exists(), "nothing was started");
+    assert!(
+        !other.path().join("catalog.db").exists(),
+        "nothing was started"
+    );
     launched.launcher.signal(Signal::INT);
     assert_eq!(launched.launcher.wait().code, Some(0));
 }
 
-/// When the launcher itself is killed, its services do not stay behind (where the system offers that, through setpriv).
+/// When the launcher itself is killed, its services do not stay behind (where the system offers
+/// that, through setpriv).
 #[test]
 fn launcher_killed() {
     let mut launched = launch();
@@ -129,7 +227,9 @@ fn launcher_killed() {
     assert!(pids.len() == 5 && pids.iter().all(|pid| is_alive(*pid)));
     launched.launcher.signal(Signal::KILL);
     assert_eq!(launched.launcher.wait().code, None);
-    let gone = wait::until(SOON, || (!pids.iter().any(|pid| is_alive(*pid))).then_some(()));
+    let gone = wait::until(SOON, || {
+        (!pids.iter().any(|pid| is_alive(*pid))).then_some(())
+    });
     assert!(gone.is_some(), "services outlive their launcher: {pids:?}");
 }
 
@@ -142,7 +242,10 @@ fn service_cannot_start() {
     let arguments = ["run", "--dir", text(folder.path()), "--ports-from", &first];
     let ran = tool::run("bazaar", &arguments, &[("ORDER_MIN_COPIES", "9")]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert!(ran.err.contains("before the bazaar was ready") && ran.out.contains("ORDER_MIN_COPIES"), "{ran:?}");
+    assert!(
+        ran.err.contains("before the bazaar was ready") && ran.out.contains("ORDER_MIN_COPIES"),
+        "{ran:?}"
+    );
 }
 
 /// Without a running bazaar, and for a service that does not exist, kill and restart say so.
@@ -151,9 +254,19 @@ fn nothing_to_kill() {
     let folder = tempfile::tempdir().expect("a folder");
     for action in ["kill", "restart"] {
         let ran = tool::run("bazaar", &[action, "3", "--dir", text(folder.path())], &[]);
-        assert!(ran.code == Some(1) && ran.err.contains("no bazaar runs in"), "{ran:?}");
-        let ran = tool::run("bazaar", &[action, "clerk", "--dir", text(folder.path())], &[]);
-        assert!(ran.code == Some(2) && ran.err.contains("catalog, order1"), "{ran:?}");
+        assert!(
+            ran.code == Some(1) && ran.err.contains("no bazaar runs in"),
+            "{ran:?}"
+        );
+        let ran = tool::run(
+            "bazaar",
+            &[action, "clerk", "--dir", text(folder.path())],
+            &[],
+        );
+        assert!(
+            ran.code == Some(2) && ran.err.contains("catalog, order1"),
+            "{ran:?}"
+        );
     }
 }
 
@@ -165,17 +278,31 @@ fn demo() {
     let ran = tool::run("bazaar", &["demo", "--record", text(&document)], &[]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
-        ran.out.contains("kill -9 of replica 3, the leader") && ran.out.contains("the files are equal"),
+        ran.out.contains("kill -9 of replica 3, the leader")
+            && ran.out.contains("the files are equal"),
         "{}",
         ran.out
     );
-    assert!(!ran.out.contains('\x1b'), "no colour where there is no terminal");
+    assert!(
+        !ran.out.contains('\x1b'),
+        "no colour where there is no terminal"
+    );
     let recorded = fs::read_to_string(&document).expect("recorded");
-    assert!(ran.out.lines().all(|line| recorded.contains(line)), "{recorded}");
-    assert!(recorded.contains("Did all replicas end up with the same file? **Yes**"), "{recorded}");
+    assert!(
+        ran.out.lines().all(|line| recorded.contains(line)),
+        "{recorded}"
+    );
+    assert!(
+        recorded.contains("Did all replicas end up with the same file? **Yes**"),
+        "{recorded}"
+    );
     for picture in ["start.svg", "crash.svg"] {
-        let svg = fs::read_to_string(folder.path().join("output").join(picture)).expect("a picture");
-        assert!(svg.starts_with("<svg") && recorded.contains(&format!("](output/{picture})")), "{picture}");
+        let svg =
+            fs::read_to_string(folder.path().join("output").join(picture)).expect("a picture");
+        assert!(
+            svg.starts_with("<svg") && recorded.contains(&format!("](output/{picture})")),
+            "{picture}"
+        );
     }
 }
 
@@ -193,12 +320,22 @@ fn help_and_version() {
     for (binary, variable) in variables {
         let help = tool::run(binary, &["--help"], &[]);
         assert_eq!(help.code, Some(0), "{help:?}");
-        assert!(help.out.contains(variable) && help.out.contains("--help"), "{binary}: {}", help.out);
+        assert!(
+            help.out.contains(variable) && help.out.contains("--help"),
+            "{binary}: {}",
+            help.out
+        );
         let version = tool::run(binary, &["--version"], &[]);
         assert_eq!(version.code, Some(0), "{version:?}");
-        assert!(version.out.starts_with(binary) && version.out.trim().split(' ').count() == 2, "{version:?}");
+        assert!(
+            version.out.starts_with(binary) && version.out.trim().split(' ').count() == 2,
+            "{version:?}"
+        );
         let wrong = tool::run(binary, &["--no-such-flag"], &[]);
-        assert!(wrong.code == Some(2) && wrong.err.contains("--help"), "{wrong:?}");
+        assert!(
+            wrong.code == Some(2) && wrong.err.contains("--help"),
+            "{wrong:?}"
+        );
     }
 }
 
@@ -207,42 +344,86 @@ fn help_and_version() {
 fn help_shows_current_values() {
     let secret = "do-not-show-me-1";
     for binary in ["catalog", "order", "frontend", "bazaar"] {
-        let help = tool::run(binary, &["--help"], &[("BAZAAR_TOKEN", secret), ("CATALOG_LISTEN", "127.0.0.1:7999")]);
+        let help = tool::run(
+            binary,
+            &["--help"],
+            &[
+                ("BAZAAR_TOKEN", secret),
+                ("CATALOG_LISTEN", "127.0.0.1:7999"),
+            ],
+        );
         assert_eq!(help.code, Some(0), "{help:?}");
-        assert!(help.out.contains("now set]") && !help.out.contains(secret), "{binary}: {}", help.out);
+        assert!(
+            help.out.contains("now set]") && !help.out.contains(secret),
+            "{binary}: {}",
+            help.out
+        );
     }
-    let help = tool::run("frontend", &["--help"], &[("FRONTEND_CACHE_SIZE", "77"), ("FRONTEND_CACHE", "maybe")]);
-    for shown in ["[default: 1024, now 77]", "[default: on, now maybe]", "[default: 127.0.0.1:8080]"] {
+    let help = tool::run(
+        "frontend",
+        &["--help"],
+        &[("FRONTEND_CACHE_SIZE", "77"), ("FRONTEND_CACHE", "maybe")],
+    );
+    for shown in [
+        "[default: 1024, now 77]",
+        "[default: on, now maybe]",
+        "[default: 127.0.0.1:8080]",
+    ] {
         assert!(help.out.contains(shown), "{shown} is not in {}", help.out);
     }
 }
 
-/// `bazaar status --watch` shows the picture again and again, and ends well when told; nobody there is exit code 1.
+/// `bazaar status --watch` shows the picture again and again, and ends well when told; nobody there
+/// is exit code 1.
 #[test]
 fn status_watch() {
     let mut launched = launch();
     let arguments = ["status", "--watch", "--url", &launched.url];
     let mut watching = tool::start("bazaar", &arguments, &[]);
-    let twice = wait::until(SOON, || (watching.out().matches("led by order3").count() >= 2).then_some(()));
+    let twice = wait::until(SOON, || {
+        (watching.out().matches("led by order3").count() >= 2).then_some(())
+    });
     assert!(twice.is_some(), "{}", watching.out());
-    assert!(!watching.out().contains('\x1b'), "no control characters where there is no terminal");
+    assert!(
+        !watching.out().contains('\x1b'),
+        "no control characters where there is no terminal"
+    );
     watching.signal(Signal::INT);
     assert_eq!(watching.wait().code, Some(0));
     launched.launcher.signal(Signal::TERM);
     assert_eq!(launched.launcher.wait().code, Some(0));
-    let gone = tool::run("bazaar", &["status", "--dir", text(launched.folder.path())], &[]);
-    assert!(gone.code == Some(1) && gone.out.contains(&format!("{} does not answer", launched.url)), "{gone:?}");
+    let gone = tool::run(
+        "bazaar",
+        &["status", "--dir", text(launched.folder.path())],
+        &[],
+    );
+    assert!(
+        gone.code == Some(1)
+            && gone
+                .out
+                .contains(&format!("{} does not answer", launched.url)),
+        "{gone:?}"
+    );
 }
 
-/// `client` reports all wrong settings together; a flag wins over its variable; nobody there is exit code 2.
+/// `client` reports all wrong settings together; a flag wins over its variable; nobody there is
+/// exit code 2.
 #[test]
 fn client_settings() {
-    let variables = [("CLIENT_PROBABILITY", "7"), ("CLIENT_ITERATIONS", "many"), ("CLIENT_URL", "nowhere")];
+    let variables = [
+        ("CLIENT_PROBABILITY", "7"),
+        ("CLIENT_ITERATIONS", "many"),
+        ("CLIENT_URL", "nowhere"),
+    ];
     let ran = tool::run("client", &["--clients", "0", "-n", "5"], &variables);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     for wrong in ["CLIENT_PROBABILITY=7", "CLIENT_URL=nowhere", "--clients 0"] {
         assert!(ran.err.contains(wrong), "{wrong} is not named: {}", ran.err);
     }
-    assert!(!ran.err.contains("CLIENT_ITERATIONS"), "a flag replaces it: {}", ran.err);
+    assert!(
+        !ran.err.contains("CLIENT_ITERATIONS"),
+        "a flag replaces it: {}",
+        ran.err
+    );
     assert!(Api::new("http://127.0.0.1:1").stocks().is_err());
 }

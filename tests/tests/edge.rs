@@ -1,4 +1,5 @@
-//! Strangers at the public listener of a real front-end: whatever they do, honest clients are answered and can trade.
+//! Strangers at the public listener of a real front-end: whatever they do, honest clients are
+//! answered and can trade.
 
 // One client for both: what a hostile client may say is written down once.
 #[path = "../../frontend/tests/common_client/mod.rs"]
@@ -27,9 +28,17 @@ fn address(bazaar: &Bazaar) -> SocketAddr {
 
 /// The value of one of the front-end's counters or gauges.
 fn metric(bazaar: &Bazaar, name: &str) -> u64 {
-    let text = bazaar.cluster.internal(FRONTEND).get("/metrics").expect("metrics").body;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+    let text = bazaar
+        .cluster
+        .internal(FRONTEND)
+        .get("/metrics")
+        .expect("metrics")
+        .body;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
 fn wait_metric(bazaar: &Bazaar, name: &str, wanted: u64) {
@@ -44,11 +53,14 @@ fn wait_metric(bazaar: &Bazaar, name: &str, wanted: u64) {
 /// An honest client is answered and can trade.
 fn assert_serves(bazaar: &Bazaar) {
     assert!(bazaar.quantity("FishCo") >= 100);
-    bazaar.trade("BoarCo", Side::Sell, 1).expect("an honest client can trade");
+    bazaar
+        .trade("BoarCo", Side::Sell, 1)
+        .expect("an honest client can trade");
 }
 
-/// Every hostile request is refused readably, with its status and the public error object, and its connection ends in order; nothing
-/// that was smuggled behind it is answered. After each, an honest client is answered and can trade.
+/// Every hostile request is refused readably, with its status and the public error object, and its
+/// connection ends in order; nothing that was smuggled behind it is answered. After each, an honest
+/// client is answered and can trade.
 #[test]
 fn hostile_requests() {
     let bazaar = Bazaar::start();
@@ -56,15 +68,22 @@ fn hostile_requests() {
     for (request, status) in &requests {
         let shown = &request[..request.len().min(100)];
         let mut client = Client::connect(address(&bazaar));
-        let answer = client.answer_to(request.as_bytes()).unwrap_or_else(|error| panic!("{shown:?}: {error}"));
+        let answer = client
+            .answer_to(request.as_bytes())
+            .unwrap_or_else(|error| panic!("{shown:?}: {error}"));
         assert_eq!(answer.status, *status, "{shown:?}");
-        let body: ErrorBody = serde_json::from_slice(&answer.body).expect("the public error object");
+        let body: ErrorBody =
+            serde_json::from_slice(&answer.body).expect("the public error object");
         assert_eq!(body.error.code, *status);
         assert_eq!(answer.field("connection"), Some("close"), "{shown:?}");
         client.assert_closed();
         assert_serves(&bazaar);
     }
-    assert_eq!(bazaar.quantity("BoarCo"), 100 + requests.len() as u64, "no hostile request traded");
+    assert_eq!(
+        bazaar.quantity("BoarCo"),
+        100 + requests.len() as u64,
+        "no hostile request traded"
+    );
     bazaar.close();
 }
 
@@ -77,7 +96,9 @@ fn burst() {
     let address = address(&bazaar);
     let all_open = Barrier::new(THREADS);
     let open = || {
-        let mut clients: Vec<Client> = (0..1_000 / THREADS).map(|_| Client::connect(address)).collect();
+        let mut clients: Vec<Client> = (0..1_000 / THREADS)
+            .map(|_| Client::connect(address))
+            .collect();
         clients.iter().for_each(|client| client.send(CACHED));
         for client in &mut clients {
             assert_eq!(client.answer().expect("each is served").status, 200);
@@ -87,71 +108,130 @@ fn burst() {
     };
     let served: usize = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(open)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("all are served")).sum()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("all are served"))
+            .sum()
     });
     assert_eq!(served, 1_000);
     assert_serves(&bazaar);
     bazaar.close();
 }
 
-/// Large bodies that arrive at once share their memory: beyond it they are refused with 503, while orders are taken; what was
-/// promised room is served, and the room is used again.
+/// Large bodies that arrive at once share their memory: beyond it they are refused with 503, while
+/// orders are taken; what was promised room is served, and the room is used again.
 #[test]
 fn body_budget() {
     let bazaar = Bazaar::start_with(1, |spec| {
         spec.set("FRONTEND_BODY_BUDGET_BYTES", "65536");
     });
     let order = br#"{"name":"BoarCo","quantity":1,"type":"sell"}"#;
-    let head = format!("POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", order.len() + 60_000);
+    let head = format!(
+        "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        order.len() + 60_000
+    );
     let blanks = " ".repeat(60_000);
     let mut first = Client::connect(address(&bazaar));
     first.send(&[head.as_bytes(), blanks.as_bytes()].concat());
-    let received = wait::until(SOON, || (metric(&bazaar, "bazaar_edge_received_bytes_total") > 60_000).then_some(()));
-    assert!(received.is_some(), "the first body has come but for its end");
+    let received = wait::until(SOON, || {
+        (metric(&bazaar, "bazaar_edge_received_bytes_total") > 60_000).then_some(())
+    });
+    assert!(
+        received.is_some(),
+        "the first body has come but for its end"
+    );
     let mut second = Client::connect(address(&bazaar));
-    let refused = second.answer_to(&[head.as_bytes(), blanks.as_bytes()].concat()).expect("told so");
-    assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
+    let refused = second
+        .answer_to(&[head.as_bytes(), blanks.as_bytes()].concat())
+        .expect("told so");
+    assert_eq!(
+        (refused.status, refused.field("retry-after")),
+        (503, Some("1"))
+    );
     second.assert_closed();
     assert_serves(&bazaar);
     assert_eq!(first.answer_to(order).expect("has its room").status, 200);
-    assert_eq!(first.answer_to(&[head.as_bytes(), blanks.as_bytes(), order].concat()).expect("room again").status, 200);
+    assert_eq!(
+        first
+            .answer_to(&[head.as_bytes(), blanks.as_bytes(), order].concat())
+            .expect("room again")
+            .status,
+        200
+    );
     assert_eq!(bazaar.quantity("BoarCo"), 103);
-    assert_eq!(metric(&bazaar, "bazaar_edge_refusals_total{reason=\"body_budget\"}"), 1);
+    assert_eq!(
+        metric(
+            &bazaar,
+            "bazaar_edge_refusals_total{reason=\"body_budget\"}"
+        ),
+        1
+    );
     // Their orders are not among the recorded ones: the closing checks count them in the log.
     bazaar.close();
 }
 
-/// Whatever is asked, also as a browser asks from another site: no answer allows that site anything, none tells which server this
-/// is, and OPTIONS tells the methods.
+/// Whatever is asked, also as a browser asks from another site: no answer allows that site
+/// anything, none tells which server this is, and OPTIONS tells the methods.
 #[test]
 fn headers() {
     let bazaar = Bazaar::start();
-    let origin = "Host: a\r\nOrigin: http://elsewhere.example\r\nAccess-Control-Request-Method: POST\r\n";
+    let origin =
+        "Host: a\r\nOrigin: http://elsewhere.example\r\nAccess-Control-Request-Method: POST\r\n";
     for (request, status, allow) in [
         ("GET /stocks/FishCo HTTP/1.1", 200, None),
         ("GET /stocks HTTP/1.1", 200, None),
         ("GET /nothing HTTP/1.1", 404, None),
-        ("DELETE /orders HTTP/1.1", 405, Some("GET, HEAD, POST, OPTIONS")),
+        (
+            "DELETE /orders HTTP/1.1",
+            405,
+            Some("GET, HEAD, POST, OPTIONS"),
+        ),
         ("BREW /stocks HTTP/1.1", 501, None),
-        ("OPTIONS /orders HTTP/1.1", 204, Some("GET, HEAD, POST, OPTIONS")),
-        ("OPTIONS /stocks/FishCo HTTP/1.1", 204, Some("GET, HEAD, OPTIONS")),
+        (
+            "OPTIONS /orders HTTP/1.1",
+            204,
+            Some("GET, HEAD, POST, OPTIONS"),
+        ),
+        (
+            "OPTIONS /stocks/FishCo HTTP/1.1",
+            204,
+            Some("GET, HEAD, OPTIONS"),
+        ),
         ("OPTIONS * HTTP/1.1", 204, Some("GET, HEAD, POST, OPTIONS")),
     ] {
         let mut client = Client::connect(address(&bazaar));
         client.send(format!("{request}\r\n{origin}\r\n").as_bytes());
-        let answer: Answer = if status == 204 { client.head() } else { client.answer() }.expect("answered");
-        assert_eq!((answer.status, answer.field("allow")), (status, allow), "{request}");
-        let names: Vec<_> = answer.head.lines().skip(1).filter_map(|line| line.split_once(':')).collect();
-        let telling =
-            |name: &str| name.starts_with("access-control-") || ["server", "via", "x-powered-by"].contains(&name);
-        let told = names.iter().find(|(name, _)| telling(&name.to_ascii_lowercase()));
+        let answer: Answer = if status == 204 {
+            client.head()
+        } else {
+            client.answer()
+        }
+        .expect("answered");
+        assert_eq!(
+            (answer.status, answer.field("allow")),
+            (status, allow),
+            "{request}"
+        );
+        let names: Vec<_> = answer
+            .head
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(':'))
+            .collect();
+        let telling = |name: &str| {
+            name.starts_with("access-control-") || ["server", "via", "x-powered-by"].contains(&name)
+        };
+        let told = names
+            .iter()
+            .find(|(name, _)| telling(&name.to_ascii_lowercase()));
         assert_eq!(told, None, "{request}");
         assert!(answer.field("date").is_some(), "{request}");
     }
     bazaar.close();
 }
 
-/// With the other server a front-end says at start what it lacks; with the edge there is nothing to say.
+/// With the other server a front-end says at start what it lacks; with the edge there is nothing to
+/// say.
 #[test]
 fn tiny_http_says_what_it_lacks() {
     for (server, lacks) in [("edge", false), ("tiny_http", true)] {
@@ -159,17 +239,24 @@ fn tiny_http_says_what_it_lacks() {
             spec.set("FRONTEND_SERVER", server);
         });
         let log = fs::read_to_string(bazaar.cluster.log_path(FRONTEND)).expect("a log");
-        let line = log.lines().find(|line| line.contains("WARN") && line.contains("tiny_http"));
+        let line = log
+            .lines()
+            .find(|line| line.contains("WARN") && line.contains("tiny_http"));
         assert_eq!(line.is_some(), lacks, "{log}");
-        for lack in line.map_or(&[][..], |_| &["connections", "heads", "slow clients", "large body"]) {
-            assert!(line.is_some_and(|line| line.contains(lack)), "'{lack}' is not in {line:?}");
+        for lack in line.map_or(&[][..], |_| {
+            &["connections", "heads", "slow clients", "large body"]
+        }) {
+            assert!(
+                line.is_some_and(|line| line.contains(lack)),
+                "'{lack}' is not in {line:?}"
+            );
         }
         bazaar.close();
     }
 }
 
-/// A crowd of idle and dripping clients, small enough for every run of the tests. How quickly honest clients are served is for the
-/// full one: here other tests run beside it.
+/// A crowd of idle and dripping clients, small enough for every run of the tests. How quickly
+/// honest clients are served is for the full one: here other tests run beside it.
 #[test]
 fn crowd() {
     assert_crowd_is_borne(500, 25);
@@ -180,7 +267,10 @@ fn crowd() {
 #[ignore = "a measurement: run it alone, with --release"]
 fn full_crowd() {
     let most = assert_crowd_is_borne(5_000, 250);
-    assert!(most < Duration::from_millis(20), "p99 of cached reads: {most:?}");
+    assert!(
+        most < Duration::from_millis(20),
+        "p99 of cached reads: {most:?}"
+    );
 }
 
 /// How much memory a front-end may take in a crowd.
@@ -189,12 +279,19 @@ const MEMORY_KIB: u64 = 100 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 const BODY_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// While so many clients are idle, so many drip a head and so many a body, reads and orders go on, each dripping client is refused in
-/// its time, and the front-end stays small; the idle ones are served when they ask at last. Gives the p99 of cached reads.
+/// While so many clients are idle, so many drip a head and so many a body, reads and orders go on,
+/// each dripping client is refused in its time, and the front-end stays small; the idle ones are
+/// served when they ask at last. Gives the p99 of cached reads.
 fn assert_crowd_is_borne(idle: usize, dripping: usize) -> Duration {
     let bazaar = Bazaar::start_with(1, |spec| {
-        spec.set("FRONTEND_HEAD_TIMEOUT_MS", &HEAD_TIMEOUT.as_millis().to_string());
-        spec.set("FRONTEND_BODY_TIMEOUT_MS", &BODY_TIMEOUT.as_millis().to_string());
+        spec.set(
+            "FRONTEND_HEAD_TIMEOUT_MS",
+            &HEAD_TIMEOUT.as_millis().to_string(),
+        );
+        spec.set(
+            "FRONTEND_BODY_TIMEOUT_MS",
+            &BODY_TIMEOUT.as_millis().to_string(),
+        );
     });
     allow_open_files(idle + 2 * dripping + 200);
     let address = address(&bazaar);
@@ -211,9 +308,14 @@ fn assert_crowd_is_borne(idle: usize, dripping: usize) -> Duration {
             memory = memory.max(resident_kib(&bazaar));
             dripping.is_finished().then_some(())
         });
-        dripping.join().expect("each dripping client is refused in its time");
+        dripping
+            .join()
+            .expect("each dripping client is refused in its time");
         assert!(ended.is_some());
-        (reading.join().expect("all are read"), trading.join().expect("all are traded"))
+        (
+            reading.join().expect("all are read"),
+            trading.join().expect("all are traded"),
+        )
     });
     reads.sort();
     let (half, most) = (reads[reads.len() / 2], reads[reads.len() * 99 / 100]);
@@ -223,7 +325,11 @@ fn assert_crowd_is_borne(idle: usize, dripping: usize) -> Duration {
         2 * dripping,
         reads.len()
     );
-    assert!(reads.len() > 100 && orders > 10, "{} reads and {orders} orders", reads.len());
+    assert!(
+        reads.len() > 100 && orders > 10,
+        "{} reads and {orders} orders",
+        reads.len()
+    );
     assert!(memory < MEMORY_KIB, "{memory} KiB");
     for reason in ["head_timeout", "body_timeout"] {
         let name = format!("bazaar_edge_refusals_total{{reason=\"{reason}\"}}");
@@ -231,7 +337,10 @@ fn assert_crowd_is_borne(idle: usize, dripping: usize) -> Duration {
     }
     idle.iter().for_each(|client| client.send(CACHED));
     for client in &mut idle {
-        assert_eq!(client.answer().expect("an idle one asks at last").status, 200);
+        assert_eq!(
+            client.answer().expect("an idle one asks at last").status,
+            200
+        );
     }
     drop(idle);
     assert_serves(&bazaar);
@@ -255,10 +364,19 @@ fn drip(address: SocketAddr, each: usize, _alive: Arc<()>) {
         let (client, began) = (Client::connect(address), Instant::now());
         client.send(first.as_bytes());
         client.stream.set_nonblocking(true).expect("does not wait");
-        Dripping { client, began, limit }
+        Dripping {
+            client,
+            began,
+            limit,
+        }
     };
     let kinds = [(head, HEAD_TIMEOUT), (body, BODY_TIMEOUT)];
-    let mut all: Vec<Dripping> = kinds.into_iter().cycle().take(2 * each).map(start).collect();
+    let mut all: Vec<Dripping> = kinds
+        .into_iter()
+        .cycle()
+        .take(2 * each)
+        .map(start)
+        .collect();
     let mut last = Instant::now();
     let refused = wait::until(SOON + BODY_TIMEOUT, || {
         if last.elapsed() >= EVERY {
@@ -272,15 +390,20 @@ fn drip(address: SocketAddr, each: usize, _alive: Arc<()>) {
 }
 
 impl Dripping {
-    /// Whether its refusal has come, and that not before its time, nor later than the bounds of 5 s for a head and 10 s for a body.
+    /// Whether its refusal has come, and that not before its time, nor later than the bounds of 5 s
+    /// for a head and 10 s for a body.
     fn is_refused(&self) -> bool {
         let mut answer = [0; 1_024];
         match (&self.client.stream).read(&mut answer) {
             Ok(n) => {
                 let took = self.began.elapsed();
                 let answer = String::from_utf8_lossy(&answer[..n]);
-                assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?} after {took:?}");
-                // The front-end's clock is read once per round of its loop: it may think that the first byte came a little earlier.
+                assert!(
+                    answer.starts_with("HTTP/1.1 408 "),
+                    "{answer:?} after {took:?}"
+                );
+                // The front-end's clock is read once per round of its loop: it may think that the
+                // first byte came a little earlier.
                 assert!(took + Duration::from_millis(100) > self.limit, "{took:?}");
                 assert!(took < self.limit.mul_f64(2.5), "{took:?}");
                 true
@@ -293,7 +416,8 @@ impl Dripping {
     }
 }
 
-/// Reads a cached stock again and again while `crowd` is there, now and then over a fresh connection, and gives how long each took.
+/// Reads a cached stock again and again while `crowd` is there, now and then over a fresh
+/// connection, and gives how long each took.
 fn read_while(address: SocketAddr, crowd: &Weak<()>) -> Vec<Duration> {
     let mut client = Client::connect(address);
     let mut times = Vec::new();
@@ -302,7 +426,13 @@ fn read_while(address: SocketAddr, crowd: &Weak<()>) -> Vec<Duration> {
         if times.len() % 50 == 49 {
             client = Client::connect(address);
         }
-        assert_eq!(client.answer_to(CACHED).expect("an honest client is answered").status, 200);
+        assert_eq!(
+            client
+                .answer_to(CACHED)
+                .expect("an honest client is answered")
+                .status,
+            200
+        );
         times.push(asked.elapsed());
     }
     times
@@ -312,7 +442,9 @@ fn read_while(address: SocketAddr, crowd: &Weak<()>) -> Vec<Duration> {
 fn trade_while(bazaar: &Bazaar, crowd: &Weak<()>) -> u64 {
     let (api, mut orders) = (bazaar.api(), 0);
     while crowd.strong_count() > 0 {
-        bazaar.trade_at(&api, "BoarCo", Side::Sell, 1, None).expect("orders go on");
+        bazaar
+            .trade_at(&api, "BoarCo", Side::Sell, 1, None)
+            .expect("orders go on");
         orders += 1;
     }
     orders
@@ -322,15 +454,31 @@ fn trade_while(bazaar: &Bazaar, crowd: &Weak<()>) -> u64 {
 fn resident_kib(bazaar: &Bazaar) -> u64 {
     let pid = bazaar.cluster.pid(FRONTEND).expect("it runs");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("readable");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("there");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("there");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
 }
 
 /// Raises the limit of open files of this process, which has one for each client.
 fn allow_open_files(wanted: usize) {
     let (limit, wanted) = (getrlimit(Resource::Nofile), wanted as u64 + 200);
     if limit.current.is_some_and(|current| current < wanted) {
-        assert!(limit.maximum.is_none_or(|maximum| maximum >= wanted), "this test needs {wanted} open files");
-        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).expect("raised");
+        assert!(
+            limit.maximum.is_none_or(|maximum| maximum >= wanted),
+            "this test needs {wanted} open files"
+        );
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                ..limit
+            },
+        )
+        .expect("raised");
     }
 }

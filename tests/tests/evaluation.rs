@@ -1,4 +1,5 @@
-//! The evaluation: it runs, its files agree with each other, and those that are kept agree with the text that is kept.
+//! The evaluation: it runs, its files agree with each other, and those that are kept agree with the
+//! text that is kept.
 
 use client::eval::plots;
 use client::eval::tables::{Cache, Measured};
@@ -15,56 +16,135 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// `make eval-quick`, with the binaries of the tests: every experiment leaves its rows, and drawing leaves every plot and a text without gaps.
+/// `make eval-quick`, with the binaries of the tests: every experiment leaves its rows, and drawing
+/// leaves every plot and a text without gaps.
 #[test]
 fn quick() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (data, document) = (folder.path().join("evaluation"), folder.path().join("evaluation.md"));
-    let ran =
-        tool::start("eval", &["measure", "--quick", "--seed", "7", "--folder", text(&data)], &[]).wait_within(LONG);
+    let (data, document) = (
+        folder.path().join("evaluation"),
+        folder.path().join("evaluation.md"),
+    );
+    let ran = tool::start(
+        "eval",
+        &["measure", "--quick", "--seed", "7", "--folder", text(&data)],
+        &[],
+    )
+    .wait_within(LONG);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    assert!(ran.err.contains("left  crash 2 of 2"), "without a terminal a line tells each step: {}", ran.err);
-    let drawn = tool::run("eval", &["draw", "--folder", text(&data), "--document", text(&document)], &[]);
+    assert!(
+        ran.err.contains("left  crash 2 of 2"),
+        "without a terminal a line tells each step: {}",
+        ran.err
+    );
+    let drawn = tool::run(
+        "eval",
+        &[
+            "draw",
+            "--folder",
+            text(&data),
+            "--document",
+            text(&document),
+        ],
+        &[],
+    );
     assert_eq!(drawn.code, Some(0), "{}", drawn.err);
 
     let measured = Measured::read(&data).expect("every file is there");
-    for (cache, p) in [(Cache::On, 0), (Cache::On, 60), (Cache::Off, 0), (Cache::Off, 60)] {
+    for (cache, p) in [
+        (Cache::On, 0),
+        (Cache::On, 60),
+        (Cache::Off, 0),
+        (Cache::Off, 60),
+    ] {
         for distance_ms in [0, 10] {
-            let lookups = measured.of_all(distance_ms, cache, p, Kind::Lookup).expect("lookups");
-            assert!(lookups.mean_low <= lookups.mean_ms && lookups.mean_ms <= lookups.mean_high, "{lookups:?}");
-            assert!(lookups.mean_ms >= if distance_ms == 0 { 0.0 } else { 10.0 }, "the proxy delays: {lookups:?}");
-            assert_eq!(measured.of_all(distance_ms, cache, p, Kind::Order).is_some(), p > 0, "orders at p = {p}");
+            let lookups = measured
+                .of_all(distance_ms, cache, p, Kind::Lookup)
+                .expect("lookups");
+            assert!(
+                lookups.mean_low <= lookups.mean_ms && lookups.mean_ms <= lookups.mean_high,
+                "{lookups:?}"
+            );
+            assert!(
+                lookups.mean_ms >= if distance_ms == 0 { 0.0 } else { 10.0 },
+                "the proxy delays: {lookups:?}"
+            );
+            assert_eq!(
+                measured
+                    .of_all(distance_ms, cache, p, Kind::Order)
+                    .is_some(),
+                p > 0,
+                "orders at p = {p}"
+            );
         }
-        let cached = measured.cache.iter().find(|row| (row.distance_ms, row.cache, row.p) == (0, cache, p));
+        let cached = measured
+            .cache
+            .iter()
+            .find(|row| (row.distance_ms, row.cache, row.p) == (0, cache, p));
         let hits = cached.expect("a row of the cache").hits;
-        assert_eq!(hits > 0, cache == Cache::On, "hits with the cache {cache} at p = {p}");
+        assert_eq!(
+            hits > 0,
+            cache == Cache::On,
+            "hits with the cache {cache} at p = {p}"
+        );
     }
-    let clients = measured.latency.iter().filter(|row| (row.distance_ms, row.cache, row.p) == (0, Cache::On, 0));
+    let clients = measured
+        .latency
+        .iter()
+        .filter(|row| (row.distance_ms, row.cache, row.p) == (0, Cache::On, 0));
     assert_eq!(clients.count(), 6, "five clients, and all together");
-    assert!(measured.server.iter().any(|row| row.request == Kind::Order && row.mean_ms > 0.0));
-    assert!(measured.replacement.iter().all(|row| row.cached.split_whitespace().count() <= row.capacity));
+    assert!(
+        measured
+            .server
+            .iter()
+            .any(|row| row.request == Kind::Order && row.mean_ms > 0.0)
+    );
+    assert!(
+        measured
+            .replacement
+            .iter()
+            .all(|row| row.cached.split_whitespace().count() <= row.capacity)
+    );
     assert_eq!(measured.crashes.len(), 2);
     for crash in &measured.crashes {
-        assert_eq!((crash.lost, crash.doubled, crash.files_equal), (0, 0, Some(true)), "{crash:?}");
+        assert_eq!(
+            (crash.lost, crash.doubled, crash.files_equal),
+            (0, 0, Some(true)),
+            "{crash:?}"
+        );
         assert!(crash.acknowledged > 0 && crash.gap_ms > 0.0, "{crash:?}");
     }
 
     let written = fs::read_to_string(&document).expect("a document");
-    assert!(!written.contains("Not measured") && !written.contains("NaN"), "{written}");
+    assert!(
+        !written.contains("Not measured") && !written.contains("NaN"),
+        "{written}"
+    );
     assert!(written.contains("](evaluation/latency.svg)"), "{written}");
     for (name, svg) in plots::draw(&measured).expect("drawn") {
-        assert!(fs::read_to_string(data.join(name)).is_ok_and(|written| written == svg), "{name} is another");
-        assert!(written.contains(&format!("](evaluation/{name})")), "{name} is not shown");
+        assert!(
+            fs::read_to_string(data.join(name)).is_ok_and(|written| written == svg),
+            "{name} is another"
+        );
+        assert!(
+            written.contains(&format!("](evaluation/{name})")),
+            "{name} is not shown"
+        );
     }
 }
 
-/// The text and the plots that are kept are those that the kept CSV files give: nothing was changed by hand, and nothing was forgotten.
+/// The text and the plots that are kept are those that the kept CSV files give: nothing was changed
+/// by hand, and nothing was forgotten.
 #[test]
 fn kept_text_agrees_with_kept_figures() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     let measured = Measured::read(&docs.join("evaluation")).expect("every file is there");
     let kept = fs::read_to_string(docs.join("evaluation.md")).expect("a document");
-    assert_eq!(kept, client::eval::document::write(&measured, "evaluation"), "run 'make eval', or 'eval draw'");
+    assert_eq!(
+        kept,
+        client::eval::document::write(&measured, "evaluation"),
+        "run 'make eval', or 'eval draw'"
+    );
     let plots = plots::draw(&measured).expect("drawn");
     assert!(plots.len() >= 8, "{}", plots.len());
     for (name, svg) in plots {
@@ -73,20 +153,42 @@ fn kept_text_agrees_with_kept_figures() {
             "{name} is another"
         );
     }
-    assert!(measured.crashes.len() >= 10 && measured.fact("clients") == "5" && measured.fact("profile") == "release");
+    assert!(
+        measured.crashes.len() >= 10
+            && measured.fact("clients") == "5"
+            && measured.fact("profile") == "release"
+    );
 }
 
-/// A bazaar elsewhere that may not be touched is measured as it is, and the text says what is missing.
+/// A bazaar elsewhere that may not be touched is measured as it is, and the text says what is
+/// missing.
 #[test]
 fn elsewhere() {
     let bazaar = tests::harness::Bazaar::start();
     let folder = tempfile::tempdir().expect("a folder");
-    let (data, document) = (folder.path().join("evaluation"), folder.path().join("evaluation.md"));
+    let (data, document) = (
+        folder.path().join("evaluation"),
+        folder.path().join("evaluation.md"),
+    );
     let url = bazaar.cluster.url(0);
-    let ran = tool::start("eval", &["measure", "--quick", "--folder", text(&data)], &[("EVAL_URL", &url)]);
+    let ran = tool::start(
+        "eval",
+        &["measure", "--quick", "--folder", text(&data)],
+        &[("EVAL_URL", &url)],
+    );
     let ran = ran.wait_within(LONG);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let drawn = tool::run("eval", &["draw", "--folder", text(&data), "--document", text(&document)], &[]);
+    let drawn = tool::run(
+        "eval",
+        &[
+            "draw",
+            "--folder",
+            text(&data),
+            "--document",
+            text(&document),
+        ],
+        &[],
+    );
     assert_eq!(drawn.code, Some(0), "{}", drawn.err);
     let measured = Measured::read(&data).expect("every file is there");
     assert!(measured.cache.iter().all(|row| row.cache == Cache::On) && measured.crashes.is_empty());

@@ -1,4 +1,5 @@
-//! Crashes and pauses of replicas: who leads, what clients notice (nothing), and what the files say afterwards.
+//! Crashes and pauses of replicas: who leads, what clients notice (nothing), and what the files say
+//! afterwards.
 
 use client::api::Api;
 use client::cluster::service::Service::{Frontend, Order};
@@ -12,12 +13,22 @@ use tests::harness::{Bazaar, SOON, wait_steps};
 
 /// Clients noticed nothing: no repeat, no error, no mismatch; and they did trade.
 fn assert_unnoticed(outcome: &Outcome) {
-    assert!(outcome.is_clean(), "{:?} {:?}", outcome.mismatches, outcome.examples);
-    assert!(!outcome.noticed_during_orders && !outcome.noticed_in_final_check, "{:?}", outcome.examples);
+    assert!(
+        outcome.is_clean(),
+        "{:?} {:?}",
+        outcome.mismatches,
+        outcome.examples
+    );
+    assert!(
+        !outcome.noticed_during_orders && !outcome.noticed_in_final_check,
+        "{:?}",
+        outcome.examples
+    );
     assert!(!outcome.acknowledged.is_empty());
 }
 
-/// A fresh bazaar is led by 3; then 2 leads, then 1; every living replica is told each leader and term; those that return follow.
+/// A fresh bazaar is led by 3; then 2 leads, then 1; every living replica is told each leader and
+/// term; those that return follow.
 #[test]
 fn succession() {
     let mut bazaar = Bazaar::start();
@@ -29,9 +40,16 @@ fn succession() {
     bazaar.cluster.kill(Order(2)).expect("killed");
     let third = bazaar.wait_led_by(1, &[1]);
     bazaar.trade("FishCo", Side::Buy, 1).expect("trades");
-    assert!(first < second && second < third, "terms rise: {first}, {second}, {third}");
+    assert!(
+        first < second && second < third,
+        "terms rise: {first}, {second}, {third}"
+    );
     bazaar.wait_status("two to be down and one to lead", |status| {
-        let states: Vec<_> = status.replicas.iter().map(|replica| replica.state).collect();
+        let states: Vec<_> = status
+            .replicas
+            .iter()
+            .map(|replica| replica.state)
+            .collect();
         states == [ReplicaState::Leader, ReplicaState::Down, ReplicaState::Down]
     });
     // A higher id that returns does not depose who leads.
@@ -53,7 +71,9 @@ fn leader_killed_in_mid_trade() {
             wait_steps(control, 100);
             let leader = bazaar.leader();
             bazaar.cluster.kill(Order(leader)).expect("killed");
-            bazaar.wait_status("another leader", |s| s.leader.is_some_and(|id| u8::from(id) != leader));
+            bazaar.wait_status("another leader", |s| {
+                s.leader.is_some_and(|id| u8::from(id) != leader)
+            });
             wait_steps(control, 100);
             bazaar.cluster.restart(Order(leader)).expect("restarted");
             bazaar.wait_level();
@@ -101,12 +121,16 @@ fn all_killed_one_returns() {
         bazaar.cluster.restart(Order(survivor)).expect("restarted");
         bazaar.wait_led_by(survivor, &[survivor]);
         assert_eq!(bazaar.trade("BoarCo", Side::Buy, 1), Ok(20));
-        assert_eq!(bazaar.api().order_by_number(7).map(|order| order.quantity), Ok(1));
+        assert_eq!(
+            bazaar.api().order_by_number(7).map(|order| order.quantity),
+            Ok(1)
+        );
         bazaar.close();
     }
 }
 
-/// While no replica runs, orders and queries are 503 with Retry-After; the front-end is not ready and says why.
+/// While no replica runs, orders and queries are 503 with Retry-After; the front-end is not ready
+/// and says why.
 #[test]
 fn no_replica_left() {
     let mut bazaar = Bazaar::start();
@@ -124,11 +148,20 @@ fn no_replica_left() {
     for answer in answers {
         let answer = answer.expect("answered");
         assert_eq!(answer.status, 503, "{answer:?}");
-        assert!(answer.error_message().is_ok_and(|message| !message.is_empty()), "{answer:?}");
+        assert!(
+            answer
+                .error_message()
+                .is_ok_and(|message| !message.is_empty()),
+            "{answer:?}"
+        );
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
     }
     assert_eq!(api.get("/livez").map(|answer| answer.status), Ok(200));
-    assert_eq!(bazaar.quantity("FishCo"), 99, "stocks are read without any replica");
+    assert_eq!(
+        bazaar.quantity("FishCo"),
+        99,
+        "stocks are read without any replica"
+    );
     bazaar.close();
 }
 
@@ -142,21 +175,30 @@ fn follower_paused() {
     let first = Instant::now();
     bazaar.trade("FishCo", Side::Buy, 1).expect("trades");
     let first = first.elapsed();
-    assert!(first < Duration::from_secs(2), "one wait of at most the replication time-out: {first:?}");
+    assert!(
+        first < Duration::from_secs(2),
+        "one wait of at most the replication time-out: {first:?}"
+    );
     let rest = Instant::now();
     for _ in 0..20 {
         bazaar.trade("FishCo", Side::Buy, 1).expect("trades");
     }
     let rest = rest.elapsed();
-    assert!(rest < Duration::from_secs(4), "later orders do not wait for it: {rest:?} for 20");
-    bazaar.wait_status("the pause to show", |status| status.replicas[0].state == ReplicaState::Down);
+    assert!(
+        rest < Duration::from_secs(4),
+        "later orders do not wait for it: {rest:?} for 20"
+    );
+    bazaar.wait_status("the pause to show", |status| {
+        status.replicas[0].state == ReplicaState::Down
+    });
     bazaar.cluster.resume(Order(1)).expect("resumed");
     bazaar.wait_level();
     bazaar.wait_led_by(3, &[1, 2, 3]);
     bazaar.close();
 }
 
-/// A leader that hangs is replaced; when it goes on it is fenced: it does not lead, says so, and follows. Clients notice nothing.
+/// A leader that hangs is replaced; when it goes on it is fenced: it does not lead, says so, and
+/// follows. Clients notice nothing.
 #[test]
 fn leader_paused_and_fenced() {
     let mut bazaar = Bazaar::start();
@@ -168,7 +210,11 @@ fn leader_paused_and_fenced() {
         new = bazaar.wait_led_by(2, &[1, 2]);
         wait_steps(control, 100);
         bazaar.cluster.resume(Order(3)).expect("resumed");
-        assert_eq!(bazaar.wait_led_by(2, &[1, 2, 3]), new, "who leads is not deposed by who returns");
+        assert_eq!(
+            bazaar.wait_led_by(2, &[1, 2, 3]),
+            new,
+            "who leads is not deposed by who returns"
+        );
         wait_steps(control, 100);
     });
     assert!(new > old);
@@ -176,14 +222,22 @@ fn leader_paused_and_fenced() {
     let health = bazaar.health(3).expect("answers");
     assert_eq!(health.leading, None);
     let order = r#"{"orders":[{"order":{"key":"00000000000100000000000000000002","name":"FishCo","type":"buy","quantity":1},"trace":"t"}]}"#;
-    let refused = bazaar.cluster.internal(Order(3)).post("/orders", order).expect("answered");
+    let refused = bazaar
+        .cluster
+        .internal(Order(3))
+        .post("/orders", order)
+        .expect("answered");
     assert_eq!(refused.status, 421, "{refused:?}");
     let body: NotLeader = serde_json::from_str(&refused.body).expect("a NotLeader");
-    assert!(body.leader.map(u8::from) == Some(2) && body.term == new && !body.outcome_unknown, "{body:?}");
+    assert!(
+        body.leader.map(u8::from) == Some(2) && body.term == new && !body.outcome_unknown,
+        "{body:?}"
+    );
     bazaar.close();
 }
 
-/// The leader is paused again and again for less than it takes to replace it, and for more: quantities stay right.
+/// The leader is paused again and again for less than it takes to replace it, and for more:
+/// quantities stay right.
 #[test]
 fn leader_stutters() {
     let mut bazaar = Bazaar::start();
@@ -202,7 +256,8 @@ fn leader_stutters() {
     bazaar.close();
 }
 
-/// With `ORDER_MIN_COPIES=2` a lone replica refuses orders before anything happened, and takes them again once another is back.
+/// With `ORDER_MIN_COPIES=2` a lone replica refuses orders before anything happened, and takes them
+/// again once another is back.
 #[test]
 fn min_copies() {
     let mut bazaar = Bazaar::start_with(1, |spec| {
@@ -215,14 +270,27 @@ fn min_copies() {
     assert_eq!(bazaar.trade("FishCo", Side::Buy, 1), Ok(1));
     bazaar.cluster.kill(Order(2)).expect("killed");
     let refused = wait::until(SOON, || {
-        let answer = bazaar.api().post("/orders", r#"{"name":"BoarCo","quantity":1,"type":"buy"}"#).expect("answered");
+        let answer = bazaar
+            .api()
+            .post("/orders", r#"{"name":"BoarCo","quantity":1,"type":"buy"}"#)
+            .expect("answered");
         assert_eq!(answer.status, 503, "{answer:?}");
-        answer.error_message().is_ok_and(|message| message.contains("nothing happened")).then_some(())
+        answer
+            .error_message()
+            .is_ok_and(|message| message.contains("nothing happened"))
+            .then_some(())
     });
-    assert!(refused.is_some(), "a lone leader says that nothing happened");
+    assert!(
+        refused.is_some(),
+        "a lone leader says that nothing happened"
+    );
     bazaar.cluster.restart(Order(2)).expect("restarted");
     let api = bazaar.api();
-    let again = wait::until(SOON, || bazaar.trade_at(&api, "FishCo", Side::Buy, 1, Some("again")).ok());
+    let again = wait::until(SOON, || {
+        bazaar
+            .trade_at(&api, "FishCo", Side::Buy, 1, Some("again"))
+            .ok()
+    });
     assert!(again.is_some(), "orders are taken again");
     bazaar.close();
 }
@@ -241,6 +309,8 @@ fn front_end_adopts_the_leader() {
     bazaar.cluster.wait_ready(0).expect("ready");
     assert_eq!(bazaar.wait_led_by(2, &[1, 2, 3]), term);
     let api = Api::new(&bazaar.cluster.url(0));
-    bazaar.trade_at(&api, "FishCo", Side::Buy, 1, None).expect("trades");
+    bazaar
+        .trade_at(&api, "FishCo", Side::Buy, 1, None)
+        .expect("trades");
     bazaar.close();
 }

@@ -1,4 +1,5 @@
-//! A short part of the faults, with a fixed seed: `make faults` runs all of them, `make soak` random ones.
+//! A short part of the faults, with a fixed seed: `make faults` runs all of them, `make soak`
+//! random ones.
 
 use parking_lot::Mutex;
 use std::fs;
@@ -12,7 +13,8 @@ const SEED: u64 = 4;
 /// Kills, a paused leader, lost answers and damaged files lose, double and age nothing.
 #[test]
 fn short_scenarios() {
-    let seed = std::env::var("BAZAAR_SEED").map_or(SEED, |text| text.parse().expect("BAZAAR_SEED is a number"));
+    let seed = std::env::var("BAZAAR_SEED")
+        .map_or(SEED, |text| text.parse().expect("BAZAAR_SEED is a number"));
     println!("BAZAAR_SEED={seed}");
     let scenarios = short();
     assert!(scenarios.len() >= 4);
@@ -21,38 +23,62 @@ fn short_scenarios() {
         run::run(&scenario, seed, &figures);
         let figures = figures.into_inner();
         println!("{}: {figures:?}", scenario.name);
-        assert!(figures.faults > 0 && figures.acknowledged > 0, "{}: nothing was tested", scenario.name);
-        assert_eq!((figures.lost, figures.doubled, figures.stale, figures.other), (0, 0, 0, 0), "{}", scenario.name);
+        assert!(
+            figures.faults > 0 && figures.acknowledged > 0,
+            "{}: nothing was tested",
+            scenario.name
+        );
+        assert_eq!(
+            (figures.lost, figures.doubled, figures.stale, figures.other),
+            (0, 0, 0, 0),
+            "{}",
+            scenario.name
+        );
     }
 }
 
-/// A wall clock that jumps changes nothing: it is read for names, for the Date header and for the beginning of a key only. Whoever reads it elsewhere has to say
-/// here why a jump does no harm.
+/// A wall clock that jumps changes nothing: it is read for names, for the Date header and for the
+/// beginning of a key only. Whoever reads it elsewhere has to say here why a jump does no harm.
 #[test]
 fn wall_clock_is_read_where_jumps_do_no_harm() {
     let allowed = [
-        // The term of a rebuilt catalog must be above every earlier one: milliseconds since 1970 are.
+        // The term of a rebuilt catalog must be above every earlier one: milliseconds since 1970
+        // are.
         "catalog/src/rebuild.rs",
         // The name under which a damaged file is kept.
         "common/src/database/mod.rs",
         // The start time among the metrics, as Prometheus wants it.
         "common/src/process_metrics.rs",
-        // The beginning of a front-end's order key: it orders the index, random bits keep keys apart.
+        // The beginning of a front-end's order key: it orders the index, random bits keep keys
+        // apart.
         "frontend/src/api/mod.rs",
         "frontend/src/edge/date.rs",
         // The time beside what the page tells of the cluster.
         "frontend/src/feed/mod.rs",
     ];
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a workspace");
     let mut files = Vec::new();
     for service in ["common", "catalog", "order", "frontend"] {
         collect(&root.join(service).join("src"), &mut files);
     }
     assert!(files.len() > 50, "the sources are there");
-    let reads = |path: &PathBuf| fs::read_to_string(path).expect("a source is read").contains("SystemTime::now()");
+    let reads = |path: &PathBuf| {
+        fs::read_to_string(path)
+            .expect("a source is read")
+            .contains("SystemTime::now()")
+    };
     files.retain(reads);
-    let mut names: Vec<_> =
-        files.iter().map(|path| path.strip_prefix(root).expect("beneath it").display().to_string()).collect();
+    let mut names: Vec<_> = files
+        .iter()
+        .map(|path| {
+            path.strip_prefix(root)
+                .expect("beneath it")
+                .display()
+                .to_string()
+        })
+        .collect();
     names.sort();
     assert_eq!(names, allowed);
 }

@@ -1,4 +1,5 @@
-//! Files that are damaged, deleted or lost: what is fetched again, what is refused, and what `order verify` says.
+//! Files that are damaged, deleted or lost: what is fetched again, what is refused, and what `order
+//! verify` says.
 
 use client::cluster::service::Service::{self, Catalog, Order};
 use client::wait;
@@ -34,7 +35,9 @@ fn damage(file: &Path) {
     let length = fs::metadata(file).expect("a file").len();
     let mut file = fs::File::options().write(true).open(file).expect("opens");
     // In the last quarter: there are rows, behind the pages of the small tables.
-    file.seek(SeekFrom::Start(length / 4 * 3)).and_then(|_| file.write_all(&[0xa5; 600])).expect("written");
+    file.seek(SeekFrom::Start(length / 4 * 3))
+        .and_then(|_| file.write_all(&[0xa5; 600]))
+        .expect("written");
 }
 
 /// A replica whose file was deleted fetches its log again, follower or leader.
@@ -74,13 +77,22 @@ fn replica_file_damaged() {
     assert_eq!(verified.code, Some(1), "damage is noticed: {verified:?}");
     bazaar.cluster.restart(Order(1)).expect("restarted");
     bazaar.wait_level();
-    let kept = fs::read_dir(bazaar.folder()).expect("a folder").filter_map(|entry| Some(entry.ok()?.path()));
-    let kept: Vec<_> = kept.filter(|path| fs::read(path).is_ok_and(|bytes| bytes == broken)).collect();
-    assert_eq!(kept.len(), 1, "the damaged file is kept under another name: {kept:?}");
+    let kept = fs::read_dir(bazaar.folder())
+        .expect("a folder")
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let kept: Vec<_> = kept
+        .filter(|path| fs::read(path).is_ok_and(|bytes| bytes == broken))
+        .collect();
+    assert_eq!(
+        kept.len(),
+        1,
+        "the damaged file is kept under another name: {kept:?}"
+    );
     bazaar.close();
 }
 
-/// `order verify` tells logs that differ from logs that are equal, by its exit code, and names what it cannot read.
+/// `order verify` tells logs that differ from logs that are equal, by its exit code, and names what
+/// it cannot read.
 #[test]
 fn verify_tells_differences() {
     let mut bazaar = Bazaar::start();
@@ -94,15 +106,21 @@ fn verify_tells_differences() {
     let differ = tool::run("order", &["verify", &one, &two], &[]);
     assert_eq!(differ.code, Some(1), "{differ:?}");
     let alone = tool::run("order", &["verify", &two], &[]);
-    assert!(alone.code == Some(0) && alone.out.contains('4'), "{alone:?}");
+    assert!(
+        alone.code == Some(0) && alone.out.contains('4'),
+        "{alone:?}"
+    );
     let missing = tool::run("order", &["verify", &one, "/nowhere/order9.db"], &[]);
     assert!(missing.code != Some(0), "{missing:?}");
-    assert!(format!("{}{}", missing.out, missing.err).contains("order9.db"), "{missing:?}");
+    assert!(
+        format!("{}{}", missing.out, missing.err).contains("order9.db"),
+        "{missing:?}"
+    );
     bazaar.close();
 }
 
-/// A catalog that lost its file takes no trade and tells no stock: no number is given twice, and no initial quantity is shown
-/// beside logs that know better. With its file back, all goes on.
+/// A catalog that lost its file takes no trade and tells no stock: no number is given twice, and no
+/// initial quantity is shown beside logs that know better. With its file back, all goes on.
 #[test]
 fn catalog_file_lost() {
     let mut bazaar = Bazaar::start();
@@ -124,12 +142,21 @@ fn catalog_file_lost() {
     let api = bazaar.api();
     for path in ["/stocks", "/stocks/MenhirCo", "/readyz"] {
         let answer = api.get(path).expect("answered");
-        assert!(answer.status == 503 && answer.error_message().is_ok(), "{path}: {answer:?}");
+        assert!(
+            answer.status == 503 && answer.error_message().is_ok(),
+            "{path}: {answer:?}"
+        );
     }
     let refused = bazaar.trade("MenhirCo", Side::Buy, 1).expect_err("refused");
     assert_eq!(refused.status(), Some(503), "{refused}");
-    bazaar.wait_status("the loss to be noticed", |status| status.catalog.state == Some(CatalogState::HistoryLost));
-    assert_eq!(api.order_by_number(4).map(|order| order.quantity), Ok(1), "what was ordered is still known");
+    bazaar.wait_status("the loss to be noticed", |status| {
+        status.catalog.state == Some(CatalogState::HistoryLost)
+    });
+    assert_eq!(
+        api.order_by_number(4).map(|order| order.quantity),
+        Ok(1),
+        "what was ordered is still known"
+    );
 
     bazaar.cluster.stop(Catalog).expect("stopped");
     for part in parts(&database(&bazaar, Catalog)) {

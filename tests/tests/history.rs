@@ -1,4 +1,5 @@
-//! The checkers of histories are checked: right histories pass, each kind of wrong one does not, and both checkers agree on random ones.
+//! The checkers of histories are checked: right histories pass, each kind of wrong one does not,
+//! and both checkers agree on random ones.
 
 use common::wire::money::Price;
 use common::wire::order::{ClusterId, Genesis, InitialStock, OrderKey, Side};
@@ -22,9 +23,19 @@ impl Made {
     /// What the checker that knows the log finds.
     fn faults(&self) -> Vec<Fault> {
         let price = Price::from_cents(100).expect("a price");
-        let stocks = vec![InitialStock { name: STOCK.into(), price, quantity: self.initial }];
-        let genesis = Genesis { cluster: ClusterId("c".into()), stocks };
-        check::history(&genesis, &self.rows, &self.events).into_iter().map(|violation| violation.fault).collect()
+        let stocks = vec![InitialStock {
+            name: STOCK.into(),
+            price,
+            quantity: self.initial,
+        }];
+        let genesis = Genesis {
+            cluster: ClusterId("c".into()),
+            stocks,
+        };
+        check::history(&genesis, &self.rows, &self.events)
+            .into_iter()
+            .map(|violation| violation.fault)
+            .collect()
     }
 
     /// What the checker that does not know it says.
@@ -33,7 +44,8 @@ impl Made {
     }
 }
 
-/// One call of a generated history: what it does, and its span around the moment at which it happens.
+/// One call of a generated history: what it does, and its span around the moment at which it
+/// happens.
 #[derive(Debug, Clone)]
 struct Plan {
     kind: Kind,
@@ -53,12 +65,24 @@ enum Kind {
 
 /// Lets calls happen one by one, 10 µs apart: whatever their spans, the history is right.
 fn simulate(initial: u64, plans: &[Plan]) -> Made {
-    let mut made = Made { initial, rows: Vec::new(), events: Vec::new() };
+    let mut made = Made {
+        initial,
+        rows: Vec::new(),
+        events: Vec::new(),
+    };
     let mut left = initial;
     for (plan, at) in plans.iter().zip(0_u32..) {
         let moment = 1_000 + u64::from(at) * 10;
-        let side = if plan.kind == Kind::Sell { Side::Sell } else { Side::Buy };
-        let order = NewOrder { name: STOCK.into(), quantity: plan.quantity, side };
+        let side = if plan.kind == Kind::Sell {
+            Side::Sell
+        } else {
+            Side::Buy
+        };
+        let order = NewOrder {
+            name: STOCK.into(),
+            quantity: plan.quantity,
+            side,
+        };
         let key = format!("key-{at}");
         let after = match side {
             Side::Buy => left.checked_sub(plan.quantity),
@@ -69,44 +93,92 @@ fn simulate(initial: u64, plans: &[Plan]) -> Made {
             (kind, Some(after)) => {
                 let number = made.rows.len() as u64;
                 let hash_key = OrderKey::from_client(&key).to_string();
-                made.rows.push(DumpRow { number, key: hash_key, order: order.clone() });
+                made.rows.push(DumpRow {
+                    number,
+                    key: hash_key,
+                    order: order.clone(),
+                });
                 left = after;
-                let answer = if kind == Kind::OpenBuy { Answer::Unknown } else { Answer::Number(number) };
-                (Call::Order { key: Some(key), order }, answer)
+                let answer = if kind == Kind::OpenBuy {
+                    Answer::Unknown
+                } else {
+                    Answer::Number(number)
+                };
+                (
+                    Call::Order {
+                        key: Some(key),
+                        order,
+                    },
+                    answer,
+                )
             }
             (kind, None) => {
-                let answer = if kind == Kind::OpenBuy { Answer::Unknown } else { Answer::Refused };
-                (Call::Order { key: Some(key), order }, answer)
+                let answer = if kind == Kind::OpenBuy {
+                    Answer::Unknown
+                } else {
+                    Answer::Refused
+                };
+                (
+                    Call::Order {
+                        key: Some(key),
+                        order,
+                    },
+                    answer,
+                )
             }
         };
         let (start_us, end_us) = (moment - plan.around.0, moment + plan.around.1);
-        made.events.push(Event { client: at, start_us, end_us, tries: 1, call, answer });
+        made.events.push(Event {
+            client: at,
+            start_us,
+            end_us,
+            tries: 1,
+            call,
+            answer,
+        });
     }
     made
 }
 
 /// Calls one after the other.
 fn one_by_one(plans: &[(Kind, u64)]) -> Made {
-    let plan = |(kind, quantity): &(Kind, u64)| Plan { kind: *kind, quantity: *quantity, around: (3, 3) };
+    let plan = |(kind, quantity): &(Kind, u64)| Plan {
+        kind: *kind,
+        quantity: *quantity,
+        around: (3, 3),
+    };
     simulate(100, &plans.iter().map(plan).collect::<Vec<_>>())
 }
 
-/// Asserts that a change to a right history is noticed as this, by the search too where it can know.
+/// Asserts that a change to a right history is noticed as this, by the search too where it can
+/// know.
 fn assert_noticed(right: &Made, fault: Fault, by_search: bool, change: impl FnOnce(&mut Made)) {
     assert_eq!(right.faults(), [], "right before the change");
     assert!(right.is_linearizable(), "right before the change");
     let mut wrong = right.clone();
     change(&mut wrong);
-    assert!(wrong.faults().contains(&fault), "{fault:?} is not among {:?}", wrong.faults());
-    assert_eq!(wrong.is_linearizable(), !by_search, "the search, for {fault:?}");
+    assert!(
+        wrong.faults().contains(&fault),
+        "{fault:?} is not among {:?}",
+        wrong.faults()
+    );
+    assert_eq!(
+        wrong.is_linearizable(),
+        !by_search,
+        "the search, for {fault:?}"
+    );
 }
 
 /// A read of a quantity that an order, acknowledged before, had changed.
 #[test]
 fn stale_read() {
     let right = one_by_one(&[(Kind::Buy, 5), (Kind::Read, 0)]);
-    assert_noticed(&right, Fault::Stale, true, |made| made.events[1].answer = Answer::Quantity(100));
-    assert_noticed(&right, Fault::Stale, true, |made| made.events[1].answer = Answer::Quantity(1));
+    assert_noticed(&right, Fault::Stale, true, |made| {
+        made.events[1].answer = Answer::Quantity(100)
+    });
+    assert_noticed(&right, Fault::Stale, true, |made| {
+        made.events[1].answer = Answer::Quantity(1)
+    });
 }
 
 /// Two reads, one after the other, beside one long order: new, then old.
@@ -114,18 +186,23 @@ fn stale_read() {
 fn reads_that_go_back() {
     let mut right = one_by_one(&[(Kind::Buy, 5), (Kind::Read, 0), (Kind::Read, 0)]);
     right.events[0].end_us = 9_000;
-    assert_noticed(&right, Fault::Stale, true, |made| made.events[2].answer = Answer::Quantity(100));
+    assert_noticed(&right, Fault::Stale, true, |made| {
+        made.events[2].answer = Answer::Quantity(100)
+    });
     // The other way round is right: the order happened between them.
     right.events[1].answer = Answer::Quantity(100);
     assert!(right.faults().is_empty() && right.is_linearizable());
 }
 
-/// An acknowledged order that the log does not have, or has with other content; only who knows the log can see it.
+/// An acknowledged order that the log does not have, or has with other content; only who knows the
+/// log can see it.
 #[test]
 fn lost_order() {
     let right = one_by_one(&[(Kind::Buy, 5), (Kind::Sell, 7)]);
     assert_noticed(&right, Fault::Lost, false, |made| drop(made.rows.pop()));
-    assert_noticed(&right, Fault::Lost, false, |made| made.rows[1].order.quantity = 8);
+    assert_noticed(&right, Fault::Lost, false, |made| {
+        made.rows[1].order.quantity = 8
+    });
 }
 
 /// A trade that nobody asked for, one key that traded twice, one number for two orders.
@@ -133,13 +210,19 @@ fn lost_order() {
 fn doubled_order() {
     let right = one_by_one(&[(Kind::Buy, 5), (Kind::Sell, 7)]);
     let again = |made: &mut Made, key: &str| {
-        let row = DumpRow { number: 2, key: key.into(), order: made.rows[1].order.clone() };
+        let row = DumpRow {
+            number: 2,
+            key: key.into(),
+            order: made.rows[1].order.clone(),
+        };
         made.rows.push(row);
     };
     assert_noticed(&right, Fault::Doubled, false, |made| again(made, "0f"));
     let key = right.rows[1].key.clone();
     assert_noticed(&right, Fault::Doubled, false, |made| again(made, &key));
-    assert_noticed(&right, Fault::Doubled, true, |made| made.events[1].answer = Answer::Number(0));
+    assert_noticed(&right, Fault::Doubled, true, |made| {
+        made.events[1].answer = Answer::Number(0)
+    });
 }
 
 /// Orders that were numbered against the sequence in which one ended before the other began.
@@ -155,15 +238,22 @@ fn renumbered_orders() {
     });
 }
 
-/// An order told as refused, or as "nothing happened", that traded; a refusal while enough was left.
+/// An order told as refused, or as "nothing happened", that traded; a refusal while enough was
+/// left.
 #[test]
 fn refused_then_traded() {
     let right = one_by_one(&[(Kind::Buy, 5), (Kind::Buy, 200)]);
     assert_eq!(right.events[1].answer, Answer::Refused);
-    assert_noticed(&right, Fault::Broken, true, |made| made.events[0].answer = Answer::Refused);
-    assert_noticed(&right, Fault::Broken, false, |made| made.events[0].answer = Answer::Nothing);
+    assert_noticed(&right, Fault::Broken, true, |made| {
+        made.events[0].answer = Answer::Refused
+    });
+    assert_noticed(&right, Fault::Broken, false, |made| {
+        made.events[0].answer = Answer::Nothing
+    });
     assert_noticed(&right, Fault::Stale, true, |made| {
-        let Call::Order { order, .. } = &mut made.events[1].call else { unreachable!("an order") };
+        let Call::Order { order, .. } = &mut made.events[1].call else {
+            unreachable!("an order")
+        };
         order.quantity = 90;
     });
 }
@@ -176,23 +266,35 @@ fn wrong_queries() {
     right.events[1].call = Call::Query { number: 0 };
     right.events[1].answer = Answer::Found(order.clone());
     assert_noticed(&right, Fault::Lost, false, |made| {
-        made.events[1].answer = Answer::Found(NewOrder { quantity: 6, ..order });
+        made.events[1].answer = Answer::Found(NewOrder {
+            quantity: 6,
+            ..order
+        });
     });
-    assert_noticed(&right, Fault::Stale, false, |made| made.events[1].answer = Answer::Missing);
+    assert_noticed(&right, Fault::Stale, false, |made| {
+        made.events[1].answer = Answer::Missing
+    });
 }
 
 /// Orders without keys: an open one explains one row of its content, not two.
 #[test]
 fn open_orders_without_keys() {
     let mut right = one_by_one(&[(Kind::OpenBuy, 5), (Kind::Read, 0)]);
-    let Call::Order { key, .. } = &mut right.events[0].call else { unreachable!("an order") };
+    let Call::Order { key, .. } = &mut right.events[0].call else {
+        unreachable!("an order")
+    };
     *key = None;
     right.rows[0].key = "0a".into();
     assert_noticed(&right, Fault::Doubled, false, |made| {
         let order = made.rows[0].order.clone();
-        made.rows.push(DumpRow { number: 1, key: "0b".into(), order });
+        made.rows.push(DumpRow {
+            number: 1,
+            key: "0b".into(),
+            order,
+        });
     });
-    // The open order may also not have happened, when the log does not have it and the read does not either.
+    // The open order may also not have happened, when the log does not have it and the read does
+    // not either.
     let mut other = right.clone();
     other.rows.clear();
     assert_eq!(other.faults(), [Fault::Stale]);
@@ -203,7 +305,12 @@ fn open_orders_without_keys() {
 /// A history is read from its file as it was written.
 #[test]
 fn files() {
-    let made = one_by_one(&[(Kind::Buy, 5), (Kind::Read, 0), (Kind::OpenBuy, 3), (Kind::Buy, 500)]);
+    let made = one_by_one(&[
+        (Kind::Buy, 5),
+        (Kind::Read, 0),
+        (Kind::OpenBuy, 3),
+        (Kind::Buy, 500),
+    ]);
     let file = tempfile::NamedTempFile::new().expect("a file");
     history::write(file.path(), &made.events).expect("written");
     assert_eq!(history::read(file.path()).expect("read"), made.events);
@@ -221,16 +328,34 @@ enum Mutation {
 }
 
 fn plans(open: bool) -> impl Strategy<Value = Vec<Plan>> {
-    let kinds =
-        [Kind::Buy, Kind::Buy, Kind::Sell, Kind::Read, Kind::Read, if open { Kind::OpenBuy } else { Kind::Read }];
-    let plan = (prop::sample::select(kinds.to_vec()), 1_u64..5, (0_u64..60, 0_u64..60));
-    prop::collection::vec(plan.prop_map(|(kind, quantity, around)| Plan { kind, quantity, around }), 1..12)
+    let kinds = [
+        Kind::Buy,
+        Kind::Buy,
+        Kind::Sell,
+        Kind::Read,
+        Kind::Read,
+        if open { Kind::OpenBuy } else { Kind::Read },
+    ];
+    let plan = (
+        prop::sample::select(kinds.to_vec()),
+        1_u64..5,
+        (0_u64..60, 0_u64..60),
+    );
+    prop::collection::vec(
+        plan.prop_map(|(kind, quantity, around)| Plan {
+            kind,
+            quantity,
+            around,
+        }),
+        1..12,
+    )
 }
 
 fn mutations() -> impl Strategy<Value = Vec<(prop::sample::Index, Mutation)>> {
     let mutation = prop_oneof![
         (0_u64..10).prop_map(Mutation::Read),
-        (900_u64..1_150, 0_u64..60).prop_map(|(start, length)| Mutation::Span(start, start + length)),
+        (900_u64..1_150, 0_u64..60)
+            .prop_map(|(start, length)| Mutation::Span(start, start + length)),
         (1_u64..10).prop_map(Mutation::Refused),
     ];
     prop::collection::vec((any::<prop::sample::Index>(), mutation), 0..4)
@@ -241,9 +366,13 @@ fn mutate(made: &mut Made, mutations: Vec<(prop::sample::Index, Mutation)>) {
         let at = at.index(made.events.len());
         let event = &mut made.events[at];
         match (mutation, &mut event.call, &mut event.answer) {
-            (Mutation::Read(quantity), Call::Read { .. }, answer) => *answer = Answer::Quantity(quantity),
+            (Mutation::Read(quantity), Call::Read { .. }, answer) => {
+                *answer = Answer::Quantity(quantity)
+            }
             (Mutation::Span(start, end), ..) => (event.start_us, event.end_us) = (start, end),
-            (Mutation::Refused(quantity), Call::Order { order, .. }, Answer::Refused) => order.quantity = quantity,
+            (Mutation::Refused(quantity), Call::Order { order, .. }, Answer::Refused) => {
+                order.quantity = quantity
+            }
             _ => {}
         }
     }

@@ -5,8 +5,8 @@ use client::cluster::service::Service;
 use common::wire::order::Side;
 use tests::harness::Bazaar;
 
-/// Without the token, and with a wrong one, every call is a 401, before routing: also for paths that do not exist. `/livez` and
-/// `/metrics` are open.
+/// Without the token, and with a wrong one, every call is a 401, before routing: also for paths
+/// that do not exist. `/livez` and `/metrics` are open.
 #[test]
 fn token() {
     let bazaar = Bazaar::start();
@@ -14,7 +14,15 @@ fn token() {
     for service in bazaar.cluster.services() {
         let url = bazaar.cluster.spec().internal_url(service);
         for api in [Api::new(&url), Api::new(&url).with_token("not-the-token")] {
-            for path in ["/health", "/nothing", "/", "/genesis", "/journal", "/log", "/invalidate"] {
+            for path in [
+                "/health",
+                "/nothing",
+                "/",
+                "/genesis",
+                "/journal",
+                "/log",
+                "/invalidate",
+            ] {
                 let answer = api.get(path).expect("answered");
                 assert_eq!(answer.status, 401, "{service} {path}: {answer:?}");
                 assert!(answer.error_message().is_ok(), "{answer:?}");
@@ -22,14 +30,31 @@ fn token() {
             let answer = api.post("/orders", "{").expect("answered");
             assert_eq!(answer.status, 401, "{service}: {answer:?}");
             let alive = api.get("/livez").expect("answered");
-            assert_eq!((alive.status, alive.body.as_str()), (200, r#"{"data":"alive"}"#), "{service}");
+            assert_eq!(
+                (alive.status, alive.body.as_str()),
+                (200, r#"{"data":"alive"}"#),
+                "{service}"
+            );
             let metrics = api.get("/metrics").expect("answered");
             assert_eq!(metrics.status, 200, "{service}");
-            assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{service}");
-            assert!(metrics.body.contains("bazaar_http_requests_total"), "{service}: {}", metrics.body);
+            assert!(
+                metrics
+                    .header("content-type")
+                    .is_some_and(|kind| kind.starts_with("text/plain")),
+                "{service}"
+            );
+            assert!(
+                metrics.body.contains("bazaar_http_requests_total"),
+                "{service}: {}",
+                metrics.body
+            );
         }
         let known = bazaar.cluster.internal(service);
-        assert_eq!(known.get("/nothing").map(|answer| answer.status), Ok(404), "{service}");
+        assert_eq!(
+            known.get("/nothing").map(|answer| answer.status),
+            Ok(404),
+            "{service}"
+        );
     }
     bazaar.close();
 }
@@ -42,12 +67,23 @@ fn cache_metrics() {
     for _ in 0..5 {
         assert_eq!(bazaar.quantity("FishCo"), 100);
     }
-    let metrics = bazaar.cluster.internal(Service::Frontend(1)).get("/metrics").expect("answered").body;
+    let metrics = bazaar
+        .cluster
+        .internal(Service::Frontend(1))
+        .get("/metrics")
+        .expect("answered")
+        .body;
     let value = |name: &str| {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.parse::<f64>().ok()).unwrap_or_else(|| panic!("no {name} in {metrics}"))
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok())
+            .unwrap_or_else(|| panic!("no {name} in {metrics}"))
     };
-    assert!(value("bazaar_cache_hits_total") >= 4.0 && value("bazaar_cache_misses_total") >= 1.0, "{metrics}");
+    assert!(
+        value("bazaar_cache_hits_total") >= 4.0 && value("bazaar_cache_misses_total") >= 1.0,
+        "{metrics}"
+    );
     bazaar.close();
 }
 
@@ -60,6 +96,9 @@ fn listeners_are_apart() {
         assert_eq!(answer.status, 404, "{path}: {answer:?}");
     }
     let internal = bazaar.cluster.internal(Service::Frontend(1));
-    assert_eq!(internal.get("/stocks/FishCo").map(|answer| answer.status), Ok(404));
+    assert_eq!(
+        internal.get("/stocks/FishCo").map(|answer| answer.status),
+        Ok(404)
+    );
     bazaar.close();
 }

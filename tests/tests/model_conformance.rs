@@ -1,5 +1,5 @@
-//! The cache of the model and the cache of the front-end are driven by the same random events and must answer the same. Without this the
-//! model would prove something about itself only.
+//! The cache of the model and the cache of the front-end are driven by the same random events and
+//! must answer the same. Without this the model would prove something about itself only.
 
 use common::clock::BootInstant;
 use common::wire::catalog::SessionId;
@@ -24,12 +24,21 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        Self { real: Real::new(4), model: Model::default(), fills: Vec::new(), sessions: 0, now: 1_000 }
+        Self {
+            real: Real::new(4),
+            model: Model::default(),
+            fills: Vec::new(),
+            sessions: 0,
+            now: 1_000,
+        }
     }
 
     /// One of the sessions so far, or one that nobody chose.
     fn some_session(&self, random: &mut fastrand::Rng) -> (Session, SessionId) {
-        let session = (0, random.u8(self.sessions.saturating_sub(2)..=self.sessions + 1));
+        let session = (
+            0,
+            random.u8(self.sessions.saturating_sub(2)..=self.sessions + 1),
+        );
         (session, id(session))
     }
 
@@ -37,17 +46,24 @@ impl Pair {
         let at = BootInstant::from_millis;
         let lease_end = at(self.now + random.u64(0..600));
         match random.u8(0..10) {
-            0 | 1 => self.fills.push((self.real.begin_fill(STOCK), self.model.begin_fill())),
+            0 | 1 => self
+                .fills
+                .push((self.real.begin_fill(STOCK), self.model.begin_fill())),
             2 | 3 if !self.fills.is_empty() => {
                 let (real, model) = self.fills.swap_remove(random.usize(0..self.fills.len()));
                 let value = random.bool().then(|| random.u8(..));
-                self.real.finish_fill(&real, value.map(|value| Arc::from([value])));
+                self.real
+                    .finish_fill(&real, value.map(|value| Arc::from([value])));
                 self.model.finish_fill(model, value);
             }
             4 => {
                 let (session, name) = self.some_session(random);
                 let taken = self.real.invalidate(&name, &[STOCK.into()]);
-                assert_eq!(taken, self.model.invalidate(&Rules::DESIGN, session), "whether {name} is known");
+                assert_eq!(
+                    taken,
+                    self.model.invalidate(&Rules::DESIGN, session),
+                    "whether {name} is known"
+                );
             }
             5 => {
                 self.sessions += 1;
@@ -76,7 +92,10 @@ impl Pair {
             self.model.reset_counts();
         }
         let now = at(self.now);
-        assert_eq!(self.real.get(STOCK, now).as_deref(), self.model.get(now).as_ref().map(std::slice::from_ref));
+        assert_eq!(
+            self.real.get(STOCK, now).as_deref(),
+            self.model.get(now).as_ref().map(std::slice::from_ref)
+        );
         assert_eq!(self.real.leased(now), self.model.leased(now));
     }
 }
@@ -84,8 +103,10 @@ impl Pair {
 /// The model's cache and the code's cache cannot be told apart.
 #[test]
 fn the_models_cache_is_the_codes() {
-    let seed =
-        std::env::var("BAZAAR_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("BAZAAR_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     println!("BAZAAR_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut hits = 0;
@@ -96,6 +117,9 @@ fn the_models_cache_is_the_codes() {
             hits += u64::from(pair.model.get(BootInstant::from_millis(pair.now)).is_some());
         }
     }
-    assert!(hits > RUNS, "only {hits} reads were answered from the caches: the events miss what matters");
+    assert!(
+        hits > RUNS,
+        "only {hits} reads were answered from the caches: the events miss what matters"
+    );
     println!("{RUNS} runs, {hits} reads answered from both caches alike");
 }

@@ -1,4 +1,5 @@
-//! `docs/operations.md` tells of what there is: the metrics that it names exist, and every warning that a service may log is explained.
+//! `docs/operations.md` tells of what there is: the metrics that it names exist, and every warning
+//! that a service may log is explained.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,37 +18,63 @@ fn page() -> String {
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let name = |word: &str| {
-        let name = ["_bucket", "_sum", "_count"].iter().find_map(|part| word.strip_suffix(part)).unwrap_or(word);
+        let name = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|part| word.strip_suffix(part))
+            .unwrap_or(word);
         name.to_owned()
     };
-    words.filter(|word| word.starts_with("bazaar_")).map(name).collect()
+    words
+        .filter(|word| word.starts_with("bazaar_"))
+        .map(name)
+        .collect()
 }
 
-/// Every metric that the page names is one that some service has, and every one that a service has is named.
+/// Every metric that the page names is one that some service has, and every one that a service has
+/// is named.
 #[test]
 fn metrics_exist() {
     let bazaar = Bazaar::start();
-    bazaar.trade("FishCo", common::wire::order::Side::Buy, 1).expect("trades");
+    bazaar
+        .trade("FishCo", common::wire::order::Side::Buy, 1)
+        .expect("trades");
     bazaar.wait_level();
     let there: BTreeSet<String> = bazaar
         .cluster
         .services()
         .into_iter()
         .flat_map(|service| {
-            let text = bazaar.cluster.internal(service).get("/metrics").expect("answers").body;
-            let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(Into::into));
+            let text = bazaar
+                .cluster
+                .internal(service)
+                .get("/metrics")
+                .expect("answers")
+                .body;
+            let names = text.lines().filter_map(|line| {
+                line.strip_prefix("# TYPE ")?
+                    .split(' ')
+                    .next()
+                    .map(Into::into)
+            });
             names.collect::<Vec<String>>()
         })
         .collect();
     let named = metrics_in(&page());
     let unknown: Vec<_> = named.difference(&there).collect();
-    assert!(unknown.is_empty(), "docs/operations.md names metrics that no service has: {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "docs/operations.md names metrics that no service has: {unknown:?}"
+    );
     let unnamed: Vec<_> = there.difference(&named).collect();
-    assert!(unnamed.is_empty(), "docs/operations.md does not name {unnamed:?}");
+    assert!(
+        unnamed.is_empty(),
+        "docs/operations.md does not name {unnamed:?}"
+    );
     bazaar.close();
 }
 
-/// The messages of all `warn!` and `error!` lines of a source: the last text in the parentheses, up to the first thing filled in.
+/// The messages of all `warn!` and `error!` lines of a source: the last text in the parentheses, up
+/// to the first thing filled in.
 fn messages(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     for level in ["tracing::warn!(", "tracing::error!("] {
@@ -69,19 +96,32 @@ fn messages(source: &str) -> Vec<String> {
                     (None, _) => {}
                 }
             }
-            found.push(last.split('{').next().unwrap_or_default().trim_end().to_owned());
+            found.push(
+                last.split('{')
+                    .next()
+                    .unwrap_or_default()
+                    .trim_end()
+                    .to_owned(),
+            );
         }
     }
     found
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder of sources").flatten().map(|entry| entry.path());
+    let entries = fs::read_dir(folder)
+        .expect("a folder of sources")
+        .flatten()
+        .map(|entry| entry.path());
     let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
-    files.into_iter().chain(folders.iter().flat_map(|folder| sources(folder))).collect()
+    files
+        .into_iter()
+        .chain(folders.iter().flat_map(|folder| sources(folder)))
+        .collect()
 }
 
-/// Every warning and error that a service may log is in the table, and the table has none that no service logs.
+/// Every warning and error that a service may log is in the table, and the table has none that no
+/// service logs.
 #[test]
 fn lines_are_explained() {
     let page = page();
@@ -102,8 +142,20 @@ fn lines_are_explained() {
         .flat_map(|file| messages(&fs::read_to_string(file).expect("a source")))
         .collect();
     assert!(logged.len() > 50, "the lines are found: {logged:?}");
-    let unexplained: Vec<_> = logged.iter().filter(|line| !explained.iter().any(|row| is_about(row, line))).collect();
-    assert!(unexplained.is_empty(), "docs/operations.md does not explain {unexplained:#?}");
-    let gone: Vec<_> = explained.iter().filter(|row| !logged.iter().any(|line| is_about(row, line))).collect();
-    assert!(gone.is_empty(), "docs/operations.md explains what no service logs: {gone:#?}");
+    let unexplained: Vec<_> = logged
+        .iter()
+        .filter(|line| !explained.iter().any(|row| is_about(row, line)))
+        .collect();
+    assert!(
+        unexplained.is_empty(),
+        "docs/operations.md does not explain {unexplained:#?}"
+    );
+    let gone: Vec<_> = explained
+        .iter()
+        .filter(|row| !logged.iter().any(|line| is_about(row, line)))
+        .collect();
+    assert!(
+        gone.is_empty(),
+        "docs/operations.md explains what no service logs: {gone:#?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! State that must survive: restarts of every service, the catalog away for a while, keys across all of it, wrong starts.
+//! State that must survive: restarts of every service, the catalog away for a while, keys across
+//! all of it, wrong starts.
 
 use client::api::ApiError;
 use client::cluster::service::Service::{self, Catalog, Frontend, Order};
@@ -10,10 +11,15 @@ use tests::harness::{Bazaar, SOON, wait_steps};
 use tests::tool;
 
 fn catalog_health(bazaar: &Bazaar) -> CatalogHealth {
-    bazaar.cluster.internal(Catalog).internal("/health").expect("the catalog answers")
+    bazaar
+        .cluster
+        .internal(Catalog)
+        .internal("/health")
+        .expect("the catalog answers")
 }
 
-/// Every service is stopped and started, one after the other and then all at once: stocks, orders and terms are kept.
+/// Every service is stopped and started, one after the other and then all at once: stocks, orders
+/// and terms are kept.
 #[test]
 fn every_service_keeps_its_state() {
     let mut bazaar = Bazaar::start();
@@ -36,11 +42,15 @@ fn every_service_keeps_its_state() {
     assert_eq!((after.last, after.hash), (before.last, before.hash));
     assert!(after.term.term >= before.term.term);
     assert_eq!(bazaar.quantity("FishCo"), 100);
-    assert_eq!(bazaar.api().order_by_number(0).map(|order| order.quantity), Ok(5));
+    assert_eq!(
+        bazaar.api().order_by_number(0).map(|order| order.quantity),
+        Ok(5)
+    );
     bazaar.close();
 }
 
-/// The catalog is killed and returns: order queries go on, orders are told honestly, and a repeat with the same key trades once.
+/// The catalog is killed and returns: order queries go on, orders are told honestly, and a repeat
+/// with the same key trades once.
 #[test]
 fn catalog_killed_and_back() {
     let mut bazaar = Bazaar::start();
@@ -48,18 +58,45 @@ fn catalog_killed_and_back() {
     bazaar.wait_level();
     bazaar.cluster.kill(Catalog).expect("killed");
     let api = bazaar.api();
-    assert_eq!(api.order_by_number(0).map(|order| order.quantity), Ok(1), "order queries need no catalog");
+    assert_eq!(
+        api.order_by_number(0).map(|order| order.quantity),
+        Ok(1),
+        "order queries need no catalog"
+    );
     let started = Instant::now();
-    let refused = bazaar.trade_at(&api, "FishCo", Side::Buy, 2, Some("patient")).expect_err("no catalog");
-    assert!(matches!(refused, ApiError::Refused { status: 503, retry_after: Some(_), .. }), "{refused}");
-    assert!(started.elapsed().as_secs_f64() < 7.0, "{:?}", started.elapsed());
+    let refused = bazaar
+        .trade_at(&api, "FishCo", Side::Buy, 2, Some("patient"))
+        .expect_err("no catalog");
+    assert!(
+        matches!(
+            refused,
+            ApiError::Refused {
+                status: 503,
+                retry_after: Some(_),
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    assert!(
+        started.elapsed().as_secs_f64() < 7.0,
+        "{:?}",
+        started.elapsed()
+    );
     for path in ["/stocks", "/readyz", "/stocks/MenhirCo"] {
         let answer = api.get(path).expect("answered");
-        assert!(answer.status == 503 && answer.error_message().is_ok(), "{path}: {answer:?}");
+        assert!(
+            answer.status == 503 && answer.error_message().is_ok(),
+            "{path}: {answer:?}"
+        );
     }
     assert_eq!(api.order_by_number(0).map(|order| order.quantity), Ok(1));
     bazaar.cluster.restart(Catalog).expect("restarted");
-    let number = wait::until(SOON, || bazaar.trade_at(&api, "FishCo", Side::Buy, 2, Some("patient")).ok());
+    let number = wait::until(SOON, || {
+        bazaar
+            .trade_at(&api, "FishCo", Side::Buy, 2, Some("patient"))
+            .ok()
+    });
     assert_eq!(number, Some(1));
     assert_eq!(bazaar.quantity("FishCo"), 97);
     bazaar.close();
@@ -77,11 +114,17 @@ fn catalog_killed_in_mid_trade() {
         }
         wait_steps(control, 100);
     });
-    assert!(outcome.is_clean(), "{:?} {:?}", outcome.mismatches, outcome.examples);
+    assert!(
+        outcome.is_clean(),
+        "{:?} {:?}",
+        outcome.mismatches,
+        outcome.examples
+    );
     bazaar.close();
 }
 
-/// A front-end is killed in mid-trade and returns: its clients reconnect and repeat with their keys.
+/// A front-end is killed in mid-trade and returns: its clients reconnect and repeat with their
+/// keys.
 #[test]
 fn front_end_killed_in_mid_trade() {
     let mut bazaar = Bazaar::start_with(2, |_| {});
@@ -92,7 +135,12 @@ fn front_end_killed_in_mid_trade() {
         bazaar.cluster.wait_ready(0).expect("ready");
         wait_steps(control, 200);
     });
-    assert!(outcome.is_clean(), "{:?} {:?}", outcome.mismatches, outcome.examples);
+    assert!(
+        outcome.is_clean(),
+        "{:?} {:?}",
+        outcome.mismatches,
+        outcome.examples
+    );
     bazaar.close();
 }
 
@@ -102,9 +150,11 @@ fn keys_survive_everything() {
     let mut bazaar = Bazaar::start();
     let buy = |bazaar: &Bazaar, quantity, key| {
         let api = bazaar.api();
-        wait::until(SOON, || match bazaar.trade_at(&api, "FishCo", Side::Buy, quantity, Some(key)) {
-            Err(error) if error.is_retryable() => None,
-            answer => Some(answer.map_err(|error| error.status())),
+        wait::until(SOON, || {
+            match bazaar.trade_at(&api, "FishCo", Side::Buy, quantity, Some(key)) {
+                Err(error) if error.is_retryable() => None,
+                answer => Some(answer.map_err(|error| error.status())),
+            }
         })
     };
     let check = |bazaar: &Bazaar| {
@@ -142,12 +192,18 @@ fn file_in_use() {
         // Elsewhere than the one that runs, so that only the file is in the way.
         variables.insert("CATALOG_LISTEN".into(), "127.0.0.1:0".into());
         variables.insert("ORDER_LISTEN".into(), "127.0.0.1:0".into());
-        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let ran = tool::run(service.binary(), &[], &variables);
         let file = bazaar.cluster.spec().database(service).expect("it has one");
         let said = format!("{}{}", ran.out, ran.err);
         assert_eq!(ran.code, Some(2), "{said}");
-        assert!(said.contains(file.to_str().expect("UTF-8")) && said.contains("in use"), "{said}");
+        assert!(
+            said.contains(file.to_str().expect("UTF-8")) && said.contains("in use"),
+            "{said}"
+        );
     }
     bazaar.close();
 }
@@ -157,30 +213,65 @@ fn file_in_use() {
 fn wrong_starts() {
     let bazaar = Bazaar::start();
     let cases: [(&str, &[(&str, &str)]); 3] = [
-        ("catalog", &[("CATALOG_LISTEN", "nowhere"), ("BAZAAR_LOG", "loud"), ("BAZAAR_THREADS", "0")]),
-        ("order", &[("ORDER_ID", "x"), ("ORDER_MIN_COPIES", "9"), ("CATALOG_URL", "ftp://x")]),
-        ("frontend", &[("FRONTEND_CACHE", "maybe"), ("FRONTEND_CACHE_SIZE", "0"), ("ORDER_REPLICAS", "1=x")]),
+        (
+            "catalog",
+            &[
+                ("CATALOG_LISTEN", "nowhere"),
+                ("BAZAAR_LOG", "loud"),
+                ("BAZAAR_THREADS", "0"),
+            ],
+        ),
+        (
+            "order",
+            &[
+                ("ORDER_ID", "x"),
+                ("ORDER_MIN_COPIES", "9"),
+                ("CATALOG_URL", "ftp://x"),
+            ],
+        ),
+        (
+            "frontend",
+            &[
+                ("FRONTEND_CACHE", "maybe"),
+                ("FRONTEND_CACHE_SIZE", "0"),
+                ("ORDER_REPLICAS", "1=x"),
+            ],
+        ),
     ];
     for (binary, variables) in cases {
         let ran = tool::run(binary, &[], variables);
         assert_eq!(ran.code, Some(2), "{binary}: {}", ran.err);
         for (name, value) in variables {
-            assert!(ran.err.contains(name) && ran.err.contains(value), "{binary} does not name {name}: {}", ran.err);
+            assert!(
+                ran.err.contains(name) && ran.err.contains(value),
+                "{binary} does not name {name}: {}",
+                ran.err
+            );
         }
     }
     let spec = bazaar.cluster.spec();
     let folder = tempfile::tempdir().expect("a folder");
     for service in bazaar.cluster.services() {
         let mut variables = spec.environment(service);
-        let elsewhere = folder.path().join(format!("{service}.db")).display().to_string();
+        let elsewhere = folder
+            .path()
+            .join(format!("{service}.db"))
+            .display()
+            .to_string();
         variables.insert("CATALOG_DB".into(), elsewhere.clone());
         variables.insert("ORDER_DB".into(), elsewhere);
-        let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let ran = tool::run(service.binary(), &[], &variables);
         let said = format!("{}{}", ran.out, ran.err);
         let port = port_of(spec, service);
         assert_eq!(ran.code, Some(2), "{service}: {said}");
-        assert!(said.contains(&port), "{service} does not name {port}: {said}");
+        assert!(
+            said.contains(&port),
+            "{service} does not name {port}: {said}"
+        );
     }
     bazaar.close();
 }

@@ -27,11 +27,16 @@ impl Viewers {
     fn connect(address: SocketAddr) -> Self {
         let open = |_| {
             let mut stream = TcpStream::connect(address).expect("connects");
-            stream.write_all(b"GET /events HTTP/1.1\r\nHost: bazaar\r\n\r\n").expect("is sent");
+            stream
+                .write_all(b"GET /events HTTP/1.1\r\nHost: bazaar\r\n\r\n")
+                .expect("is sent");
             stream.set_nonblocking(true).expect("is open");
             stream
         };
-        Self { streams: (0..VIEWERS).map(open).collect(), bytes: 0 }
+        Self {
+            streams: (0..VIEWERS).map(open).collect(),
+            bytes: 0,
+        }
     }
 
     /// Reads what is there.
@@ -51,13 +56,22 @@ impl Viewers {
 }
 
 fn viewers(bazaar: &Bazaar) -> u64 {
-    let text = bazaar.cluster.internal(Service::Frontend(1)).get("/metrics").expect("metrics").body;
-    let value = text.lines().find_map(|line| line.strip_prefix("bazaar_edge_viewers "));
-    value.and_then(|value| value.parse().ok()).expect("the gauge")
+    let text = bazaar
+        .cluster
+        .internal(Service::Frontend(1))
+        .get("/metrics")
+        .expect("metrics")
+        .body;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("bazaar_edge_viewers "));
+    value
+        .and_then(|value| value.parse().ok())
+        .expect("the gauge")
 }
 
-/// 500 viewers slow trading by at most a tenth: rounds without and with them, in turns, medians compared. For a machine that does
-/// nothing else.
+/// 500 viewers slow trading by at most a tenth: rounds without and with them, in turns, medians
+/// compared. For a machine that does nothing else.
 #[test]
 #[ignore = "a measurement"]
 fn viewers_do_not_slow_trading() {
@@ -82,14 +96,26 @@ fn viewers_do_not_slow_trading() {
                 });
                 let wanted = if watched { VIEWERS as u64 } else { 0 };
                 let settled = wait::until(SOON, || (viewers(bazaar) == wanted).then_some(()));
-                assert!(settled.is_some(), "{} watch instead of {wanted}", viewers(bazaar));
-                let (began, before, bytes) = (Instant::now(), control.done(), seen.load(Ordering::Relaxed));
+                assert!(
+                    settled.is_some(),
+                    "{} watch instead of {wanted}",
+                    viewers(bazaar)
+                );
+                let (began, before, bytes) =
+                    (Instant::now(), control.done(), seen.load(Ordering::Relaxed));
                 wait::until(ROUND, || None::<()>);
                 let rate = (control.done() - before) as f64 / began.elapsed().as_secs_f64();
                 rates[usize::from(watched)].push(rate);
-                let bytes = (seen.load(Ordering::Relaxed) - bytes) as f64 / began.elapsed().as_secs_f64();
-                println!("{wanted:>4} viewers: {rate:>8.0} steps/s, {:>6.0} KB/s of events", bytes / 1_000.0);
-                assert!(!watched || bytes / VIEWERS as f64 > 100.0, "viewers are told something each second");
+                let bytes =
+                    (seen.load(Ordering::Relaxed) - bytes) as f64 / began.elapsed().as_secs_f64();
+                println!(
+                    "{wanted:>4} viewers: {rate:>8.0} steps/s, {:>6.0} KB/s of events",
+                    bytes / 1_000.0
+                );
+                assert!(
+                    !watched || bytes / VIEWERS as f64 > 100.0,
+                    "viewers are told something each second"
+                );
                 leave.store(true, Ordering::Relaxed);
                 if let Some(watching) = watching {
                     watching.join().expect("no viewer was dropped");
@@ -105,6 +131,9 @@ fn viewers_do_not_slow_trading() {
         "median without viewers {without:.0}, with {VIEWERS} viewers {with:.0} steps/s: {:.1} %",
         with / without * 100.0
     );
-    assert!(with >= 0.9 * without, "{VIEWERS} viewers slow trading from {without:.0} to {with:.0} steps/s");
+    assert!(
+        with >= 0.9 * without,
+        "{VIEWERS} viewers slow trading from {without:.0} to {with:.0} steps/s"
+    );
     bazaar.close();
 }

@@ -30,7 +30,8 @@ enum Command {
     Worker(Worker),
 }
 
-/// Measures, and writes CSV files. Starts a bazaar of its own unless EVAL_URL names one. Exit code 1: it could not be measured.
+/// Measures, and writes CSV files. Starts a bazaar of its own unless EVAL_URL names one. Exit code
+/// 1: it could not be measured.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "measure")]
 struct Measure {
@@ -45,7 +46,8 @@ struct Measure {
     seed: u64,
 }
 
-/// Draws plots and writes the document, from CSV files alone. Exit code 1: a file is missing or wrong.
+/// Draws plots and writes the document, from CSV files alone. Exit code 1: a file is missing or
+/// wrong.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "draw")]
 struct Draw {
@@ -57,7 +59,8 @@ struct Draw {
     document: PathBuf,
 }
 
-/// One client, for the evaluation itself: it trades until standard input says "check", and prints what it saw as JSON.
+/// One client, for the evaluation itself: it trades until standard input says "check", and prints
+/// what it saw as JSON.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "worker")]
 struct Worker {
@@ -76,12 +79,32 @@ fn main() -> ExitCode {
     let (variables, place) = cli::read_settings(read_environment);
     let flags: Flags = cli::parse("eval", env!("CARGO_PKG_VERSION"), &variables);
     let outcome = match flags.command {
-        Command::Measure(Measure { folder, quick, seed }) => match place {
-            Ok(place) => measure(&place, &if quick { Plan::quick(seed) } else { Plan::full(seed) }, &folder),
+        Command::Measure(Measure {
+            folder,
+            quick,
+            seed,
+        }) => match place {
+            Ok(place) => measure(
+                &place,
+                &if quick {
+                    Plan::quick(seed)
+                } else {
+                    Plan::full(seed)
+                },
+                &folder,
+            ),
             Err(mistakes) => return cli::start_failed("eval", &mistakes),
         },
         Command::Draw(Draw { folder, document }) => draw(&folder, &document),
-        Command::Worker(Worker { url, probability, seed }) => worker::work(&Task { url, probability, seed }),
+        Command::Worker(Worker {
+            url,
+            probability,
+            seed,
+        }) => worker::work(&Task {
+            url,
+            probability,
+            seed,
+        }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -94,17 +117,25 @@ fn main() -> ExitCode {
 
 /// A bazaar elsewhere, and what may be done to it.
 fn read_environment(settings: &mut Settings) -> Place {
-    let url: Option<ServiceUrl> = settings
-        .optional("EVAL_URL", "URL of the front-end of a bazaar that runs elsewhere; unset: one is started here");
-    let internal: Option<ServiceUrl> =
-        settings.optional("EVAL_INTERNAL", "URL of its internal listener: server-side times, replacement");
-    let token: Option<Token> = settings.optional("BAZAAR_TOKEN", "secret that internal calls there must show");
+    let url: Option<ServiceUrl> = settings.optional(
+        "EVAL_URL",
+        "URL of the front-end of a bazaar that runs elsewhere; unset: one is started here",
+    );
+    let internal: Option<ServiceUrl> = settings.optional(
+        "EVAL_INTERNAL",
+        "URL of its internal listener: server-side times, replacement",
+    );
+    let token: Option<Token> =
+        settings.optional("BAZAAR_TOKEN", "secret that internal calls there must show");
     let mut command = |name, help| settings.optional(name, help);
     let elsewhere = Elsewhere {
         url: String::new(),
         internal: internal.map(|url| url.0),
         token: token.map(|token| token.0),
-        kill: command("EVAL_KILL", "command that kills a replica there; {id} is its id (else that comes last)"),
+        kill: command(
+            "EVAL_KILL",
+            "command that kills a replica there; {id} is its id (else that comes last)",
+        ),
         restart: command("EVAL_RESTART", "command that brings it back"),
         pause: command("EVAL_PAUSE", "command that pauses a replica there"),
         resume: command("EVAL_RESUME", "command that lets it go on"),
@@ -112,8 +143,19 @@ fn read_environment(settings: &mut Settings) -> Place {
             "EVAL_FRONTEND",
             "command that starts the front-end anew with cache {cache} (on, off) and size {size}",
         ),
-        verify: command("EVAL_VERIFY", "command that prints 'order verify' of all replicas' files there"),
-        dump: command("EVAL_DUMP", "command that prints 'order dump' of one of them"),
+        verify: command(
+            "EVAL_VERIFY",
+            "command that prints 'order verify' of all replicas' files there",
+        ),
+        dump: command(
+            "EVAL_DUMP",
+            "command that prints 'order dump' of one of them",
+        ),
     };
-    url.map_or(Place::Here, |url| Place::Elsewhere(Box::new(Elsewhere { url: url.0, ..elsewhere })))
+    url.map_or(Place::Here, |url| {
+        Place::Elsewhere(Box::new(Elsewhere {
+            url: url.0,
+            ..elsewhere
+        }))
+    })
 }

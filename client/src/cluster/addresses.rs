@@ -1,9 +1,10 @@
 //! Where the services of a cluster listen, and how free ports are found.
 //!
-//! Ports are taken below 32768, where the system takes none for outgoing connections: above, any client's connection can sit on a port
-//! that a service is about to take. Programs that look for ports at the same time keep out of each other's way by blocks of
-//! 16: whoever listens on the first port of a block owns the block. Such a lock leaves no file behind, and the system
-//! frees it however its owner ends.
+//! Ports are taken below 32768, where the system takes none for outgoing connections: above, any
+//! client's connection can sit on a port that a service is about to take. Programs that look for
+//! ports at the same time keep out of each other's way by blocks of 16: whoever listens on the
+//! first port of a block owns the block. Such a lock leaves no file behind, and the system frees it
+//! however its owner ends.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -33,13 +34,24 @@ impl PortBlock {
         let start = fastrand::u16(..blocks);
         (0..blocks)
             .find_map(|step| Self::try_take(LOWEST + (start + step) % blocks * BLOCK))
-            .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "no block of free ports is left below 32768"))
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "no block of free ports is left below 32768",
+                )
+            })
     }
 
     fn try_take(lock: u16) -> Option<Self> {
         let held = TcpListener::bind((Ipv4Addr::LOCALHOST, lock)).ok()?;
-        let block = Self { first: lock + 1, _lock: held };
-        block.ports().all(|port| is_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))).then_some(block)
+        let block = Self {
+            first: lock + 1,
+            _lock: held,
+        };
+        block
+            .ports()
+            .all(|port| is_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+            .then_some(block)
     }
 
     /// The ports of the block.
@@ -47,14 +59,18 @@ impl PortBlock {
         self.first..self.first + BLOCK - 1
     }
 
-    /// Addresses on loopback for a cluster, from the block's first ports; what is left can be used otherwise.
+    /// Addresses on loopback for a cluster, from the block's first ports; what is left can be used
+    /// otherwise.
     ///
     /// # Panics
     /// When the block is too small for it.
     #[must_use]
     pub fn addresses(&self, replicas: u8, frontends: u8) -> Addresses {
         let needed = 1 + u16::from(replicas) + 2 * u16::from(frontends);
-        assert!(needed < BLOCK, "{needed} ports do not fit a block of {BLOCK}");
+        assert!(
+            needed < BLOCK,
+            "{needed} ports do not fit a block of {BLOCK}"
+        );
         Addresses::consecutive(self.first, replicas, frontends)
     }
 }
@@ -104,20 +120,29 @@ impl Addresses {
         Self {
             catalog: at(7100),
             orders: vec![at(7201), at(7202), at(7203)],
-            frontends: vec![FrontendAddresses { public: at(8080), internal: at(7000) }],
+            frontends: vec![FrontendAddresses {
+                public: at(8080),
+                internal: at(7000),
+            }],
         }
     }
 
-    /// Consecutive ports on loopback: the catalog at `first`, then the replicas, then internal and public listener of each front-end.
+    /// Consecutive ports on loopback: the catalog at `first`, then the replicas, then internal and
+    /// public listener of each front-end.
     #[must_use]
     pub fn consecutive(first: u16, replicas: u8, frontends: u8) -> Self {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let frontends_at = first + 1 + u16::from(replicas);
         Self {
             catalog: at(first),
-            orders: (0..u16::from(replicas)).map(|i| at(first + 1 + i)).collect(),
+            orders: (0..u16::from(replicas))
+                .map(|i| at(first + 1 + i))
+                .collect(),
             frontends: (0..u16::from(frontends))
-                .map(|i| FrontendAddresses { internal: at(frontends_at + 2 * i), public: at(frontends_at + 2 * i + 1) })
+                .map(|i| FrontendAddresses {
+                    internal: at(frontends_at + 2 * i),
+                    public: at(frontends_at + 2 * i + 1),
+                })
                 .collect(),
         }
     }
@@ -126,7 +151,12 @@ impl Addresses {
     #[must_use]
     pub fn all(&self) -> Vec<(String, SocketAddr)> {
         let mut all = vec![("catalog".to_owned(), self.catalog)];
-        all.extend(self.orders.iter().zip(1..).map(|(address, id)| (format!("order{id}"), *address)));
+        all.extend(
+            self.orders
+                .iter()
+                .zip(1..)
+                .map(|(address, id)| (format!("order{id}"), *address)),
+        );
         for frontend in &self.frontends {
             all.push(("front-end, for clients".into(), frontend.public));
             all.push(("front-end, internal".into(), frontend.internal));
@@ -140,14 +170,20 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// Blocks held at the same time share no port, and all ports are below the range of outgoing connections.
+    /// Blocks held at the same time share no port, and all ports are below the range of outgoing
+    /// connections.
     #[test]
     fn blocks_are_disjoint() {
-        let blocks: Vec<PortBlock> = (0..8).map(|_| PortBlock::take().expect("there are free ports")).collect();
+        let blocks: Vec<PortBlock> = (0..8)
+            .map(|_| PortBlock::take().expect("there are free ports"))
+            .collect();
         let ports: Vec<u16> = blocks.iter().flat_map(PortBlock::ports).collect();
         assert_eq!(ports.iter().collect::<HashSet<_>>().len(), ports.len());
         assert!(ports.iter().all(|port| *port < 32_768));
-        assert!(PortBlock::try_take(blocks[0].first - 1).is_none(), "a block is taken once");
+        assert!(
+            PortBlock::try_take(blocks[0].first - 1).is_none(),
+            "a block is taken once"
+        );
     }
 
     /// A block with a port in use is passed over.
@@ -167,7 +203,10 @@ mod tests {
         let addresses = Addresses::consecutive(9_000, 3, 2);
         let all = addresses.all();
         assert_eq!(all.len(), 8);
-        assert_eq!(all.iter().map(|(_, a)| a.port()).collect::<HashSet<_>>(), (9_000..9_008).collect());
+        assert_eq!(
+            all.iter().map(|(_, a)| a.port()).collect::<HashSet<_>>(),
+            (9_000..9_008).collect()
+        );
         let wildcard = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
         assert_eq!(reachable(wildcard).to_string(), "127.0.0.1:80");
     }

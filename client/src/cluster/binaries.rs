@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// Name of the variable that names their folder.
 pub const VARIABLE: &str = "BAZAAR_BIN_DIR";
 
-/// The folder of the binaries: `BAZAAR_BIN_DIR`, or where this program is (`target/<profile>`, also for tests, which cargo puts into
-/// `deps` beneath it).
+/// The folder of the binaries: `BAZAAR_BIN_DIR`, or where this program is (`target/<profile>`, also
+/// for tests, which cargo puts into `deps` beneath it).
 #[must_use]
 pub fn folder() -> PathBuf {
     if let Some(folder) = env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
@@ -15,8 +15,14 @@ pub fn folder() -> PathBuf {
     }
     let own = env::current_exe().unwrap_or_default();
     let beside = own.parent().unwrap_or(Path::new("."));
-    let is_below = beside.file_name().is_some_and(|name| name == "deps" || name == "examples");
-    if is_below { beside.parent().unwrap_or(beside).into() } else { beside.into() }
+    let is_below = beside
+        .file_name()
+        .is_some_and(|name| name == "deps" || name == "examples");
+    if is_below {
+        beside.parent().unwrap_or(beside).into()
+    } else {
+        beside.into()
+    }
 }
 
 /// The path of a binary.
@@ -38,11 +44,18 @@ pub fn find(folder: &Path, name: &str) -> Result<PathBuf, String> {
 mod tests {
     use super::*;
 
-    /// A test, which runs in `deps`, looks one folder higher; a missing binary is named with its remedy.
+    /// A test, which runs in `deps`, looks one folder higher; a missing binary is named with its
+    /// remedy.
     #[test]
     fn looks_beside_and_names_what_is_missing() {
-        assert!(env::var_os(VARIABLE).is_some() || folder().file_name().is_some_and(|name| name != "deps"));
+        assert!(
+            env::var_os(VARIABLE).is_some()
+                || folder().file_name().is_some_and(|name| name != "deps")
+        );
         let error = find(Path::new("/nowhere"), "catalog").expect_err("not there");
-        assert!(error.contains("/nowhere/catalog") && error.contains("cargo build"), "{error}");
+        assert!(
+            error.contains("/nowhere/catalog") && error.contains("cargo build"),
+            "{error}"
+        );
     }
 }

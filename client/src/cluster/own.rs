@@ -1,4 +1,5 @@
-//! A cluster in a folder that goes with it, on ports that were free: for who needs a bazaar for a while and nothing of it afterwards.
+//! A cluster in a folder that goes with it, on ports that were free: for who needs a bazaar for a
+//! while and nothing of it afterwards.
 
 use super::addresses::PortBlock;
 use super::service::Service;
@@ -33,7 +34,13 @@ impl Own {
             let mut spec = Spec::new(folder.path(), ports.addresses(3, 1));
             set(&mut spec)?;
             match Cluster::start(spec) {
-                Ok(cluster) => return Ok(Self { cluster, folder, _ports: ports }),
+                Ok(cluster) => {
+                    return Ok(Self {
+                        cluster,
+                        folder,
+                        _ports: ports,
+                    });
+                }
                 Err(error) if error.is_port_taken() => last = error.to_string(),
                 Err(error) => return Err(error.to_string()),
             }
@@ -41,18 +48,29 @@ impl Own {
         Err(last)
     }
 
-    /// What `order verify` or `order dump` prints about these replicas' files, named without their folder.
+    /// What `order verify` or `order dump` prints about these replicas' files, named without their
+    /// folder.
     ///
     /// # Errors
     /// When it prints nothing. That files differ is a finding, no error.
     pub fn order_tool(&self, what: &str, replicas: &[u8]) -> Result<String, String> {
         let spec = self.cluster.spec();
-        let files: Vec<PathBuf> = replicas.iter().filter_map(|id| spec.database(Service::Order(*id))).collect();
+        let files: Vec<PathBuf> = replicas
+            .iter()
+            .filter_map(|id| spec.database(Service::Order(*id)))
+            .collect();
         let binary = binaries::find(&spec.binaries, "order")?;
-        let output = Command::new(binary).arg(what).args(files).stdin(Stdio::null()).output();
+        let output = Command::new(binary)
+            .arg(what)
+            .args(files)
+            .stdin(Stdio::null())
+            .output();
         let output = output.map_err(|e| format!("cannot run order {what}: {e}"))?;
         if output.stdout.is_empty() {
-            return Err(format!("order {what}: {}", String::from_utf8_lossy(&output.stderr)));
+            return Err(format!(
+                "order {what}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ));
         }
         let folder = format!("{}/", self.folder.path().display());
         Ok(String::from_utf8_lossy(&output.stdout).replace(&folder, ""))

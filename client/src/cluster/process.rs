@@ -1,11 +1,13 @@
 //! One process of a cluster.
 //!
-//! Services must not outlive the program that started them, however it ends. The system offers that as a "parent death signal", which
-//! a process sets for itself: `setpriv --pdeathsig KILL` (util-linux, on every Debian and Ubuntu) does so and then becomes the
-//! service. Where it is missing, services stay behind only if this program is killed; a normal end, a panic included, stops them.
+//! Services must not outlive the program that started them, however it ends. The system offers that
+//! as a "parent death signal", which a process sets for itself: `setpriv --pdeathsig KILL`
+//! (util-linux, on every Debian and Ubuntu) does so and then becomes the service. Where it is
+//! missing, services stay behind only if this program is killed; a normal end, a panic included,
+//! stops them.
 //!
-//! The signal comes when the *thread* that started the process ends. So one thread, which lives as long as the program, starts
-//! them all.
+//! The signal comes when the *thread* that started the process ends. So one thread, which lives as
+//! long as the program, starts them all.
 
 use super::service::Service;
 use super::{ClusterError, Result, Spec, binaries};
@@ -43,11 +45,16 @@ impl Process {
                 command.env_remove(name);
             }
         }
-        command.envs(spec.environment(service)).stdin(Stdio::null()).stdout(out).stderr(err);
+        command
+            .envs(spec.environment(service))
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err);
         if spec.own_groups {
             command.process_group(0);
         }
-        let child = spawn(command).map_err(|e| ClusterError::new(format!("cannot start {}: {e}", binary.display())))?;
+        let child = spawn(command)
+            .map_err(|e| ClusterError::new(format!("cannot start {}: {e}", binary.display())))?;
         Ok(Self { child, service })
     }
 
@@ -77,8 +84,12 @@ impl Process {
     /// Sends a signal. The process must not be reaped: its id could be another's by now.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-        let sent = id.ok_or(rustix::io::Errno::SRCH).and_then(|id| kill_process(id, signal));
-        sent.map_err(|e| ClusterError::new(format!("cannot send {signal:?} to {}: {e}", self.service)))
+        let sent = id
+            .ok_or(rustix::io::Errno::SRCH)
+            .and_then(|id| kill_process(id, signal));
+        sent.map_err(|e| {
+            ClusterError::new(format!("cannot send {signal:?} to {}: {e}", self.service))
+        })
     }
 }
 
@@ -88,11 +99,17 @@ pub fn dying_with_us(binary: &Path) -> Command {
     static SETPRIV: OnceLock<Option<PathBuf>> = OnceLock::new();
     let setpriv = SETPRIV.get_or_init(|| {
         let folders = std::env::var_os("PATH")?;
-        std::env::split_paths(&folders).map(|folder| folder.join("setpriv")).find(|path| {
-            // Old versions do not know the option.
-            let help = Command::new(path).arg("--help").stdin(Stdio::null()).stderr(Stdio::null()).output();
-            help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--pdeathsig"))
-        })
+        std::env::split_paths(&folders)
+            .map(|folder| folder.join("setpriv"))
+            .find(|path| {
+                // Old versions do not know the option.
+                let help = Command::new(path)
+                    .arg("--help")
+                    .stdin(Stdio::null())
+                    .stderr(Stdio::null())
+                    .output();
+                help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--pdeathsig"))
+            })
     });
     match setpriv {
         Some(setpriv) => {
@@ -123,7 +140,10 @@ pub fn spawn(command: Command) -> io::Result<Child> {
                 let _ = reply.send(command.spawn());
             }
         };
-        thread::Builder::new().name("starter".into()).spawn(run).expect("the system starts a thread");
+        thread::Builder::new()
+            .name("starter".into())
+            .spawn(run)
+            .expect("the system starts a thread");
         sender
     });
     let (reply, started) = bounded(1);

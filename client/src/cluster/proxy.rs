@@ -1,8 +1,10 @@
-//! A TCP proxy on one way between two services, or between clients and a front-end. It passes bytes on until it is told to do harm: see
-//! [`Harm`]. The tests injure a bazaar with it, the evaluation stands it in for distance.
+//! A TCP proxy on one way between two services, or between clients and a front-end. It passes bytes
+//! on until it is told to do harm: see [`Harm`]. The tests injure a bazaar with it, the evaluation
+//! stands it in for distance.
 //!
-//! Each connection has two threads, one per direction. Harm is looked up for every piece that is read, so that it also meets connections
-//! that are open already; held bytes go on when the harm ends, as with a network that comes back.
+//! Each connection has two threads, one per direction. Harm is looked up for every piece that is
+//! read, so that it also meets connections that are open already; held bytes go on when the harm
+//! ends, as with a network that comes back.
 
 use parking_lot::{Condvar, Mutex};
 use socket2::SockRef;
@@ -42,7 +44,8 @@ pub enum Harm {
     ResetAnswers(u32),
     /// Each n-th answer is lost with its connection, after the request was delivered.
     LoseAnswers(u32),
-    /// Each n-th request is delivered a second time, over a connection of its own; the second answer goes nowhere.
+    /// Each n-th request is delivered a second time, over a connection of its own; the second
+    /// answer goes nowhere.
     Repeat(u32),
 }
 
@@ -85,11 +88,26 @@ impl Proxy {
     pub fn start(to: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let listens_at = listener.local_addr()?;
-        let state = Mutex::new(State { harm: Harm::None, ended: false, met: 0, seen: 0 });
-        let shared = Arc::new(Shared { to, state, changed: Condvar::new() });
+        let state = Mutex::new(State {
+            harm: Harm::None,
+            ended: false,
+            met: 0,
+            seen: 0,
+        });
+        let shared = Arc::new(Shared {
+            to,
+            state,
+            changed: Condvar::new(),
+        });
         let accepting = Arc::clone(&shared);
-        let acceptor = thread::Builder::new().name("proxy".into()).spawn(move || accept(&listener, &accepting))?;
-        Ok(Self { listens_at, shared, acceptor: Some(acceptor) })
+        let acceptor = thread::Builder::new()
+            .name("proxy".into())
+            .spawn(move || accept(&listener, &accepting))?;
+        Ok(Self {
+            listens_at,
+            shared,
+            acceptor: Some(acceptor),
+        })
     }
 
     /// Its base URL.
@@ -101,7 +119,12 @@ impl Proxy {
     /// Does this from now on.
     pub fn set(&self, harm: Harm) {
         let mut state = self.shared.state.lock();
-        *state = State { harm, met: 0, seen: 0, ended: state.ended };
+        *state = State {
+            harm,
+            met: 0,
+            seen: 0,
+            ended: state.ended,
+        };
         drop(state);
         self.shared.changed.notify_all();
     }
@@ -142,7 +165,11 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let shared = Arc::clone(shared);
         let run = move || serve(&shared, &client);
-        threads.extend(thread::Builder::new().name("proxy-connection".into()).spawn(run));
+        threads.extend(
+            thread::Builder::new()
+                .name("proxy-connection".into())
+                .spawn(run),
+        );
     }
     for thread in threads {
         let _ = thread.join();
@@ -150,9 +177,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 fn serve(shared: &Shared, client: &TcpStream) {
-    let Ok(server) = TcpStream::connect_timeout(&shared.to, CONNECT) else { return reset(client) };
+    let Ok(server) = TcpStream::connect_timeout(&shared.to, CONNECT) else {
+        return reset(client);
+    };
     for stream in [client, &server] {
-        // Without them pieces would come late, or threads end late: no reason to give up the connection.
+        // Without them pieces would come late, or threads end late: no reason to give up the
+        // connection.
         let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(LOOK));
     }
@@ -170,7 +200,12 @@ fn pump(shared: &Shared, way: Way, from: &TcpStream, to: &TcpStream) {
         let length = match (&*from).read(&mut piece) {
             Ok(0) => break shared.hold(way),
             Ok(length) => length,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
                 if shared.state.lock().ended {
                     break false;
                 }
@@ -244,7 +279,9 @@ impl Shared {
                 to.write_all(piece).is_ok()
             }
             Harm::Slow(bytes_per_second) => piece.chunks(256).all(|chunk| {
-                self.late(Duration::from_secs_f64(chunk.len() as f64 / f64::from(bytes_per_second)));
+                self.late(Duration::from_secs_f64(
+                    chunk.len() as f64 / f64::from(bytes_per_second),
+                ));
                 to.write_all(chunk).is_ok()
             }),
             _ => to.write_all(piece).is_ok(),
@@ -270,19 +307,27 @@ impl Shared {
         let mut state = self.state.lock();
         state.met += 1;
         let (until, harm) = (Instant::now() + time, state.harm);
-        while state.harm == harm && !state.ended && !self.changed.wait_until(&mut state, until).timed_out() {}
+        while state.harm == harm
+            && !state.ended
+            && !self.changed.wait_until(&mut state, until).timed_out()
+        {}
     }
 }
 
-/// The length of the first message, once all of it is here. Our services send a length with every body.
+/// The length of the first message, once all of it is here. Our services send a length with every
+/// body.
 fn whole_message(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+    let length = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+        .unwrap_or(0);
     (bytes.len() >= head + length).then_some(head + length)
 }
 
-/// Delivers a request over a connection of its own, and waits for the first of its answer, so that it is known to have been handled.
+/// Delivers a request over a connection of its own, and waits for the first of its answer, so that
+/// it is known to have been handled.
 fn deliver_again(shared: &Shared, message: &[u8]) {
     let deliver = || -> io::Result<()> {
         let mut again = TcpStream::connect_timeout(&shared.to, CONNECT)?;
@@ -378,9 +423,17 @@ mod tests {
         assert!(call(&mut stream).is_err());
         proxy.set(Harm::None);
         let mut answer = [0; 4];
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("set");
         stream.read_exact(&mut answer).expect("it comes late");
-        assert_eq!(whole_message(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcd"), Some(41));
-        assert_eq!(whole_message(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab"), None);
+        assert_eq!(
+            whole_message(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcd"),
+            Some(41)
+        );
+        assert_eq!(
+            whole_message(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab"),
+            None
+        );
     }
 }

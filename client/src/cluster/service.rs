@@ -41,7 +41,11 @@ impl fmt::Display for Service {
 impl FromStr for Service {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is no service: write catalog, order1 to order3 (or 1 to 3), or frontend");
+        let wrong = || {
+            format!(
+                "'{text}' is no service: write catalog, order1 to order3 (or 1 to 3), or frontend"
+            )
+        };
         let number = |digits: &str| digits.parse().ok().filter(|n| *n > 0).ok_or_else(wrong);
         match text {
             "catalog" => Ok(Self::Catalog),
@@ -59,16 +63,27 @@ impl FromStr for Service {
 mod tests {
     use super::*;
 
-    /// Every name reads back; a bare number is a replica; other words are refused with what to write.
+    /// Every name reads back; a bare number is a replica; other words are refused with what to
+    /// write.
     #[test]
     fn names() {
-        for service in [Service::Catalog, Service::Order(3), Service::Frontend(1), Service::Frontend(2)] {
+        for service in [
+            Service::Catalog,
+            Service::Order(3),
+            Service::Frontend(1),
+            Service::Frontend(2),
+        ] {
             assert_eq!(service.to_string().parse(), Ok(service));
         }
         assert_eq!("2".parse(), Ok(Service::Order(2)));
         assert_eq!("order-2".parse(), Ok(Service::Order(2)));
         for wrong in ["", "0", "order", "order0", "clerk", "frontendx", "-1"] {
-            assert!(wrong.parse::<Service>().expect_err(wrong).contains("catalog, order1"));
+            assert!(
+                wrong
+                    .parse::<Service>()
+                    .expect_err(wrong)
+                    .contains("catalog, order1")
+            );
         }
     }
 }

@@ -22,7 +22,8 @@ pub struct Spec {
     pub token: Option<String>,
     /// Whether settings in this program's environment reach the services.
     pub inherit: bool,
-    /// Whether services form process groups of their own: Ctrl-C on a terminal then reaches this program alone.
+    /// Whether services form process groups of their own: Ctrl-C on a terminal then reaches this
+    /// program alone.
     pub own_groups: bool,
     settings: BTreeMap<String, String>,
     settings_of: BTreeMap<Service, BTreeMap<String, String>>,
@@ -52,7 +53,10 @@ impl Spec {
 
     /// Sets a variable for one service, over what all have.
     pub fn set_for(&mut self, service: Service, name: &str, value: &str) -> &mut Self {
-        self.settings_of.entry(service).or_default().insert(name.into(), value.into());
+        self.settings_of
+            .entry(service)
+            .or_default()
+            .insert(name.into(), value.into());
         self
     }
 
@@ -61,7 +65,11 @@ impl Spec {
     pub fn services(&self) -> Vec<Service> {
         let orders = (1..=count(self.addresses.orders.len())).map(Service::Order);
         let frontends = (1..=count(self.addresses.frontends.len())).map(Service::Frontend);
-        [Service::Catalog].into_iter().chain(orders).chain(frontends).collect()
+        [Service::Catalog]
+            .into_iter()
+            .chain(orders)
+            .chain(frontends)
+            .collect()
     }
 
     /// A front-end by its index, counted from 0.
@@ -114,7 +122,10 @@ impl Spec {
         let replicas = (1..=count(self.addresses.orders.len()))
             .map(|id| format!("{id}={}", self.internal_url(Service::Order(id))));
         put("ORDER_REPLICAS", replicas.collect::<Vec<_>>().join(","));
-        let database = self.database(service).map(|path| path.display().to_string()).unwrap_or_default();
+        let database = self
+            .database(service)
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
         match service {
             Service::Catalog => {
                 put("CATALOG_LISTEN", self.addresses.catalog.to_string());
@@ -122,14 +133,20 @@ impl Spec {
             }
             Service::Order(id) => {
                 put("ORDER_ID", id.to_string());
-                put("ORDER_LISTEN", self.addresses.orders[usize::from(id) - 1].to_string());
+                put(
+                    "ORDER_LISTEN",
+                    self.addresses.orders[usize::from(id) - 1].to_string(),
+                );
                 put("ORDER_DB", database);
             }
             Service::Frontend(n) => {
                 let addresses = self.addresses.frontends[usize::from(n) - 1];
                 put("FRONTEND_LISTEN", addresses.public.to_string());
                 put("FRONTEND_INTERNAL_LISTEN", addresses.internal.to_string());
-                put("FRONTEND_INTERNAL_URL", format!("http://{}", reachable(addresses.internal)));
+                put(
+                    "FRONTEND_INTERNAL_URL",
+                    format!("http://{}", reachable(addresses.internal)),
+                );
             }
         }
         // What is set for one service alone is meant, whatever it is: tests set wrong values so.
@@ -152,21 +169,30 @@ fn count(n: usize) -> u8 {
 mod tests {
     use super::*;
 
-    /// Each service gets its own addresses and file; a setting for one service wins; the caller's settings stay out.
+    /// Each service gets its own addresses and file; a setting for one service wins; the caller's
+    /// settings stay out.
     #[test]
     fn environments() {
         let mut spec = Spec::new(Path::new("/x"), Addresses::consecutive(9_000, 3, 2));
-        spec.set("FRONTEND_CACHE", "off").set_for(Service::Frontend(2), "FRONTEND_CACHE", "on");
+        spec.set("FRONTEND_CACHE", "off")
+            .set_for(Service::Frontend(2), "FRONTEND_CACHE", "on");
         assert_eq!(spec.services().len(), 6);
         let order = spec.environment(Service::Order(2));
         assert_eq!(order["ORDER_LISTEN"], "127.0.0.1:9002");
         assert_eq!(order["ORDER_DB"], "/x/order2.db");
-        assert_eq!(order["ORDER_REPLICAS"].split(',').nth(2), Some("3=http://127.0.0.1:9003"));
+        assert_eq!(
+            order["ORDER_REPLICAS"].split(',').nth(2),
+            Some("3=http://127.0.0.1:9003")
+        );
         assert_eq!(order["CATALOG_URL"], "http://127.0.0.1:9000");
         assert_eq!(order["BAZAAR_TOKEN"].len(), 32);
-        let caches = [1, 2].map(|n| spec.environment(Service::Frontend(n))["FRONTEND_CACHE"].clone());
+        let caches =
+            [1, 2].map(|n| spec.environment(Service::Frontend(n))["FRONTEND_CACHE"].clone());
         assert_eq!(caches, ["off", "on"]);
-        assert_eq!(spec.environment(Service::Frontend(2))["FRONTEND_LISTEN"], "127.0.0.1:9007");
+        assert_eq!(
+            spec.environment(Service::Frontend(2))["FRONTEND_LISTEN"],
+            "127.0.0.1:9007"
+        );
         assert!(spec.passes_on("PATH") && !spec.passes_on("ORDER_ID"));
     }
 }

@@ -9,8 +9,17 @@ const MARGIN: usize = 14;
 
 /// Draws these lines on a dark panel.
 pub(super) fn draw(lines: &[Line]) -> String {
-    let widest = lines.iter().map(|line| line.text.chars().count()).max().unwrap_or(0);
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a line")]
+    let widest = lines
+        .iter()
+        .map(|line| line.text.chars().count())
+        .max()
+        .unwrap_or(0);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a line"
+    )]
     let width = (widest as f64 * CHARACTER) as usize + 2 * MARGIN;
     let height = lines.len() * LINE + 2 * MARGIN;
     let mut svg = format!(
@@ -18,7 +27,11 @@ pub(super) fn draw(lines: &[Line]) -> String {
          <rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"#1b1f24\"/>\n\
          <g font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, monospace\" font-size=\"13\">\n"
     );
-    for (row, line) in lines.iter().enumerate().filter(|(_, line)| !line.text.is_empty()) {
+    for (row, line) in lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| !line.text.is_empty())
+    {
         let (colour, weight) = match line.tone {
             Tone::Heading => ("#ffffff", "bold"),
             Tone::Plain => ("#c9d1d9", "normal"),
@@ -37,7 +50,10 @@ pub(super) fn draw(lines: &[Line]) -> String {
 
 /// Spaces become such as are not drawn together.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace(' ', "\u{a0}")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace(' ', "\u{a0}")
 }
 
 #[cfg(test)]
@@ -47,8 +63,15 @@ mod tests {
     /// Text is escaped, each tone has its colour, and empty lines take their place.
     #[test]
     fn picture() {
-        let line = |tone, text: &str| Line { tone, text: text.into() };
-        let svg = draw(&[line(Tone::Good, "a < b & c"), line(Tone::Plain, ""), line(Tone::Bad, "killed")]);
+        let line = |tone, text: &str| Line {
+            tone,
+            text: text.into(),
+        };
+        let svg = draw(&[
+            line(Tone::Good, "a < b & c"),
+            line(Tone::Plain, ""),
+            line(Tone::Bad, "killed"),
+        ]);
         assert!(
             svg.contains(">a\u{a0}&lt;\u{a0}b\u{a0}&amp;\u{a0}c</text>")
                 && svg.contains("#57d364")
@@ -56,6 +79,9 @@ mod tests {
             "{svg}"
         );
         assert_eq!(svg.matches("<text").count(), 2);
-        assert!(svg.contains(&format!("height=\"{}\"", 3 * LINE + 2 * MARGIN)), "{svg}");
+        assert!(
+            svg.contains(&format!("height=\"{}\"", 3 * LINE + 2 * MARGIN)),
+            "{svg}"
+        );
     }
 }

@@ -14,13 +14,18 @@ pub(super) fn write(document: &Path, lines: &[Line], shown: &Shown) -> Result<()
         let path = folder.join(name);
         fs::write(&path, picture::draw(lines)).map_err(|e| explain(&path, e))?;
     }
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = folder
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     fs::write(document, text(lines, shown, &name)).map_err(|e| explain(document, e))
 }
 
 /// What comes before the trading, and the trading itself.
 fn parts(lines: &[Line]) -> (&[Line], &[Line]) {
-    let heading = |from: usize| (from..lines.len()).find(|at| *at > from && lines[*at].tone == Tone::Heading);
+    let heading =
+        |from: usize| (from..lines.len()).find(|at| *at > from && lines[*at].tone == Tone::Heading);
     // The third heading begins the trading, the fourth the final check.
     let second = heading(0).unwrap_or(lines.len());
     let third = heading(second).unwrap_or(lines.len());
@@ -35,17 +40,28 @@ fn parts(lines: &[Line]) -> (&[Line], &[Line]) {
 }
 
 fn text(lines: &[Line], shown: &Shown, pictures: &str) -> String {
-    let transcript: String = lines.iter().map(|line| format!("{}\n", line.text)).collect();
+    let transcript: String = lines
+        .iter()
+        .map(|line| format!("{}\n", line.text))
+        .collect();
     let report = &shown.report;
     let noticed = |noticed| if noticed { "**yes**" } else { "**no**" };
-    let slowest = report.requests.iter().map(|row| row.times.max_ms).fold(0.0, f64::max);
+    let slowest = report
+        .requests
+        .iter()
+        .map(|row| row.times.max_ms)
+        .fold(0.0, f64::max);
     let retries: u64 = report.requests.iter().map(|row| row.retries).sum();
     let why = if shown.pause_failover > shown.failover {
         ": a process that is stopped refuses no connection, so it has to be waited for"
     } else {
         ""
     };
-    let failed: u64 = report.requests.iter().map(|row| row.unanswered + row.unexpected).sum();
+    let failed: u64 = report
+        .requests
+        .iter()
+        .map(|row| row.unanswered + row.unexpected)
+        .sum();
     format!(
         "# Output\n\n\
          What `make demo` printed, and nothing else: it starts a bazaar, trades with five clients, kills the leader and brings it back, pauses the next leader, and compares the files. \
@@ -65,7 +81,11 @@ fn text(lines: &[Line], shown: &Shown, pictures: &str) -> String {
         shown.pause_failover.as_millis(),
         report.acknowledged,
         report.mismatches.len(),
-        if shown.files_equal { "**Yes**" } else { "**No**" },
+        if shown.files_equal {
+            "**Yes**"
+        } else {
+            "**No**"
+        },
     )
 }
 
@@ -79,7 +99,10 @@ mod tests {
     /// The page has the answers of the run, the transcript, and both pictures.
     #[test]
     fn page() {
-        let line = |tone, text: &str| Line { tone, text: text.into() };
+        let line = |tone, text: &str| Line {
+            tone,
+            text: text.into(),
+        };
         let lines = [
             line(Tone::Heading, "one"),
             line(Tone::Heading, "two"),
@@ -88,10 +111,18 @@ mod tests {
             line(Tone::Bad, "killed"),
             line(Tone::Heading, "four"),
         ];
-        let outcome = Outcome { noticed_during_orders: true, ..Outcome::default() };
+        let outcome = Outcome {
+            noticed_during_orders: true,
+            ..Outcome::default()
+        };
         let report = Report::new(&Options::new("http://a:1"), &outcome);
         let ms = Duration::from_millis;
-        let shown = Shown { report, files_equal: true, failover: ms(41), pause_failover: ms(342) };
+        let shown = Shown {
+            report,
+            files_equal: true,
+            failover: ms(41),
+            pause_failover: ms(342),
+        };
         let folder = tempfile::tempdir().expect("a folder");
         let document = folder.path().join("output.md");
         write(&document, &lines, &shown).expect("written");
@@ -106,6 +137,9 @@ mod tests {
             assert!(text.contains(part), "'{part}' is missing: {text}");
         }
         let crash = fs::read_to_string(folder.path().join("output/crash.svg")).expect("there");
-        assert!(crash.contains(">killed<") && !crash.contains(">four<") && !crash.contains(">two<"), "{crash}");
+        assert!(
+            crash.contains(">killed<") && !crash.contains(">four<") && !crash.contains(">two<"),
+            "{crash}"
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Figures of many times, with 95 % intervals by the bootstrap.
 //!
-//! What is drawn again is not the single request but a slice of time with all requests that began in it: requests at one time are slow
-//! together (a checkpoint, another program on the same core), and intervals from single draws would be too narrow (Künsch, "The
-//! Jackknife and the Bootstrap for General Stationary Observations", Annals of Statistics, 1989).
+//! What is drawn again is not the single request but a slice of time with all requests that began
+//! in it: requests at one time are slow together (a checkpoint, another program on the same core),
+//! and intervals from single draws would be too narrow (Künsch, "The Jackknife and the Bootstrap
+//! for General Stationary Observations", Annals of Statistics, 1989).
 
 /// A slice of time whose requests are drawn together, in milliseconds.
 pub const SLICE_MS: u64 = 100;
@@ -37,7 +38,11 @@ const QUANTILES: [f64; 4] = [0.50, 0.95, 0.99, 1.0];
 /// Figures of the times (ns) in blocks, each of which is drawn as a whole. None without any time.
 #[must_use]
 pub fn figures(blocks: &[Vec<u64>], resamples: usize, seed: u64) -> Option<Figures> {
-    let blocks: Vec<&[u64]> = blocks.iter().map(Vec::as_slice).filter(|times| !times.is_empty()).collect();
+    let blocks: Vec<&[u64]> = blocks
+        .iter()
+        .map(Vec::as_slice)
+        .filter(|times| !times.is_empty())
+        .collect();
     let mut sorted: Vec<(u64, usize)> = Vec::new();
     for (block, times) in blocks.iter().enumerate() {
         sorted.extend(times.iter().map(|time| (*time, block)));
@@ -46,7 +51,10 @@ pub fn figures(blocks: &[Vec<u64>], resamples: usize, seed: u64) -> Option<Figur
         return None;
     }
     sorted.sort_unstable();
-    let sums: Vec<f64> = blocks.iter().map(|times| times.iter().map(|time| ms(*time)).sum()).collect();
+    let sums: Vec<f64> = blocks
+        .iter()
+        .map(|times| times.iter().map(|time| ms(*time)).sum())
+        .collect();
     let mut weights = vec![1_u32; blocks.len()];
     let measured = weighted(&sorted, &blocks, &sums, &weights);
 
@@ -57,28 +65,61 @@ pub fn figures(blocks: &[Vec<u64>], resamples: usize, seed: u64) -> Option<Figur
         for _ in 0..blocks.len() {
             weights[rng.usize(..blocks.len())] += 1;
         }
-        for (all, value) in drawn.iter_mut().zip(weighted(&sorted, &blocks, &sums, &weights)) {
+        for (all, value) in drawn
+            .iter_mut()
+            .zip(weighted(&sorted, &blocks, &sums, &weights))
+        {
             all.push(value);
         }
     }
     let mut estimates = measured.into_iter().zip(&mut drawn).map(|(value, drawn)| {
         drawn.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| drawn.get(index(drawn.len(), share)).copied().unwrap_or(value);
-        Estimate { value, low: at(0.025), high: at(0.975) }
+        let at = |share: f64| {
+            drawn
+                .get(index(drawn.len(), share))
+                .copied()
+                .unwrap_or(value)
+        };
+        Estimate {
+            value,
+            low: at(0.025),
+            high: at(0.975),
+        }
     });
     let mut next = || estimates.next().expect("five figures");
-    Some(Figures { count: sorted.len(), mean: next(), quantiles: [next(), next(), next(), next()] })
+    Some(Figures {
+        count: sorted.len(),
+        mean: next(),
+        quantiles: [next(), next(), next(), next()],
+    })
 }
 
-/// Mean and quantiles, each block counting as often as its weight says. Always of at least one block.
+/// Mean and quantiles, each block counting as often as its weight says. Always of at least one
+/// block.
 fn weighted(sorted: &[(u64, usize)], blocks: &[&[u64]], sums: &[f64], weights: &[u32]) -> [f64; 5] {
-    let total: u64 = blocks.iter().zip(weights).map(|(block, weight)| block.len() as u64 * u64::from(*weight)).sum();
-    let sum: f64 = sums.iter().zip(weights).map(|(sum, weight)| sum * f64::from(*weight)).sum();
+    let total: u64 = blocks
+        .iter()
+        .zip(weights)
+        .map(|(block, weight)| block.len() as u64 * u64::from(*weight))
+        .sum();
+    let sum: f64 = sums
+        .iter()
+        .zip(weights)
+        .map(|(sum, weight)| sum * f64::from(*weight))
+        .sum();
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 requests")]
     let mut figures = [sum / total as f64, 0.0, 0.0, 0.0, 0.0];
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
-    let mut wanted =
-        QUANTILES.iter().map(|share| (share * total as f64).ceil() as u64).zip(&mut figures[1..]).peekable();
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share"
+    )]
+    let mut wanted = QUANTILES
+        .iter()
+        .map(|share| (share * total as f64).ceil() as u64)
+        .zip(&mut figures[1..])
+        .peekable();
     let mut seen = 0;
     for (time, block) in sorted {
         seen += u64::from(weights[*block]);
@@ -89,12 +130,20 @@ fn weighted(sorted: &[(u64, usize)], blocks: &[&[u64]], sums: &[f64], weights: &
     figures
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share"
+)]
 fn index(length: usize, share: f64) -> usize {
     ((length as f64 * share) as usize).min(length.saturating_sub(1))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "requests take less than 2^53 ns")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "requests take less than 2^53 ns"
+)]
 fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
@@ -115,11 +164,20 @@ mod tests {
         let times: Vec<u64> = (1..=1_000).map(|i| i * 7_919 % 1_000 * MS + MS).collect();
         let figures = figures(&blocks(&times), 200, 1).expect("there are times");
         assert_eq!((figures.count, figures.mean.value), (1_000, 500.5));
-        assert_eq!(figures.quantiles.map(|q| q.value), [500.0, 950.0, 990.0, 1_000.0]);
+        assert_eq!(
+            figures.quantiles.map(|q| q.value),
+            [500.0, 950.0, 990.0, 1_000.0]
+        );
         for estimate in [figures.mean].iter().chain(&figures.quantiles) {
-            assert!(estimate.low <= estimate.value && estimate.value <= estimate.high, "{estimate:?}");
+            assert!(
+                estimate.low <= estimate.value && estimate.value <= estimate.high,
+                "{estimate:?}"
+            );
         }
-        assert!(figures.mean.low > 450.0 && figures.mean.low < 500.0, "{figures:?}");
+        assert!(
+            figures.mean.low > 450.0 && figures.mean.low < 500.0,
+            "{figures:?}"
+        );
         assert_eq!(super::figures(&[Vec::new()], 10, 1), None);
     }
 
@@ -129,7 +187,9 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(5);
         let covered = (0..200).filter(|seed| {
             let times: Vec<u64> = (0..2_000).map(|_| rng.u64(0..=2 * MS)).collect();
-            let mean = figures(&blocks(&times), 200, *seed).expect("there are times").mean;
+            let mean = figures(&blocks(&times), 200, *seed)
+                .expect("there are times")
+                .mean;
             mean.low <= 1.0 && 1.0 <= mean.high
         });
         let covered = covered.count();
@@ -139,10 +199,16 @@ mod tests {
     /// Times that are slow together give a wider interval than the same times mixed.
     #[test]
     fn dependence_widens() {
-        let slow_together: Vec<u64> = (0..2_000).map(|i| if i / 200 % 2 == 0 { MS } else { 3 * MS }).collect();
-        let mixed: Vec<u64> = (0..2_000).map(|i| if i % 2 == 0 { MS } else { 3 * MS }).collect();
+        let slow_together: Vec<u64> = (0..2_000)
+            .map(|i| if i / 200 % 2 == 0 { MS } else { 3 * MS })
+            .collect();
+        let mixed: Vec<u64> = (0..2_000)
+            .map(|i| if i % 2 == 0 { MS } else { 3 * MS })
+            .collect();
         let width = |times: &[u64]| {
-            let mean = figures(&blocks(times), 300, 1).expect("there are times").mean;
+            let mean = figures(&blocks(times), 300, 1)
+                .expect("there are times")
+                .mean;
             mean.high - mean.low
         };
         assert!(width(&slow_together) > 3.0 * width(&mixed));

@@ -1,5 +1,5 @@
-//! The document, from the CSV files alone. Sentences that judge are chosen by the figures: nothing here takes for granted that the cache is of
-//! use, or that no order is lost.
+//! The document, from the CSV files alone. Sentences that judge are chosen by the figures: nothing
+//! here takes for granted that the cache is of use, or that no order is lost.
 
 mod appendix;
 mod crashes;
@@ -47,7 +47,10 @@ fn head(measured: &Measured, folder: &str) -> String {
          - `make eval URL=http://host:8080` measures a bazaar that runs elsewhere. What it can measure there depends on what it may do there: \
          `INTERNAL=` (URL of the front-end's internal listener; the token that it asks for in the variable `BAZAAR_TOKEN`), `FRONTEND=` (command that starts the front-end anew with `{{cache}}` and `{{size}}`), `KILL=`, `RESTART=`, \
          `PAUSE=`, `RESUME=` (commands, `{{id}}` is the replica), `VERIFY=`, `DUMP=` (commands that print `order verify` and `order dump`). What is missing is not measured, and said.\n",
-        measured.fact("took_s").parse::<u64>().map_or(0, |s| s.div_ceil(60)),
+        measured
+            .fact("took_s")
+            .parse::<u64>()
+            .map_or(0, |s| s.div_ceil(60)),
     )
 }
 
@@ -61,7 +64,10 @@ fn method(measured: &Measured) -> String {
     let debug = if fact("profile") == "release" {
         String::new()
     } else {
-        format!("\n**This was a {} build: the figures are of no use.**\n", fact("profile"))
+        format!(
+            "\n**This was a {} build: the figures are of no use.**\n",
+            fact("profile")
+        )
     };
     format!(
         "## Method\n\n\
@@ -96,11 +102,19 @@ fn replacement(measured: &Measured, folder: &str) -> String {
     let Some(last) = rows.last() else {
         return "## Cache replacement\n\nNot measured: the cache could not be made smaller than the number of stocks, or not be looked into.\n".into();
     };
-    let most = rows.iter().map(|row| row.cached.split_whitespace().count()).max().unwrap_or(0);
+    let most = rows
+        .iter()
+        .map(|row| row.cached.split_whitespace().count())
+        .max()
+        .unwrap_or(0);
     let pushed_out = rows.windows(2).filter(|pair| {
         let after: Vec<&str> = pair[1].cached.split(' ').collect();
         // What an order took out was invalidated, not pushed out.
-        pair[1].request == "lookup" && pair[0].cached.split_whitespace().any(|name| !after.contains(&name))
+        pair[1].request == "lookup"
+            && pair[0]
+                .cached
+                .split_whitespace()
+                .any(|name| !after.contains(&name))
     });
     let oldest = pushed_out.clone().filter(|pair| {
         let oldest = pair[0].cached.split(' ').next_back().unwrap_or_default();
@@ -108,7 +122,10 @@ fn replacement(measured: &Measured, folder: &str) -> String {
     });
     let (pushed_out, oldest) = (pushed_out.count(), oldest.count());
     let orders = rows.iter().filter(|row| row.request == "order");
-    let gone = orders.clone().filter(|row| !row.cached.split(' ').any(|name| name == row.name)).count();
+    let gone = orders
+        .clone()
+        .filter(|row| !row.cached.split(' ').any(|name| name == row.name))
+        .count();
     let hits = rows.iter().filter(|row| row.hit).count();
     format!(
         "## Cache replacement\n\n\
@@ -118,21 +135,28 @@ fn replacement(measured: &Measured, folder: &str) -> String {
         last.capacity,
         count(pushed_out, "lookup"),
         count(orders.count(), "order"),
-        count(rows.iter().filter(|row| row.request == "lookup").count(), "lookup"),
+        count(
+            rows.iter().filter(|row| row.request == "lookup").count(),
+            "lookup"
+        ),
     )
 }
 
 fn threats(measured: &Measured) -> String {
     let mut threats = Vec::new();
     if measured.fact("place") == "elsewhere" {
-        threats.push("The network between clients and bazaar was as it was at that hour.".to_owned());
+        threats
+            .push("The network between clients and bazaar was as it was at that hour.".to_owned());
     } else {
         threats.push(format!(
             "Clients, all services and their disk share one machine with {} cores. Five clients that never pause keep it busy, so part of each time is waiting for a core; what the cache saves the catalog \
              comes back to others as processor time. On several machines a lookup that misses pays a network hop more, which one machine does not show.",
             measured.fact("cores")
         ));
-        threats.push("The emulated distance only delays: no loss, no jitter, no limit of bandwidth.".to_owned());
+        threats.push(
+            "The emulated distance only delays: no loss, no jitter, no limit of bandwidth."
+                .to_owned(),
+        );
         threats.push("Processes were killed, not machines: no disk lost its cache, no network broke. `make faults` (docs/failures.md) does more of that, without measuring.".to_owned());
     }
     threats.push("The clients are closed loops: a client that waits asks nothing meanwhile, so long waits are counted once where independent users would meet them many times.".to_owned());
@@ -143,7 +167,10 @@ fn threats(measured: &Measured) -> String {
         measured.fact("trade_s"),
         measured.fact("load_before")
     ));
-    let lines: String = threats.iter().map(|threat| format!("- {threat}\n")).collect();
+    let lines: String = threats
+        .iter()
+        .map(|threat| format!("- {threat}\n"))
+        .collect();
     format!("## Threats to validity\n\n{lines}")
 }
 
@@ -157,7 +184,10 @@ mod tests {
     fn nothing_measured() {
         let text = write(&Measured::default(), "evaluation");
         assert!(text.contains("Not measured"), "{text}");
-        assert!(!text.contains("no order was lost") && !text.contains("NaN"), "{text}");
+        assert!(
+            !text.contains("no order was lost") && !text.contains("NaN"),
+            "{text}"
+        );
     }
 
     /// Replacement is judged by the rows.
@@ -179,9 +209,16 @@ mod tests {
             row(5, "order", "b", false, "d"),
         ];
         let facts = vec![Fact::new("place", "here")];
-        let measured = Measured { replacement: rows, facts, ..Measured::default() };
+        let measured = Measured {
+            replacement: rows,
+            facts,
+            ..Measured::default()
+        };
         let text = replacement(&measured, "evaluation");
-        assert!(text.contains("Of 2 lookups that pushed a stock out, 1 pushed out the one"), "{text}");
+        assert!(
+            text.contains("Of 2 lookups that pushed a stock out, 1 pushed out the one"),
+            "{text}"
+        );
         assert!(text.contains("Of 1 order, 1 left the stock out"), "{text}");
     }
 }

@@ -8,20 +8,37 @@ use std::process::Command;
 #[must_use]
 pub fn describe() -> Vec<Fact> {
     let cpu = read("/proc/cpuinfo").and_then(|text| value(&text, "model name"));
-    let memory = read("/proc/meminfo").and_then(|text| value(&text, "MemTotal")).and_then(|text| gibibytes(&text));
-    let cores = std::thread::available_parallelism().ok().map(|n| n.to_string());
+    let memory = read("/proc/meminfo")
+        .and_then(|text| value(&text, "MemTotal"))
+        .and_then(|text| gibibytes(&text));
+    let cores = std::thread::available_parallelism()
+        .ok()
+        .map(|n| n.to_string());
     let load = read("/proc/loadavg").and_then(|text| text.split(' ').next().map(str::to_owned));
     let vendor = read("/sys/devices/virtual/dmi/id/sys_vendor");
-    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
     [
         ("date", told("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
         ("cpu", cpu),
         ("cores", cores),
         // Left out on any other machine.
-        ("ec2", vendor.filter(|vendor| vendor.trim() == "Amazon EC2").map(|_| "yes".into())),
+        (
+            "ec2",
+            vendor
+                .filter(|vendor| vendor.trim() == "Amazon EC2")
+                .map(|_| "yes".into()),
+        ),
         ("memory_gib", memory),
         // Without what a distributor or host adds to the version.
-        ("kernel", told("uname", &["-sr"]).map(|text| text.split('-').next().unwrap_or_default().to_owned())),
+        (
+            "kernel",
+            told("uname", &["-sr"])
+                .map(|text| text.split('-').next().unwrap_or_default().to_owned()),
+        ),
         ("load_before", load),
         ("commit", told("git", &["rev-parse", "--short", "HEAD"])),
         ("profile", Some(profile.into())),
@@ -37,7 +54,11 @@ fn read(path: &str) -> Option<String> {
 }
 
 fn told(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (!text.is_empty()).then_some(text)
 }
@@ -61,7 +82,10 @@ mod tests {
     /// Lines of the kernel's tables are read.
     #[test]
     fn tables_of_the_kernel() {
-        assert_eq!(value("a: 1\nmodel name\t: X 9\n", "model name").as_deref(), Some("X 9"));
+        assert_eq!(
+            value("a: 1\nmodel name\t: X 9\n", "model name").as_deref(),
+            Some("X 9")
+        );
         assert_eq!(gibibytes("8388608 kB").as_deref(), Some("8.0"));
         assert!(describe().iter().any(|fact| fact.name == "cores"));
     }

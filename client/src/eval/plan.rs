@@ -6,7 +6,8 @@ use std::time::Duration;
 
 /// What computing the intervals takes, about.
 pub const COMPUTE: Duration = Duration::from_secs(10);
-/// What a run takes beside its trading, about: a restart of the front-end now and then, starting the clients.
+/// What a run takes beside its trading, about: a restart of the front-end now and then, starting
+/// the clients.
 const AROUND: Duration = Duration::from_millis(900);
 
 /// A fault of the crash experiments.
@@ -111,7 +112,13 @@ impl Plan {
             load_trade: Duration::from_secs(4),
             usual_percent: 60,
             small_capacity: 5,
-            crashes: shuffled(rounds.map(|(fault, in_final_check)| Round { fault, in_final_check }), seed),
+            crashes: shuffled(
+                rounds.map(|(fault, in_final_check)| Round {
+                    fault,
+                    in_final_check,
+                }),
+                seed,
+            ),
             around_fault: Duration::from_millis(900),
             away: Duration::from_millis(1_200),
         }
@@ -128,17 +135,26 @@ impl Plan {
             distance_trade: Duration::from_millis(700),
             loads: vec![1, 5],
             load_trade: Duration::from_millis(500),
-            crashes: shuffled(rounds.map(|(fault, in_final_check)| Round { fault, in_final_check }), seed),
+            crashes: shuffled(
+                rounds.map(|(fault, in_final_check)| Round {
+                    fault,
+                    in_final_check,
+                }),
+                seed,
+            ),
             around_fault: Duration::from_millis(500),
             away: Duration::from_millis(800),
             ..Self::full(seed)
         }
     }
 
-    /// Every setting of the cache and p, in random sequence, so that a slow spell of the machine does not meet the same one each round.
+    /// Every setting of the cache and p, in random sequence, so that a slow spell of the machine
+    /// does not meet the same one each round.
     #[must_use]
     pub fn settings(&self, caches: &[Cache], round: u32) -> Vec<(Cache, u32)> {
-        let all = caches.iter().flat_map(|cache| self.percents.iter().map(|p| (*cache, *p)));
+        let all = caches
+            .iter()
+            .flat_map(|cache| self.percents.iter().map(|p| (*cache, *p)));
         shuffled(all, self.seed.wrapping_add(u64::from(round)))
     }
 
@@ -198,17 +214,40 @@ fn shuffled<T>(items: impl IntoIterator<Item = T>, seed: u64) -> Vec<T> {
 mod tests {
     use super::*;
 
-    /// The full plan has what the lab asks for and fits ten minutes, the building included; the quick one fits a minute.
+    /// The full plan has what the lab asks for and fits ten minutes, the building included; the
+    /// quick one fits a minute.
     #[test]
     fn fits() {
         let plan = Plan::full(1);
-        assert!(plan.estimate() < Duration::from_secs(480), "{:?}", plan.estimate());
-        assert!(Plan::quick(1).estimate() < Duration::from_secs(50), "{:?}", Plan::quick(1).estimate());
+        assert!(
+            plan.estimate() < Duration::from_secs(480),
+            "{:?}",
+            plan.estimate()
+        );
+        assert!(
+            Plan::quick(1).estimate() < Duration::from_secs(50),
+            "{:?}",
+            Plan::quick(1).estimate()
+        );
         assert_eq!(plan.clients, 5);
-        let led = |round: &&Round| matches!(round.fault, Fault::KillLeader | Fault::KillLeaderAndFollower);
+        let led = |round: &&Round| {
+            matches!(
+                round.fault,
+                Fault::KillLeader | Fault::KillLeaderAndFollower
+            )
+        };
         assert!(plan.crashes.len() >= 10 && plan.crashes.iter().filter(led).count() >= 4);
-        let of = |fault| plan.crashes.iter().filter(|round| round.fault == fault).count();
-        assert!(of(Fault::KillFollowers) > 0 && of(Fault::KillLeaderAndFollower) > 0 && of(Fault::PauseLeader) > 0);
+        let of = |fault| {
+            plan.crashes
+                .iter()
+                .filter(|round| round.fault == fault)
+                .count()
+        };
+        assert!(
+            of(Fault::KillFollowers) > 0
+                && of(Fault::KillLeaderAndFollower) > 0
+                && of(Fault::PauseLeader) > 0
+        );
         assert!(plan.crashes.iter().any(|round| round.in_final_check));
     }
 

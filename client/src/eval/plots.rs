@@ -1,5 +1,5 @@
-//! The plots, as SVG on a white panel, so that they read the same on a dark page; colours that the colour-blind tell apart (Okabe and Ito),
-//! and a mark of its own for each line.
+//! The plots, as SVG on a white panel, so that they read the same on a dark page; colours that the
+//! colour-blind tell apart (Okabe and Ito), and a mark of its own for each line.
 
 mod by_p;
 mod chart;
@@ -24,7 +24,10 @@ pub fn draw(measured: &Measured) -> Result<Vec<Plot>, String> {
         ("latency-p99.svg", by_p::latency_p99(measured)),
         ("server.svg", by_p::server(measured)),
         ("hit-ratio.svg", by_p::hit_ratio(measured)),
-        ("latency-far.svg", by_p::latency(measured, measured.far_ms())),
+        (
+            "latency-far.svg",
+            by_p::latency(measured, measured.far_ms()),
+        ),
         ("load.svg", loads::draw(measured)),
         ("replacement.svg", replacement::draw(measured)),
         ("crashes.svg", timeline::draw(measured)),
@@ -54,5 +57,8 @@ fn colour(kind: Kind) -> RGBColor {
 /// The settings of the cache that were measured, on first.
 fn caches(measured: &Measured) -> Vec<Cache> {
     let has = |cache| measured.cache.iter().any(|row| row.cache == cache);
-    [Cache::On, Cache::Off].into_iter().filter(|cache| has(*cache)).collect()
+    [Cache::On, Cache::Off]
+        .into_iter()
+        .filter(|cache| has(*cache))
+        .collect()
 }

@@ -25,14 +25,22 @@ impl Progress {
     #[must_use]
     pub fn new(total: Duration) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(Some(millis(total)), ProgressDrawTarget::stderr());
+            let bar =
+                ProgressBar::with_draw_target(Some(millis(total)), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}") {
                 bar.set_style(style);
             }
             bar
         });
         let now = Instant::now();
-        Self { total, done: Duration::ZERO, present: Duration::ZERO, began: now, step_began: now, bar }
+        Self {
+            total,
+            done: Duration::ZERO,
+            present: Duration::ZERO,
+            began: now,
+            step_began: now,
+            bar,
+        }
     }
 
     /// Begins the next step, which takes about so long.
@@ -44,7 +52,11 @@ impl Progress {
             self.show(what);
         } else {
             let percent = millis(self.done) * 100 / millis(self.total).max(1);
-            eprintln!("{:>3} %  {} left  {what}", percent.min(100), clock(self.left()));
+            eprintln!(
+                "{:>3} %  {} left  {what}",
+                percent.min(100),
+                clock(self.left())
+            );
         }
     }
 
@@ -71,14 +83,18 @@ impl Progress {
 
     fn show(&self, what: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_position(millis(self.done + self.step_began.elapsed().min(self.present)));
+            bar.set_position(millis(
+                self.done + self.step_began.elapsed().min(self.present),
+            ));
             bar.set_message(format!("{} left  {what}", clock(self.left())));
         }
     }
 
     /// The time left, by the estimates, stretched as what is done was.
     fn left(&self) -> Duration {
-        let left = self.total.saturating_sub(self.done + self.step_began.elapsed().min(self.present));
+        let left = self
+            .total
+            .saturating_sub(self.done + self.step_began.elapsed().min(self.present));
         stretched(left, self.done, self.step_began.duration_since(self.began))
     }
 }

@@ -1,4 +1,5 @@
-//! Cache replacement in action: a cache for fewer stocks than there are, and what it holds after every request.
+//! Cache replacement in action: a cache for fewer stocks than there are, and what it holds after
+//! every request.
 
 use super::plan::Plan;
 use super::progress::Progress;
@@ -17,20 +18,36 @@ enum Step {
     Order(String),
 }
 
-/// Makes a short sequence of requests and looks into the cache after each. Nothing where one cannot look into it, or cannot make it small.
+/// Makes a short sequence of requests and looks into the cache after each. Nothing where one cannot
+/// look into it, or cannot make it small.
 ///
 /// # Errors
 /// When the bazaar fails.
-pub fn measure(target: &mut Target, plan: &Plan, progress: &mut Progress) -> Result<Vec<ReplacementRow>, String> {
+pub fn measure(
+    target: &mut Target,
+    plan: &Plan,
+    progress: &mut Progress,
+) -> Result<Vec<ReplacementRow>, String> {
     progress.step("cache replacement", Duration::from_secs(3));
     // Without the right token one may not look.
-    let Some(internal) = target.internal().filter(|api| api.internal::<CachedNames>("/cache").is_ok()) else {
+    let Some(internal) = target
+        .internal()
+        .filter(|api| api.internal::<CachedNames>("/cache").is_ok())
+    else {
         return Ok(Vec::new());
     };
-    target.set_cache(CacheSetting { cache: Cache::On, capacity: Some(plan.small_capacity) })?;
+    target.set_cache(CacheSetting {
+        cache: Cache::On,
+        capacity: Some(plan.small_capacity),
+    })?;
     let api = target.api();
     let capacity = target.status()?.cache.capacity;
-    let names: Vec<String> = api.stocks().map_err(|e| e.to_string())?.into_iter().map(|stock| stock.name).collect();
+    let names: Vec<String> = api
+        .stocks()
+        .map_err(|e| e.to_string())?
+        .into_iter()
+        .map(|stock| stock.name)
+        .collect();
     if capacity >= names.len() {
         return Ok(Vec::new());
     }
@@ -43,7 +60,9 @@ pub fn measure(target: &mut Target, plan: &Plan, progress: &mut Progress) -> Res
         let hits = target.status()?.cache.hits;
         carry_out(&api, what)?;
         let hit = target.status()?.cache.hits > hits;
-        let held: CachedNames = internal.internal("/cache").map_err(|e| format!("GET /cache: {e}"))?;
+        let held: CachedNames = internal
+            .internal("/cache")
+            .map_err(|e| format!("GET /cache: {e}"))?;
         Ok(ReplacementRow {
             step,
             capacity,
@@ -56,8 +75,8 @@ pub fn measure(target: &mut Target, plan: &Plan, progress: &mut Progress) -> Res
     rows.collect()
 }
 
-/// Three parts: every stock once, which pushes the first ones out; then two favourites between others, which stay; then an order, which
-/// takes a favourite out until it is looked up again.
+/// Three parts: every stock once, which pushes the first ones out; then two favourites between
+/// others, which stay; then an order, which takes a favourite out until it is looked up again.
 fn steps(names: &[String], capacity: usize) -> Vec<Step> {
     let lookup = |name: &String| Step::Lookup(name.clone());
     let mut steps: Vec<Step> = names.iter().map(lookup).collect();
@@ -78,10 +97,19 @@ fn steps(names: &[String], capacity: usize) -> Vec<Step> {
 
 fn carry_out(api: &Api, step: &Step) -> Result<(), String> {
     match step {
-        Step::Lookup(name) => api.stock(name).map(drop).map_err(|e| format!("{name}: {e}")),
+        Step::Lookup(name) => api
+            .stock(name)
+            .map(drop)
+            .map_err(|e| format!("{name}: {e}")),
         Step::Order(name) => {
-            let order = NewOrder { name: name.clone(), quantity: 1, side: Side::Sell };
-            api.order(&order, None).map(drop).map_err(|e| format!("{name}: {e}"))
+            let order = NewOrder {
+                name: name.clone(),
+                quantity: 1,
+                side: Side::Sell,
+            };
+            api.order(&order, None)
+                .map(drop)
+                .map_err(|e| format!("{name}: {e}"))
         }
     }
 }
@@ -95,8 +123,26 @@ mod tests {
     fn sequence() {
         let names: Vec<String> = (0..6).map(|i| format!("s{i}")).collect();
         let steps = steps(&names, 3);
-        assert_eq!(steps[..6], names.iter().map(|name| Step::Lookup(name.clone())).collect::<Vec<_>>());
-        assert_eq!(steps.iter().filter(|step| **step == Step::Order("s0".into())).count(), 2);
-        assert!(steps.iter().filter(|step| **step == Step::Lookup("s1".into())).count() > 4);
+        assert_eq!(
+            steps[..6],
+            names
+                .iter()
+                .map(|name| Step::Lookup(name.clone()))
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(
+            steps
+                .iter()
+                .filter(|step| **step == Step::Order("s0".into()))
+                .count(),
+            2
+        );
+        assert!(
+            steps
+                .iter()
+                .filter(|step| **step == Step::Lookup("s1".into()))
+                .count()
+                > 4
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What a front-end tells of itself: counters of its internal listener (Prometheus text), and of the cache in `GET /status`.
+//! What a front-end tells of itself: counters of its internal listener (Prometheus text), and of
+//! the cache in `GET /status`.
 
 use crate::api::Api;
 use crate::stats::Kind;
@@ -12,7 +13,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 /// What a front-end has counted since it was started.
 #[derive(Debug, Clone, Default)]
 pub struct Scrape {
-    /// Lines of `/metrics` without comments: name with labels, and value. Empty where the internal listener cannot be reached.
+    /// Lines of `/metrics` without comments: name with labels, and value. Empty where the internal
+    /// listener cannot be reached.
     values: BTreeMap<String, f64>,
     hits: u64,
     misses: u64,
@@ -35,16 +37,26 @@ impl Scrape {
     /// # Errors
     /// When it does not answer.
     pub fn of(public: &Api, internal: Option<&Api>) -> Result<Self, String> {
-        let cache = public.status().map_err(|e| format!("GET /status: {e}"))?.cache;
-        let mut scrape = Self { hits: cache.hits, misses: cache.misses, ..Self::default() };
+        let cache = public
+            .status()
+            .map_err(|e| format!("GET /status: {e}"))?
+            .cache;
+        let mut scrape = Self {
+            hits: cache.hits,
+            misses: cache.misses,
+            ..Self::default()
+        };
         if let Some(internal) = internal {
-            let answer = internal.get("/metrics").map_err(|e| format!("GET /metrics: {e}"))?;
+            let answer = internal
+                .get("/metrics")
+                .map_err(|e| format!("GET /metrics: {e}"))?;
             scrape.values = parse(&answer.body);
         }
         Ok(scrape)
     }
 
-    /// What was counted since this scrape, once the front-end has added up all of it: it counts cached reads at once, their times ten times a second.
+    /// What was counted since this scrape, once the front-end has added up all of it: it counts
+    /// cached reads at once, their times ten times a second.
     ///
     /// # Errors
     /// When it does not answer.
@@ -54,7 +66,8 @@ impl Scrape {
             Ok(now) => {
                 counted = now.since(self);
                 let reads = (counted.hits + counted.misses) as f64;
-                (internal.is_none() || counted.answered[Kind::Lookup as usize].0 >= reads).then_some(Ok(()))
+                (internal.is_none() || counted.answered[Kind::Lookup as usize].0 >= reads)
+                    .then_some(Ok(()))
             }
             Err(error) => Some(Err(error)),
         });
@@ -69,7 +82,12 @@ impl Scrape {
             value(self) - value(earlier)
         };
         let answered = Kind::ALL.map(|kind| {
-            let of = |what| difference(format!("bazaar_http_request_seconds_{what}{{route=\"{}\"}}", route(kind)));
+            let of = |what| {
+                difference(format!(
+                    "bazaar_http_request_seconds_{what}{{route=\"{}\"}}",
+                    route(kind)
+                ))
+            };
             (of("count"), of("sum"))
         });
         Counted {
@@ -105,7 +123,10 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         let (name, value) = line.rsplit_once(' ')?;
         Some((name.to_owned(), value.parse().ok()?))
     };
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect()
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(line)
+        .collect()
 }
 
 #[cfg(test)]
@@ -125,7 +146,14 @@ mod tests {
             misses: 1,
         };
         let mut counted = scrape(12, 7).since(&scrape(4, 2));
-        assert_eq!(counted, Counted { answered: [(8.0, 2.0), (0.0, 0.0), (0.0, 0.0)], hits: 5, misses: 0 });
+        assert_eq!(
+            counted,
+            Counted {
+                answered: [(8.0, 2.0), (0.0, 0.0), (0.0, 0.0)],
+                hits: 5,
+                misses: 0
+            }
+        );
         counted.add(&counted.clone());
         assert_eq!((counted.answered[0], counted.hits), ((16.0, 4.0), 10));
     }

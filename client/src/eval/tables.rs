@@ -76,7 +76,8 @@ pub struct LatencyRow {
     pub max_ms: f64,
     /// Lower end.
     pub max_low: f64,
-    /// Upper end: the slowest itself, which says nothing of slower ones that did not happen to be seen.
+    /// Upper end: the slowest itself, which says nothing of slower ones that did not happen to be
+    /// seen.
     pub max_high: f64,
 }
 
@@ -200,7 +201,8 @@ pub struct ReplacementRow {
 pub struct CrashRow {
     /// The round, from 1.
     pub round: u32,
-    /// What was done: `kill leader`, `kill follower`, `kill leader and follower`, `kill two followers`, `pause leader`.
+    /// What was done: `kill leader`, `kill follower`, `kill leader and follower`, `kill two
+    /// followers`, `pause leader`.
     pub fault: String,
     /// What the clients did at that time: `orders` or `final check`.
     pub during: String,
@@ -210,7 +212,8 @@ pub struct CrashRow {
     pub leader_before: u8,
     /// Leader after.
     pub leader_after: u8,
-    /// Longest time around or after the fault in which no client had an answer to an order; in the final check: to a query.
+    /// Longest time around or after the fault in which no client had an answer to an order; in the
+    /// final check: to a query.
     pub gap_ms: f64,
     /// Longest such time in the same round before the fault.
     pub usual_gap_ms: f64,
@@ -242,7 +245,8 @@ pub struct CrashRow {
     pub orders_in_files: Option<u64>,
     /// SHA-256 of the canonical copies, the first one where they differ; empty: not known.
     pub sha256: Option<String>,
-    /// From the start of a killed replica (a paused one: from when it may go on) until it follows with every order; the longest, of two.
+    /// From the start of a killed replica (a paused one: from when it may go on) until it follows
+    /// with every order; the longest, of two.
     pub catch_up_ms: f64,
 }
 
@@ -290,7 +294,10 @@ impl Fact {
     /// A fact.
     #[must_use]
     pub fn new(name: &str, value: &str) -> Self {
-        Self { name: name.into(), value: value.into() }
+        Self {
+            name: name.into(),
+            value: value.into(),
+        }
     }
 }
 
@@ -348,21 +355,35 @@ impl Measured {
     /// A fact by its name; empty when it is not known.
     #[must_use]
     pub fn fact(&self, name: &str) -> &str {
-        self.facts.iter().find(|fact| fact.name == name).map_or("", |fact| &fact.value)
+        self.facts
+            .iter()
+            .find(|fact| fact.name == name)
+            .map_or("", |fact| &fact.value)
     }
 
     /// The emulated distance that was measured; 0 where there was none.
     #[must_use]
     pub fn far_ms(&self) -> u64 {
-        self.cache.iter().map(|row| row.distance_ms).max().unwrap_or(0)
+        self.cache
+            .iter()
+            .map(|row| row.distance_ms)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Times of all clients together.
     #[must_use]
-    pub fn of_all(&self, distance_ms: u64, cache: Cache, p: u32, request: Kind) -> Option<&LatencyRow> {
+    pub fn of_all(
+        &self,
+        distance_ms: u64,
+        cache: Cache,
+        p: u32,
+        request: Kind,
+    ) -> Option<&LatencyRow> {
         self.latency.iter().find(|row| {
             row.client == ALL_CLIENTS
-                && (row.distance_ms, row.cache, row.p, row.request) == (distance_ms, cache, p, request)
+                && (row.distance_ms, row.cache, row.p, row.request)
+                    == (distance_ms, cache, p, request)
         })
     }
 }
@@ -375,14 +396,20 @@ pub fn write<R: Row>(folder: &Path, rows: &[R]) -> Result<(), String> {
     let path = folder.join(R::FILE);
     let explain = |e: csv::Error| format!("cannot write {}: {e}", path.display());
     let mut writer = csv::Writer::from_path(&path).map_err(explain)?;
-    rows.iter().try_for_each(|row| writer.serialize(row)).map_err(explain)?;
+    rows.iter()
+        .try_for_each(|row| writer.serialize(row))
+        .map_err(explain)?;
     writer.flush().map_err(|e| explain(e.into()))
 }
 
 fn read<R: Row>(folder: &Path) -> Result<Vec<R>, String> {
     let path = folder.join(R::FILE);
     let explain = |e: csv::Error| format!("cannot read {}: {e}", path.display());
-    csv::Reader::from_path(&path).map_err(explain)?.deserialize().collect::<Result<_, _>>().map_err(explain)
+    csv::Reader::from_path(&path)
+        .map_err(explain)?
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .map_err(explain)
 }
 
 /// Four decimals: a tenth of a microsecond in milliseconds.
@@ -395,13 +422,27 @@ pub fn round(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Every kind of row reads back as it was written, the empty cells of what is not known too; a file that is not there is named.
+    /// Every kind of row reads back as it was written, the empty cells of what is not known too; a
+    /// file that is not there is named.
     #[test]
     fn round_trip() {
         let folder = tempfile::tempdir().expect("a folder");
-        let estimate = |value| Estimate { value, low: value / 2.0, high: value * 2.0 };
-        let figures = Figures { count: 3, mean: estimate(1.0), quantiles: [1.0, 2.0, 3.0, 4.00004].map(estimate) };
-        let row = LatencyRow::new((10, Cache::Off, 40), ALL_CLIENTS, Kind::OrderQuery, &figures);
+        let estimate = |value| Estimate {
+            value,
+            low: value / 2.0,
+            high: value * 2.0,
+        };
+        let figures = Figures {
+            count: 3,
+            mean: estimate(1.0),
+            quantiles: [1.0, 2.0, 3.0, 4.00004].map(estimate),
+        };
+        let row = LatencyRow::new(
+            (10, Cache::Off, 40),
+            ALL_CLIENTS,
+            Kind::OrderQuery,
+            &figures,
+        );
         assert_eq!((row.max_ms, row.p99_low), (4.0, 1.5), "{row:?}");
         write(folder.path(), std::slice::from_ref(&row)).expect("written");
         assert_eq!(read::<LatencyRow>(folder.path()), Ok(vec![row]));

@@ -1,5 +1,5 @@
-//! The bazaar that is measured: one that is started here, of real processes in a folder that goes afterwards, or one that runs elsewhere
-//! and is killed and set up by commands that are given.
+//! The bazaar that is measured: one that is started here, of real processes in a folder that goes
+//! afterwards, or one that runs elsewhere and is killed and set up by commands that are given.
 
 mod local;
 mod remote;
@@ -130,11 +130,15 @@ impl Target {
         if sets {
             return Ok(vec![Cache::On, Cache::Off]);
         }
-        Ok(vec![if self.status()?.cache.enabled { Cache::On } else { Cache::Off }])
+        Ok(vec![if self.status()?.cache.enabled {
+            Cache::On
+        } else {
+            Cache::Off
+        }])
     }
 
-    /// Sets the cache, by starting the front-end anew unless it is set so. Without a way to do that the front-end stays as it is;
-    /// [`Target::caches`] says so.
+    /// Sets the cache, by starting the front-end anew unless it is set so. Without a way to do that
+    /// the front-end stays as it is; [`Target::caches`] says so.
     ///
     /// # Errors
     /// When the front-end does not come back.
@@ -170,7 +174,9 @@ impl Target {
     pub fn follow_again(&self, replicas: &[u8], last: Option<u64>) -> bool {
         match self {
             Self::Here(here) => here.follow_again(replicas, last),
-            Self::Elsewhere(_) => self.status().is_ok_and(|status| remote::follow_again(&status, replicas, last)),
+            Self::Elsewhere(_) => self
+                .status()
+                .is_ok_and(|status| remote::follow_again(&status, replicas, last)),
         }
     }
 
@@ -213,7 +219,10 @@ fn summaries(text: &str) -> Vec<FileSummary> {
         let mut words = line.split_once(": orders ")?.1.split(' ');
         let orders = words.next()?.parse().ok()?;
         let sha256 = words.skip_while(|word| *word != "sha256").nth(1)?;
-        Some(FileSummary { orders, sha256: sha256.into() })
+        Some(FileSummary {
+            orders,
+            sha256: sha256.into(),
+        })
     };
     text.lines().filter_map(line).collect()
 }
@@ -226,6 +235,12 @@ mod tests {
     #[test]
     fn summaries_of_files() {
         let text = "order1.db: orders 12 last_hash ab sha256 cd\norder2.db: NOT READABLE: gone\nNOT EQUAL\n";
-        assert_eq!(summaries(text), [FileSummary { orders: 12, sha256: "cd".into() }]);
+        assert_eq!(
+            summaries(text),
+            [FileSummary {
+                orders: 12,
+                sha256: "cd".into()
+            }]
+        );
     }
 }

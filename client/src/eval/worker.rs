@@ -1,5 +1,6 @@
-//! Clients as processes of their own, each a workload with one connection. They are told over standard input when to end the trading, and
-//! write what they saw to standard output as one line of JSON.
+//! Clients as processes of their own, each a workload with one connection. They are told over
+//! standard input when to end the trading, and write what they saw to standard output as one line
+//! of JSON.
 
 use super::bootstrap::SLICE_MS;
 use crate::cluster::process::{dying_with_us, spawn};
@@ -64,7 +65,12 @@ pub struct Failures {
 /// Microseconds since boot, on the clock of all samples.
 #[must_use]
 pub fn now_us() -> u64 {
-    u64::try_from(BootInstant::now().saturating_since(BootInstant::BOOT).as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(
+        BootInstant::now()
+            .saturating_since(BootInstant::BOOT)
+            .as_micros(),
+    )
+    .unwrap_or(u64::MAX)
 }
 
 /// The worker's side: trades until it is told to check, and prints what it saw.
@@ -92,12 +98,19 @@ pub fn work(task: &Task) -> Result<(), String> {
         outcome
     })?;
     let of_all = |count: fn(&crate::stats::Figures) -> u64| {
-        Kind::ALL.into_iter().map(|kind| count(outcome.stats.of(kind))).sum()
+        Kind::ALL
+            .into_iter()
+            .map(|kind| count(outcome.stats.of(kind)))
+            .sum()
     };
     let timed = |sample: &workload::Sample| {
         let began = sample.began.saturating_since(BootInstant::BOOT).as_micros();
         let (began, took) = (u64::try_from(began), u64::try_from(sample.took.as_nanos()));
-        (sample.kind, began.unwrap_or(u64::MAX), took.unwrap_or(u64::MAX))
+        (
+            sample.kind,
+            began.unwrap_or(u64::MAX),
+            took.unwrap_or(u64::MAX),
+        )
     };
     let seen = Seen {
         samples: outcome.samples.iter().map(timed).collect(),
@@ -112,7 +125,9 @@ pub fn work(task: &Task) -> Result<(), String> {
         noticed_in_final_check: outcome.noticed_in_final_check,
     };
     let text = serde_json::to_string(&seen).map_err(|e| e.to_string())?;
-    io::stdout().write_all(text.as_bytes()).map_err(|e| e.to_string())
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| e.to_string())
 }
 
 fn listen(control: &Control) {
@@ -140,31 +155,48 @@ impl Crew {
     /// # Errors
     /// When the system refuses a process.
     pub fn start(clients: usize, task: &Task) -> Result<Self, String> {
-        let own = std::env::current_exe().map_err(|e| format!("cannot find the own binary: {e}"))?;
+        let own =
+            std::env::current_exe().map_err(|e| format!("cannot find the own binary: {e}"))?;
         let mut crew = Self(Vec::new());
         for client in 0..clients {
             let start = || -> io::Result<Worker> {
                 // A file, not a pipe: a worker is never held up by who reads late.
                 let out = tempfile::tempfile()?;
                 let mut command = dying_with_us(&own);
-                command.args(["worker", "--url", &task.url, "--probability", &task.probability.to_string()]);
+                command.args([
+                    "worker",
+                    "--url",
+                    &task.url,
+                    "--probability",
+                    &task.probability.to_string(),
+                ]);
                 command.args(["--seed", &task.seed.wrapping_add(client as u64).to_string()]);
                 command.stdin(Stdio::piped()).stdout(out.try_clone()?);
-                Ok(Worker { child: spawn(command)?, out })
+                Ok(Worker {
+                    child: spawn(command)?,
+                    out,
+                })
             };
-            crew.0.push(start().map_err(|e| format!("cannot start a client: {e}"))?);
+            crew.0
+                .push(start().map_err(|e| format!("cannot start a client: {e}"))?);
         }
         Ok(crew)
     }
 
-    /// Tells all to end the trading and to read their orders back; with `on`, again and again until [`Crew::finish`].
+    /// Tells all to end the trading and to read their orders back; with `on`, again and again until
+    /// [`Crew::finish`].
     ///
     /// # Errors
     /// When one has died.
     pub fn check(&mut self, on: bool) -> Result<(), String> {
         for worker in &mut self.0 {
-            let stdin = worker.child.stdin.as_mut().expect("it was piped and is open until the end");
-            writeln!(stdin, "{}", if on { CHECK_ON } else { CHECK }).map_err(|e| format!("a client has died: {e}"))?;
+            let stdin = worker
+                .child
+                .stdin
+                .as_mut()
+                .expect("it was piped and is open until the end");
+            writeln!(stdin, "{}", if on { CHECK_ON } else { CHECK })
+                .map_err(|e| format!("a client has died: {e}"))?;
         }
         Ok(())
     }
@@ -183,12 +215,18 @@ impl Crew {
 
 impl Worker {
     fn end(&mut self) -> Result<Seen, String> {
-        let status = self.child.wait().map_err(|e| format!("a client was lost: {e}"))?;
+        let status = self
+            .child
+            .wait()
+            .map_err(|e| format!("a client was lost: {e}"))?;
         if !status.success() {
             return Err(format!("a client failed: {status}"));
         }
-        self.out.seek(SeekFrom::Start(0)).map_err(|e| format!("a client's figures cannot be read: {e}"))?;
-        serde_json::from_reader(BufReader::new(&self.out)).map_err(|e| format!("a client's figures: {e}"))
+        self.out
+            .seek(SeekFrom::Start(0))
+            .map_err(|e| format!("a client's figures cannot be read: {e}"))?;
+        serde_json::from_reader(BufReader::new(&self.out))
+            .map_err(|e| format!("a client's figures: {e}"))
     }
 }
 
@@ -215,7 +253,12 @@ pub struct Run {
 ///
 /// # Errors
 /// When a client failed.
-pub fn run(clients: usize, task: &Task, trade: Duration, wait: impl FnOnce(Duration)) -> Result<Run, String> {
+pub fn run(
+    clients: usize,
+    task: &Task,
+    trade: Duration,
+    wait: impl FnOnce(Duration),
+) -> Result<Run, String> {
     let mut crew = Crew::start(clients, task)?;
     wait(trade);
     let to_us = now_us();
@@ -224,17 +267,30 @@ pub fn run(clients: usize, task: &Task, trade: Duration, wait: impl FnOnce(Durat
     let first = |seen: &Seen| seen.samples.first().map_or(to_us, |sample| sample.1);
     let all_began = seen.iter().map(first).max().unwrap_or(to_us);
     // The first tenth counts as warm-up: connections, an empty cache after a restart.
-    Ok(Run { from_us: all_began + to_us.saturating_sub(all_began) / 10, to_us, seen })
+    Ok(Run {
+        from_us: all_began + to_us.saturating_sub(all_began) / 10,
+        to_us,
+        seen,
+    })
 }
 
 impl Run {
-    /// Times (ns) of one client and kind, by the slice of time in which they began: while all traded, or for queries while it read back.
+    /// Times (ns) of one client and kind, by the slice of time in which they began: while all
+    /// traded, or for queries while it read back.
     #[must_use]
     pub fn times(&self, client: usize, kind: Kind) -> BTreeMap<u64, Vec<u64>> {
-        let counts = |began: u64| kind == Kind::OrderQuery || (self.from_us..self.to_us).contains(&began);
+        let counts =
+            |began: u64| kind == Kind::OrderQuery || (self.from_us..self.to_us).contains(&began);
         let mut slices: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for (_, began, took) in self.seen[client].samples.iter().filter(|(k, began, _)| *k == kind && counts(*began)) {
-            slices.entry(began / (SLICE_MS * 1_000)).or_default().push(*took);
+        for (_, began, took) in self.seen[client]
+            .samples
+            .iter()
+            .filter(|(k, began, _)| *k == kind && counts(*began))
+        {
+            slices
+                .entry(began / (SLICE_MS * 1_000))
+                .or_default()
+                .push(*took);
         }
         slices
     }

@@ -1,5 +1,6 @@
-//! How `bazaar kill` and `bazaar restart` reach the running launcher: one line of JSON over a socket in its folder, one line back. The
-//! launcher does the work, so that a restarted service is its child, and its log is followed.
+//! How `bazaar kill` and `bazaar restart` reach the running launcher: one line of JSON over a
+//! socket in its folder, one line back. The launcher does the work, so that a restarted service is
+//! its child, and its log is followed.
 
 use crate::cluster::service::Service;
 use common::shutdown::Shutdown;
@@ -89,7 +90,12 @@ impl Control {
         let (sender, asked) = bounded(1);
         let until = stop.clone();
         let thread = Thread::spawn("control", move || serve(&listener, &sender, &until));
-        Ok(Self { path, asked, stop, _thread: Some(thread) })
+        Ok(Self {
+            path,
+            asked,
+            stop,
+            _thread: Some(thread),
+        })
     }
 
     /// Where requests come out.
@@ -133,7 +139,13 @@ fn converse(mut stream: UnixStream, sender: &Sender<Asked>) -> io::Result<()> {
     let answer = match parse(&text) {
         Ok((action, service)) => {
             let (reply, answer) = bounded(1);
-            sender.send(Asked { action, service, reply }).map_err(io::Error::other)?;
+            sender
+                .send(Asked {
+                    action,
+                    service,
+                    reply,
+                })
+                .map_err(io::Error::other)?;
             answer.recv().map_err(io::Error::other)?
         }
         Err(message) => Reply { ok: false, message },
@@ -164,38 +176,66 @@ pub fn ask(folder: &Path, action: Action, service: Service) -> Result<String, St
         )
     })?;
     let explain = |e: io::Error| format!("the bazaar in {} did not answer: {e}", folder.display());
-    stream.set_read_timeout(Some(ASK_TIMEOUT)).map_err(explain)?;
-    let line = Line { action, service: service.to_string() };
+    stream
+        .set_read_timeout(Some(ASK_TIMEOUT))
+        .map_err(explain)?;
+    let line = Line {
+        action,
+        service: service.to_string(),
+    };
     let mut text = serde_json::to_string(&line).map_err(|e| e.to_string())?;
     text.push('\n');
     stream.write_all(text.as_bytes()).map_err(explain)?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).map_err(explain)?;
+    BufReader::new(stream)
+        .read_line(&mut answer)
+        .map_err(explain)?;
     if answer.is_empty() {
         return Err(format!("the bazaar in {} is stopping", folder.display()));
     }
-    let reply: Reply = serde_json::from_str(&answer).map_err(|e| format!("not understood: {e}: {answer}"))?;
-    if reply.ok { Ok(reply.message) } else { Err(reply.message) }
+    let reply: Reply =
+        serde_json::from_str(&answer).map_err(|e| format!("not understood: {e}: {answer}"))?;
+    if reply.ok {
+        Ok(reply.message)
+    } else {
+        Err(reply.message)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A request reaches the launcher and its answer the caller; nonsense is answered; nobody there is said so; the end frees all.
+    /// A request reaches the launcher and its answer the caller; nonsense is answered; nobody there
+    /// is said so; the end frees all.
     #[test]
     fn round_trip() {
         let folder = tempfile::tempdir().expect("a folder");
         let nobody = ask(folder.path(), Action::Kill, Service::Catalog).expect_err("nobody");
-        assert!(nobody.contains("no bazaar runs in") && nobody.contains("make run-all"), "{nobody}");
+        assert!(
+            nobody.contains("no bazaar runs in") && nobody.contains("make run-all"),
+            "{nobody}"
+        );
         let control = Control::listen(folder.path()).expect("listens");
         let asking = {
             let folder = folder.path().to_owned();
             std::thread::spawn(move || ask(&folder, Action::Restart, Service::Order(3)))
         };
-        let asked = control.asked().recv_timeout(Duration::from_secs(10)).expect("arrives");
-        assert_eq!((asked.action, asked.service), (Action::Restart, Service::Order(3)));
-        asked.reply.send(Reply { ok: false, message: "no".into() }).expect("waits");
+        let asked = control
+            .asked()
+            .recv_timeout(Duration::from_secs(10))
+            .expect("arrives");
+        assert_eq!(
+            (asked.action, asked.service),
+            (Action::Restart, Service::Order(3))
+        );
+        asked
+            .reply
+            .send(Reply {
+                ok: false,
+                message: "no".into(),
+            })
+            .expect("waits");
         assert_eq!(asking.join().expect("joins"), Err("no".into()));
 
         let mut stream = UnixStream::connect(socket_path(folder.path())).expect("connects");

@@ -33,8 +33,15 @@ impl Follower {
             file.seek(SeekFrom::End(0)).ok()?;
             Some(file)
         };
-        let log = |(service, path)| Log { service, file: at_end(&path), path, begun: Vec::new() };
-        Self { logs: logs.map(log).collect() }
+        let log = |(service, path)| Log {
+            service,
+            file: at_end(&path),
+            path,
+            begun: Vec::new(),
+        };
+        Self {
+            logs: logs.map(log).collect(),
+        }
     }
 
     /// Gives every whole line that is new to `show`.
@@ -43,14 +50,18 @@ impl Follower {
             log.read();
             while let Some(end) = log.line_end() {
                 let line: Vec<u8> = log.begun.drain(..end).collect();
-                show(log.service, String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+                show(
+                    log.service,
+                    String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']),
+                );
             }
         }
     }
 }
 
 impl Log {
-    /// A log that cannot be read is tried again at the next poll: its service may not have been started yet.
+    /// A log that cannot be read is tried again at the next poll: its service may not have been
+    /// started yet.
     fn read(&mut self) {
         if self.file.is_none() {
             self.file = File::open(&self.path).ok();
@@ -61,7 +72,11 @@ impl Log {
     }
 
     fn line_end(&self) -> Option<usize> {
-        let newline = self.begun.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let newline = self
+            .begun
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map(|at| at + 1);
         newline.or((self.begun.len() >= LINE_BYTES).then_some(LINE_BYTES))
     }
 }
@@ -72,13 +87,17 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
-    /// Old lines are not shown, new ones once, in order and only when whole; a log may appear later.
+    /// Old lines are not shown, new ones once, in order and only when whole; a log may appear
+    /// later.
     #[test]
     fn new_whole_lines_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let (old, late) = (folder.path().join("a.log"), folder.path().join("b.log"));
         fs::write(&old, "before\n").expect("written");
-        let logs = [(Service::Catalog, old.clone()), (Service::Order(1), late.clone())];
+        let logs = [
+            (Service::Catalog, old.clone()),
+            (Service::Order(1), late.clone()),
+        ];
         let mut follower = Follower::new(logs.into_iter());
         let mut poll = || {
             let mut lines = Vec::new();

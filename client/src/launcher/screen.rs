@@ -1,4 +1,5 @@
-//! What the launcher prints: a prefix per service, in its own colour on a terminal, and the launcher's own words.
+//! What the launcher prints: a prefix per service, in its own colour on a terminal, and the
+//! launcher's own words.
 
 use super::{Action, DEFAULT_FOLDER, command};
 use crate::cluster::service::Service;
@@ -9,7 +10,8 @@ const RESET: &str = "\x1b[0m";
 const LOUD: &str = "\x1b[1;97;41m";
 const OWN: &str = "\x1b[1m";
 
-/// Standard output. What cannot be written is lost: a terminal that has gone away must not end the bazaar.
+/// Standard output. What cannot be written is lost: a terminal that has gone away must not end the
+/// bazaar.
 pub(super) struct Screen {
     colour: bool,
 }
@@ -18,25 +20,36 @@ impl Screen {
     /// Colour only on a terminal, and not where <https://no-color.org> is asked for.
     pub(super) fn new() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: io::stdout().is_terminal() && !unwanted }
+        Self {
+            colour: io::stdout().is_terminal() && !unwanted,
+        }
     }
 
     /// A line of a service's log.
     pub(super) fn log_line(&mut self, service: Service, line: &str) {
         let prefix = format!("{service:9}|");
-        print(&format!("{} {line}\n", self.paint(colour_of(service), &prefix)));
+        print(&format!(
+            "{} {line}\n",
+            self.paint(colour_of(service), &prefix)
+        ));
     }
 
     /// A line of the launcher.
     pub(super) fn note(&mut self, text: &str) {
-        print(&format!("{}\n", self.paint(OWN, &format!("{:9}| {text}", "bazaar"))));
+        print(&format!(
+            "{}\n",
+            self.paint(OWN, &format!("{:9}| {text}", "bazaar"))
+        ));
     }
 
     /// What nobody may miss.
     pub(super) fn loud(&mut self, what: &str, remedy: &str) {
         let line = "!".repeat(78);
         let text = format!("{line}\n!!  {}\n!!  {remedy}\n{line}", what.to_uppercase());
-        let painted: Vec<String> = text.lines().map(|line| self.paint(LOUD, &format!("{line:78}"))).collect();
+        let painted: Vec<String> = text
+            .lines()
+            .map(|line| self.paint(LOUD, &format!("{line:78}")))
+            .collect();
         print(&format!("\n{}\n\n", painted.join("\n")));
     }
 
@@ -63,7 +76,11 @@ impl Screen {
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
-        if self.colour { format!("{colour}{text}{RESET}") } else { text.into() }
+        if self.colour {
+            format!("{colour}{text}{RESET}")
+        } else {
+            text.into()
+        }
     }
 }
 

@@ -40,7 +40,9 @@ impl<'a> Session<'a> {
     ) -> Self {
         let url = &options.urls[client % options.urls.len()];
         // One seed for all clients, and yet each draws its own.
-        let seed = options.seed.wrapping_add((client as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let seed = options
+            .seed
+            .wrapping_add((client as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Self {
             options,
             control,
@@ -68,7 +70,9 @@ impl<'a> Session<'a> {
                 self.read_back(index);
                 self.control.step();
             }
-            if self.outcome.acknowledged.is_empty() || !self.control.check_again.load(Ordering::Relaxed) {
+            if self.outcome.acknowledged.is_empty()
+                || !self.control.check_again.load(Ordering::Relaxed)
+            {
                 break;
             }
         }
@@ -89,22 +93,32 @@ impl<'a> Session<'a> {
         }
         let Some(order) = order else { return };
         let key = format!("{}-{iteration}", self.key_prefix);
-        if let Ended::Success(number) = self.request(Kind::Order, |api| api.order(&order, Some(&key))) {
+        if let Ended::Success(number) =
+            self.request(Kind::Order, |api| api.order(&order, Some(&key)))
+        {
             self.control.checks.fetch_add(1, Ordering::Relaxed);
-            self.outcome.acknowledged.push(Acknowledged { number, order, key });
+            self.outcome
+                .acknowledged
+                .push(Acknowledged { number, order, key });
         }
     }
 
     fn read_back(&mut self, index: usize) {
         let number = self.outcome.acknowledged[index].number;
-        let Ended::Success(found) = self.request(Kind::OrderQuery, |api| api.order_by_number(number)) else { return };
+        let Ended::Success(found) =
+            self.request(Kind::OrderQuery, |api| api.order_by_number(number))
+        else {
+            return;
+        };
         let ordered = &self.outcome.acknowledged[index].order;
         let equal = found.number == number
             && found.name == ordered.name
             && found.side == ordered.side
             && found.quantity == ordered.quantity;
         if !equal {
-            self.outcome.mismatches.push(format!("order {number} was {ordered:?} and reads back as {found:?}"));
+            self.outcome.mismatches.push(format!(
+                "order {number} was {ordered:?} and reads back as {found:?}"
+            ));
         }
     }
 
@@ -145,7 +159,9 @@ impl<'a> Session<'a> {
 
     fn answered_wrongly(&mut self, kind: Kind, error: &ApiError) {
         if kind == Kind::OrderQuery && error.status() == Some(404) {
-            self.outcome.mismatches.push(format!("an acknowledged order is missing: {error}"));
+            self.outcome
+                .mismatches
+                .push(format!("an acknowledged order is missing: {error}"));
         } else {
             self.outcome.stats.of_mut(kind).unexpected += 1;
         }
@@ -154,7 +170,10 @@ impl<'a> Session<'a> {
     /// Remembers that a failure was noticed, and the first few in words.
     fn note(&mut self, what: &str) {
         let (noticed, when) = if self.checking {
-            (&mut self.outcome.noticed_in_final_check, "in the final check")
+            (
+                &mut self.outcome.noticed_in_final_check,
+                "in the final check",
+            )
         } else {
             (&mut self.outcome.noticed_during_orders, "during orders")
         };

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// A file opened for looking. One that a process has open is read in place. Another one is copied with its `-wal` first, since opening it would
-/// run SQLite's recovery on the original.
+/// A file opened for looking. One that a process has open is read in place. Another one is copied
+/// with its `-wal` first, since opening it would run SQLite's recovery on the original.
 #[derive(Debug)]
 pub struct Look {
     /// To read with.
@@ -37,10 +37,15 @@ impl Look {
             }
             Connection::open(&copy).map_err(DbError::from)?
         };
-        let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(DbError::from)?;
+        let id: i32 = connection
+            .pragma_query_value(None, "application_id", |row| row.get(0))
+            .map_err(DbError::from)?;
         if id != kind.application_id {
             return Err(format!("{} is not {}", file.display(), kind.name).into());
         }
-        Ok(Self { connection, scratch })
+        Ok(Self {
+            connection,
+            scratch,
+        })
     }
 }

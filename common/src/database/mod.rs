@@ -1,6 +1,7 @@
-//! SQLite files of the bazaar. The catalog's journal and the replicas' logs are the same rows, so they share the tables: [`orders`], the
-//! chained rows, and [`genesis`], what the chain starts from. All are WAL with `synchronous = FULL`: a commit that returned is on
-//! disk, at the price of one fsync.
+//! SQLite files of the bazaar. The catalog's journal and the replicas' logs are the same rows, so
+//! they share the tables: [`orders`], the chained rows, and [`genesis`], what the chain starts
+//! from. All are WAL with `synchronous = FULL`: a commit that returned is on disk, at the price of
+//! one fsync.
 
 pub mod genesis;
 pub mod look;
@@ -34,7 +35,9 @@ impl DbError {
 impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error.to_string()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged(error.to_string())
+            }
             _ => match error {
                 // A column holds what we never write there.
                 rusqlite::Error::InvalidColumnType(..)
@@ -71,14 +74,24 @@ pub struct FileKind {
 }
 
 /// The catalog's file.
-pub const CATALOG_FILE: FileKind = FileKind { name: "a catalog file", application_id: 0x6261_7a63, version: 1 };
+pub const CATALOG_FILE: FileKind = FileKind {
+    name: "a catalog file",
+    application_id: 0x6261_7a63,
+    version: 1,
+};
 /// A replica's file.
-pub const ORDER_LOG: FileKind = FileKind { name: "an order log", application_id: 0x6261_7a6f, version: 1 };
+pub const ORDER_LOG: FileKind = FileKind {
+    name: "an order log",
+    application_id: 0x6261_7a6f,
+    version: 1,
+};
 
-/// Pages in the WAL, after which the commit that adds one more moves them into the file: 8 MB. SQLite's own 1 000 make twice as many such commits,
-/// each longer than others by some milliseconds, and write the pages that grow (the end of the log, of the index) more often.
+/// Pages in the WAL, after which the commit that adds one more moves them into the file: 8 MB.
+/// SQLite's own 1 000 make twice as many such commits, each longer than others by some
+/// milliseconds, and write the pages that grow (the end of the log, of the index) more often.
 const CHECKPOINT_PAGES: u32 = 2_000;
-/// How many bytes of WAL file stay after a checkpoint, and are there from the start; see [`fill_wal`].
+/// How many bytes of WAL file stay after a checkpoint, and are there from the start; see
+/// [`fill_wal`].
 const WAL_BYTES: u64 = 32 + CHECKPOINT_PAGES as u64 * (24 + 4_096);
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 64;
@@ -91,8 +104,10 @@ pub fn open_writer(path: &Path, kind: FileKind, create: &str) -> Result<Connecti
     let mut connection = Connection::open(path).map_err(|e| explain(path, e))?;
     configure(&connection)?;
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: u64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    let application_id: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: u64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     if (version, application_id, tables) == (0, 0, 0) {
         let made = connection.transaction()?;
@@ -101,7 +116,11 @@ pub fn open_writer(path: &Path, kind: FileKind, create: &str) -> Result<Connecti
         made.pragma_update(None, "user_version", kind.version)?;
         made.commit()?;
     } else if application_id != kind.application_id {
-        return Err(DbError::Foreign(format!("{} is not {}: name another file", path.display(), kind.name)));
+        return Err(DbError::Foreign(format!(
+            "{} is not {}: name another file",
+            path.display(),
+            kind.name
+        )));
     } else if version > kind.version {
         return Err(DbError::Foreign(format!(
             "{} was written by a newer version (tables of version {version}, this one knows {}): update this program",
@@ -116,13 +135,15 @@ pub fn open_writer(path: &Path, kind: FileKind, create: &str) -> Result<Connecti
     Ok(connection)
 }
 
-/// Makes the WAL as large as it gets between two checkpoints, so that an fsync need not write the file's new length and place too. The zeros at
-/// its end are no frames: a recovery stops at the first one whose checksum is wrong.
+/// Makes the WAL as large as it gets between two checkpoints, so that an fsync need not write the
+/// file's new length and place too. The zeros at its end are no frames: a recovery stops at the
+/// first one whose checksum is wrong.
 fn fill_wal(wal: &Path) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().append(true).open(wal)?;
     let before = file.metadata()?.len();
     let missing = WAL_BYTES.saturating_sub(before);
-    let filled = io::copy(&mut io::repeat(0).take(missing), &mut file).and_then(|_| file.sync_data());
+    let filled =
+        io::copy(&mut io::repeat(0).take(missing), &mut file).and_then(|_| file.sync_data());
     // All of it or nothing: on a small disk the room is for orders.
     filled.or_else(|error| file.set_len(before).and(Err(error)))
 }
@@ -149,7 +170,9 @@ fn configure(connection: &Connection) -> Result<(), DbError> {
 
 fn explain(path: &Path, error: rusqlite::Error) -> DbError {
     match DbError::from(error) {
-        DbError::Sqlite(error) => DbError::Foreign(format!("cannot open {}: {error}", path.display())),
+        DbError::Sqlite(error) => {
+            DbError::Foreign(format!("cannot open {}: {error}", path.display()))
+        }
         other => other,
     }
 }
@@ -160,17 +183,24 @@ pub fn as_io(error: DbError) -> io::Error {
     io::Error::other(error)
 }
 
-/// Moves a file, with its `-wal` and `-shm`, to `<file>.<label>-<unix milliseconds>`, and returns that name. Nothing is deleted.
+/// Moves a file, with its `-wal` and `-shm`, to `<file>.<label>-<unix milliseconds>`, and returns
+/// that name. Nothing is deleted.
 ///
 /// # Errors
 /// When the file cannot be moved; the message names it.
 pub fn set_aside(path: &Path, label: &str) -> Result<PathBuf, DbError> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis();
     let to = with_suffix(path, &format!(".{label}-{now}"));
     for suffix in ["", "-wal", "-shm"] {
         match fs::rename(with_suffix(path, suffix), with_suffix(&to, suffix)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound || suffix.is_empty() => {
-                return Err(DbError::Foreign(format!("cannot set {} aside: {e}", path.display())));
+                return Err(DbError::Foreign(format!(
+                    "cannot set {} aside: {e}",
+                    path.display()
+                )));
             }
             _ => {}
         }

@@ -1,5 +1,5 @@
-//! The table of chained rows: the catalog's journal and each replica's log. Every read that leaves the file computes the chain again, so
-//! that damage which SQLite cannot notice is noticed here.
+//! The table of chained rows: the catalog's journal and each replica's log. Every read that leaves
+//! the file computes the chain again, so that damage which SQLite cannot notice is noticed here.
 
 use super::DbError;
 use crate::chain::{Hash, row_hash};
@@ -22,7 +22,12 @@ pub const CREATE: &str = "
 ///
 /// # Errors
 /// [`DbError`]
-pub fn insert(connection: &Connection, number: u64, order: &Order, hash: Hash) -> Result<(), DbError> {
+pub fn insert(
+    connection: &Connection,
+    number: u64,
+    order: &Order,
+    hash: Hash,
+) -> Result<(), DbError> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO orders (number, key, name, type, quantity, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
@@ -38,22 +43,40 @@ pub fn insert(connection: &Connection, number: u64, order: &Order, hash: Hash) -
 pub fn position(connection: &Connection, seed: Hash) -> Result<Position, DbError> {
     let last = connection
         .prepare_cached("SELECT number, hash FROM orders ORDER BY number DESC LIMIT 1")?
-        .query_row([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, [u8; 32]>(1)?)))
+        .query_row([], |row| {
+            Ok((row.get::<_, u64>(0)?, row.get::<_, [u8; 32]>(1)?))
+        })
         .optional()?;
     Ok(match last {
-        Some((number, hash)) => Position { last: Some(number), hash: Hash(hash) },
-        None => Position { last: None, hash: seed },
+        Some((number, hash)) => Position {
+            last: Some(number),
+            hash: Hash(hash),
+        },
+        None => Position {
+            last: None,
+            hash: seed,
+        },
     })
 }
 
-/// The stored hash of the row before `number`; `seed` for number 0, `None` when there is no such row.
+/// The stored hash of the row before `number`; `seed` for number 0, `None` when there is no such
+/// row.
 ///
 /// # Errors
 /// [`DbError`]
-pub fn hash_before(connection: &Connection, seed: Hash, number: u64) -> Result<Option<Hash>, DbError> {
-    let Some(before) = number.checked_sub(1) else { return Ok(Some(seed)) };
-    // Anyone may ask for any number: one that SQLite cannot hold is simply not there, and no error that concerns others too.
-    let Ok(before) = i64::try_from(before) else { return Ok(None) };
+pub fn hash_before(
+    connection: &Connection,
+    seed: Hash,
+    number: u64,
+) -> Result<Option<Hash>, DbError> {
+    let Some(before) = number.checked_sub(1) else {
+        return Ok(Some(seed));
+    };
+    // Anyone may ask for any number: one that SQLite cannot hold is simply not there, and no error
+    // that concerns others too.
+    let Ok(before) = i64::try_from(before) else {
+        return Ok(None);
+    };
     let hash = connection
         .prepare_cached("SELECT hash FROM orders WHERE number = ?")?
         .query_row([before], |row| row.get::<_, [u8; 32]>(0))
@@ -74,13 +97,25 @@ pub fn get(connection: &Connection, seed: Hash, number: u64) -> Result<Option<Or
 ///
 /// # Errors
 /// [`DbError::Damaged`] when a row is missing or does not fit.
-pub fn read(connection: &Connection, seed: Hash, first: u64, limit: usize) -> Result<Rows, DbError> {
+pub fn read(
+    connection: &Connection,
+    seed: Hash,
+    first: u64,
+    limit: usize,
+) -> Result<Rows, DbError> {
     let mut orders = Vec::new();
-    let hash = scan(connection, seed, first, limit, |order, _| orders.push(order))?;
-    Ok(Rows { first, orders, hash })
+    let hash = scan(connection, seed, first, limit, |order, _| {
+        orders.push(order)
+    })?;
+    Ok(Rows {
+        first,
+        orders,
+        hash,
+    })
 }
 
-/// Gives each of at most `limit` rows from `first` on to `visit`, with its hash, each checked against the chain. Returns the last hash.
+/// Gives each of at most `limit` rows from `first` on to `visit`, with its hash, each checked
+/// against the chain. Returns the last hash.
 ///
 /// # Errors
 /// [`DbError::Damaged`] when a row is missing or does not fit.
@@ -92,7 +127,8 @@ pub fn scan(
     mut visit: impl FnMut(Order, Hash),
 ) -> Result<Hash, DbError> {
     let Some(mut hash) = hash_before(connection, seed, first)? else {
-        // Beyond the end: no rows, and no hash to start from. Callers ask from a position that they know; 0 rows tell them.
+        // Beyond the end: no rows, and no hash to start from. Callers ask from a position that they
+        // know; 0 rows tell them.
         return Ok(seed);
     };
     let mut statement = connection.prepare_cached(
@@ -103,11 +139,15 @@ pub fn scan(
     while let Some(row) = rows.next()? {
         let (number, order, stored) = decode(row)?;
         if number != expected {
-            return Err(DbError::Damaged(format!("order {expected} is missing, {number} is there")));
+            return Err(DbError::Damaged(format!(
+                "order {expected} is missing, {number} is there"
+            )));
         }
         hash = row_hash(hash, number, &order);
         if hash != stored {
-            return Err(DbError::Damaged(format!("order {number} does not have the hash that its content gives")));
+            return Err(DbError::Damaged(format!(
+                "order {number} does not have the hash that its content gives"
+            )));
         }
         visit(order, hash);
         expected += 1;
@@ -117,8 +157,14 @@ pub fn scan(
 
 fn decode(row: &Row<'_>) -> Result<(u64, Order, Hash), DbError> {
     let number: u64 = row.get(0)?;
-    let side = Side::from_byte(row.get(3)?).ok_or_else(|| DbError::Damaged(format!("type of order {number}")))?;
-    let order = Order { key: OrderKey::from_bytes(row.get(1)?), name: row.get(2)?, side, quantity: row.get(4)? };
+    let side = Side::from_byte(row.get(3)?)
+        .ok_or_else(|| DbError::Damaged(format!("type of order {number}")))?;
+    let order = Order {
+        key: OrderKey::from_bytes(row.get(1)?),
+        name: row.get(2)?,
+        side,
+        quantity: row.get(4)?,
+    };
     Ok((number, order, Hash(row.get(5)?)))
 }
 
@@ -132,7 +178,12 @@ mod tests {
         connection.execute_batch(CREATE).expect("creates");
         let seed = Hash([1; 32]);
         let orders: Vec<Order> = (0..n)
-            .map(|i| Order { key: OrderKey::from_time(i, 0), name: "FishCo".into(), side: Side::Buy, quantity: i + 1 })
+            .map(|i| Order {
+                key: OrderKey::from_time(i, 0),
+                name: "FishCo".into(),
+                side: Side::Buy,
+                quantity: i + 1,
+            })
             .collect();
         for ((number, order), hash) in (0..).zip(&orders).zip(row_hashes(seed, 0, &orders)) {
             insert(&connection, number, order, hash).expect("inserts");
@@ -145,12 +196,31 @@ mod tests {
     fn pages() {
         let (connection, seed) = filled(5);
         let page = read(&connection, seed, 2, 2).expect("reads");
-        assert_eq!((page.first, page.orders.len(), page.orders[0].quantity, page.end()), (2, 2, 3, 4));
-        assert_eq!(Some(page.hash), hash_before(&connection, seed, 4).expect("reads"));
+        assert_eq!(
+            (
+                page.first,
+                page.orders.len(),
+                page.orders[0].quantity,
+                page.end()
+            ),
+            (2, 2, 3, 4)
+        );
+        assert_eq!(
+            Some(page.hash),
+            hash_before(&connection, seed, 4).expect("reads")
+        );
         assert_eq!(position(&connection, seed).expect("reads").last, Some(4));
-        assert!(read(&connection, seed, 5, 9).expect("reads").orders.is_empty());
+        assert!(
+            read(&connection, seed, 5, 9)
+                .expect("reads")
+                .orders
+                .is_empty()
+        );
         for beyond in [9, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
-            assert!(get(&connection, seed, beyond).expect("reads").is_none(), "{beyond}");
+            assert!(
+                get(&connection, seed, beyond).expect("reads").is_none(),
+                "{beyond}"
+            );
         }
     }
 
@@ -170,7 +240,11 @@ mod tests {
         ] {
             let (connection, seed) = filled(5);
             connection.execute_batch(damage).expect("damages");
-            assert!(read(&connection, seed, 0, 100).expect_err(damage).is_damage());
+            assert!(
+                read(&connection, seed, 0, 100)
+                    .expect_err(damage)
+                    .is_damage()
+            );
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The way out: JSON calls between services over pooled keep-alive connections, through ureq.
 //!
-//! - Time-outs are set on connect, send and receive: ureq's overall time-out would start a thread per call.
+//! - Time-outs are set on connect, send and receive: ureq's overall time-out would start a thread
+//!   per call.
 //! - Proxy variables of the environment are ignored: services are reached directly.
-//! - Nothing is retried here. Whoever calls knows whether a repeat is safe; [`CallError::outcome_unknown`] tells whether the call
-//!   may have been carried out.
+//! - Nothing is retried here. Whoever calls knows whether a repeat is safe;
+//!   [`CallError::outcome_unknown`] tells whether the call may have been carried out.
 
 use super::socket::OneWrite;
 use crate::timing::CONNECT_TIMEOUT;
@@ -45,7 +46,8 @@ pub enum CallError {
         /// The body, a JSON message of ours.
         body: Vec<u8>,
     },
-    /// It was answered with 200 and a body that does not fit: a service of another version, or none of ours.
+    /// It was answered with 200 and a body that does not fit: a service of another version, or none
+    /// of ours.
     Misfit(String),
 }
 
@@ -58,21 +60,23 @@ impl CallError {
             Self::NotSent(_) => false,
             // It may have been delivered, and its answer lost.
             Self::NoAnswer(_) => true,
-            // 500: dropped inside the service. Every other status is a refusal, whose body may say more.
+            // 500: dropped inside the service. Every other status is a refusal, whose body may say
+            // more.
             Self::Status { status, .. } => *status == 500,
             // Carried out, by whatever answered.
             Self::Misfit(_) => true,
         }
     }
 
-    /// Whether the same call may succeed later, here or at another instance. All internal calls are safe to repeat: orders carry
-    /// their keys, rows their numbers.
+    /// Whether the same call may succeed later, here or at another instance. All internal calls are
+    /// safe to repeat: orders carry their keys, rows their numbers.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             // Services come back.
             Self::NotSent(_) | Self::NoAnswer(_) => true,
-            // Not the leader, an older term, full, starting or stopping: all pass. Other refusals are final.
+            // Not the leader, an older term, full, starting or stopping: all pass. Other refusals
+            // are final.
             Self::Status { status, .. } => matches!(status, 412 | 421 | 500 | 503),
             // Another version of the service will not fit later either.
             Self::Misfit(_) => false,
@@ -96,7 +100,11 @@ impl fmt::Display for CallError {
             Self::NoAnswer(why) => write!(f, "no answer: {why}"),
             Self::Status { status, body } => match serde_json::from_slice::<ErrorBody>(body) {
                 Ok(refusal) => write!(f, "status {status}: {}", refusal.error.message),
-                Err(_) => write!(f, "status {status}: {}", String::from_utf8_lossy(&body[..body.len().min(200)])),
+                Err(_) => write!(
+                    f,
+                    "status {status}: {}",
+                    String::from_utf8_lossy(&body[..body.len().min(200)])
+                ),
             },
             Self::Misfit(why) => write!(f, "answer does not fit: {why}"),
         }
@@ -121,7 +129,8 @@ pub struct Call<'a> {
 }
 
 impl HttpClient {
-    /// A client that keeps up to `pool` idle connections to each service, and shows `token` where it has one.
+    /// A client that keeps up to `pool` idle connections to each service, and shows `token` where
+    /// it has one.
     #[must_use]
     pub fn new(pool: usize, token: Option<&str>) -> Self {
         let config = ureq::Agent::config_builder()
@@ -137,10 +146,15 @@ impl HttpClient {
             .build();
         let hosts = KnownHosts::default();
         let agent = ureq::Agent::with_parts(config, OneWrite, hosts.clone());
-        Self { agent, hosts, authorization: token.map(|t| format!("Bearer {t}")) }
+        Self {
+            agent,
+            hosts,
+            authorization: token.map(|t| format!("Bearer {t}")),
+        }
     }
 
-    /// Ends every call in flight and closes every connection: those calls fail with [`CallError::NoAnswer`].
+    /// Ends every call in flight and closes every connection: those calls fail with
+    /// [`CallError::NoAnswer`].
     pub fn abort(&self) {
         self.agent.clone().shutdown();
     }
@@ -152,7 +166,11 @@ impl HttpClient {
     ///
     /// # Panics
     /// When the body cannot be JSON, which is a mistake of ours: wire types can.
-    pub fn call<Q: Serialize, A: DeserializeOwned>(&self, call: Call<'_>, body: &Q) -> Result<A, CallError> {
+    pub fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        body: &Q,
+    ) -> Result<A, CallError> {
         let bytes = serde_json::to_vec(body).expect("wire types serialise");
         decode(&self.exchange(call, Some(&bytes))?)
     }
@@ -161,12 +179,28 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn get<A: DeserializeOwned>(&self, base: &str, path: &str, timeout: Duration) -> Result<A, CallError> {
-        decode(&self.exchange(Call { method: "GET", base, path, timeout, trace: None }, None)?)
+    pub fn get<A: DeserializeOwned>(
+        &self,
+        base: &str,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<A, CallError> {
+        decode(&self.exchange(
+            Call {
+                method: "GET",
+                base,
+                path,
+                timeout,
+                trace: None,
+            },
+            None,
+        )?)
     }
 
     fn exchange(&self, call: Call<'_>, body: Option<&[u8]>) -> Result<Vec<u8>, CallError> {
-        let mut request = ureq::http::Request::builder().method(call.method).uri(format!("{}{}", call.base, call.path));
+        let mut request = ureq::http::Request::builder()
+            .method(call.method)
+            .uri(format!("{}{}", call.base, call.path));
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
@@ -176,10 +210,15 @@ impl HttpClient {
         let bad = |e: &dyn fmt::Display| CallError::NotSent(e.to_string());
         let answer = match body {
             Some(body) => {
-                let request = request.header("content-type", "application/json").body(body).map_err(|e| bad(&e))?;
+                let request = request
+                    .header("content-type", "application/json")
+                    .body(body)
+                    .map_err(|e| bad(&e))?;
                 self.agent.run(self.with_timeouts(request, call.timeout))
             }
-            None => self.agent.run(self.with_timeouts(request.body(()).map_err(|e| bad(&e))?, call.timeout)),
+            None => self
+                .agent
+                .run(self.with_timeouts(request.body(()).map_err(|e| bad(&e))?, call.timeout)),
         };
         let mut answer = answer.map_err(sort).inspect_err(|error| {
             if matches!(error, CallError::NotSent(_)) {
@@ -188,9 +227,17 @@ impl HttpClient {
         })?;
         let status = answer.status().as_u16();
         // Read to its end, or the connection would not go back to the pool.
-        let body = answer.body_mut().with_config().limit(ANSWER_LIMIT_BYTES).read_to_vec();
+        let body = answer
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_LIMIT_BYTES)
+            .read_to_vec();
         let body = body.map_err(|e| CallError::NoAnswer(e.to_string()))?;
-        if status == 200 { Ok(body) } else { Err(CallError::Status { status, body }) }
+        if status == 200 {
+            Ok(body)
+        } else {
+            Err(CallError::Status { status, body })
+        }
     }
 
     fn with_timeouts<S: ureq::AsSendBody>(
@@ -225,16 +272,22 @@ fn sort(error: ureq::Error) -> CallError {
                 | io::ErrorKind::AddrNotAvailable
         ),
         ureq::Error::Timeout(t) => matches!(t, Timeout::Resolve | Timeout::Connect),
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-            true
-        }
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::BadUri(_)
+        | ureq::Error::Http(_) => true,
         _ => false,
     };
-    if unsent { CallError::NotSent(error.to_string()) } else { CallError::NoAnswer(error.to_string()) }
+    if unsent {
+        CallError::NotSent(error.to_string())
+    } else {
+        CallError::NoAnswer(error.to_string())
+    }
 }
 
-/// Resolves address literals without a system call, and each name once: later calls use what was found, until a connection to it cannot be made. So
-/// name servers that do not answer do not hold calls between services that know each other.
+/// Resolves address literals without a system call, and each name once: later calls use what was
+/// found, until a connection to it cannot be made. So name servers that do not answer do not hold
+/// calls between services that know each other.
 #[derive(Debug, Clone, Default)]
 pub struct KnownHosts {
     names: Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>,
@@ -248,8 +301,16 @@ impl KnownHosts {
 }
 
 impl Resolver for KnownHosts {
-    fn resolve(&self, uri: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().ok_or(ureq::Error::HostNotFound)?.trim_matches(['[', ']']);
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri
+            .host()
+            .ok_or(ureq::Error::HostNotFound)?
+            .trim_matches(['[', ']']);
         let port = uri.port_u16().unwrap_or(80);
         let mut addresses = self.empty();
         if let Ok(ip) = host.parse::<IpAddr>() {
@@ -281,12 +342,34 @@ mod tests {
     fn names_are_resolved_once() {
         let hosts = KnownHosts::default();
         let config = ureq::Agent::config_builder().build();
-        let resolve = |url: &str| hosts.resolve(&url.parse().expect("a URL"), &config, NextTimeout::default());
-        assert_eq!(resolve("http://[::1]:7").expect("a literal").iter().next().map(SocketAddr::port), Some(7));
+        let resolve = |url: &str| {
+            hosts.resolve(
+                &url.parse().expect("a URL"),
+                &config,
+                NextTimeout::default(),
+            )
+        };
+        assert_eq!(
+            resolve("http://[::1]:7")
+                .expect("a literal")
+                .iter()
+                .next()
+                .map(SocketAddr::port),
+            Some(7)
+        );
         assert!(hosts.names.lock().is_empty());
         let somewhere: SocketAddr = "127.0.0.9:7".parse().expect("an address");
-        hosts.names.lock().insert("no-such-host.invalid:7".into(), vec![somewhere]);
-        assert_eq!(resolve("http://no-such-host.invalid:7").expect("known").iter().collect::<Vec<_>>(), [&somewhere]);
+        hosts
+            .names
+            .lock()
+            .insert("no-such-host.invalid:7".into(), vec![somewhere]);
+        assert_eq!(
+            resolve("http://no-such-host.invalid:7")
+                .expect("known")
+                .iter()
+                .collect::<Vec<_>>(),
+            [&somewhere]
+        );
         hosts.forget();
         assert!(resolve("http://no-such-host.invalid:7").is_err());
     }

@@ -1,6 +1,7 @@
-//! The ways in and out of a service. A server reads a whole [`Request`] and gives it, with a [`Responder`], to the service's
-//! [`Handler`], which never blocks: it answers at once or hands both to a lane, whose thread answers later. Two servers stand
-//! behind this interface: [`tiny::TinyServer`], and the front-end's own edge. [`client::HttpClient`] is the way out.
+//! The ways in and out of a service. A server reads a whole [`Request`] and gives it, with a
+//! [`Responder`], to the service's [`Handler`], which never blocks: it answers at once or hands
+//! both to a lane, whose thread answers later. Two servers stand behind this interface:
+//! [`tiny::TinyServer`], and the front-end's own edge. [`client::HttpClient`] is the way out.
 
 pub mod client;
 mod socket;
@@ -46,7 +47,8 @@ impl Request {
     /// # Errors
     /// A 400 answer that says where the body does not fit.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Response> {
-        serde_json::from_slice(&self.body).map_err(|e| Response::error(400, &format!("the body does not fit: {e}")))
+        serde_json::from_slice(&self.body)
+            .map_err(|e| Response::error(400, &format!("the body does not fit: {e}")))
     }
 }
 
@@ -58,12 +60,18 @@ impl Headers {
     /// The first field of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 
     /// All fields of that name.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
     }
 }
 
@@ -88,7 +96,12 @@ impl Response {
     #[must_use]
     pub fn json<T: Serialize>(status: u16, value: &T) -> Self {
         let body = serde_json::to_vec(value).expect("wire types serialise");
-        Self { status, content_type: "application/json", headers: Vec::new(), body }
+        Self {
+            status,
+            content_type: "application/json",
+            headers: Vec::new(),
+            body,
+        }
     }
 
     /// A success in its envelope.
@@ -100,7 +113,15 @@ impl Response {
     /// A failure in its envelope.
     #[must_use]
     pub fn error(status: u16, message: &str) -> Self {
-        Self::json(status, &ErrorBody { error: ErrorDetail { code: status, message: message.into() } })
+        Self::json(
+            status,
+            &ErrorBody {
+                error: ErrorDetail {
+                    code: status,
+                    message: message.into(),
+                },
+            },
+        )
     }
 
     /// A 503 with `Retry-After`: not now.
@@ -112,13 +133,21 @@ impl Response {
     /// Plain text.
     #[must_use]
     pub fn text(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, content_type, headers: Vec::new(), body: body.into() }
+        Self {
+            status,
+            content_type,
+            headers: Vec::new(),
+            body: body.into(),
+        }
     }
 
     /// Whether a cache between here and the client may keep it.
     #[must_use]
     pub fn cache_control(&self) -> &str {
-        let own = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("cache-control"));
+        let own = self
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("cache-control"));
         own.map_or(NO_STORE, |(_, value)| value)
     }
 
@@ -165,7 +194,9 @@ pub fn reason(status: u16) -> &'static str {
 /// A 400 answer that says what to write.
 pub fn first_after(query: Option<&str>) -> Result<u64, Response> {
     let Some(query) = query else { return Ok(0) };
-    let after = query.strip_prefix("after=").and_then(|n| n.parse::<u64>().ok());
+    let after = query
+        .strip_prefix("after=")
+        .and_then(|n| n.parse::<u64>().ok());
     after
         .and_then(|n| n.checked_add(1))
         .ok_or_else(|| Response::error(400, "write ?after=<number>, or no query for all"))
@@ -176,14 +207,18 @@ pub fn first_after(query: Option<&str>) -> Result<u64, Response> {
 pub fn open_to_all(request: &Request, metrics: &Metrics) -> Option<(&'static str, Response)> {
     match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/livez") => Some(("/livez", Response::data("alive"))),
-        ("GET", "/metrics") => Some(("/metrics", Response::text(200, Metrics::CONTENT_TYPE, metrics.text()))),
+        ("GET", "/metrics") => Some((
+            "/metrics",
+            Response::text(200, Metrics::CONTENT_TYPE, metrics.text()),
+        )),
         _ => None,
     }
 }
 
 /// What a service does with requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers at once, or hands the request to a lane. Never blocks: the caller serves every connection.
+    /// Answers at once, or hands the request to a lane. Never blocks: the caller serves every
+    /// connection.
     fn handle(&self, request: Request, responder: Responder);
 }
 
@@ -193,8 +228,8 @@ pub trait Answer: Send {
     fn answer(self: Box<Self>, response: Response);
 }
 
-/// The right to answer one request, once, from any thread. Dropped without an answer it says so itself, with a 500, so that no
-/// connection is left hanging.
+/// The right to answer one request, once, from any thread. Dropped without an answer it says so
+/// itself, with a 500, so that no connection is left hanging.
 pub struct Responder {
     answer: Option<Box<dyn Answer>>,
     route: &'static str,
@@ -207,7 +242,12 @@ impl Responder {
     #[must_use]
     pub fn new(answer: Box<dyn Answer>, metrics: Arc<HttpMetrics>) -> Self {
         metrics.in_flight.inc();
-        Self { answer: Some(answer), route: "other", since: Instant::now(), metrics }
+        Self {
+            answer: Some(answer),
+            route: "other",
+            since: Instant::now(),
+            metrics,
+        }
     }
 
     /// Names the route for the metrics: the pattern (`/orders/{number}`), never the path.
@@ -228,7 +268,8 @@ impl Responder {
 
     fn finish(&mut self, response: Response) {
         if let Some(answer) = self.answer.take() {
-            self.metrics.answered(self.route, response.status, self.since.elapsed());
+            self.metrics
+                .answered(self.route, response.status, self.since.elapsed());
             answer.answer(response);
             self.metrics.in_flight.dec();
         }
@@ -244,16 +285,22 @@ impl std::fmt::Debug for Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         if self.answer.is_some() {
-            self.finish(Response::error(500, "the request was dropped inside the service; its outcome is unknown"));
+            self.finish(Response::error(
+                500,
+                "the request was dropped inside the service; its outcome is unknown",
+            ));
         }
     }
 }
 
-/// The trace id of a request: the client's when it is 1 to 64 visible ASCII characters, else a new one.
+/// The trace id of a request: the client's when it is 1 to 64 visible ASCII characters, else a new
+/// one.
 #[must_use]
 pub fn trace_id(from_client: Option<&str>) -> String {
     match from_client {
-        Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => id.into(),
+        Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => {
+            id.into()
+        }
         _ => format!("{:016x}", fastrand::u64(..)),
     }
 }
@@ -286,7 +333,13 @@ mod tests {
     #[test]
     fn trace_ids() {
         assert_eq!(trace_id(Some("abc-1")), "abc-1");
-        for bad in [None, Some(""), Some("a b"), Some("é"), Some(&*"x".repeat(65))] {
+        for bad in [
+            None,
+            Some(""),
+            Some("a b"),
+            Some("é"),
+            Some(&*"x".repeat(65)),
+        ] {
             assert_eq!(trace_id(bad).len(), 16);
         }
     }

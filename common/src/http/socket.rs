@@ -1,9 +1,11 @@
 //! The connections of [`super::client`]: ureq's transport with one write per request.
 //!
-//! ureq's own hands the head and the body of a request to the kernel one after the other, sets both time-outs anew in each phase of a call (what is
-//! left of them has changed by microseconds), and looks with three system calls whether a kept connection is still open. Between services whose
-//! messages are small that is most of a call's price: the head alone already wakes the receiver's thread, which then waits for the body. Here what is
-//! to be sent is kept until an answer is awaited, a time-out is rounded up to [`STEP`], and one `recv` looks at a kept connection.
+//! ureq's own hands the head and the body of a request to the kernel one after the other, sets both
+//! time-outs anew in each phase of a call (what is left of them has changed by microseconds), and
+//! looks with three system calls whether a kept connection is still open. Between services whose
+//! messages are small that is most of a call's price: the head alone already wakes the receiver's
+//! thread, which then waits for the body. Here what is to be sent is kept until an answer is
+//! awaited, a time-out is rounded up to [`STEP`], and one `recv` looks at a kept connection.
 
 use rustix::net::{RecvFlags, recv};
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,7 +14,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use ureq::Error;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport, time,
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
+    time,
 };
 
 /// Time-outs of a socket are multiples of this, so that one setting serves many calls.
@@ -27,7 +30,11 @@ pub(super) struct OneWrite;
 impl Connector for OneWrite {
     type Out = Connection;
 
-    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Connection>, Error> {
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _: Option<()>,
+    ) -> Result<Option<Connection>, Error> {
         let mut refused = None;
         for address in &details.addrs {
             let connected = match details.timeout.not_zero() {
@@ -37,7 +44,8 @@ impl Connector for OneWrite {
             match connected {
                 Ok(stream) => {
                     let connection = Connection::new(stream, details)?;
-                    let handle: Weak<dyn ShutdownHandle> = Arc::<TcpStream>::downgrade(&connection.stream);
+                    let handle: Weak<dyn ShutdownHandle> =
+                        Arc::<TcpStream>::downgrade(&connection.stream);
                     (details.register_shutdown)(handle)?;
                     return Ok(Some(connection));
                 }
@@ -45,7 +53,9 @@ impl Connector for OneWrite {
             }
         }
         Err(match refused {
-            Some(error) if error.kind() == ErrorKind::TimedOut => Error::Timeout(ureq::Timeout::Connect),
+            Some(error) if error.kind() == ErrorKind::TimedOut => {
+                Error::Timeout(ureq::Timeout::Connect)
+            }
             Some(error) => error.into(),
             None => Error::HostNotFound,
         })
@@ -66,8 +76,17 @@ pub(super) struct Connection {
 impl Connection {
     fn new(stream: TcpStream, details: &ConnectionDetails<'_>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Self { stream: Arc::new(stream), buffers, kept: Vec::new(), read_timeout: None, write_timeout: None })
+        let buffers = LazyBuffers::new(
+            details.config.input_buffer_size(),
+            details.config.output_buffer_size(),
+        );
+        Ok(Self {
+            stream: Arc::new(stream),
+            buffers,
+            kept: Vec::new(),
+            read_timeout: None,
+            write_timeout: None,
+        })
     }
 
     fn flush(&mut self, timeout: NextTimeout) -> Result<(), Error> {
@@ -88,8 +107,13 @@ impl Transport for Connection {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.kept.extend_from_slice(&self.buffers.output()[..amount]);
-        if self.kept.len() >= KEPT_BYTES { self.flush(timeout) } else { Ok(()) }
+        self.kept
+            .extend_from_slice(&self.buffers.output()[..amount]);
+        if self.kept.len() >= KEPT_BYTES {
+            self.flush(timeout)
+        } else {
+            Ok(())
+        }
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -114,8 +138,13 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
-        // Nothing is due on a kept connection: whatever there is, an end or stray bytes, it is of no more use.
-        let looked = recv(&*self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        // Nothing is due on a kept connection: whatever there is, an end or stray bytes, it is of
+        // no more use.
+        let looked = recv(
+            &*self.stream,
+            &mut [0; 1],
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        );
         looked.is_err_and(|error| error == rustix::io::Errno::AGAIN)
     }
 }
@@ -125,11 +154,15 @@ fn rounded(timeout: NextTimeout) -> Result<Option<Duration>, Error> {
     // Not NextTimeout::not_zero, which makes a second of nothing left.
     let left = match timeout.after {
         time::Duration::NotHappening => return Ok(None),
-        time::Duration::Exact(left) if left.is_zero() => return Err(Error::Timeout(timeout.reason)),
+        time::Duration::Exact(left) if left.is_zero() => {
+            return Err(Error::Timeout(timeout.reason));
+        }
         time::Duration::Exact(left) => left,
     };
     let steps = left.as_nanos().div_ceil(STEP.as_nanos());
-    Ok(Some(STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))))
+    Ok(Some(
+        STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX)),
+    ))
 }
 
 fn sorted(error: io::Error, timeout: NextTimeout) -> Error {
@@ -154,15 +187,30 @@ mod tests {
         (HttpClient::new(1, None), base)
     }
 
-    fn post(client: &HttpClient, base: &str, body: &str, timeout: Duration) -> Result<serde_json::Value, CallError> {
-        client.call(Call { method: "POST", base, path: "/orders", timeout, trace: None }, &body)
+    fn post(
+        client: &HttpClient,
+        base: &str,
+        body: &str,
+        timeout: Duration,
+    ) -> Result<serde_json::Value, CallError> {
+        client.call(
+            Call {
+                method: "POST",
+                base,
+                path: "/orders",
+                timeout,
+                trace: None,
+            },
+            &body,
+        )
     }
 
     fn accept(listener: &TcpListener) -> TcpStream {
         listener.accept().expect("a connection").0
     }
 
-    /// Head and body come in one piece, on the same connection as before; a connection that was closed meanwhile is replaced without an error.
+    /// Head and body come in one piece, on the same connection as before; a connection that was
+    /// closed meanwhile is replaced without an error.
     #[test]
     fn one_write_per_request() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
@@ -186,13 +234,17 @@ mod tests {
         // The server closes after two. Until that is here, the kept connection is as good as any.
         let deadline = Instant::now() + Duration::from_secs(5);
         while post(&client, &base, "third", Duration::from_secs(5)).is_err() {
-            assert!(Instant::now() < deadline, "a closed connection is used again and again");
+            assert!(
+                Instant::now() < deadline,
+                "a closed connection is used again and again"
+            );
         }
         let pieces = server.join().expect("joins");
         assert_eq!(pieces.len(), 3);
         for (piece, body) in pieces.iter().zip(["first", "second", "third"]) {
             assert!(
-                piece.starts_with("POST /orders HTTP/1.1\r\n") && piece.ends_with(body_of(body).as_str()),
+                piece.starts_with("POST /orders HTTP/1.1\r\n")
+                    && piece.ends_with(body_of(body).as_str()),
                 "{piece}"
             );
         }
@@ -216,7 +268,10 @@ mod tests {
             let head = loop {
                 let n = connection.read(&mut piece).expect("reads");
                 all.extend_from_slice(&piece[..n]);
-                let head = all.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4);
+                let head = all
+                    .windows(4)
+                    .position(|w| w == b"\r\n\r\n")
+                    .map(|at| at + 4);
                 if let Some(head) = head.filter(|head| all.len() >= head + expected) {
                     break head;
                 }
@@ -228,7 +283,8 @@ mod tests {
         assert_eq!(server.join().expect("joins"), expected);
     }
 
-    /// An answer that does not come ends the call after its time-out, with an unknown outcome; an abort from another thread ends it at once.
+    /// An answer that does not come ends the call after its time-out, with an unknown outcome; an
+    /// abort from another thread ends it at once.
     #[test]
     fn calls_end() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
@@ -236,7 +292,11 @@ mod tests {
         let began = Instant::now();
         let error = post(&client, &base, "", Duration::from_millis(35)).expect_err("no answer");
         assert!(error.outcome_unknown(), "{error}");
-        assert!((35..5_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        assert!(
+            (35..5_000).contains(&began.elapsed().as_millis()),
+            "{:?}",
+            began.elapsed()
+        );
         let aborter = thread::spawn({
             let client = client.clone();
             // The second connection: its call is under way.
@@ -245,7 +305,11 @@ mod tests {
         let began = Instant::now();
         let error = post(&client, &base, "", Duration::from_secs(60)).expect_err("aborted");
         assert!(error.outcome_unknown(), "{error}");
-        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            began.elapsed()
+        );
         drop(aborter.join().expect("joins"));
     }
 }

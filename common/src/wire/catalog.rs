@@ -23,15 +23,15 @@ pub struct ClaimRequest {
     pub replica: ReplicaId,
     /// Where its log ends.
     pub position: Position,
-    /// The term that the **front-end** read when it judged that there is no leader. A compare-and-set: granted only while
-    /// it is the current one.
+    /// The term that the **front-end** read when it judged that there is no leader. A
+    /// compare-and-set: granted only while it is the current one.
     pub seen: Term,
     /// Number of the last row of the longest log that the front-end saw. Beyond the journal: 409.
     pub longest: Option<u64>,
 }
 
-/// Answer to a claim that was understood. A stale `seen` is a 412 with [`TermView`], a log that is no prefix of the journal a
-/// 409.
+/// Answer to a claim that was understood. A stale `seen` is a 412 with [`TermView`], a log that is
+/// no prefix of the journal a 409.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ClaimAnswer {
@@ -67,8 +67,8 @@ pub struct TradeRequest {
 pub struct TradeAnswer<R = Rows> {
     /// One per order, in the same sequence.
     pub verdicts: Vec<Verdict>,
-    /// The rows from the leader's last one on, at most [`crate::timing::ANSWER_ROWS`] of them: a lost answer can never
-    /// leave a gap at the leader.
+    /// The rows from the leader's last one on, at most [`crate::timing::ANSWER_ROWS`] of them: a
+    /// lost answer can never leave a gap at the leader.
     pub rows: R,
     /// Where the journal ends; beyond `rows` when there were too many for one answer.
     pub end: Position,
@@ -92,7 +92,8 @@ pub struct Stock {
     pub price: Price,
     /// How many are left.
     pub quantity: u64,
-    /// False while a batch that changes it is under way: the value is still the current one, but may not be cached.
+    /// False while a batch that changes it is under way: the value is still the current one, but
+    /// may not be cached.
     pub cacheable: bool,
 }
 
@@ -114,7 +115,8 @@ impl std::fmt::Display for SessionId {
     }
 }
 
-/// `POST /sessions/register`: a front-end asks for a cache session. Answered after a probe push to `url` was acknowledged.
+/// `POST /sessions/register`: a front-end asks for a cache session. Answered after a probe push to
+/// `url` was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterRequest {
@@ -124,7 +126,8 @@ pub struct RegisterRequest {
     pub url: String,
 }
 
-/// `POST /sessions/keep-alive`: a front-end renews its lease. 404 when the session is not known (any more).
+/// `POST /sessions/keep-alive`: a front-end renews its lease. 404 when the session is not known
+/// (any more).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeepAliveRequest {
@@ -136,8 +139,9 @@ pub struct KeepAliveRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseAnswer {
-    /// How long the lease lasts, in milliseconds, counted by the front-end from before it asked. 0: not renewed, since an
-    /// invalidation is unanswered for too long; the lease that runs is not cut.
+    /// How long the lease lasts, in milliseconds, counted by the front-end from before it asked. 0:
+    /// not renewed, since an invalidation is unanswered for too long; the lease that runs is not
+    /// cut.
     pub lease_ms: u64,
 }
 
@@ -167,6 +171,7 @@ pub enum CatalogState {
     StartUpWait,
     /// A new file: serves once a claim shows that no log is ahead of it.
     AwaitingClaim,
-    /// A claim or batch showed that this file was lost or cut: trades and stocks are refused until `catalog rebuild`.
+    /// A claim or batch showed that this file was lost or cut: trades and stocks are refused until
+    /// `catalog rebuild`.
     HistoryLost,
 }

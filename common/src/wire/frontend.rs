@@ -3,8 +3,9 @@
 use crate::wire::catalog::SessionId;
 use serde::{Deserialize, Serialize};
 
-/// `POST /invalidate`: the catalog is about to change these stocks. No names: the probe of a registration. Acknowledged (200,
-/// `{}`) once nothing of them can be read from the cache; 409 when the session is not this front-end's.
+/// `POST /invalidate`: the catalog is about to change these stocks. No names: the probe of a
+/// registration. Acknowledged (200, `{}`) once nothing of them can be read from the cache; 409 when
+/// the session is not this front-end's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InvalidateRequest {

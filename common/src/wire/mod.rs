@@ -1,5 +1,5 @@
-//! Every message between processes, as a typed struct that refuses fields it does not know. Each has its row in
-//! `docs/protocol.md`.
+//! Every message between processes, as a typed struct that refuses fields it does not know. Each
+//! has its row in `docs/protocol.md`.
 
 pub mod catalog;
 pub mod frontend;

@@ -16,7 +16,11 @@ impl Price {
     /// A price of so many cents; `None` above [`Price::MAX_CENTS`].
     #[must_use]
     pub const fn from_cents(cents: u64) -> Option<Self> {
-        if cents <= Self::MAX_CENTS { Some(Self { cents }) } else { None }
+        if cents <= Self::MAX_CENTS {
+            Some(Self { cents })
+        } else {
+            None
+        }
     }
 
     /// The price in cents.
@@ -36,7 +40,11 @@ impl FromStr for Price {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not a price: write a number with at most two decimals, such as 15.99");
+        let wrong = || {
+            format!(
+                "'{text}' is not a price: write a number with at most two decimals, such as 15.99"
+            )
+        };
         let (whole, cents) = text.split_once('.').unwrap_or((text, "00"));
         let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
         if !digits(whole) || !digits(cents) || cents.len() > 2 {
@@ -44,14 +52,19 @@ impl FromStr for Price {
         }
         let cents: u64 = format!("{cents:0<2}").parse().map_err(|_| wrong())?;
         let whole: u64 = whole.parse().map_err(|_| wrong())?;
-        let total = whole.checked_mul(100).and_then(|w| w.checked_add(cents)).ok_or_else(wrong)?;
-        Self::from_cents(total).ok_or_else(|| format!("'{text}' is above the largest price, 10000000000.00"))
+        let total = whole
+            .checked_mul(100)
+            .and_then(|w| w.checked_add(cents))
+            .ok_or_else(wrong)?;
+        Self::from_cents(total)
+            .ok_or_else(|| format!("'{text}' is above the largest price, 10000000000.00"))
     }
 }
 
 impl Serialize for Price {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Exact up to MAX_CENTS: the shortest decimal that reads back as this double has two places at most.
+        // Exact up to MAX_CENTS: the shortest decimal that reads back as this double has two places
+        // at most.
         #[expect(clippy::cast_precision_loss, reason = "MAX_CENTS is below 2^53")]
         serializer.serialize_f64(self.cents as f64 / 100.0)
     }
@@ -62,11 +75,20 @@ impl<'de> Deserialize<'de> for Price {
         let value = f64::deserialize(deserializer)?;
         let cents = (value * 100.0).round();
         #[expect(clippy::cast_precision_loss, reason = "MAX_CENTS is below 2^53")]
-        if !(0.0..=Self::MAX_CENTS as f64).contains(&cents) || (value * 100.0 - cents).abs() > 1e-3 {
-            return Err(de::Error::custom("a price is a number of at most two decimals, not negative"));
+        if !(0.0..=Self::MAX_CENTS as f64).contains(&cents) || (value * 100.0 - cents).abs() > 1e-3
+        {
+            return Err(de::Error::custom(
+                "a price is a number of at most two decimals, not negative",
+            ));
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
-        Ok(Self { cents: cents as u64 })
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked above"
+        )]
+        Ok(Self {
+            cents: cents as u64,
+        })
     }
 }
 
@@ -78,7 +100,17 @@ mod tests {
     /// Text that is no price is refused with the text in the message.
     #[test]
     fn refuses_what_is_no_price() {
-        for text in ["", ".", "1.", ".5", "1.234", "-1", "1e3", "1,50", "99999999999999"] {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "1.234",
+            "-1",
+            "1e3",
+            "1,50",
+            "99999999999999",
+        ] {
             let error = text.parse::<Price>().expect_err(text);
             assert!(error.contains(text), "{error}");
         }

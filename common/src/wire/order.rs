@@ -1,4 +1,5 @@
-//! The words of an order: its key, its content, and the rows and positions of the journal and its copies.
+//! The words of an order: its key, its content, and the rows and positions of the journal and its
+//! copies.
 
 use crate::chain::Hash;
 use crate::wire::money::Price;
@@ -20,15 +21,20 @@ impl From<ReplicaId> for u8 {
 impl TryFrom<u8> for ReplicaId {
     type Error = String;
     fn try_from(id: u8) -> Result<Self, String> {
-        if id == 0 { Err("a replica's id is 1 to 255".into()) } else { Ok(Self(id)) }
+        if id == 0 {
+            Err("a replica's id is 1 to 255".into())
+        } else {
+            Ok(Self(id))
+        }
     }
 }
 
 impl FromStr for ReplicaId {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let id: u8 =
-            text.parse().map_err(|_| format!("'{text}' is not a replica's id: write a number from 1 to 255"))?;
+        let id: u8 = text
+            .parse()
+            .map_err(|_| format!("'{text}' is not a replica's id: write a number from 1 to 255"))?;
         Self::try_from(id)
     }
 }
@@ -39,14 +45,16 @@ impl fmt::Display for ReplicaId {
     }
 }
 
-/// Number of a leadership. It only rises; the catalog keeps the count, and refuses trades of an older one.
+/// Number of a leadership. It only rises; the catalog keeps the count, and refuses trades of an
+/// older one.
 pub type Term = u64;
 
 /// What makes repeats of one order recognisable: 128 bits, 32 hexadecimal digits in JSON.
 ///
-/// The top bit tells who made it. A client's key comes from its `Idempotency-Key` alone, so that it is the same through
-/// every front-end and after every restart. A front-end's begins with the time, so that the journal's index on it stays
-/// cheap (new keys land at its end), and is meant for the front-end's own retries only.
+/// The top bit tells who made it. A client's key comes from its `Idempotency-Key` alone, so that it
+/// is the same through every front-end and after every restart. A front-end's begins with the time,
+/// so that the journal's index on it stays cheap (new keys land at its end), and is meant for the
+/// front-end's own retries only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderKey(u128);
 
@@ -56,14 +64,17 @@ impl OrderKey {
     /// The key of a client's `Idempotency-Key`: the first 127 bits of its SHA-256.
     #[must_use]
     pub fn from_client(idempotency_key: &str) -> Self {
-        let digest = Sha256::new().chain_update(b"bazaar order key\0").chain_update(idempotency_key).finalize();
+        let digest = Sha256::new()
+            .chain_update(b"bazaar order key\0")
+            .chain_update(idempotency_key)
+            .finalize();
         let mut first = [0; 16];
         first.copy_from_slice(&digest[..16]);
         Self(u128::from_be_bytes(first) | CLIENT_BIT)
     }
 
-    /// A front-end's key: 47 bits of wall-clock milliseconds, then 80 random bits. The time only orders the keys; a clock
-    /// that jumps makes the index slower, never two keys equal.
+    /// A front-end's key: 47 bits of wall-clock milliseconds, then 80 random bits. The time only
+    /// orders the keys; a clock that jumps makes the index slower, never two keys equal.
     #[must_use]
     pub fn from_time(unix_ms: u64, random: u128) -> Self {
         Self((u128::from(unix_ms) << 80 | random & ((1 << 80) - 1)) & !CLIENT_BIT)
@@ -116,8 +127,13 @@ impl<'de> Deserialize<'de> for OrderKey {
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<OrderKey, E> {
                 let ok = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-                let key = if ok { u128::from_str_radix(text, 16).ok() } else { None };
-                key.map(OrderKey).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+                let key = if ok {
+                    u128::from_str_radix(text, 16).ok()
+                } else {
+                    None
+                };
+                key.map(OrderKey)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_str(Visitor)
@@ -179,7 +195,8 @@ pub struct Order {
     pub quantity: u64,
 }
 
-/// An order on its way, with the trace id of the request that brought it (which is no part of the order).
+/// An order on its way, with the trace id of the request that brought it (which is no part of the
+/// order).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
@@ -189,7 +206,8 @@ pub struct Submission {
     pub trace: String,
 }
 
-/// Where a log ends: the number of its last row (`null` when it holds only the genesis) and that row's hash.
+/// Where a log ends: the number of its last row (`null` when it holds only the genesis) and that
+/// row's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
@@ -210,12 +228,14 @@ impl Position {
 /// The number after `last`; 0 when there is none.
 #[must_use]
 pub fn next_number(last: Option<u64>) -> u64 {
-    // Saturating: the number may come from outside, and the largest one is beyond every log as it is.
+    // Saturating: the number may come from outside, and the largest one is beyond every log as it
+    // is.
     last.map_or(0, |n| n.saturating_add(1))
 }
 
-/// Consecutive rows of the journal. Only the last hash travels: whoever receives them computes the chain from the row
-/// before and compares the ends, which is as strong as a hash on each row and a third of the bytes.
+/// Consecutive rows of the journal. Only the last hash travels: whoever receives them computes the
+/// chain from the row before and compares the ends, which is as strong as a hash on each row and a
+/// third of the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rows {
@@ -267,14 +287,15 @@ pub struct InitialStock {
     pub quantity: u64,
 }
 
-/// What became of an order at the catalog. Recorded there for ever (numbers) or for a long time (refusals), so that a
-/// repeat is told the same.
+/// What became of an order at the catalog. Recorded there for ever (numbers) or for a long time
+/// (refusals), so that a repeat is told the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Verdict {
     /// It traded, under this number.
     Accepted(u64),
-    /// Fewer are left than the order wants to buy, or a sell would exceed what a stock can hold. Recorded.
+    /// Fewer are left than the order wants to buy, or a sell would exceed what a stock can hold.
+    /// Recorded.
     InsufficientQuantity,
     /// No such stock. Not recorded.
     UnknownStock,
@@ -292,20 +313,44 @@ mod tests {
         assert_eq!(OrderKey::from_client("a"), OrderKey::from_client("a"));
         assert_ne!(OrderKey::from_client("a"), OrderKey::from_client("b"));
         assert!(OrderKey::from_client("a").is_client());
-        let (earlier, later) = (OrderKey::from_time(1_000, u128::MAX), OrderKey::from_time(1_001, 0));
-        assert!(!later.is_client() && earlier < later, "time orders the keys");
+        let (earlier, later) = (
+            OrderKey::from_time(1_000, u128::MAX),
+            OrderKey::from_time(1_001, 0),
+        );
+        assert!(
+            !later.is_client() && earlier < later,
+            "time orders the keys"
+        );
     }
 
     /// Keys and verdicts have the JSON that docs/protocol.md shows.
     #[test]
     fn json_is_as_documented() {
-        let order = Order { key: OrderKey::from_time(1, 2), name: "FishCo".into(), side: Side::Sell, quantity: 3 };
+        let order = Order {
+            key: OrderKey::from_time(1, 2),
+            name: "FishCo".into(),
+            side: Side::Sell,
+            quantity: 3,
+        };
         let json = serde_json::to_string(&order).expect("serialises");
-        assert_eq!(json, r#"{"key":"00000000000100000000000000000002","name":"FishCo","type":"sell","quantity":3}"#);
+        assert_eq!(
+            json,
+            r#"{"key":"00000000000100000000000000000002","name":"FishCo","type":"sell","quantity":3}"#
+        );
         assert_eq!(serde_json::from_str::<Order>(&json).expect("parses"), order);
-        assert_eq!(serde_json::to_string(&Verdict::Accepted(7)).expect("serialises"), r#"{"accepted":7}"#);
-        assert_eq!(serde_json::to_string(&Verdict::KeyReused).expect("serialises"), r#""key_reused""#);
-        for wrong in ["\"12\"", "\"0000000000010000000000000000000g\"", "\"+0000000000100000000000000000002\""] {
+        assert_eq!(
+            serde_json::to_string(&Verdict::Accepted(7)).expect("serialises"),
+            r#"{"accepted":7}"#
+        );
+        assert_eq!(
+            serde_json::to_string(&Verdict::KeyReused).expect("serialises"),
+            r#""key_reused""#
+        );
+        for wrong in [
+            "\"12\"",
+            "\"0000000000010000000000000000000g\"",
+            "\"+0000000000100000000000000000002\"",
+        ] {
             assert!(serde_json::from_str::<OrderKey>(wrong).is_err(), "{wrong}");
         }
     }

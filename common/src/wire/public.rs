@@ -1,4 +1,5 @@
-//! The public API: what a front-end's clients send and read. Success is [`Data`], failure [`ErrorBody`], for every answer.
+//! The public API: what a front-end's clients send and read. Success is [`Data`], failure
+//! [`ErrorBody`], for every answer.
 
 use crate::wire::catalog::CatalogState;
 use crate::wire::money::Price;

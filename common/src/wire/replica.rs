@@ -35,12 +35,13 @@ pub struct Health {
 pub struct LeadRequest {
     /// The term that the front-end read at the catalog when it judged that there is no leader.
     pub seen: Term,
-    /// Number of the last row of the longest log that it saw, for the catalog to compare with its journal.
+    /// Number of the last row of the longest log that it saw, for the catalog to compare with its
+    /// journal.
     pub longest: Option<u64>,
 }
 
-/// Answer to a request to lead. A claim that came too late is a 412 with [`crate::wire::catalog::TermView`]; 503 when the
-/// replica cannot claim now.
+/// Answer to a request to lead. A claim that came too late is a 412 with
+/// [`crate::wire::catalog::TermView`]; 503 when the replica cannot claim now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum LeadAnswer {
@@ -62,7 +63,8 @@ pub struct LeaderNotice {
     pub leader: ReplicaId,
 }
 
-/// `POST /orders`: a front-end's batch for the leader. 421 with [`NotLeader`] from a replica that does not lead.
+/// `POST /orders`: a front-end's batch for the leader. 421 with [`NotLeader`] from a replica that
+/// does not lead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrdersRequest<S = Submission> {
@@ -70,7 +72,8 @@ pub struct OrdersRequest<S = Submission> {
     pub orders: Vec<S>,
 }
 
-/// Answer to a batch of orders: every accepted one is durable at the catalog and on every replica in touch.
+/// Answer to a batch of orders: every accepted one is durable at the catalog and on every replica
+/// in touch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrdersAnswer {
@@ -86,7 +89,8 @@ pub struct NotLeader {
     pub term: Term,
     /// Who leads it, as far as it was told.
     pub leader: Option<ReplicaId>,
-    /// Whether orders of the call may have traded: true when leadership ended while they were under way.
+    /// Whether orders of the call may have traded: true when leadership ended while they were under
+    /// way.
     pub outcome_unknown: bool,
 }
 
@@ -98,7 +102,8 @@ pub struct Unavailable {
     pub message: String,
     /// Whether orders of the call may have traded.
     pub outcome_unknown: bool,
-    /// Whether to try again at once is of use (the leader is about to step down, say) or the client is to be told.
+    /// Whether to try again at once is of use (the leader is about to step down, say) or the client
+    /// is to be told.
     pub retry: bool,
 }
 
@@ -166,8 +171,9 @@ pub enum PageEnd {
     Unavailable,
 }
 
-/// `POST /log`: the leader's rows for a follower. Rows that it has must be equal, and are skipped. A gap is a 409 with
-/// [`LogPosition`], rows that contradict its log a 422, an older term a 412 with [`crate::wire::catalog::TermView`]. Who sends it borrows the rows.
+/// `POST /log`: the leader's rows for a follower. Rows that it has must be equal, and are skipped.
+/// A gap is a 409 with [`LogPosition`], rows that contradict its log a 422, an older term a 412
+/// with [`crate::wire::catalog::TermView`]. Who sends it borrows the rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppendRequest<R = Rows> {
@@ -177,7 +183,8 @@ pub struct AppendRequest<R = Rows> {
     pub leader: ReplicaId,
     /// The rows; none asks for the position alone.
     pub rows: R,
-    /// For the follower's log lines: trace ids of requests that brought rows. Empty unless the leader logs single orders.
+    /// For the follower's log lines: trace ids of requests that brought rows. Empty unless the
+    /// leader logs single orders.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<Traced>,
 }
@@ -192,7 +199,8 @@ pub struct Traced {
     pub trace: String,
 }
 
-/// Answer to an append, and to a gap: where the follower's durable log ends; `null` while it has no genesis.
+/// Answer to an append, and to a gap: where the follower's durable log ends; `null` while it has no
+/// genesis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogPosition {

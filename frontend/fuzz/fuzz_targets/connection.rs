@@ -1,5 +1,5 @@
-//! Arbitrary bytes for the state machine of a connection. The first three bytes say how the rest is cut into reads and how fast the
-//! client takes its answers; neither may show in what comes out.
+//! Arbitrary bytes for the state machine of a connection. The first three bytes say how the rest is
+//! cut into reads and how fast the client takes its answers; neither may show in what comes out.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The public API: checks each request, answers what can be answered at once, and hands the rest to a lane. Nothing here waits.
+//! The public API: checks each request, answers what can be answered at once, and hands the rest to
+//! a lane. Nothing here waits.
 
 pub mod openapi;
 pub mod order_body;
@@ -110,7 +111,9 @@ impl Api {
                 ));
             }
             // Told apart before.
-            Route::Orders | Route::Unknown => responder.send(Response::error(404, "there is nothing here")),
+            Route::Orders | Route::Unknown => {
+                responder.send(Response::error(404, "there is nothing here"))
+            }
         }
     }
 
@@ -119,7 +122,10 @@ impl Api {
             return responder.send(stock_response(&body));
         }
         if name.len() > MAX_NAME_BYTES {
-            let message = format!("there is no stock '{}'; GET /stocks lists them", shortened(name));
+            let message = format!(
+                "there is no stock '{}'; GET /stocks lists them",
+                shortened(name)
+            );
             return responder.send(Response::error(404, &message));
         }
         self.cache.count_miss();
@@ -127,22 +133,35 @@ impl Api {
     }
 
     fn look_up(&self, want: Want, responder: Responder) {
-        self.lookups.put(PendingLookup { want, deadline: Instant::now() + READ_TOTAL, responder });
+        self.lookups.put(PendingLookup {
+            want,
+            deadline: Instant::now() + READ_TOTAL,
+            responder,
+        });
     }
 
     fn query(&self, number: &str, responder: Responder) {
         if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
-            let message =
-                format!("'{}' is not the number of an order: write digits only, such as /orders/0", shortened(number));
+            let message = format!(
+                "'{}' is not the number of an order: write digits only, such as /orders/0",
+                shortened(number)
+            );
             return responder.send(Response::error(400, &message));
         }
         match number.parse() {
             Ok(number) => {
-                self.queries.put(PendingQuery { number, deadline: Instant::now() + READ_TOTAL, responder });
+                self.queries.put(PendingQuery {
+                    number,
+                    deadline: Instant::now() + READ_TOTAL,
+                    responder,
+                });
             }
             // Digits that exceed 64 bits: a number that no order ever gets.
             Err(_) => {
-                let message = format!("there is no order {}: numbers are given from 0 upwards", shortened(number));
+                let message = format!(
+                    "there is no order {}: numbers are given from 0 upwards",
+                    shortened(number)
+                );
                 responder.send(Response::error(404, &message));
             }
         }
@@ -150,7 +169,11 @@ impl Api {
 
     fn page(&self, request: &Request, responder: Responder) {
         match page_query::parse(request.query.as_deref()) {
-            Ok(page) => self.pages.put(PendingPage { page, deadline: Instant::now() + READ_TOTAL, responder }),
+            Ok(page) => self.pages.put(PendingPage {
+                page,
+                deadline: Instant::now() + READ_TOTAL,
+                responder,
+            }),
             Err(message) => responder.send(Response::error(400, &message)),
         }
     }
@@ -178,15 +201,32 @@ impl Api {
 fn check_order(request: &Request) -> Result<(Submission, bool), String> {
     let client_key = idempotency_key(request)?;
     let new = order_body::parse(&request.body)?;
-    // From the header alone: whether a repeat has the same body is judged where both are known, at the catalog.
-    let key = client_key.map_or_else(|| OrderKey::from_time(unix_ms(), fastrand::u128(..)), OrderKey::from_client);
-    let order = Order { key, name: new.name, side: new.side, quantity: new.quantity };
-    Ok((Submission { order, trace: request.trace.clone() }, client_key.is_some()))
+    // From the header alone: whether a repeat has the same body is judged where both are known, at
+    // the catalog.
+    let key = client_key.map_or_else(
+        || OrderKey::from_time(unix_ms(), fastrand::u128(..)),
+        OrderKey::from_client,
+    );
+    let order = Order {
+        key,
+        name: new.name,
+        side: new.side,
+        quantity: new.quantity,
+    };
+    Ok((
+        Submission {
+            order,
+            trace: request.trace.clone(),
+        },
+        client_key.is_some(),
+    ))
 }
 
 fn idempotency_key(request: &Request) -> Result<Option<&str>, String> {
     let mut given = request.headers.all("idempotency-key");
-    let Some(key) = given.next() else { return Ok(None) };
+    let Some(key) = given.next() else {
+        return Ok(None);
+    };
     if given.next().is_some() {
         return Err("the header Idempotency-Key comes more than once: send it once".into());
     }
@@ -201,7 +241,9 @@ fn idempotency_key(request: &Request) -> Result<Option<&str>, String> {
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -210,13 +252,22 @@ fn options(allow: &'static str) -> Response {
 }
 
 fn not_allowed(route: &Route<'_>, method: &str) -> Response {
-    let message = format!("{} does not take {}, only {}", route.pattern(), shortened(method), route.allow());
+    let message = format!(
+        "{} does not take {}, only {}",
+        route.pattern(),
+        shortened(method),
+        route.allow()
+    );
     Response::error(405, &message).with_header("Allow", route.allow())
 }
 
 /// What came from outside, cut for a message.
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= 80 { text.into() } else { text.chars().take(80).chain("…".chars()).collect() }
+    if text.chars().count() <= 80 {
+        text.into()
+    } else {
+        text.chars().take(80).chain("…".chars()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -229,7 +280,11 @@ mod tests {
             method: "POST".into(),
             path: "/orders".into(),
             query: None,
-            headers: Headers(keys.iter().map(|key| ("Idempotency-Key".into(), (*key).into())).collect()),
+            headers: Headers(
+                keys.iter()
+                    .map(|key| ("Idempotency-Key".into(), (*key).into()))
+                    .collect(),
+            ),
             body: br#"{"name":"FishCo","quantity":2,"type":"buy"}"#.to_vec(),
             peer: None,
             trace: "t-1".into(),
@@ -250,7 +305,13 @@ mod tests {
     #[test]
     fn bad_keys_are_refused() {
         assert!(check_order(&request(&[&"k".repeat(255)])).is_ok());
-        for wrong in [&["a", "b"][..], &[""], &["a b"], &["é"], &[&"k".repeat(256)]] {
+        for wrong in [
+            &["a", "b"][..],
+            &[""],
+            &["a b"],
+            &["é"],
+            &[&"k".repeat(256)],
+        ] {
             let error = check_order(&request(wrong)).expect_err("is refused");
             assert!(error.contains("Idempotency-Key"), "{error}");
         }

@@ -1,5 +1,5 @@
-//! `GET /openapi.json`: the description of the public API for programs, embedded in the binary. The system tests hold every answer
-//! against it.
+//! `GET /openapi.json`: the description of the public API for programs, embedded in the binary. The
+//! system tests hold every answer against it.
 
 use common::http::Response;
 
@@ -21,7 +21,8 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    /// The description is of this version, describes no path that is not routed, and each method that it has is one that the path takes.
+    /// The description is of this version, describes no path that is not routed, and each method
+    /// that it has is one that the path takes.
     #[test]
     fn fits_the_routes() {
         let description: Value = serde_json::from_str(TEXT).expect("JSON");
@@ -32,7 +33,10 @@ mod tests {
             let known = route.pattern() == pattern || matches!(route, Route::Page(_));
             assert!(known, "{pattern} is routed");
             for method in methods.as_object().expect("methods").keys() {
-                assert!(route.allow().contains(&method.to_uppercase()), "{pattern} takes {method}");
+                assert!(
+                    route.allow().contains(&method.to_uppercase()),
+                    "{pattern} takes {method}"
+                );
             }
         }
     }
@@ -44,9 +48,13 @@ mod tests {
             match value {
                 Value::Object(fields) => {
                     let own = fields.get("$ref").and_then(Value::as_str).map(|to| {
-                        assert!(whole.pointer(to.trim_start_matches('#')).is_some(), "{to} is not there");
+                        assert!(
+                            whole.pointer(to.trim_start_matches('#')).is_some(),
+                            "{to} is not there"
+                        );
                     });
-                    usize::from(own.is_some()) + fields.values().map(|v| check(v, whole)).sum::<usize>()
+                    usize::from(own.is_some())
+                        + fields.values().map(|v| check(v, whole)).sum::<usize>()
                 }
                 Value::Array(items) => items.iter().map(|v| check(v, whole)).sum(),
                 _ => 0,

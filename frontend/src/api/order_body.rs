@@ -1,4 +1,5 @@
-//! The body of `POST /orders`, checked strictly: each mistake is told with the field and the remedy.
+//! The body of `POST /orders`, checked strictly: each mistake is told with the field and the
+//! remedy.
 
 use common::timing::MAX_ORDER_QUANTITY;
 use common::wire::order::Side;
@@ -8,7 +9,8 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
 
-/// Longest name of a stock in bytes. A full batch of such names, escaped, stays below what an internal listener takes.
+/// Longest name of a stock in bytes. A full batch of such names, escaped, stays below what an
+/// internal listener takes.
 pub const MAX_NAME_BYTES: usize = 1_000;
 
 const EXAMPLE: &str = r#"{"name": "GameStart", "quantity": 1, "type": "buy"}"#;
@@ -19,10 +21,13 @@ const EXAMPLE: &str = r#"{"name": "GameStart", "quantity": 1, "type": "buy"}"#;
 /// What is wrong, for a 400.
 pub fn parse(body: &[u8]) -> Result<NewOrder, String> {
     if body.is_empty() {
-        return Err(format!("the body is empty: send an order such as {EXAMPLE}"));
+        return Err(format!(
+            "the body is empty: send an order such as {EXAMPLE}"
+        ));
     }
-    let fields: Fields = serde_json::from_slice(body)
-        .map_err(|e| format!("the body is not a JSON object ({e}): send an order such as {EXAMPLE}"))?;
+    let fields: Fields = serde_json::from_slice(body).map_err(|e| {
+        format!("the body is not a JSON object ({e}): send an order such as {EXAMPLE}")
+    })?;
     if let Some(problem) = fields.problem {
         return Err(problem);
     }
@@ -37,10 +42,12 @@ fn name(value: Option<Value>) -> Result<String, String> {
     const HOW: &str = r#"write the name of a stock as text, such as "GameStart""#;
     match value {
         None => Err(format!("the field 'name' is missing: {HOW}")),
-        Some(Value::String(name)) if name.is_empty() => Err(format!("the field 'name' is empty: {HOW}")),
-        Some(Value::String(name)) if name.len() > MAX_NAME_BYTES => {
-            Err(format!("the field 'name' is longer than {MAX_NAME_BYTES} bytes: {HOW}"))
+        Some(Value::String(name)) if name.is_empty() => {
+            Err(format!("the field 'name' is empty: {HOW}"))
         }
+        Some(Value::String(name)) if name.len() > MAX_NAME_BYTES => Err(format!(
+            "the field 'name' is longer than {MAX_NAME_BYTES} bytes: {HOW}"
+        )),
         Some(Value::String(name)) => Ok(name),
         Some(_) => Err(format!("the field 'name' is not text: {HOW}")),
     }
@@ -48,7 +55,9 @@ fn name(value: Option<Value>) -> Result<String, String> {
 
 fn quantity(value: Option<&Value>) -> Result<u64, String> {
     let how = format!("write a whole number from 1 to {MAX_ORDER_QUANTITY}, such as 12");
-    let Some(value) = value else { return Err(format!("the field 'quantity' is missing: {how}")) };
+    let Some(value) = value else {
+        return Err(format!("the field 'quantity' is missing: {how}"));
+    };
     match value.as_u64() {
         Some(n) if (1..=MAX_ORDER_QUANTITY).contains(&n) => Ok(n),
         _ => Err(format!("the field 'quantity' is {}: {how}", shown(value))),
@@ -72,11 +81,15 @@ fn shown(value: &Value) -> String {
         Value::Object(_) => "an object".into(),
         other => other.to_string(),
     };
-    if text.chars().count() <= 40 { text } else { text.chars().take(40).chain("…".chars()).collect() }
+    if text.chars().count() <= 40 {
+        text
+    } else {
+        text.chars().take(40).chain("…".chars()).collect()
+    }
 }
 
-/// The fields as they came. Unlike a derived struct this keeps what is wrong for a message of our own, and notices a field that
-/// comes twice, which a map would swallow.
+/// The fields as they came. Unlike a derived struct this keeps what is wrong for a message of our
+/// own, and notices a field that comes twice, which a map would swallow.
 #[derive(Default)]
 struct Fields {
     name: Option<Value>,
@@ -104,15 +117,18 @@ impl<'de> Deserialize<'de> for Fields {
                         "type" => &mut fields.side,
                         other => {
                             let other: String = other.chars().take(40).collect();
-                            let problem =
-                                format!("there is no field '{other}': an order has 'name', 'quantity' and 'type'");
+                            let problem = format!(
+                                "there is no field '{other}': an order has 'name', 'quantity' and 'type'"
+                            );
                             fields.problem.get_or_insert(problem);
                             map.next_value::<IgnoredAny>()?;
                             continue;
                         }
                     };
                     if slot.replace(map.next_value()?).is_some() {
-                        fields.problem.get_or_insert(format!("the field '{key}' comes twice: write it once"));
+                        fields
+                            .problem
+                            .get_or_insert(format!("the field '{key}' comes twice: write it once"));
                     }
                 }
                 Ok(fields)
@@ -135,34 +151,72 @@ mod tests {
     fn quantities() {
         assert_eq!(order("1").expect("least").quantity, 1);
         assert_eq!(order("1000000").expect("most").quantity, 1_000_000);
-        for wrong in
-            ["0", "-1", "12.0", "1e3", "\"12\"", "null", "true", "[]", "{}", "1000001", "99999999999999999999", "-0"]
-        {
+        for wrong in [
+            "0",
+            "-1",
+            "12.0",
+            "1e3",
+            "\"12\"",
+            "null",
+            "true",
+            "[]",
+            "{}",
+            "1000001",
+            "99999999999999999999",
+            "-0",
+        ] {
             let error = order(wrong).expect_err(wrong);
-            assert!(error.contains("'quantity'") && error.contains("1 to 1000000"), "{wrong}: {error}");
+            assert!(
+                error.contains("'quantity'") && error.contains("1 to 1000000"),
+                "{wrong}: {error}"
+            );
         }
     }
 
     /// Every other mistake names what is wrong.
     #[test]
     fn mistakes_are_named() {
-        let long = format!(r#"{{"name":"{}","quantity":1,"type":"buy"}}"#, "x".repeat(1_001));
+        let long = format!(
+            r#"{{"name":"{}","quantity":1,"type":"buy"}}"#,
+            "x".repeat(1_001)
+        );
         for (body, words) in [
             ("", "empty"),
             ("{", "not a JSON object"),
             ("[]", "not a JSON object"),
             ("null", "not a JSON object"),
             ("7 ", "not a JSON object"),
-            (r#"{"name":"A","quantity":1,"type":"buy"} x"#, "not a JSON object"),
-            (r#"{"name":"A","quantity":01,"type":"buy"}"#, "not a JSON object"),
+            (
+                r#"{"name":"A","quantity":1,"type":"buy"} x"#,
+                "not a JSON object",
+            ),
+            (
+                r#"{"name":"A","quantity":01,"type":"buy"}"#,
+                "not a JSON object",
+            ),
             (r#"{"quantity":1,"type":"buy"}"#, "'name' is missing"),
-            (r#"{"name":"","quantity":1,"type":"buy"}"#, "'name' is empty"),
-            (r#"{"name":7,"quantity":1,"type":"buy"}"#, "'name' is not text"),
+            (
+                r#"{"name":"","quantity":1,"type":"buy"}"#,
+                "'name' is empty",
+            ),
+            (
+                r#"{"name":7,"quantity":1,"type":"buy"}"#,
+                "'name' is not text",
+            ),
             (r#"{"name":"A","type":"buy"}"#, "'quantity' is missing"),
             (r#"{"name":"A","quantity":1}"#, "'type' is missing"),
-            (r#"{"name":"A","quantity":1,"type":"Buy"}"#, "'type' is \"Buy\""),
-            (r#"{"name":"A","quantity":1,"type":"buy","price":1}"#, "no field 'price'"),
-            (r#"{"name":"A","quantity":1,"type":"buy","name":"B"}"#, "'name' comes twice"),
+            (
+                r#"{"name":"A","quantity":1,"type":"Buy"}"#,
+                "'type' is \"Buy\"",
+            ),
+            (
+                r#"{"name":"A","quantity":1,"type":"buy","price":1}"#,
+                "no field 'price'",
+            ),
+            (
+                r#"{"name":"A","quantity":1,"type":"buy","name":"B"}"#,
+                "'name' comes twice",
+            ),
             (&long, "'name' is longer"),
         ] {
             let error = parse(body.as_bytes()).expect_err(body);
@@ -174,7 +228,15 @@ mod tests {
     /// A right body is taken whatever the order of its fields, with escapes.
     #[test]
     fn right_bodies() {
-        let parsed = parse(br#" {"type":"sell","name":"B\u006farCo","quantity":3} "#).expect("is right");
-        assert_eq!(parsed, NewOrder { name: "BoarCo".into(), quantity: 3, side: Side::Sell });
+        let parsed =
+            parse(br#" {"type":"sell","name":"B\u006farCo","quantity":3} "#).expect("is right");
+        assert_eq!(
+            parsed,
+            NewOrder {
+                name: "BoarCo".into(),
+                quantity: 3,
+                side: Side::Sell
+            }
+        );
     }
 }

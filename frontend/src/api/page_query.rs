@@ -1,4 +1,5 @@
-//! The query of `GET /orders`, checked strictly: each mistake is told with the parameter and the remedy.
+//! The query of `GET /orders`, checked strictly: each mistake is told with the parameter and the
+//! remedy.
 
 use common::timing::{MAX_ORDERS_PAGE, ORDERS_PAGE};
 use common::wire::replica::PageRequest;
@@ -12,13 +13,22 @@ const EXAMPLE: &str = "/orders?after=99&limit=100";
 /// What is wrong, for a 400.
 pub fn parse(query: Option<&str>) -> Result<PageRequest, String> {
     let (mut after, mut limit) = (None, None);
-    for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+    for part in query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|part| !part.is_empty())
+    {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let (name, value) = (decoded(name), decoded(value));
         let slot = match name.as_str() {
             "after" => &mut after,
             "limit" => &mut limit,
-            other => return Err(format!("there is no parameter '{}': write such as {EXAMPLE}", short(other))),
+            other => {
+                return Err(format!(
+                    "there is no parameter '{}': write such as {EXAMPLE}",
+                    short(other)
+                ));
+            }
         };
         if slot.replace(value).is_some() {
             return Err(format!("the parameter '{name}' comes twice: write it once"));
@@ -42,7 +52,10 @@ pub fn parse(query: Option<&str>) -> Result<PageRequest, String> {
             .flatten()
             .filter(|limit| (1..=MAX_ORDERS_PAGE).contains(limit))
             .ok_or_else(|| {
-                format!("the parameter 'limit' is '{}': write a number from 1 to {MAX_ORDERS_PAGE}", short(text))
+                format!(
+                    "the parameter 'limit' is '{}': write a number from 1 to {MAX_ORDERS_PAGE}",
+                    short(text)
+                )
             })?,
     };
     Ok(PageRequest { first, limit })

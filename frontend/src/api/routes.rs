@@ -47,7 +47,9 @@ impl<'a> Route<'a> {
             "/events" => Self::Events,
             _ => {
                 if let Some(name) = last_segment(path, "/stocks/") {
-                    percent_decode_str(name).decode_utf8().map_or(Self::BadName, Self::Stock)
+                    percent_decode_str(name)
+                        .decode_utf8()
+                        .map_or(Self::BadName, Self::Stock)
                 } else if let Some(number) = last_segment(path, "/orders/") {
                     Self::Order(number)
                 } else {
@@ -87,7 +89,8 @@ impl<'a> Route<'a> {
 
 /// What follows `prefix`, when it is one segment and not empty.
 fn last_segment<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
-    path.strip_prefix(prefix).filter(|rest| !rest.is_empty() && !rest.contains('/'))
+    path.strip_prefix(prefix)
+        .filter(|rest| !rest.is_empty() && !rest.contains('/'))
 }
 
 #[cfg(test)]
@@ -100,7 +103,10 @@ mod tests {
         for (path, route) in [
             ("/stocks", Route::Stocks),
             ("/stocks/FishCo", Route::Stock("FishCo".into())),
-            ("/stocks/Fish%20Co%2f%C3%A9", Route::Stock("Fish Co/é".into())),
+            (
+                "/stocks/Fish%20Co%2f%C3%A9",
+                Route::Stock("Fish Co/é".into()),
+            ),
             ("/stocks/a+b", Route::Stock("a+b".into())),
             ("/stocks/%ff", Route::BadName),
             ("/stocks/", Route::Unknown),

@@ -24,16 +24,22 @@ impl Overview {
     #[must_use]
     pub fn status(&self) -> Status {
         let known = self.cell.view();
-        let replicas = self.views.replicas().into_iter().map(|(id, health)| ReplicaStatus {
-            id,
-            state: state(health.as_ref(), known.term),
-            last: health.and_then(|health| health.last),
-        });
+        let replicas = self
+            .views
+            .replicas()
+            .into_iter()
+            .map(|(id, health)| ReplicaStatus {
+                id,
+                state: state(health.as_ref(), known.term),
+                last: health.and_then(|health| health.last),
+            });
         Status {
             leader: known.leader.as_ref().map(|leader| leader.id),
             term: known.term,
             replicas: replicas.collect(),
-            catalog: CatalogStatus { state: self.views.catalog().map(|health| health.state) },
+            catalog: CatalogStatus {
+                state: self.views.catalog().map(|health| health.state),
+            },
             cache: self.cache.status(),
         }
     }
@@ -48,15 +54,23 @@ impl Overview {
             Some(CatalogState::HistoryLost) => Some("the catalog has lost its history"),
             None => Some("the catalog does not answer"),
         };
-        let leader = self.cell.view().leader.is_none().then_some("no leader of the order service is known");
+        let leader = self
+            .cell
+            .view()
+            .leader
+            .is_none()
+            .then_some("no leader of the order service is known");
         let reasons: Vec<&str> = catalog.into_iter().chain(leader).collect();
         (!reasons.is_empty()).then(|| format!("not ready: {}", reasons.join("; ")))
     }
 }
 
-/// What a replica does, by its own word; one that leads an older term than the known one does not lead.
+/// What a replica does, by its own word; one that leads an older term than the known one does not
+/// lead.
 fn state(health: Option<&Health>, term: Term) -> ReplicaState {
-    let Some(health) = health else { return ReplicaState::Down };
+    let Some(health) = health else {
+        return ReplicaState::Down;
+    };
     if health.leading.is_some_and(|led| led >= term) {
         ReplicaState::Leader
     } else if health.claiming.is_some() {
@@ -89,10 +103,25 @@ mod tests {
             in_touch: Vec::new(),
         };
         assert_eq!(state(None, 2), ReplicaState::Down);
-        assert_eq!(state(Some(&health(Some(2), None, false)), 2), ReplicaState::Leader);
-        assert_eq!(state(Some(&health(Some(1), None, false)), 2), ReplicaState::Follower);
-        assert_eq!(state(Some(&health(None, Some(3), true)), 2), ReplicaState::Claiming);
-        assert_eq!(state(Some(&health(None, None, true)), 2), ReplicaState::CatchingUp);
-        assert_eq!(state(Some(&health(None, None, false)), 2), ReplicaState::Follower);
+        assert_eq!(
+            state(Some(&health(Some(2), None, false)), 2),
+            ReplicaState::Leader
+        );
+        assert_eq!(
+            state(Some(&health(Some(1), None, false)), 2),
+            ReplicaState::Follower
+        );
+        assert_eq!(
+            state(Some(&health(None, Some(3), true)), 2),
+            ReplicaState::Claiming
+        );
+        assert_eq!(
+            state(Some(&health(None, None, true)), 2),
+            ReplicaState::CatchingUp
+        );
+        assert_eq!(
+            state(Some(&health(None, None, false)), 2),
+            ReplicaState::Follower
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! A map of bounded size from which the least recently used entry goes first; every operation takes constant time. The order
-//! of use is a doubly linked list whose links are indices into one vector, so that no pointers are needed.
+//! A map of bounded size from which the least recently used entry goes first; every operation takes
+//! constant time. The order of use is a doubly linked list whose links are indices into one vector,
+//! so that no pointers are needed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,7 +33,14 @@ impl<V> Lru<V> {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let (index, slots, free) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { index, slots, free, newest: NONE, oldest: NONE, capacity: capacity.max(1) }
+        Self {
+            index,
+            slots,
+            free,
+            newest: NONE,
+            oldest: NONE,
+            capacity: capacity.max(1),
+        }
     }
 
     /// How many entries there are.
@@ -50,7 +58,9 @@ impl<V> Lru<V> {
     /// The keys, the most recently used one first. Takes a step per entry.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<str>> {
         let linked = |slot: usize| (slot != NONE).then_some(slot);
-        let slots = std::iter::successors(linked(self.newest), move |slot| linked(self.slots[*slot].older));
+        let slots = std::iter::successors(linked(self.newest), move |slot| {
+            linked(self.slots[*slot].older)
+        });
         slots.map(|slot| &self.slots[slot].key)
     }
 
@@ -64,7 +74,8 @@ impl<V> Lru<V> {
         self.slots[slot].value.as_ref()
     }
 
-    /// Puts a value in, as the most recently used one, and drops the least recently used entry when there are too many.
+    /// Puts a value in, as the most recently used one, and drops the least recently used entry when
+    /// there are too many.
     pub fn insert(&mut self, key: &Arc<str>, value: V) {
         if let Some(&slot) = self.index.get(key) {
             self.slots[slot].value = Some(value);
@@ -76,7 +87,12 @@ impl<V> Lru<V> {
             let oldest = Arc::clone(&self.slots[self.oldest].key);
             self.remove(&oldest);
         }
-        let entry = Slot { key: Arc::clone(key), value: Some(value), newer: NONE, older: NONE };
+        let entry = Slot {
+            key: Arc::clone(key),
+            value: Some(value),
+            newer: NONE,
+            older: NONE,
+        };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot] = entry;
@@ -89,7 +105,12 @@ impl<V> Lru<V> {
         };
         self.index.insert(Arc::clone(key), slot);
         self.link_newest(slot);
-        assert!(self.index.len() <= self.capacity, "{} entries, capacity {}", self.index.len(), self.capacity);
+        assert!(
+            self.index.len() <= self.capacity,
+            "{} entries, capacity {}",
+            self.index.len(),
+            self.capacity
+        );
     }
 
     /// Takes an entry out.

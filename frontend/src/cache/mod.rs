@@ -1,4 +1,5 @@
-//! The stock cache: pure rules, without clock, lock or I/O. [`shared::SharedCache`] puts the lock around it.
+//! The stock cache: pure rules, without clock, lock or I/O. [`shared::SharedCache`] puts the lock
+//! around it.
 
 pub mod lru;
 pub mod shared;
@@ -13,20 +14,26 @@ use std::sync::Arc;
 
 /// Stocks that may be read without asking the catalog, as prebuilt bodies of the public answer.
 ///
-/// 1. A read is answered from here only while the lease runs, and the clock is read **before** the entry is taken: an entry taken
-///    first could be handed out after a pause during which the lease ended and the stock changed.
-/// 2. The lease counts from before the front-end asked for it, so it ends here before it ends at the catalog.
-/// 3. An invalidation for the current or the pending session removes the entry and voids the fills of that name in flight: their
-///    answers may have left the catalog before the change. For any other session it is refused, since acknowledging it would let
-///    the catalog go on for a session whose entries were not touched.
-/// 4. A fill is stored only if it was not voided, if its answer says that it may be cached, and if the session is still the one
-///    under which it began.
-/// 5. At the reply to a registration, in one step: empty, void all fills, install the session and its lease. What was cached
-///    before belonged to a session that the catalog no longer pushes to.
-/// 6. A session that the catalog does not know leaves nothing behind: empty, void all fills, no lease.
-/// 7. A pending session stays pending until the next one replaces it: the catalog may have granted it although no reply came, and
-///    its pushes can then be acknowledged truthfully instead of holding up trades until its lease has run out.
-/// 8. A lease only grows while its session lives: an answer that overtook a later one does not shorten it.
+/// 1. A read is answered from here only while the lease runs, and the clock is read **before** the
+///    entry is taken: an entry taken first could be handed out after a pause during which the lease
+///    ended and the stock changed.
+/// 2. The lease counts from before the front-end asked for it, so it ends here before it ends at
+///    the catalog.
+/// 3. An invalidation for the current or the pending session removes the entry and voids the fills
+///    of that name in flight: their answers may have left the catalog before the change. For any
+///    other session it is refused, since acknowledging it would let the catalog go on for a session
+///    whose entries were not touched.
+/// 4. A fill is stored only if it was not voided, if its answer says that it may be cached, and if
+///    the session is still the one under which it began.
+/// 5. At the reply to a registration, in one step: empty, void all fills, install the session and
+///    its lease. What was cached before belonged to a session that the catalog no longer pushes to.
+/// 6. A session that the catalog does not know leaves nothing behind: empty, void all fills, no
+///    lease.
+/// 7. A pending session stays pending until the next one replaces it: the catalog may have granted
+///    it although no reply came, and its pushes can then be acknowledged truthfully instead of
+///    holding up trades until its lease has run out.
+/// 8. A lease only grows while its session lives: an answer that overtook a later one does not
+///    shorten it.
 #[derive(Debug)]
 pub struct Cache {
     entries: Lru<Arc<[u8]>>,
@@ -118,9 +125,16 @@ impl Cache {
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(name),
         };
-        let flight = self.in_flight.entry(Arc::clone(&name)).or_insert(InFlight { count: 0, void_up_to: 0 });
+        let flight = self.in_flight.entry(Arc::clone(&name)).or_insert(InFlight {
+            count: 0,
+            void_up_to: 0,
+        });
         flight.count += 1;
-        Fill { name, epoch: self.epoch, stamp: self.stamp }
+        Fill {
+            name,
+            epoch: self.epoch,
+            stamp: self.stamp,
+        }
     }
 
     /// Ends a fill. `body` is the answer's, where there is one that may be cached.
@@ -168,7 +182,11 @@ impl Cache {
 
     /// The reply to the registration of the pending session came.
     pub fn install_session(&mut self, session: &SessionId, lease_end: BootInstant) {
-        assert_eq!(self.pending.as_ref(), Some(session), "only the pending session is installed");
+        assert_eq!(
+            self.pending.as_ref(),
+            Some(session),
+            "only the pending session is installed"
+        );
         self.forget();
         self.current = self.pending.take();
         self.lease_end = lease_end;

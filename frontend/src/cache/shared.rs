@@ -1,4 +1,5 @@
-//! The cache behind its one lock, with what is counted about it. The lock is held for a few map operations, never across a call.
+//! The cache behind its one lock, with what is counted about it. The lock is held for a few map
+//! operations, never across a call.
 
 use super::{Cache, Fill, FillEnd};
 use crate::metrics::CacheMetrics;
@@ -22,11 +23,16 @@ impl SharedCache {
     /// An empty cache. Switched off, it never holds anything, and only counts.
     #[must_use]
     pub fn new(enabled: bool, capacity: usize, metrics: CacheMetrics) -> Self {
-        Self { cache: Mutex::new(Cache::new(capacity)), enabled, capacity, metrics }
+        Self {
+            cache: Mutex::new(Cache::new(capacity)),
+            enabled,
+            capacity,
+            metrics,
+        }
     }
 
-    /// The body of the answer for a stock. Counts a hit; a miss is counted by [`SharedCache::count_miss`], since one read may look
-    /// here twice.
+    /// The body of the answer for a stock. Counts a hit; a miss is counted by
+    /// [`SharedCache::count_miss`], since one read may look here twice.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<[u8]>> {
         if !self.enabled {
@@ -62,7 +68,10 @@ impl SharedCache {
     pub fn finish_fills(&self, fills: Vec<Fill>, found: &HashMap<&str, FoundStock>) {
         let mut cache = self.cache.lock();
         for fill in fills {
-            let body = found.get(&*fill.name).filter(|stock| stock.cacheable).map(|stock| Arc::clone(&stock.body));
+            let body = found
+                .get(&*fill.name)
+                .filter(|stock| stock.cacheable)
+                .map(|stock| Arc::clone(&stock.body));
             match cache.finish_fill(&fill, body) {
                 FillEnd::Stored => self.metrics.fills.inc(),
                 FillEnd::Voided => self.metrics.fills_voided.inc(),
@@ -146,12 +155,19 @@ impl From<&Stock> for FoundStock {
     fn from(stock: &Stock) -> Self {
         let view = view(stock);
         let body = serde_json::to_vec(&Data { data: view }).expect("wire types serialise");
-        Self { body: body.into(), cacheable: stock.cacheable }
+        Self {
+            body: body.into(),
+            cacheable: stock.cacheable,
+        }
     }
 }
 
 /// A stock as the public API shows it.
 #[must_use]
 pub fn view(stock: &Stock) -> StockView {
-    StockView { name: stock.name.clone(), price: stock.price, quantity: stock.quantity }
+    StockView {
+        name: stock.name.clone(),
+        price: stock.price,
+        quantity: stock.quantity,
+    }
 }

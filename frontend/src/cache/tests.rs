@@ -32,7 +32,8 @@ fn fill(cache: &mut Cache, name: &str, text: &str) {
     assert_eq!(cache.finish_fill(&fill, Some(body(text))), FillEnd::Stored);
 }
 
-/// An entry is read while the lease runs, and not from the moment on at which it ends; a renewal brings it back.
+/// An entry is read while the lease runs, and not from the moment on at which it ends; a renewal
+/// brings it back.
 #[test]
 fn reads_end_with_the_lease() {
     let mut cache = leased();
@@ -46,7 +47,8 @@ fn reads_end_with_the_lease() {
     assert_eq!(cache.get("a", at(1_500)), None);
 }
 
-/// An invalidation removes the entry and voids the fills of its name in flight, not those of others and not later ones.
+/// An invalidation removes the entry and voids the fills of its name in flight, not those of others
+/// and not later ones.
 #[test]
 fn invalidations_void_fills_in_flight() {
     let mut cache = leased();
@@ -57,7 +59,10 @@ fn invalidations_void_fills_in_flight() {
     let later = cache.begin_fill("a");
     assert_eq!(cache.finish_fill(&of_a, Some(body("old"))), FillEnd::Voided);
     assert_eq!(cache.finish_fill(&of_b, Some(body("b"))), FillEnd::Stored);
-    assert_eq!(cache.finish_fill(&later, Some(body("new"))), FillEnd::Stored);
+    assert_eq!(
+        cache.finish_fill(&later, Some(body("new"))),
+        FillEnd::Stored
+    );
     assert_eq!(cache.get("a", at(0)), Some(body("new")));
     assert!(cache.in_flight.is_empty());
 }
@@ -74,7 +79,8 @@ fn only_what_may_be_cached_is() {
     assert_eq!((cache.entries(), cache.get("a", at(0))), (0, None));
 }
 
-/// Invalidations are taken for the current and for the pending session, and refused for every other one.
+/// Invalidations are taken for the current and for the pending session, and refused for every other
+/// one.
 #[test]
 fn invalidations_of_other_sessions_are_refused() {
     let mut cache = leased();
@@ -84,22 +90,42 @@ fn invalidations_of_other_sessions_are_refused() {
     cache.begin_session(session("next"));
     let flying = cache.begin_fill("a");
     assert!(cache.invalidate(&session("next"), &names(&["a"])));
-    assert_eq!((cache.get("a", at(0)), cache.finish_fill(&flying, Some(body("1")))), (None, FillEnd::Voided));
-    assert!(cache.invalidate(&session("s"), &[]), "the current one is still known");
+    assert_eq!(
+        (
+            cache.get("a", at(0)),
+            cache.finish_fill(&flying, Some(body("1")))
+        ),
+        (None, FillEnd::Voided)
+    );
+    assert!(
+        cache.invalidate(&session("s"), &[]),
+        "the current one is still known"
+    );
     cache.install_session(&session("next"), at(2_000));
     assert!(!cache.invalidate(&session("s"), &[]), "it was replaced");
 }
 
-/// A new session, and the loss of one, leave nothing of the old one behind, fills in flight included.
+/// A new session, and the loss of one, leave nothing of the old one behind, fills in flight
+/// included.
 #[test]
 fn sessions_share_nothing() {
     let mut cache = leased();
     fill(&mut cache, "a", "1");
     let flying = cache.begin_fill("b");
     cache.begin_session(session("next"));
-    assert_eq!(cache.get("a", at(0)), Some(body("1")), "the old one serves until the reply");
+    assert_eq!(
+        cache.get("a", at(0)),
+        Some(body("1")),
+        "the old one serves until the reply"
+    );
     cache.install_session(&session("next"), at(2_000));
-    assert_eq!((cache.get("a", at(0)), cache.finish_fill(&flying, Some(body("1")))), (None, FillEnd::Voided));
+    assert_eq!(
+        (
+            cache.get("a", at(0)),
+            cache.finish_fill(&flying, Some(body("1")))
+        ),
+        (None, FillEnd::Voided)
+    );
 
     fill(&mut cache, "a", "2");
     let flying = cache.begin_fill("b");
@@ -109,13 +135,17 @@ fn sessions_share_nothing() {
     assert!(!cache.leased(at(0)) && cache.entries() == 0);
     assert_eq!(cache.finish_fill(&flying, Some(body("1"))), FillEnd::Voided);
     cache.renew(&session("next"), at(9_000));
-    assert!(!cache.leased(at(0)), "a late renewal does not bring it back");
+    assert!(
+        !cache.leased(at(0)),
+        "a late renewal does not bring it back"
+    );
 }
 
 /// What can happen between a front-end and a catalog, in any order.
 #[derive(Debug, Clone)]
 enum Step {
-    /// The catalog changes a stock: pushes to the session that it knows, and waits for the lease to end if that is refused.
+    /// The catalog changes a stock: pushes to the session that it knows, and waits for the lease to
+    /// end if that is refused.
     Trade(usize),
     /// A call for a stock reaches the catalog, which reads its value, and goes on travelling.
     Ask(usize),
@@ -181,14 +211,16 @@ impl World {
             }
             Step::Answered => {
                 if let Some((fill, value)) = self.calls.pop_front() {
-                    self.cache.finish_fill(&fill, Some(body(&value.to_string())));
+                    self.cache
+                        .finish_fill(&fill, Some(body(&value.to_string())));
                 }
             }
             Step::Register => {
                 self.sessions += 1;
                 let session = session(&self.sessions.to_string());
                 self.cache.begin_session(session.clone());
-                // The catalog knows one session of this front-end: an older one is not pushed to any more, its lease has ended.
+                // The catalog knows one session of this front-end: an older one is not pushed to
+                // any more, its lease has ended.
                 if let Some((_, lease_end)) = self.known.take() {
                     self.now = self.now.max(lease_end);
                 }
@@ -201,7 +233,9 @@ impl World {
                 }
             }
             Step::KeepAlive => {
-                let Some(current) = self.cache.current.clone() else { return Ok(()) };
+                let Some(current) = self.cache.current.clone() else {
+                    return Ok(());
+                };
                 match &mut self.known {
                     Some((session, lease_end)) if *session == current => {
                         *lease_end = self.now + LEASE_MS;
@@ -218,7 +252,13 @@ impl World {
             Step::Wait(ms) => self.now += ms,
             Step::Read(stock) => {
                 if let Some(read) = self.cache.get(&format!("s{stock}"), at(self.now)) {
-                    prop_assert_eq!(read, body(&self.values[stock].to_string()), "stock {} at {}", stock, self.now);
+                    prop_assert_eq!(
+                        read,
+                        body(&self.values[stock].to_string()),
+                        "stock {} at {}",
+                        stock,
+                        self.now
+                    );
                 }
             }
         }
@@ -227,8 +267,8 @@ impl World {
 }
 
 proptest! {
-    /// Whatever the order of trades, calls, answers, registrations and restarts: a read never gives a value that is not the
-    /// catalog's own at that moment.
+    /// Whatever the order of trades, calls, answers, registrations and restarts: a read never gives
+    /// a value that is not the catalog's own at that moment.
     #[test]
     fn reads_are_never_stale(capacity in 1_usize..4, steps in prop::collection::vec(step(), 1..120)) {
         let mut world = World {

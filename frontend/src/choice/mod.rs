@@ -1,5 +1,5 @@
-//! The choice of the leader, as a pure state machine: events go in, commands come out, and the time is a parameter. The threads that
-//! carry the commands out are those of [`crate::monitor`].
+//! The choice of the leader, as a pure state machine: events go in, commands come out, and the time
+//! is a parameter. The threads that carry the commands out are those of [`crate::monitor`].
 //!
 //! ```text
 //!   Reading ──term──> Probing ──ask──> Asking ──leads──> Led ──it failed──> Reading
@@ -116,11 +116,13 @@ pub enum Command {
 
 /// The choice.
 ///
-/// 1. A sitting leader is adopted, never deposed: whoever says that it leads the catalog's term is the leader.
-/// 2. Only health that was asked for after the judgement began counts in it, and only health asked for after a leader was adopted
-///    can end it: what is older may describe the time before.
+/// 1. A sitting leader is adopted, never deposed: whoever says that it leads the catalog's term is
+///    the leader.
+/// 2. Only health that was asked for after the judgement began counts in it, and only health asked
+///    for after a leader was adopted can end it: what is older may describe the time before.
 /// 3. `seen` of a request to lead is the term that the same judgement read at the catalog.
-/// 4. A replica that completes its log for the catalog's term is left alone as long as that log grows.
+/// 4. A replica that completes its log for the catalog's term is left alone as long as that log
+///    grows.
 /// 5. One judgement at a time; answers that belong to an older one are ignored.
 /// 6. Nothing here waits: a judgement goes on with whatever answered within [`PROBE_TIMEOUT`].
 #[derive(Debug)]
@@ -149,7 +151,13 @@ enum Phase {
     /// A candidate was asked to lead.
     Asking { candidate: ReplicaId, seen: Term },
     /// A replica completes its log for the term.
-    Watching { owner: ReplicaId, term: Term, since: BootInstant, length: u64, grew: BootInstant },
+    Watching {
+        owner: ReplicaId,
+        term: Term,
+        since: BootInstant,
+        length: u64,
+        grew: BootInstant,
+    },
     /// Judge anew then.
     Resting { until: BootInstant },
 }
@@ -159,7 +167,10 @@ impl Choice {
     #[must_use]
     pub fn new(replicas: impl IntoIterator<Item = ReplicaId>, now: BootInstant) -> Self {
         Self {
-            replicas: replicas.into_iter().map(|id| (id, View::default())).collect(),
+            replicas: replicas
+                .into_iter()
+                .map(|id| (id, View::default()))
+                .collect(),
             phase: Phase::Resting { until: now },
             round: 0,
             first_choice_until: Some(now + FIRST_CHOICE_WAIT),
@@ -177,7 +188,9 @@ impl Choice {
         match self.phase {
             Phase::Resting { until } if now >= until => self.judge(now, out),
             Phase::Probing { .. } => self.weigh(now, out),
-            Phase::Watching { owner, term, grew, .. } => {
+            Phase::Watching {
+                owner, term, grew, ..
+            } => {
                 if now.saturating_since(grew) > CLAIM_STALL {
                     self.give_up_claim(owner, term, now, out);
                 } else {
@@ -193,7 +206,9 @@ impl Choice {
     pub fn on(&mut self, event: &Event, now: BootInstant, out: &mut Vec<Command>) {
         match event {
             Event::Probe(id, probe) => {
-                let Some(view) = self.replicas.get_mut(id) else { return };
+                let Some(view) = self.replicas.get_mut(id) else {
+                    return;
+                };
                 let old_failure = matches!(self.phase, Phase::Led { leader, since, .. }
                     if leader == *id && probe.began < since && !matches!(probe.outcome, Outcome::Health(_)));
                 if !old_failure {
@@ -202,7 +217,9 @@ impl Choice {
                 self.on_probe(*id, probe, now, out);
             }
             Event::Term(round, view) if *round == self.round => {
-                let Phase::Reading { began } = self.phase else { return };
+                let Phase::Reading { began } = self.phase else {
+                    return;
+                };
                 match *view {
                     Some(seen) => {
                         self.phase = Phase::Probing { began, seen };
@@ -211,9 +228,16 @@ impl Choice {
                     None => self.rest(now + REST_LONG),
                 }
             }
-            Event::Lead(round, answer) if *round == self.round => self.on_lead_answer(*answer, now, out),
+            Event::Lead(round, answer) if *round == self.round => {
+                self.on_lead_answer(*answer, now, out)
+            }
             Event::Failed(failed) => {
-                if let Phase::Led { leader, term, doubted, .. } = &mut self.phase
+                if let Phase::Led {
+                    leader,
+                    term,
+                    doubted,
+                    ..
+                } = &mut self.phase
                     && term == failed
                 {
                     *doubted = Some(now);
@@ -226,9 +250,12 @@ impl Choice {
 
     fn on_probe(&mut self, id: ReplicaId, probe: &Probe, now: BootInstant, out: &mut Vec<Command>) {
         match self.phase {
-            Phase::Led { leader, term, since, doubted } => {
-                self.on_probe_led(id, probe, (leader, term, since, doubted), now, out)
-            }
+            Phase::Led {
+                leader,
+                term,
+                since,
+                doubted,
+            } => self.on_probe_led(id, probe, (leader, term, since, doubted), now, out),
             Phase::Probing { .. } => self.weigh(now, out),
             Phase::Asking { candidate, .. } if candidate == id && self.replicas[&id].is_dead() => {
                 out.push(Command::Abandon);
@@ -237,7 +264,9 @@ impl Choice {
             }
             Phase::Asking { candidate, seen } if candidate == id => {
                 // Its health may come before its answer, which then need not be waited for.
-                let leading = self.replicas[&id].fresh(probe.began).and_then(|health| health.leading);
+                let leading = self.replicas[&id]
+                    .fresh(probe.began)
+                    .and_then(|health| health.leading);
                 if let Some(term) = leading.filter(|term| *term > seen) {
                     out.push(Command::Abandon);
                     self.adopt(candidate, term, now, out);
@@ -245,7 +274,9 @@ impl Choice {
             }
             Phase::Watching { owner, .. } if owner == id => self.on_probe_watching(probe, now, out),
             Phase::Watching { term, .. }
-                if self.replicas[&id].fresh(probe.began).is_some_and(|h| h.leading > Some(term)) =>
+                if self.replicas[&id]
+                    .fresh(probe.began)
+                    .is_some_and(|h| h.leading > Some(term)) =>
             {
                 self.judge(now, out);
             }
@@ -274,7 +305,11 @@ impl Choice {
             if let Outcome::Health(health) = &probe.outcome
                 && (health.term < term || health.term == term && health.leader != Some(leader))
             {
-                out.push(Command::Announce { to: id, term, leader });
+                out.push(Command::Announce {
+                    to: id,
+                    term,
+                    leader,
+                });
             }
             return;
         }
@@ -287,7 +322,12 @@ impl Choice {
             Outcome::Missed => return out.extend(doubted.map(|_| Command::ProbeNow(leader))),
             Outcome::Health(health) if health.leading == Some(term) => {
                 if doubted.is_some_and(|doubted| probe.began >= doubted) {
-                    self.phase = Phase::Led { leader, term, since, doubted: None };
+                    self.phase = Phase::Led {
+                        leader,
+                        term,
+                        since,
+                        doubted: None,
+                    };
                     out.push(Command::Confirm);
                 }
                 return;
@@ -299,11 +339,22 @@ impl Choice {
     }
 
     fn on_probe_watching(&mut self, probe: &Probe, now: BootInstant, out: &mut Vec<Command>) {
-        let Phase::Watching { owner, term, since, length, grew } = self.phase else { return };
+        let Phase::Watching {
+            owner,
+            term,
+            since,
+            length,
+            grew,
+        } = self.phase
+        else {
+            return;
+        };
         if self.replicas[&owner].is_dead() {
             return self.judge(now, out);
         }
-        let Outcome::Health(health) = &probe.outcome else { return };
+        let Outcome::Health(health) = &probe.outcome else {
+            return;
+        };
         if probe.began < since {
             return;
         }
@@ -312,23 +363,44 @@ impl Choice {
         } else if health.claiming != Some(term) {
             self.rest(now + REST_SHORT);
         } else if log_length(health) > length {
-            self.phase = Phase::Watching { owner, term, since, length: log_length(health), grew: now };
+            self.phase = Phase::Watching {
+                owner,
+                term,
+                since,
+                length: log_length(health),
+                grew: now,
+            };
         } else if now.saturating_since(grew) > CLAIM_STALL {
             self.give_up_claim(owner, term, now, out);
         }
     }
 
     fn on_lead_answer(&mut self, answer: Answer, now: BootInstant, out: &mut Vec<Command>) {
-        let Phase::Asking { candidate, seen } = self.phase else { return };
+        let Phase::Asking { candidate, seen } = self.phase else {
+            return;
+        };
         match answer {
-            Answer::Lead(LeadAnswer::Leading(term)) if term >= seen => self.adopt(candidate, term, now, out),
+            Answer::Lead(LeadAnswer::Leading(term)) if term >= seen => {
+                self.adopt(candidate, term, now, out)
+            }
             Answer::Lead(LeadAnswer::Claiming(term)) if term >= seen => {
-                let length = self.replicas[&candidate].fresh(BootInstant::BOOT).map_or(0, log_length);
-                self.phase = Phase::Watching { owner: candidate, term, since: now, length, grew: now };
+                let length = self.replicas[&candidate]
+                    .fresh(BootInstant::BOOT)
+                    .map_or(0, log_length);
+                self.phase = Phase::Watching {
+                    owner: candidate,
+                    term,
+                    since: now,
+                    length,
+                    grew: now,
+                };
                 out.push(Command::ProbeNow(candidate));
             }
-            // Whoever was granted a term just now may lead by then, so the judgement begins anew rather than the request alone.
-            Answer::Lead(LeadAnswer::Wait(ms)) => self.rest(now + Duration::from_millis(ms).min(LONGEST_WAIT)),
+            // Whoever was granted a term just now may lead by then, so the judgement begins anew
+            // rather than the request alone.
+            Answer::Lead(LeadAnswer::Wait(ms)) => {
+                self.rest(now + Duration::from_millis(ms).min(LONGEST_WAIT))
+            }
             Answer::Outdated => self.rest(now + REST_SHORT),
             // It says that it leads a term older than the catalog's: it will hear of the newer one.
             Answer::Lead(_) | Answer::Failed => {
@@ -348,28 +420,47 @@ impl Choice {
 
     /// The term is known: is there a leader, or enough known to choose one?
     fn weigh(&mut self, now: BootInstant, out: &mut Vec<Command>) {
-        let Phase::Probing { began, seen } = self.phase else { return };
-        let fresh: Vec<(ReplicaId, &Health)> =
-            self.replicas.iter().filter_map(|(id, view)| Some((*id, view.fresh(began)?))).collect();
+        let Phase::Probing { began, seen } = self.phase else {
+            return;
+        };
+        let fresh: Vec<(ReplicaId, &Health)> = self
+            .replicas
+            .iter()
+            .filter_map(|(id, view)| Some((*id, view.fresh(began)?)))
+            .collect();
         // Nobody was granted term 0.
         let holds = |held: Option<Term>| seen.term > 0 && held == Some(seen.term);
         if let Some((leader, _)) = fresh.iter().find(|(_, health)| holds(health.leading)) {
             return self.adopt(*leader, seen.term, now, out);
         }
         let newer = |held: Option<Term>| held.is_some_and(|term| term > seen.term);
-        if fresh.iter().any(|(_, health)| newer(health.leading) || newer(health.claiming)) {
+        if fresh
+            .iter()
+            .any(|(_, health)| newer(health.leading) || newer(health.claiming))
+        {
             // The term was read before that claim: read it again.
             return self.rest(now + REST_SHORT);
         }
         let claimer = fresh
             .iter()
-            .find(|(id, health)| holds(health.claiming) && self.replicas[id].stalled != Some(seen.term))
+            .find(|(id, health)| {
+                holds(health.claiming) && self.replicas[id].stalled != Some(seen.term)
+            })
             .map(|(id, health)| (*id, log_length(health)));
         if let Some((owner, length)) = claimer {
-            self.phase = Phase::Watching { owner, term: seen.term, since: now, length, grew: now };
+            self.phase = Phase::Watching {
+                owner,
+                term: seen.term,
+                since: now,
+                length,
+                grew: now,
+            };
             return;
         }
-        let settled = self.replicas.values().all(|view| view.fresh(began).is_some() || view.is_dead());
+        let settled = self
+            .replicas
+            .values()
+            .all(|view| view.fresh(began).is_some() || view.is_dead());
         if settled || now.saturating_since(began) >= PROBE_TIMEOUT {
             let candidate = self.candidate(&fresh, now);
             let longest = fresh.iter().filter_map(|(_, health)| health.last).max();
@@ -395,32 +486,55 @@ impl Choice {
         now: BootInstant,
         out: &mut Vec<Command>,
     ) {
-        let Some(candidate) = candidate else { return self.rest(now + REST_LONG) };
+        let Some(candidate) = candidate else {
+            return self.rest(now + REST_LONG);
+        };
         let highest = self.replicas.keys().next_back().copied();
         if self.first_choice_until.is_some_and(|until| now < until) && Some(candidate) != highest {
-            // Services start in any order: a moment later the highest id may be there, and would not depose this one.
+            // Services start in any order: a moment later the highest id may be there, and would
+            // not depose this one.
             return self.rest(now + REST_LONG);
         }
         self.phase = Phase::Asking { candidate, seen };
-        out.push(Command::AskToLead { round: self.round, candidate, seen, longest });
+        out.push(Command::AskToLead {
+            round: self.round,
+            candidate,
+            seen,
+            longest,
+        });
     }
 
     fn adopt(&mut self, leader: ReplicaId, term: Term, now: BootInstant, out: &mut Vec<Command>) {
         self.first_choice_until = None;
-        self.phase = Phase::Led { leader, term, since: now, doubted: None };
+        self.phase = Phase::Led {
+            leader,
+            term,
+            since: now,
+            doubted: None,
+        };
         for (id, view) in &mut self.replicas {
             view.stalled = None;
             if *id == leader {
                 view.forgive_misses();
             } else if !view.is_dead() {
-                out.push(Command::Announce { to: *id, term, leader });
+                out.push(Command::Announce {
+                    to: *id,
+                    term,
+                    leader,
+                });
             }
         }
         // First of all: orders wait for it.
         out.insert(0, Command::Adopt { leader, term });
     }
 
-    fn give_up_claim(&mut self, owner: ReplicaId, term: Term, now: BootInstant, out: &mut Vec<Command>) {
+    fn give_up_claim(
+        &mut self,
+        owner: ReplicaId,
+        term: Term,
+        now: BootInstant,
+        out: &mut Vec<Command>,
+    ) {
         if let Some(view) = self.replicas.get_mut(&owner) {
             view.stalled = Some(term);
         }

@@ -30,7 +30,12 @@ fn health(n: u8) -> Health {
 }
 
 fn leading(n: u8, term: Term) -> Health {
-    Health { leading: Some(term), term, leader: Some(id(n)), ..health(n) }
+    Health {
+        leading: Some(term),
+        term,
+        leader: Some(id(n)),
+        ..health(n)
+    }
 }
 
 impl Bench {
@@ -43,7 +48,11 @@ impl Bench {
 
     fn young() -> Self {
         let now = BootInstant::from_millis(10_000);
-        let mut bench = Self { choice: Choice::new([id(1), id(2), id(3)], now), now, commands: Vec::new() };
+        let mut bench = Self {
+            choice: Choice::new([id(1), id(2), id(3)], now),
+            now,
+            commands: Vec::new(),
+        };
         bench.tick();
         bench
     }
@@ -65,7 +74,13 @@ impl Bench {
 
     /// A probe that begins and ends now.
     fn probe(&mut self, n: u8, outcome: Outcome) {
-        self.on(&Event::Probe(id(n), Probe { began: self.now, outcome }));
+        self.on(&Event::Probe(
+            id(n),
+            Probe {
+                began: self.now,
+                outcome,
+            },
+        ));
     }
 
     fn sees(&mut self, health: Health) {
@@ -74,7 +89,13 @@ impl Bench {
 
     fn term(&mut self, term: Term, owner: Option<u8>) {
         let round = self.choice.round;
-        self.on(&Event::Term(round, Some(TermView { term, owner: owner.map(id) })));
+        self.on(&Event::Term(
+            round,
+            Some(TermView {
+                term,
+                owner: owner.map(id),
+            }),
+        ));
     }
 
     fn lead_answer(&mut self, answer: Answer) {
@@ -84,7 +105,9 @@ impl Bench {
 
     fn asked(&self) -> Option<(ReplicaId, Term)> {
         self.commands.iter().find_map(|command| match command {
-            Command::AskToLead { candidate, seen, .. } => Some((*candidate, *seen)),
+            Command::AskToLead {
+                candidate, seen, ..
+            } => Some((*candidate, *seen)),
             _ => None,
         })
     }
@@ -97,7 +120,9 @@ impl Bench {
     }
 
     fn released(&self) -> bool {
-        self.commands.iter().any(|command| matches!(command, Command::Release { .. }))
+        self.commands
+            .iter()
+            .any(|command| matches!(command, Command::Release { .. }))
     }
 
     fn judging(&self) -> bool {
@@ -120,10 +145,14 @@ impl Bench {
 fn a_judgement_begins_with_term_and_probes() {
     let bench = Bench::old();
     assert_eq!(bench.commands[0], Command::ReadTerm(1));
-    assert_eq!(bench.commands[1..], [1, 2, 3].map(|n| Command::ProbeNow(id(n))));
+    assert_eq!(
+        bench.commands[1..],
+        [1, 2, 3].map(|n| Command::ProbeNow(id(n)))
+    );
 }
 
-/// A sitting leader is adopted as soon as its health is known, although a higher id is there, and everybody hears of it.
+/// A sitting leader is adopted as soon as its health is known, although a higher id is there, and
+/// everybody hears of it.
 #[test]
 fn a_sitting_leader_is_adopted() {
     let mut bench = Bench::old();
@@ -131,7 +160,11 @@ fn a_sitting_leader_is_adopted() {
     bench.sees(leading(2, 4));
     bench.term(4, Some(2));
     assert_eq!(bench.adopted(), Some((id(2), 4)));
-    let announced = [1, 3].map(|n| Command::Announce { to: id(n), term: 4, leader: id(2) });
+    let announced = [1, 3].map(|n| Command::Announce {
+        to: id(n),
+        term: 4,
+        leader: id(2),
+    });
     assert_eq!(bench.commands[1..], announced);
     // A fresh front-end adopts it too, without waiting for the highest id.
     let mut bench = Bench::young();
@@ -140,7 +173,8 @@ fn a_sitting_leader_is_adopted() {
     assert_eq!(bench.adopted(), Some((id(2), 4)));
 }
 
-/// Who leads an older term than the catalog's is not adopted; the highest id is asked, with the term that was read.
+/// Who leads an older term than the catalog's is not adopted; the highest id is asked, with the
+/// term that was read.
 #[test]
 fn an_older_leader_is_not_adopted() {
     let mut bench = Bench::old();
@@ -178,24 +212,55 @@ fn old_probes_do_not_count() {
     let mut bench = Bench::old();
     bench.term(4, Some(2));
     let began = bench.now - Duration::from_millis(1);
-    bench.on(&Event::Probe(id(2), Probe { began, outcome: Outcome::Health(leading(2, 4)) }));
+    bench.on(&Event::Probe(
+        id(2),
+        Probe {
+            began,
+            outcome: Outcome::Health(leading(2, 4)),
+        },
+    ));
     assert!(bench.adopted().is_none() && !bench.choice.is_led());
 }
 
-/// A short log or a file that cannot be written keeps a replica from being asked; exactly 10 000 orders behind does not.
+/// A short log or a file that cannot be written keeps a replica from being asked; exactly 10 000
+/// orders behind does not.
 #[test]
 fn only_the_fit_are_asked() {
     let judge = |three: Health| {
         let mut bench = Bench::old();
         bench.term(1, None);
         bench.sees(health(1));
-        bench.sees(Health { last: Some(20_000), eligible: false, ..health(2) });
+        bench.sees(Health {
+            last: Some(20_000),
+            eligible: false,
+            ..health(2)
+        });
         bench.sees(three);
         bench.asked()
     };
-    assert_eq!(judge(Health { last: Some(10_000), ..health(3) }), Some((id(3), 1)));
-    assert_eq!(judge(Health { last: Some(9_999), ..health(3) }), None, "1 is as far behind");
-    assert_eq!(judge(Health { last: Some(20_000), eligible: false, ..health(3) }), None);
+    assert_eq!(
+        judge(Health {
+            last: Some(10_000),
+            ..health(3)
+        }),
+        Some((id(3), 1))
+    );
+    assert_eq!(
+        judge(Health {
+            last: Some(9_999),
+            ..health(3)
+        }),
+        None,
+        "1 is as far behind"
+    );
+    assert_eq!(
+        judge(Health {
+            last: Some(20_000),
+            eligible: false,
+            ..health(3)
+        }),
+        None
+    );
 }
 
 /// A fresh front-end waits a second for the highest id, then takes a lower one.
@@ -225,7 +290,8 @@ fn the_first_choice_waits_for_the_highest() {
     assert_eq!(bench.asked(), Some((id(3), 0)), "no wait when it is there");
 }
 
-/// Refused connections end a leader at once; then the judgement begins, and the next one is asked as soon as all have answered.
+/// Refused connections end a leader at once; then the judgement begins, and the next one is asked
+/// as soon as all have answered.
 #[test]
 fn a_refused_connection_ends_the_leader() {
     let mut bench = Bench::led();
@@ -239,7 +305,14 @@ fn a_refused_connection_ends_the_leader() {
     assert_eq!(bench.asked(), Some((id(2), 7)));
     bench.lead_answer(Answer::Lead(LeadAnswer::Leading(8)));
     assert_eq!(bench.adopted(), Some((id(2), 8)));
-    assert!(!bench.commands.contains(&Command::Announce { to: id(3), term: 8, leader: id(2) }), "3 is dead");
+    assert!(
+        !bench.commands.contains(&Command::Announce {
+            to: id(3),
+            term: 8,
+            leader: id(2)
+        }),
+        "3 is dead"
+    );
 }
 
 /// One miss is forgiven, two in a row are not.
@@ -255,19 +328,33 @@ fn two_misses_end_the_leader() {
     assert!(bench.released());
 }
 
-/// A leader that does not say that it leads has failed; a probe from before its adoption says nothing of it.
+/// A leader that does not say that it leads has failed; a probe from before its adoption says
+/// nothing of it.
 #[test]
 fn a_leader_must_say_so() {
     let mut bench = Bench::led();
     let began = bench.now - Duration::from_millis(2);
-    bench.on(&Event::Probe(id(3), Probe { began, outcome: Outcome::Health(health(3)) }));
-    bench.on(&Event::Probe(id(3), Probe { began, outcome: Outcome::Refused }));
+    bench.on(&Event::Probe(
+        id(3),
+        Probe {
+            began,
+            outcome: Outcome::Health(health(3)),
+        },
+    ));
+    bench.on(&Event::Probe(
+        id(3),
+        Probe {
+            began,
+            outcome: Outcome::Refused,
+        },
+    ));
     assert!(!bench.released());
     bench.sees(health(3));
     assert!(bench.released());
 }
 
-/// A failed call only triggers a check, of an older term not even that; the answer confirms the leader.
+/// A failed call only triggers a check, of an older term not even that; the answer confirms the
+/// leader.
 #[test]
 fn failed_calls_trigger_a_check() {
     let mut bench = Bench::led();
@@ -276,23 +363,44 @@ fn failed_calls_trigger_a_check() {
     bench.on(&Event::Failed(7));
     assert_eq!(bench.commands, [Command::ProbeNow(id(3))]);
     let began = bench.now - Duration::from_millis(1);
-    bench.on(&Event::Probe(id(3), Probe { began, outcome: Outcome::Health(leading(3, 7)) }));
-    assert!(bench.commands.is_empty(), "that probe began before the failure");
+    bench.on(&Event::Probe(
+        id(3),
+        Probe {
+            began,
+            outcome: Outcome::Health(leading(3, 7)),
+        },
+    ));
+    assert!(
+        bench.commands.is_empty(),
+        "that probe began before the failure"
+    );
     bench.sees(leading(3, 7));
     assert_eq!(bench.commands, [Command::Confirm]);
     bench.sees(leading(3, 7));
     assert!(bench.commands.is_empty());
 }
 
-/// A returning higher id, or one that leads an older term, does not depose the leader; it is told who leads.
+/// A returning higher id, or one that leads an older term, does not depose the leader; it is told
+/// who leads.
 #[test]
 fn a_returning_replica_is_told() {
     let mut bench = Bench::old();
     bench.term(4, Some(1));
     bench.sees(leading(1, 4));
     bench.sees(leading(3, 2));
-    assert_eq!(bench.commands, [Command::Announce { to: id(3), term: 4, leader: id(1) }]);
-    bench.sees(Health { term: 4, leader: Some(id(1)), ..health(3) });
+    assert_eq!(
+        bench.commands,
+        [Command::Announce {
+            to: id(3),
+            term: 4,
+            leader: id(1)
+        }]
+    );
+    bench.sees(Health {
+        term: 4,
+        leader: Some(id(1)),
+        ..health(3)
+    });
     assert!(bench.commands.is_empty() && bench.choice.is_led());
 }
 
@@ -308,10 +416,15 @@ fn a_newer_term_wins() {
     assert_eq!(bench.adopted(), Some((id(2), 8)));
 }
 
-/// A replica that claims the catalog's term is left alone while its log grows, and adopted when it leads.
+/// A replica that claims the catalog's term is left alone while its log grows, and adopted when it
+/// leads.
 #[test]
 fn a_claimer_is_left_alone_while_it_grows() {
-    let claiming = |last| Health { claiming: Some(9), last: Some(last), ..health(1) };
+    let claiming = |last| Health {
+        claiming: Some(9),
+        last: Some(last),
+        ..health(1)
+    };
     let mut bench = Bench::old();
     bench.term(9, Some(1));
     bench.sees(health(3));
@@ -329,7 +442,10 @@ fn a_claimer_is_left_alone_while_it_grows() {
 /// A claim that does not move on for a second is given up, and another replica is asked.
 #[test]
 fn a_stalled_claim_is_given_up() {
-    let claiming = Health { claiming: Some(9), ..health(3) };
+    let claiming = Health {
+        claiming: Some(9),
+        ..health(3)
+    };
     let mut bench = Bench::old();
     bench.term(9, Some(3));
     bench.sees(claiming.clone());
@@ -382,7 +498,10 @@ fn answers_of_a_candidate() {
 
     let mut bench = asking();
     bench.lead_answer(Answer::Lead(LeadAnswer::Claiming(8)));
-    bench.sees(Health { claiming: Some(8), ..health(3) });
+    bench.sees(Health {
+        claiming: Some(8),
+        ..health(3)
+    });
     assert!(!bench.judging() && bench.adopted().is_none());
     bench.sees(leading(3, 8));
     assert_eq!(bench.adopted(), Some((id(3), 8)));
@@ -401,10 +520,15 @@ fn answers_of_a_candidate() {
     bench.sees(health(2));
     bench.probe(1, Outcome::Refused);
     bench.sees(health(3));
-    assert_eq!(bench.asked(), Some((id(3), 7)), "a while later it may try again");
+    assert_eq!(
+        bench.asked(),
+        Some((id(3), 7)),
+        "a while later it may try again"
+    );
 }
 
-/// A candidate that dies while it is asked is not waited for; one whose health says that it leads neither.
+/// A candidate that dies while it is asked is not waited for; one whose health says that it leads
+/// neither.
 #[test]
 fn a_candidate_is_watched_while_it_is_asked() {
     let asking = || {
@@ -416,9 +540,15 @@ fn a_candidate_is_watched_while_it_is_asked() {
     };
     let mut bench = asking();
     bench.probe(3, Outcome::Refused);
-    assert_eq!(bench.commands[..2], [Command::Abandon, Command::ReadTerm(2)]);
+    assert_eq!(
+        bench.commands[..2],
+        [Command::Abandon, Command::ReadTerm(2)]
+    );
     bench.on(&Event::Lead(1, Answer::Lead(LeadAnswer::Leading(8))));
-    assert!(bench.commands.is_empty(), "an answer to an older judgement is ignored");
+    assert!(
+        bench.commands.is_empty(),
+        "an answer to an older judgement is ignored"
+    );
 
     let mut bench = asking();
     bench.sees(leading(3, 8));

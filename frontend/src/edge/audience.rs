@@ -1,5 +1,6 @@
-//! Viewers: connections that follow a feed. Whoever publishes hands each core one copy of an event; the core writes it to its viewers. So an event
-//! is encoded once, a viewer costs no thread, and publishing takes as long for one viewer as for a thousand.
+//! Viewers: connections that follow a feed. Whoever publishes hands each core one copy of an event;
+//! the core writes it to its viewers. So an event is encoded once, a viewer costs no thread, and
+//! publishing takes as long for one viewer as for a thousand.
 
 use super::mailbox::Mailbox;
 use prometheus::IntGauge;
@@ -19,14 +20,20 @@ impl Seats {
     /// So many of them, all free.
     #[must_use]
     pub fn new(limit: usize, gauge: IntGauge) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), limit, gauge })
+        Arc::new(Self {
+            taken: AtomicUsize::new(0),
+            limit,
+            gauge,
+        })
     }
 
     /// Takes one; `None` when all are taken.
     #[must_use]
     pub fn take(self: &Arc<Self>) -> Option<Seat> {
         let below = |taken: usize| (taken < self.limit).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, below).ok()?;
+        self.taken
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, below)
+            .ok()?;
         self.gauge.inc();
         Some(Seat(Arc::clone(self)))
     }
@@ -47,7 +54,8 @@ impl Drop for Seat {
     }
 }
 
-/// What a new viewer gets: its place, and everything that was published so far, as one event after the other.
+/// What a new viewer gets: its place, and everything that was published so far, as one event after
+/// the other.
 #[derive(Debug)]
 pub struct Opening {
     /// Its place.
@@ -65,7 +73,9 @@ pub struct Audience {
 
 impl fmt::Debug for Audience {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Audience").field("viewers", &self.viewers()).finish_non_exhaustive()
+        f.debug_struct("Audience")
+            .field("viewers", &self.viewers())
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,11 +92,13 @@ impl Audience {
         self.seats.taken()
     }
 
-    /// Sends an event to all of them. What they get to see first must tell it already: a viewer that takes its seat after this look
-    /// is passed over here.
+    /// Sends an event to all of them. What they get to see first must tell it already: a viewer
+    /// that takes its seat after this look is passed over here.
     pub fn publish(&self, event: &Arc<[u8]>) {
         if self.viewers() > 0 {
-            self.cores.iter().for_each(|core| core.put_event(Arc::clone(event)));
+            self.cores
+                .iter()
+                .for_each(|core| core.put_event(Arc::clone(event)));
         }
     }
 }

@@ -1,11 +1,12 @@
-//! The body of a request, by length or in chunks (RFC 9112 sections 6.3 and 7.1), as its bytes come.
+//! The body of a request, by length or in chunks (RFC 9112 sections 6.3 and 7.1), as its bytes
+//! come.
 
 use super::head::Framing;
 use super::parse::is_token;
 use super::reason::Reason;
 
-/// Chunk extensions, leading zeros of chunk sizes and trailer fields of one body: they mean nothing here and are thrown away, but not
-/// without end.
+/// Chunk extensions, leading zeros of chunk sizes and trailer fields of one body: they mean nothing
+/// here and are thrown away, but not without end.
 const EXTRA_BYTES: usize = 8 * 1024;
 
 /// The steps in which room for a body is made.
@@ -61,10 +62,19 @@ impl Decoder {
                 Ok(left) if left <= limit => Place::Fixed { left },
                 _ => return Err(Reason::BodyTooLarge),
             },
-            Framing::Chunked => Place::Size { size: 0, digits: false },
+            Framing::Chunked => Place::Size {
+                size: 0,
+                digits: false,
+            },
         };
-        // Room is made as bytes come: a declared length costs its sender nothing, so it gets nothing.
-        Ok(Self { body: Vec::new(), limit, extra: 0, place })
+        // Room is made as bytes come: a declared length costs its sender nothing, so it gets
+        // nothing.
+        Ok(Self {
+            body: Vec::new(),
+            limit,
+            extra: 0,
+            place,
+        })
     }
 
     /// Whether the body is complete.
@@ -97,13 +107,23 @@ impl Decoder {
                 Place::Fixed { left } => {
                     let n = self.copy(left, &bytes[at..]);
                     at += n;
-                    self.place = if n == left { Place::End } else { Place::Fixed { left: left - n } };
+                    self.place = if n == left {
+                        Place::End
+                    } else {
+                        Place::Fixed { left: left - n }
+                    };
                 }
                 Place::Data { left } => {
                     let n = self.copy(left, &bytes[at..]);
                     at += n;
-                    let end = Place::DataEnd { carriage_return: false };
-                    self.place = if n == left { end } else { Place::Data { left: left - n } };
+                    let end = Place::DataEnd {
+                        carriage_return: false,
+                    };
+                    self.place = if n == left {
+                        end
+                    } else {
+                        Place::Data { left: left - n }
+                    };
                 }
                 place => {
                     self.place = self.step(place, bytes[at])?;
@@ -118,8 +138,11 @@ impl Decoder {
         let n = left.min(bytes.len());
         let needed = self.body.len() + n;
         if needed > self.body.capacity() {
-            // Not doubled, as the vector would do by itself: what is held is what is counted, but for the last step.
-            self.body.reserve_exact(needed.next_multiple_of(GROWTH_BYTES).min(self.limit) - self.body.len());
+            // Not doubled, as the vector would do by itself: what is held is what is counted, but
+            // for the last step.
+            self.body.reserve_exact(
+                needed.next_multiple_of(GROWTH_BYTES).min(self.limit) - self.body.len(),
+            );
         }
         self.body.extend_from_slice(&bytes[..n]);
         n
@@ -132,15 +155,22 @@ impl Decoder {
                 if digits && size == 0 {
                     self.count_extra()?;
                 }
-                let digit = char::from(byte).to_digit(16).and_then(|d| usize::try_from(d).ok()).unwrap_or(0);
+                let digit = char::from(byte)
+                    .to_digit(16)
+                    .and_then(|d| usize::try_from(d).ok())
+                    .unwrap_or(0);
                 let size = size.saturating_mul(16).saturating_add(digit);
                 if size > self.limit - self.body.len() {
                     return Err(Reason::BodyTooLarge);
                 }
                 Place::Size { size, digits: true }
             }
-            (Place::Size { size, digits: true } | Place::Extension { size }, b'\r') => Place::SizeEnd { size },
-            (Place::Size { size, digits: true } | Place::Blank { size }, b';') => Place::Extension { size },
+            (Place::Size { size, digits: true } | Place::Extension { size }, b'\r') => {
+                Place::SizeEnd { size }
+            }
+            (Place::Size { size, digits: true } | Place::Blank { size }, b';') => {
+                Place::Extension { size }
+            }
             (Place::Size { size, digits: true } | Place::Blank { size }, b' ' | b'\t') => {
                 self.count_extra()?;
                 Place::Blank { size }
@@ -151,8 +181,23 @@ impl Decoder {
             }
             (Place::SizeEnd { size: 0 }, b'\n') => Place::Trailer,
             (Place::SizeEnd { size }, b'\n') => Place::Data { left: size },
-            (Place::DataEnd { carriage_return: false }, b'\r') => Place::DataEnd { carriage_return: true },
-            (Place::DataEnd { carriage_return: true }, b'\n') => Place::Size { size: 0, digits: false },
+            (
+                Place::DataEnd {
+                    carriage_return: false,
+                },
+                b'\r',
+            ) => Place::DataEnd {
+                carriage_return: true,
+            },
+            (
+                Place::DataEnd {
+                    carriage_return: true,
+                },
+                b'\n',
+            ) => Place::Size {
+                size: 0,
+                digits: false,
+            },
             (Place::Trailer, b'\r') => Place::LastEnd,
             (Place::Trailer | Place::Field { colon: false }, byte) if is_token(byte) => {
                 self.count_extra()?;
@@ -172,7 +217,11 @@ impl Decoder {
 
     fn count_extra(&mut self) -> Result<(), Reason> {
         self.extra += 1;
-        if self.extra > EXTRA_BYTES { Err(Reason::Chunk) } else { Ok(()) }
+        if self.extra > EXTRA_BYTES {
+            Err(Reason::Chunk)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -201,12 +250,19 @@ mod tests {
             ("0\r\n\r\n", ""),
             ("4\r\nabcd\r\n0\r\n\r\n", "abcd"),
             ("2\r\nab\r\n2;x=y;z=\"q\"\r\ncd\r\n00\r\n\r\n", "abcd"),
-            ("A\r\n0123456789\r\na \t;x\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789"),
+            (
+                "A\r\n0123456789\r\na \t;x\r\n0123456789\r\n0\r\n\r\n",
+                "01234567890123456789",
+            ),
             ("1\r\na\r\n0;last\r\nTrailer: x \t y\r\nB:\r\n\r\n", "a"),
             (&long, "abcd"),
         ] {
             let followed = format!("{bytes}GET /");
-            assert_eq!(chunked(followed.as_bytes()), Ok((body.into(), bytes.len(), true)), "{bytes:?}");
+            assert_eq!(
+                chunked(followed.as_bytes()),
+                Ok((body.into(), bytes.len(), true)),
+                "{bytes:?}"
+            );
         }
     }
 
@@ -254,12 +310,24 @@ mod tests {
     #[test]
     fn limits() {
         assert_eq!(chunked(b"65\r\n"), Err(Reason::BodyTooLarge));
-        assert_eq!(chunked(b"FFFFFFFFFFFFFFFFFFFFFFFF\r\n"), Err(Reason::BodyTooLarge));
+        assert_eq!(
+            chunked(b"FFFFFFFFFFFFFFFFFFFFFFFF\r\n"),
+            Err(Reason::BodyTooLarge)
+        );
         let full = format!("64\r\n{}\r\n", "x".repeat(100));
         assert_eq!(chunked(full.as_bytes()).map(|b| b.0.len()), Ok(100));
-        assert_eq!(chunked(format!("{full}1\r\n").as_bytes()), Err(Reason::BodyTooLarge));
-        assert_eq!(Decoder::new(Framing::Length(101), 100).map(|_| ()), Err(Reason::BodyTooLarge));
-        assert_eq!(Decoder::new(Framing::Length(u64::MAX), 100).map(|_| ()), Err(Reason::BodyTooLarge));
+        assert_eq!(
+            chunked(format!("{full}1\r\n").as_bytes()),
+            Err(Reason::BodyTooLarge)
+        );
+        assert_eq!(
+            Decoder::new(Framing::Length(101), 100).map(|_| ()),
+            Err(Reason::BodyTooLarge)
+        );
+        assert_eq!(
+            Decoder::new(Framing::Length(u64::MAX), 100).map(|_| ()),
+            Err(Reason::BodyTooLarge)
+        );
     }
 
     /// A body of known length ends where it says, and an empty one at once.
@@ -269,7 +337,11 @@ mod tests {
         assert_eq!((decoder.take(b"ab"), decoder.is_complete()), (Ok(2), false));
         assert_eq!((decoder.take(b"cd"), decoder.is_complete()), (Ok(1), true));
         assert_eq!(decoder.into_body(), b"abc");
-        assert!(Decoder::new(Framing::Length(0), 3).expect("fits").is_complete());
+        assert!(
+            Decoder::new(Framing::Length(0), 3)
+                .expect("fits")
+                .is_complete()
+        );
     }
 
     proptest! {

@@ -1,13 +1,14 @@
-//! Memory for request bodies, shared by all connections: each may have a body of the largest size open, but not all of them at once.
+//! Memory for request bodies, shared by all connections: each may have a body of the largest size
+//! open, but not all of them at once.
 //!
-//! The first bytes of every body are free. So whoever fills the budget with large bodies keeps others from sending large ones, which
-//! nobody needs here, and never from sending an order.
+//! The first bytes of every body are free. So whoever fills the budget with large bodies keeps
+//! others from sending large ones, which nobody needs here, and never from sending an order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of each body that do not count. More than any order has, with the longest name that is taken and each of its characters
-/// escaped in JSON.
+/// Bytes of each body that do not count. More than any order has, with the longest name that is
+/// taken and each of its characters escaped in JSON.
 pub const FREE_BYTES: usize = 8 * 1024;
 
 /// What is left for all bodies together.
@@ -20,7 +21,9 @@ impl Budget {
     /// A budget of so many bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(bytes) })
+        Arc::new(Self {
+            left: AtomicUsize::new(bytes),
+        })
     }
 }
 
@@ -35,16 +38,24 @@ impl Share {
     /// A share of nothing yet.
     #[must_use]
     pub fn new(budget: &Arc<Budget>) -> Self {
-        Self { budget: Arc::clone(budget), taken: 0 }
+        Self {
+            budget: Arc::clone(budget),
+            taken: 0,
+        }
     }
 
-    /// Makes it the share of a body of which `bytes` are here; false when the budget is used up. Bytes count as they come: a length
-    /// that is only declared takes nothing from others.
+    /// Makes it the share of a body of which `bytes` are here; false when the budget is used up.
+    /// Bytes count as they come: a length that is only declared takes nothing from others.
     #[must_use]
     pub fn cover(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(FREE_BYTES + self.taken);
         // No order between cores is needed: a sum that is never below zero is all there is to it.
-        let took = self.budget.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(more));
+        let took = self
+            .budget
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(more)
+            });
         if took.is_ok() {
             self.taken += more;
         }

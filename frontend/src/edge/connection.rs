@@ -1,5 +1,6 @@
-//! One connection as a pure state machine: bytes and time go in; requests, bytes to write and deadlines come out. No socket and no
-//! clock inside: the time is a parameter, and what it needs from outside stands in [`World`].
+//! One connection as a pure state machine: bytes and time go in; requests, bytes to write and
+//! deadlines come out. No socket and no clock inside: the time is a parameter, and what it needs
+//! from outside stands in [`World`].
 //!
 //! ```text
 //!          head complete        body complete            answered
@@ -9,16 +10,19 @@
 //!    └────────────────────────┴───────────────► Closing ──────────────► Draining ──────────► Done
 //! ```
 //!
-//! A GET of a feed leads from Head to Following, where events are written until either side ends the connection.
+//! A GET of a feed leads from Head to Following, where events are written until either side ends
+//! the connection.
 //!
 //! Invariants:
-//! - One request at a time: the next one is parsed when the one before has its answer queued, so answers are in order.
-//! - Input is asked for only while no output waits and no request is with a handler: what a client makes the edge hold is bounded by
-//!   one head and one read beyond a body, plus [`PAUSE_BYTES`] and one answer of output. All bodies together, but for the first bytes of
-//!   each, are bounded by [`super::budget`].
+//! - One request at a time: the next one is parsed when the one before has its answer queued, so
+//!   answers are in order.
+//! - Input is asked for only while no output waits and no request is with a handler: what a client
+//!   makes the edge hold is bounded by one head and one read beyond a body, plus [`PAUSE_BYTES`]
+//!   and one answer of output. All bodies together, but for the first bytes of each, are bounded by
+//!   [`super::budget`].
 //! - What comes out depends on the bytes, never on how they were cut into reads.
-//! - A viewer never has more than [`FEED_BYTES`] waiting beside what it was sent first: one that does not keep up is dropped, whole events are
-//!   never left out.
+//! - A viewer never has more than [`FEED_BYTES`] waiting beside what it was sent first: one that
+//!   does not keep up is dropped, whole events are never left out.
 //! - Every refusal is the last answer of its connection.
 
 use super::audience::{Opening, Seat};
@@ -38,8 +42,8 @@ use std::time::Instant;
 
 /// While this much output waits, no further request of the connection is parsed.
 pub const PAUSE_BYTES: usize = 64 * 1024;
-/// An unread answer's time begins anew whenever the client has taken this much of it: large answers over slow lines are served, a
-/// client that takes byte after byte is not.
+/// An unread answer's time begins anew whenever the client has taken this much of it: large answers
+/// over slow lines are served, a client that takes byte after byte is not.
 const PROGRESS_BYTES: usize = 16 * 1024;
 
 /// A viewer that lets this much of its feed wait is dropped: it reads slower than things happen.
@@ -106,12 +110,14 @@ enum State {
     Following {
         /// Its place.
         _seat: Seat,
-        /// How much of what it was sent first is still to be written: this does not count as falling behind.
+        /// How much of what it was sent first is still to be written: this does not count as
+        /// falling behind.
         opening: usize,
     },
     /// The last answer is being written.
     Closing,
-    /// Our side is closed; what the client still sends is thrown away, so that it can read the last answer (RFC 9112 section 9.6).
+    /// Our side is closed; what the client still sends is thrown away, so that it can read the last
+    /// answer (RFC 9112 section 9.6).
     Draining { left: usize, until: Instant },
     /// Nothing more will happen.
     Done,
@@ -122,7 +128,8 @@ enum State {
 struct Intake {
     request: Request,
     decoder: Decoder,
-    /// Ends with the body's arrival: handlers keep no bodies, their queues hold what they read in them.
+    /// Ends with the body's arrival: handlers keep no bodies, their queues hold what they read in
+    /// them.
     share: Share,
     exchange: Exchange,
     until: Instant,
@@ -137,7 +144,10 @@ struct Exchange {
     head_only: bool,
 }
 
-const BETWEEN: State = State::Head { since: None, scan: Scan::START };
+const BETWEEN: State = State::Head {
+    since: None,
+    scan: Scan::START,
+};
 
 impl Connection {
     /// A fresh connection.
@@ -194,14 +204,20 @@ impl Connection {
 
     /// Takes the answer to the request that is with its handler.
     pub fn answer<W: World>(&mut self, response: &Response, turn: &mut Turn<'_, W>) {
-        let State::Waiting(exchange) = self.state else { return };
-        self.write(&exchange, turn, |out, envelope| respond::response(out, response, envelope));
+        let State::Waiting(exchange) = self.state else {
+            return;
+        };
+        self.write(&exchange, turn, |out, envelope| {
+            respond::response(out, response, envelope)
+        });
         self.resume(turn);
     }
 
     /// Takes an event, if this is a viewer.
     pub fn show<W: World>(&mut self, event: &[u8], turn: &mut Turn<'_, W>) {
-        let State::Following { opening, .. } = self.state else { return };
+        let State::Following { opening, .. } = self.state else {
+            return;
+        };
         if self.output.pending().len() + event.len() > opening + FEED_BYTES {
             return self.give_up(Reason::Slow, turn);
         }
@@ -233,9 +249,14 @@ impl Connection {
             State::Closing => {
                 self.half_close = true;
                 let until = turn.now + turn.limits.drain_timeout;
-                self.state = State::Draining { left: turn.limits.drain_bytes, until };
+                self.state = State::Draining {
+                    left: turn.limits.drain_bytes,
+                    until,
+                };
             }
-            State::Head { .. } | State::Body(_) if !self.held.is_empty() || self.ended => self.resume(turn),
+            State::Head { .. } | State::Body(_) if !self.held.is_empty() || self.ended => {
+                self.resume(turn)
+            }
             _ => {}
         }
     }
@@ -273,7 +294,8 @@ impl Connection {
         matches!(self.state, State::Following { .. })
     }
 
-    /// Since when there is no request, not even its first byte, and no answer to write; `None` when there is.
+    /// Since when there is no request, not even its first byte, and no answer to write; `None` when
+    /// there is.
     #[must_use]
     pub fn idle_since(&self) -> Option<Instant> {
         let idle = matches!(self.state, State::Head { since: None, .. }) && self.output.is_empty();
@@ -287,17 +309,23 @@ impl Connection {
             State::Done => None,
             _ if !self.output.is_empty() => Some(self.send_until),
             State::Head { since: None, .. } => Some(self.idle_since + limits.idle_timeout),
-            State::Head { since: Some(since), .. } => Some(*since + limits.head_timeout),
+            State::Head {
+                since: Some(since), ..
+            } => Some(*since + limits.head_timeout),
             State::Body(intake) => Some(intake.until),
             State::Draining { until, .. } => Some(*until),
-            // A handler answers in its own time, and a viewer may watch for ever. Closing has output, or it would be Draining.
+            // A handler answers in its own time, and a viewer may watch for ever. Closing has
+            // output, or it would be Draining.
             State::Waiting(_) | State::Following { .. } | State::Closing => None,
         }
     }
 
     /// Does what the deadline is for, if it has come.
     pub fn expire<W: World>(&mut self, turn: &mut Turn<'_, W>) {
-        if self.deadline(turn.limits).is_none_or(|deadline| turn.now < deadline) {
+        if self
+            .deadline(turn.limits)
+            .is_none_or(|deadline| turn.now < deadline)
+        {
             return;
         }
         match &self.state {
@@ -308,7 +336,9 @@ impl Connection {
                 self.refuse(Reason::HeadTimeout, None, head_only, turn);
             }
             State::Body(intake) => {
-                let Exchange { trace, head_only, .. } = intake.exchange;
+                let Exchange {
+                    trace, head_only, ..
+                } = intake.exchange;
                 self.refuse(Reason::BodyTimeout, Some(trace), head_only, turn);
             }
             _ => self.state = State::Done,
@@ -329,7 +359,10 @@ impl Connection {
 
     /// Whether requests may still be parsed from what comes.
     fn is_open(&self) -> bool {
-        matches!(self.state, State::Head { .. } | State::Body(_) | State::Waiting(_))
+        matches!(
+            self.state,
+            State::Head { .. } | State::Body(_) | State::Waiting(_)
+        )
     }
 }
 

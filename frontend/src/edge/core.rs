@@ -1,7 +1,8 @@
-//! The event loop of one core: its listener, its connections, their deadlines and the answers that other threads send back.
+//! The event loop of one core: its listener, its connections, their deadlines and the answers that
+//! other threads send back.
 //!
-//! Readiness is edge-triggered and asked for once per connection, so that a cached read costs a wait, a read and a write. What was
-//! told is remembered until a read or write says "would block".
+//! Readiness is edge-triggered and asked for once per connection, so that a cached read costs a
+//! wait, a read and a write. What was told is remembered until a read or write says "would block".
 
 use super::Shared;
 use super::connection::Connection;
@@ -33,7 +34,8 @@ const FIRST_CONNECTION: usize = 2;
 
 /// Reads and writes of one connection before the others have their turn.
 const TURNS: usize = 8;
-/// Connections that go on in one round although nothing new was told: an event for many viewers must not make all others wait.
+/// Connections that go on in one round although nothing new was told: an event for many viewers
+/// must not make all others wait.
 const AGAIN: usize = 32;
 /// Connections accepted before those that are open have their turn.
 const ACCEPTS: usize = 64;
@@ -79,7 +81,8 @@ impl Core {
         listener: std::net::TcpListener,
     ) -> io::Result<Self> {
         let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
         let now = Instant::now();
         let meters = Meters::new(Arc::clone(&shared.metrics));
         let desk = Desk {
@@ -112,18 +115,29 @@ impl Core {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(1_024);
         loop {
-            let timeout = if self.desk.mailbox.may_sleep() { self.timeout() } else { Some(Duration::ZERO) };
+            let timeout = if self.desk.mailbox.may_sleep() {
+                self.timeout()
+            } else {
+                Some(Duration::ZERO)
+            };
             let polled = self.poll.poll(&mut events, timeout);
             self.desk.mailbox.awake();
             if let Err(error) = polled {
                 // Interrupted by a signal. Nothing else can happen to a valid poll.
-                assert_eq!(error.kind(), ErrorKind::Interrupted, "waiting for events failed: {error}");
+                assert_eq!(
+                    error.kind(),
+                    ErrorKind::Interrupted,
+                    "waiting for events failed: {error}"
+                );
                 continue;
             }
             self.desk.now = Instant::now();
             self.desk.date.refresh(self.desk.now);
             self.round(&events);
-            if self.stopping.is_some_and(|since| self.entries.len() == 0 || self.desk.now >= since + STOP_GRACE) {
+            if self
+                .stopping
+                .is_some_and(|since| self.entries.len() == 0 || self.desk.now >= since + STOP_GRACE)
+            {
                 break;
             }
         }
@@ -161,27 +175,49 @@ impl Core {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        // Also while it is not crowded: another core may make it so, and then our idle connections have to go.
-        let look = if self.is_crowded() { self.crowd_look } else { self.desk.now + CROWD_CHECK };
+        // Also while it is not crowded: another core may make it so, and then our idle connections
+        // have to go.
+        let look = if self.is_crowded() {
+            self.crowd_look
+        } else {
+            self.desk.now + CROWD_CHECK
+        };
         let crowded = (self.entries.len() > 0).then_some(look);
         let stopped = self.stopping.map(|since| since + STOP_GRACE);
-        let next = [self.timers.next(), self.accept_from, self.desk.meters.flush_at(), crowded, stopped];
-        next.into_iter().flatten().min().map(|at| at.saturating_duration_since(self.desk.now))
+        let next = [
+            self.timers.next(),
+            self.accept_from,
+            self.desk.meters.flush_at(),
+            crowded,
+            stopped,
+        ];
+        next.into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(self.desk.now))
     }
 
     fn ready(&mut self, slot: usize, event: &Event) {
-        let Some(entry) = self.entries.get_mut(slot) else { return };
+        let Some(entry) = self.entries.get_mut(slot) else {
+            return;
+        };
         entry.readable |= event.is_readable();
         entry.ended |= event.is_read_closed();
-        // A reset shows in the next read or write; while a request is with its handler there is none. (The end of the peer's side
-        // alone is no reason: it may wait for its answer.)
+        // A reset shows in the next read or write; while a request is with its handler there is
+        // none. (The end of the peer's side alone is no reason: it may wait for its answer.)
         let dead = event.is_error() || (event.is_write_closed() && entry.connection.is_waiting());
-        if dead { self.close(slot) } else { self.serve(slot) }
+        if dead {
+            self.close(slot)
+        } else {
+            self.serve(slot)
+        }
     }
 
     /// Writes and reads for a connection until it has nothing to do, and closes it when it is done.
     fn serve(&mut self, slot: usize) {
-        let Some(entry) = self.entries.get_mut(slot) else { return };
+        let Some(entry) = self.entries.get_mut(slot) else {
+            return;
+        };
         let mut turns = 0;
         let keep = loop {
             match entry.step(slot, &mut self.desk) {
@@ -196,7 +232,10 @@ impl Core {
         };
         if keep {
             if entry.connection.is_following() && !mem::replace(&mut entry.listed, true) {
-                self.viewers.push(Address { slot, number: entry.number });
+                self.viewers.push(Address {
+                    slot,
+                    number: entry.number,
+                });
             }
             let deadline = entry.connection.deadline(&self.desk.shared.config.limits);
             self.timers.set(slot, &mut entry.timer, deadline);
@@ -206,9 +245,15 @@ impl Core {
     }
 
     fn close(&mut self, slot: usize) {
-        let Some(mut entry) = self.entries.remove(slot) else { return };
+        let Some(mut entry) = self.entries.remove(slot) else {
+            return;
+        };
         self.timers.remove(slot, &mut entry.timer);
-        let count = if entry.refused { &self.desk.shared.refused } else { &self.desk.shared.open };
+        let count = if entry.refused {
+            &self.desk.shared.refused
+        } else {
+            &self.desk.shared.open
+        };
         count.fetch_sub(1, Ordering::Relaxed);
         self.desk.meters.shared().connections.dec();
         // Dropping the stream closes it, which also ends its registration.
@@ -221,8 +266,14 @@ impl Core {
         for letter in letters.drain(..) {
             match letter {
                 Letter::Answer(to, response) => {
-                    if let Some(entry) = self.entries.get_mut(to.slot).filter(|entry| entry.number == to.number) {
-                        self.desk.turn(to, entry.peer, |turn, _| entry.connection.answer(&response, turn));
+                    if let Some(entry) = self
+                        .entries
+                        .get_mut(to.slot)
+                        .filter(|entry| entry.number == to.number)
+                    {
+                        self.desk.turn(to, entry.peer, |turn, _| {
+                            entry.connection.answer(&response, turn)
+                        });
                         self.serve(to.slot);
                     }
                 }
@@ -236,10 +287,16 @@ impl Core {
     fn show(&mut self, event: &[u8]) {
         let (entries, desk, again) = (&mut self.entries, &mut self.desk, &mut self.again);
         self.viewers.retain(|to| {
-            let entry = entries.get_mut(to.slot).filter(|entry| entry.number == to.number);
-            let Some(entry) = entry.filter(|entry| entry.connection.is_following()) else { return false };
+            let entry = entries
+                .get_mut(to.slot)
+                .filter(|entry| entry.number == to.number);
+            let Some(entry) = entry.filter(|entry| entry.connection.is_following()) else {
+                return false;
+            };
             let waits = !entry.connection.output().is_empty();
-            desk.turn(*to, entry.peer, |turn, _| entry.connection.show(event, turn));
+            desk.turn(*to, entry.peer, |turn, _| {
+                entry.connection.show(event, turn)
+            });
             // Where output waits for the client already, that it can be written will be told.
             if !waits || entry.connection.is_done() {
                 again.push_back(to.slot);
@@ -249,7 +306,10 @@ impl Core {
     }
 
     fn accept(&mut self) {
-        let Some(listener) = self.listener.as_ref().filter(|_| self.accept_from.is_some_and(|at| at <= self.desk.now))
+        let Some(listener) = self
+            .listener
+            .as_ref()
+            .filter(|_| self.accept_from.is_some_and(|at| at <= self.desk.now))
         else {
             return;
         };
@@ -281,7 +341,8 @@ impl Core {
     fn open(&mut self, mut stream: TcpStream, peer: SocketAddr) {
         let shared = Arc::clone(&self.desk.shared);
         shared.metrics.accepted.inc();
-        let refused = shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
+        let refused =
+            shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
         if refused {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             if shared.refused.fetch_add(1, Ordering::Relaxed) >= REFUSED_AT_ONCE {
@@ -293,9 +354,15 @@ impl Core {
         self.numbers += 1;
         let (slot, number) = (self.entries.next(), self.numbers);
         let token = Token(slot + FIRST_CONNECTION);
-        let registered = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE);
+        let registered = self.poll.registry().register(
+            &mut stream,
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        );
         let connection = if refused {
-            self.desk.turn(Address { slot, number }, peer, |turn, _| Connection::refused(Reason::Crowded, turn))
+            self.desk.turn(Address { slot, number }, peer, |turn, _| {
+                Connection::refused(Reason::Crowded, turn)
+            })
         } else {
             Connection::new(self.desk.now)
         };
@@ -323,8 +390,12 @@ impl Core {
         while let Some(slot) = self.timers.due(self.desk.now) {
             if let Some(entry) = self.entries.get_mut(slot) {
                 entry.timer = None;
-                let to = Address { slot, number: entry.number };
-                self.desk.turn(to, entry.peer, |turn, _| entry.connection.expire(turn));
+                let to = Address {
+                    slot,
+                    number: entry.number,
+                };
+                self.desk
+                    .turn(to, entry.peer, |turn, _| entry.connection.expire(turn));
                 self.serve(slot);
             }
         }
@@ -344,20 +415,35 @@ impl Core {
         for slot in self.entries.places() {
             let shared = &self.desk.shared;
             // Asked anew for each: those that were closed made room for the next.
-            let allowed = shared.config.limits.idle_while(shared.open.load(Ordering::Relaxed));
-            let Some(entry) = self.entries.get_mut(slot) else { continue };
-            if entry.connection.idle_since().is_some_and(|since| self.desk.now >= since + allowed) {
-                let to = Address { slot, number: entry.number };
-                self.desk.turn(to, entry.peer, |turn, _| entry.connection.give_up(Reason::Idle, turn));
+            let allowed = shared
+                .config
+                .limits
+                .idle_while(shared.open.load(Ordering::Relaxed));
+            let Some(entry) = self.entries.get_mut(slot) else {
+                continue;
+            };
+            if entry
+                .connection
+                .idle_since()
+                .is_some_and(|since| self.desk.now >= since + allowed)
+            {
+                let to = Address {
+                    slot,
+                    number: entry.number,
+                };
+                self.desk.turn(to, entry.peer, |turn, _| {
+                    entry.connection.give_up(Reason::Idle, turn)
+                });
                 self.close(slot);
             }
         }
     }
 
-    /// Takes what waits to be accepted, then no more; closes what is idle. Answers are the last of their connections from here on.
+    /// Takes what waits to be accepted, then no more; closes what is idle. Answers are the last of
+    /// their connections from here on.
     fn stop(&mut self) {
-        // Asked once more: what is waiting may not have been told yet. At most as many as can wait: clients that go on connecting must
-        // not keep us from stopping.
+        // Asked once more: what is waiting may not have been told yet. At most as many as can wait:
+        // clients that go on connecting must not keep us from stopping.
         self.accept_from = Some(self.desk.now);
         for _ in 0..usize::from(BACKLOG).div_ceil(ACCEPTS) {
             self.accept();
@@ -372,7 +458,9 @@ impl Core {
                 entry.readable = true;
             }
             self.serve(slot);
-            let ends = |entry: &Entry| entry.connection.idle_since().is_some() || entry.connection.is_following();
+            let ends = |entry: &Entry| {
+                entry.connection.idle_since().is_some() || entry.connection.is_following()
+            };
             if self.entries.get_mut(slot).is_some_and(|entry| ends(entry)) {
                 self.close(slot);
             }

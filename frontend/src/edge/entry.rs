@@ -1,4 +1,5 @@
-//! One connection's socket and state machine, and what a core works with on all of them: a step is one write or one read.
+//! One connection's socket and state machine, and what a core works with on all of them: a step is
+//! one write or one read.
 
 use super::Shared;
 use super::audience::Opening;
@@ -73,16 +74,23 @@ impl World for Outside<'_> {
         if !self.shared.handler.has_feed(path) {
             return None;
         }
-        // The seat first: what is published from here on comes as an event, what was before is in the opening.
+        // The seat first: what is published from here on comes as an event, what was before is in
+        // the opening.
         let seat = self.shared.seats.take()?;
         let bytes = self.shared.handler.opening(path)?;
-        self.shared.metrics.http.answered("/events", 200, Duration::ZERO);
+        self.shared
+            .metrics
+            .http
+            .answered("/events", 200, Duration::ZERO);
         Some(Opening { seat, bytes })
     }
 
     fn handle(&mut self, mut request: Request) {
         request.peer = Some(self.peer);
-        let answer = EdgeAnswer { mailbox: Arc::clone(self.mailbox), to: self.to };
+        let answer = EdgeAnswer {
+            mailbox: Arc::clone(self.mailbox),
+            to: self.to,
+        };
         let responder = Responder::new(Box::new(answer), Arc::clone(&self.shared.metrics.http));
         self.shared.handler.handle(request, responder);
     }
@@ -106,12 +114,29 @@ impl Desk {
         step: impl FnOnce(&mut Turn<'_, Outside<'_>>, &[u8]) -> R,
     ) -> R {
         let began = self.now;
-        let mut outside = Outside { shared: &self.shared, mailbox: &self.mailbox, to, peer, cached: 0 };
+        let mut outside = Outside {
+            shared: &self.shared,
+            mailbox: &self.mailbox,
+            to,
+            peer,
+            cached: 0,
+        };
         let date: &DateText = self.date.text();
         let limits: &Limits = &self.shared.config.limits;
         let (now, stopping, spare) = (self.now, self.stopping, &mut self.spare);
         let bodies = &self.shared.bodies;
-        let result = step(&mut Turn { now, date, limits, bodies, stopping, spare, world: &mut outside }, &self.read);
+        let result = step(
+            &mut Turn {
+                now,
+                date,
+                limits,
+                bodies,
+                stopping,
+                spare,
+                world: &mut outside,
+            },
+            &self.read,
+        );
         let cached = outside.cached;
         if cached > 0 {
             self.now = Instant::now();
@@ -134,8 +159,12 @@ pub enum Progress {
 impl Entry {
     /// Writes what waits, else reads.
     pub fn step(&mut self, slot: usize, desk: &mut Desk) -> Progress {
-        let to = Address { slot, number: self.number };
-        // A viewer that has ended its side is gone: it has nothing to say that it could wait for an answer to.
+        let to = Address {
+            slot,
+            number: self.number,
+        };
+        // A viewer that has ended its side is gone: it has nothing to say that it could wait for an
+        // answer to.
         if self.connection.is_done() || (self.ended && self.connection.is_following()) {
             return Progress::Done;
         }
@@ -144,7 +173,9 @@ impl Entry {
                 Ok(n) => {
                     desk.meters.sent(n, desk.now);
                     desk.turn(to, self.peer, |turn, _| self.connection.sent(n, turn));
-                    if self.connection.take_half_close() && self.stream.shutdown(Shutdown::Write).is_err() {
+                    if self.connection.take_half_close()
+                        && self.stream.shutdown(Shutdown::Write).is_err()
+                    {
                         return Progress::Done;
                     }
                     Progress::Some
@@ -161,7 +192,9 @@ impl Entry {
                 // A short read has emptied the socket; what comes later will be told.
                 self.readable = n == READ_BYTES;
                 desk.meters.received(n, desk.now);
-                desk.turn(to, self.peer, |turn, read| self.connection.receive(&read[..n], turn));
+                desk.turn(to, self.peer, |turn, read| {
+                    self.connection.receive(&read[..n], turn)
+                });
             }
             Err(error) => return after(&error, || self.readable = false),
         }

@@ -1,5 +1,6 @@
-//! The header fields of a request: what they say about its framing and its connection (RFC 9112 sections 3.2, 6 and 9; RFC 9110
-//! sections 7.2, 8.6 and 10.1.1). Whatever two recipients could understand differently is refused.
+//! The header fields of a request: what they say about its framing and its connection (RFC 9112
+//! sections 3.2, 6 and 9; RFC 9110 sections 7.2, 8.6 and 10.1.1). Whatever two recipients could
+//! understand differently is refused.
 
 use super::parse::{RequestLine, is_host};
 use super::reason::Reason;
@@ -32,7 +33,8 @@ pub struct Head {
     pub trace: Option<Trace>,
 }
 
-/// Parses the fields in `bytes`, which end with the empty line, gives them to `then`, and returns what that makes of them.
+/// Parses the fields in `bytes`, which end with the empty line, gives them to `then`, and returns
+/// what that makes of them.
 ///
 /// # Errors
 /// The first thing that is wrong. [`Fault`] carries the trace id if it was read before.
@@ -67,7 +69,10 @@ pub struct Fault {
 
 impl From<Reason> for Fault {
     fn from(reason: Reason) -> Self {
-        Self { reason, trace: None }
+        Self {
+            reason,
+            trace: None,
+        }
     }
 }
 
@@ -93,7 +98,12 @@ fn complete<'h, 'b>(
 /// The fields for a handler. What is not UTF-8 shows as replacement characters.
 #[must_use]
 pub fn owned(fields: &[Header<'_>]) -> Headers {
-    let field = |f: &Header<'_>| (f.name.to_owned(), String::from_utf8_lossy(f.value).into_owned());
+    let field = |f: &Header<'_>| {
+        (
+            f.name.to_owned(),
+            String::from_utf8_lossy(f.value).into_owned(),
+        )
+    };
     Headers(fields.iter().map(field).collect())
 }
 
@@ -121,10 +131,15 @@ struct Codings {
 
 fn read(line: &RequestLine<'_>, fields: &[Header<'_>]) -> Result<Head, Fault> {
     // The trace id first, so that every refusal below can carry it.
-    let trace = fields.iter().find(|f| f.name.eq_ignore_ascii_case(TRACE_HEADER));
+    let trace = fields
+        .iter()
+        .find(|f| f.name.eq_ignore_ascii_case(TRACE_HEADER));
     let trace = trace.and_then(|field| Trace::from_client(field.value));
     let fault = |reason| Fault { reason, trace };
-    let mut found = Found { trace, ..Found::default() };
+    let mut found = Found {
+        trace,
+        ..Found::default()
+    };
     for field in fields {
         found.take(field).map_err(fault)?;
     }
@@ -152,7 +167,9 @@ impl<'a> Found<'a> {
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            14 if field.name.eq_ignore_ascii_case("content-length") => self.content_length(field.value)?,
+            14 if field.name.eq_ignore_ascii_case("content-length") => {
+                self.content_length(field.value)?
+            }
             17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
                 let codings = self.codings.get_or_insert_default();
                 for coding in members(field.value) {
@@ -166,14 +183,17 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    /// A list of equal numbers is one number (RFC 9110 section 8.6); anything else but one number is refused.
+    /// A list of equal numbers is one number (RFC 9110 section 8.6); anything else but one number
+    /// is refused.
     fn content_length(&mut self, value: &[u8]) -> Result<(), Reason> {
         for number in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
                 return Err(Reason::Framing);
             }
-            // Saturating: a number that does not fit is beyond every limit, which is told apart from no number.
-            let digit = |sum: u64, b: &u8| sum.saturating_mul(10).saturating_add(u64::from(b - b'0'));
+            // Saturating: a number that does not fit is beyond every limit, which is told apart
+            // from no number.
+            let digit =
+                |sum: u64, b: &u8| sum.saturating_mul(10).saturating_add(u64::from(b - b'0'));
             let number = number.iter().fold(0, digit);
             if self.length.is_some_and(|before| before != number) {
                 return Err(Reason::Framing);
@@ -185,7 +205,9 @@ impl<'a> Found<'a> {
 
     fn conclude(&self, line: &RequestLine<'_>) -> Result<Head, Reason> {
         let framing = self.framing(line.old)?;
-        let host = std::str::from_utf8(self.host.unwrap_or_default()).ok().filter(|host| is_host(host));
+        let host = std::str::from_utf8(self.host.unwrap_or_default())
+            .ok()
+            .filter(|host| is_host(host));
         if self.hosts > 1 || host.is_none() || (self.hosts == 0 && !line.old) {
             return Err(Reason::Host);
         }
@@ -202,19 +224,29 @@ impl<'a> Found<'a> {
     }
 
     fn framing(&self, old: bool) -> Result<Framing, Reason> {
-        let Some(codings) = self.codings else { return Ok(Framing::Length(self.length.unwrap_or(0))) };
-        // Beside a length, or in HTTP/1.0, which has no codings: an attempt to be understood differently by two recipients. Without
-        // chunked at the end, or with it twice, the body has no end that could be found (RFC 9112 sections 6.1 and 6.3).
+        let Some(codings) = self.codings else {
+            return Ok(Framing::Length(self.length.unwrap_or(0)));
+        };
+        // Beside a length, or in HTTP/1.0, which has no codings: an attempt to be understood
+        // differently by two recipients. Without chunked at the end, or with it twice, the body has
+        // no end that could be found (RFC 9112 sections 6.1 and 6.3).
         if self.length.is_some() || old || !codings.last_is_chunked || codings.chunked > 1 {
             return Err(Reason::Framing);
         }
-        if codings.count > 1 { Err(Reason::TransferCoding) } else { Ok(Framing::Chunked) }
+        if codings.count > 1 {
+            Err(Reason::TransferCoding)
+        } else {
+            Ok(Framing::Chunked)
+        }
     }
 }
 
 /// The members of a comma-separated list; empty ones do not count (RFC 9110 section 5.6.1).
 fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]
@@ -224,8 +256,13 @@ mod tests {
 
     fn head_of(version: &str, fields: &str) -> Result<Head, Reason> {
         let line = format!("POST /a HTTP/{version}\r\n");
-        let line = request_line(line.as_bytes(), 100).expect("right").expect("complete");
-        parse(&line, format!("{fields}\r\n").as_bytes(), 30, |head, _| head).map_err(|fault| fault.reason)
+        let line = request_line(line.as_bytes(), 100)
+            .expect("right")
+            .expect("complete");
+        parse(&line, format!("{fields}\r\n").as_bytes(), 30, |head, _| {
+            head
+        })
+        .map_err(|fault| fault.reason)
     }
 
     fn head(fields: &str) -> Result<Head, Reason> {
@@ -242,19 +279,50 @@ mod tests {
         assert_eq!(framing(""), Ok(Framing::Length(0)));
         assert_eq!(framing("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
         assert_eq!(framing("content-length:\t005 \r\n"), Ok(Framing::Length(5)));
-        assert_eq!(framing("Content-Length: 5\r\nContent-Length: 5, 5\r\n"), Ok(Framing::Length(5)));
-        assert_eq!(framing("Content-Length: 99999999999999999999999\r\n"), Ok(Framing::Length(u64::MAX)));
-        for wrong in ["", "x", "-1", "+5", "5 6", "5,", "5, 6", "0x5", "5.0", "5;", "5\r\nContent-Length: 6"] {
-            assert_eq!(framing(&format!("Content-Length: {wrong}\r\n")), Err(Reason::Framing), "{wrong}");
+        assert_eq!(
+            framing("Content-Length: 5\r\nContent-Length: 5, 5\r\n"),
+            Ok(Framing::Length(5))
+        );
+        assert_eq!(
+            framing("Content-Length: 99999999999999999999999\r\n"),
+            Ok(Framing::Length(u64::MAX))
+        );
+        for wrong in [
+            "",
+            "x",
+            "-1",
+            "+5",
+            "5 6",
+            "5,",
+            "5, 6",
+            "0x5",
+            "5.0",
+            "5;",
+            "5\r\nContent-Length: 6",
+        ] {
+            assert_eq!(
+                framing(&format!("Content-Length: {wrong}\r\n")),
+                Err(Reason::Framing),
+                "{wrong}"
+            );
         }
     }
 
     /// Transfer-Encoding: chunked, once, last, alone, in HTTP/1.1.
     #[test]
     fn codings() {
-        assert_eq!(framing("Transfer-Encoding: chunked\r\n"), Ok(Framing::Chunked));
-        assert_eq!(framing("Transfer-Encoding: , CHUNKED ,\r\n"), Ok(Framing::Chunked));
-        assert_eq!(framing("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"), Err(Reason::TransferCoding));
+        assert_eq!(
+            framing("Transfer-Encoding: chunked\r\n"),
+            Ok(Framing::Chunked)
+        );
+        assert_eq!(
+            framing("Transfer-Encoding: , CHUNKED ,\r\n"),
+            Ok(Framing::Chunked)
+        );
+        assert_eq!(
+            framing("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"),
+            Err(Reason::TransferCoding)
+        );
         for wrong in [
             "",
             "identity",
@@ -267,9 +335,16 @@ mod tests {
             "chunked\r\nContent-Length: 0",
             "gzip, chunked\r\nContent-Length: 5",
         ] {
-            assert_eq!(framing(&format!("Transfer-Encoding: {wrong}\r\n")), Err(Reason::Framing), "{wrong}");
+            assert_eq!(
+                framing(&format!("Transfer-Encoding: {wrong}\r\n")),
+                Err(Reason::Framing),
+                "{wrong}"
+            );
         }
-        assert_eq!(head_of("1.0", "Transfer-Encoding: chunked\r\n"), Err(Reason::Framing));
+        assert_eq!(
+            head_of("1.0", "Transfer-Encoding: chunked\r\n"),
+            Err(Reason::Framing)
+        );
     }
 
     /// Host: exactly one in 1.1, at most one in 1.0, and one that is a host.
@@ -282,7 +357,11 @@ mod tests {
             ("1.1", "Host: a/b\r\n"),
             ("1.0", "Host: a\r\nhost: b\r\n"),
         ] {
-            assert_eq!(head_of(version, wrong), Err(Reason::Host), "{version} {wrong}");
+            assert_eq!(
+                head_of(version, wrong),
+                Err(Reason::Host),
+                "{version} {wrong}"
+            );
         }
     }
 
@@ -305,7 +384,11 @@ mod tests {
             "A: b\u{7f}c",
             "Ä: b",
         ] {
-            assert_eq!(head(&format!("{wrong}\r\n")), Err(Reason::Field), "{wrong:?}");
+            assert_eq!(
+                head(&format!("{wrong}\r\n")),
+                Err(Reason::Field),
+                "{wrong:?}"
+            );
         }
         assert!(head("A:\r\nB: é \t c\r\nC:d\r\n").is_ok());
     }
@@ -318,7 +401,11 @@ mod tests {
             ("1.1", "Connection: Close\r\n", false),
             ("1.1", "Connection: x, close\r\n", false),
             ("1.1", "Connection: closed\r\n", true),
-            ("1.1", "Connection: keep-alive\r\nConnection: close\r\n", false),
+            (
+                "1.1",
+                "Connection: keep-alive\r\nConnection: close\r\n",
+                false,
+            ),
             ("1.0", "", false),
             ("1.0", "Connection: Keep-Alive\r\n", true),
             ("1.0", "Connection: keep-alive, close\r\n", false),
@@ -331,22 +418,45 @@ mod tests {
     /// Expectations: met, refused, or not known to 1.0.
     #[test]
     fn expectations() {
-        assert!(head("Expect: 100-Continue\r\n").expect("right").expects_continue);
-        assert_eq!(head("Expect: 100-continue, wonders\r\n"), Err(Reason::Expectation));
-        assert!(!head_of("1.0", "Expect: 100-continue\r\n").expect("right").expects_continue);
+        assert!(
+            head("Expect: 100-Continue\r\n")
+                .expect("right")
+                .expects_continue
+        );
+        assert_eq!(
+            head("Expect: 100-continue, wonders\r\n"),
+            Err(Reason::Expectation)
+        );
+        assert!(
+            !head_of("1.0", "Expect: 100-continue\r\n")
+                .expect("right")
+                .expects_continue
+        );
         assert!(head_of("1.0", "Expect: wonders\r\n").is_ok());
     }
 
-    /// The limit of fields counts them exactly, also beyond the usual number; and a refusal carries the client's trace id.
+    /// The limit of fields counts them exactly, also beyond the usual number; and a refusal carries
+    /// the client's trace id.
     #[test]
     fn field_limit_and_trace() {
         assert!(head(&"A: b\r\n".repeat(29)).is_ok());
         assert_eq!(head(&"A: b\r\n".repeat(30)), Err(Reason::TooManyFields));
-        let line = request_line(b"GET / HTTP/1.1\r\n", 100).expect("right").expect("complete");
-        let few = parse(&line, b"Host: a\r\nA: b\r\nC: d\r\n\r\n", 2, |_, _| ()).expect_err("three");
+        let line = request_line(b"GET / HTTP/1.1\r\n", 100)
+            .expect("right")
+            .expect("complete");
+        let few =
+            parse(&line, b"Host: a\r\nA: b\r\nC: d\r\n\r\n", 2, |_, _| ()).expect_err("three");
         assert_eq!(few.reason, Reason::TooManyFields);
-        let fault =
-            parse(&line, b"Content-Length: x\r\nX-Request-Id: mine\r\n\r\n", 9, |_, _| ()).expect_err("no number");
-        assert_eq!((fault.reason, fault.trace.map(|t| t.as_str().to_owned())), (Reason::Framing, Some("mine".into())));
+        let fault = parse(
+            &line,
+            b"Content-Length: x\r\nX-Request-Id: mine\r\n\r\n",
+            9,
+            |_, _| (),
+        )
+        .expect_err("no number");
+        assert_eq!(
+            (fault.reason, fault.trace.map(|t| t.as_str().to_owned())),
+            (Reason::Framing, Some("mine".into()))
+        );
     }
 }

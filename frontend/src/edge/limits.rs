@@ -4,8 +4,8 @@ use common::settings::{Positive, Settings};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// However crowded the edge is, an idle connection is left alone for this long: a client between two requests of one task is not
-/// what makes it crowded.
+/// However crowded the edge is, an idle connection is left alone for this long: a client between
+/// two requests of one task is not what makes it crowded.
 const LEAST_IDLE: Duration = Duration::from_secs(1);
 
 /// How the edge is set up.
@@ -20,10 +20,14 @@ pub struct EdgeConfig {
 }
 
 impl EdgeConfig {
-    /// Reads the limits. Address and threads belong to the whole front-end: the caller puts them in place of one thread on a free
-    /// port of the loopback interface.
+    /// Reads the limits. Address and threads belong to the whole front-end: the caller puts them in
+    /// place of one thread on a free port of the loopback interface.
     pub fn read(settings: &mut Settings) -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), threads: 1, limits: Limits::read(settings) }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            threads: 1,
+            limits: Limits::read(settings),
+        }
     }
 
     /// The same with address and threads.
@@ -73,17 +77,34 @@ impl Default for Limits {
 impl Limits {
     /// Reads them.
     pub fn read(settings: &mut Settings) -> Self {
-        let mut number = |name, default: &str, help| settings.get::<Positive>(name, default, help).0;
+        let mut number =
+            |name, default: &str, help| settings.get::<Positive>(name, default, help).0;
         let mut limits = Self {
-            connections: number("FRONTEND_MAX_CONNECTIONS", "10000", "public connections at once; beyond, 503"),
-            head_bytes: number("FRONTEND_HEAD_LIMIT_BYTES", "8192", "largest head of a public request; beyond, 431"),
-            fields: number("FRONTEND_FIELD_LIMIT", "100", "most header fields of a public request; beyond, 431"),
+            connections: number(
+                "FRONTEND_MAX_CONNECTIONS",
+                "10000",
+                "public connections at once; beyond, 503",
+            ),
+            head_bytes: number(
+                "FRONTEND_HEAD_LIMIT_BYTES",
+                "8192",
+                "largest head of a public request; beyond, 431",
+            ),
+            fields: number(
+                "FRONTEND_FIELD_LIMIT",
+                "100",
+                "most header fields of a public request; beyond, 431",
+            ),
             target_bytes: number(
                 "FRONTEND_TARGET_LIMIT_BYTES",
                 "2048",
                 "longest target of a public request; beyond, 414",
             ),
-            body_bytes: number("FRONTEND_BODY_LIMIT_BYTES", "65536", "largest body of a public request; beyond, 413"),
+            body_bytes: number(
+                "FRONTEND_BODY_LIMIT_BYTES",
+                "65536",
+                "largest body of a public request; beyond, 413",
+            ),
             body_budget_bytes: number(
                 "FRONTEND_BODY_BUDGET_BYTES",
                 "67108864",
@@ -104,22 +125,37 @@ impl Limits {
             let ms = settings.get::<Positive>(name, default, help).0;
             Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX).min(MOST_MS))
         };
-        limits.head_timeout =
-            time("FRONTEND_HEAD_TIMEOUT_MS", "5000", "time for the head of a public request; then 408");
-        limits.body_timeout =
-            time("FRONTEND_BODY_TIMEOUT_MS", "10000", "time for the body of a public request; then 408");
-        limits.idle_timeout =
-            time("FRONTEND_IDLE_TIMEOUT_MS", "60000", "time that an idle public connection is kept, less when crowded");
-        limits.send_timeout =
-            time("FRONTEND_SEND_TIMEOUT_MS", "10000", "time that a public client may leave an answer unread");
-        limits.drain_timeout =
-            time("FRONTEND_DRAIN_TIMEOUT_MS", "2000", "time that a connection is still read after its last answer");
+        limits.head_timeout = time(
+            "FRONTEND_HEAD_TIMEOUT_MS",
+            "5000",
+            "time for the head of a public request; then 408",
+        );
+        limits.body_timeout = time(
+            "FRONTEND_BODY_TIMEOUT_MS",
+            "10000",
+            "time for the body of a public request; then 408",
+        );
+        limits.idle_timeout = time(
+            "FRONTEND_IDLE_TIMEOUT_MS",
+            "60000",
+            "time that an idle public connection is kept, less when crowded",
+        );
+        limits.send_timeout = time(
+            "FRONTEND_SEND_TIMEOUT_MS",
+            "10000",
+            "time that a public client may leave an answer unread",
+        );
+        limits.drain_timeout = time(
+            "FRONTEND_DRAIN_TIMEOUT_MS",
+            "2000",
+            "time that a connection is still read after its last answer",
+        );
         limits.check(settings);
         limits
     }
 
-    /// How long an idle connection is kept while `open` connections are: the whole time up to three quarters of the limit, then less
-    /// and less, so that those who do ask find room.
+    /// How long an idle connection is kept while `open` connections are: the whole time up to three
+    /// quarters of the limit, then less and less, so that those who do ask find room.
     #[must_use]
     pub fn idle_while(&self, open: usize) -> Duration {
         let crowded_from = self.crowded_from();
@@ -127,8 +163,12 @@ impl Limits {
             return self.idle_timeout;
         }
         let room = u32::try_from(self.connections.saturating_sub(open)).unwrap_or(u32::MAX);
-        let whole = u32::try_from(self.connections - crowded_from).unwrap_or(u32::MAX).max(1);
-        (self.idle_timeout / whole).saturating_mul(room).max(LEAST_IDLE.min(self.idle_timeout))
+        let whole = u32::try_from(self.connections - crowded_from)
+            .unwrap_or(u32::MAX)
+            .max(1);
+        (self.idle_timeout / whole)
+            .saturating_mul(room)
+            .max(LEAST_IDLE.min(self.idle_timeout))
     }
 
     /// Viewers at once: a tenth of the connections, so that they never keep those out who trade.
@@ -173,7 +213,10 @@ mod tests {
         let mut settings = Settings::from_pairs([]);
         let limits = Limits::read(&mut settings);
         assert_eq!(settings.finish(), Ok(()));
-        assert_eq!((limits.connections, limits.head_bytes, limits.fields), (10_000, 8_192, 100));
+        assert_eq!(
+            (limits.connections, limits.head_bytes, limits.fields),
+            (10_000, 8_192, 100)
+        );
         assert_eq!(limits.body_bytes, common::timing::PUBLIC_BODY_LIMIT_BYTES);
         assert_eq!(limits.head_timeout, Duration::from_secs(5));
     }
@@ -181,33 +224,53 @@ mod tests {
     /// A head limit below the target limit could never be told apart from it: refused at start.
     #[test]
     fn head_must_hold_the_target() {
-        let mut settings = Settings::from_pairs([("FRONTEND_HEAD_LIMIT_BYTES".into(), "2000".into())]);
+        let mut settings =
+            Settings::from_pairs([("FRONTEND_HEAD_LIMIT_BYTES".into(), "2000".into())]);
         let _ = Limits::read(&mut settings);
         let mistakes = settings.finish().expect_err("they contradict each other").0;
-        assert!(mistakes.len() == 1 && mistakes[0].contains("FRONTEND_TARGET_LIMIT_BYTES"), "{mistakes:?}");
+        assert!(
+            mistakes.len() == 1 && mistakes[0].contains("FRONTEND_TARGET_LIMIT_BYTES"),
+            "{mistakes:?}"
+        );
     }
 
     /// A budget below one body would refuse for ever what the limit promises: refused at start.
     #[test]
     fn budget_must_hold_a_body() {
-        let mut settings = Settings::from_pairs([("FRONTEND_BODY_BUDGET_BYTES".into(), "65535".into())]);
+        let mut settings =
+            Settings::from_pairs([("FRONTEND_BODY_BUDGET_BYTES".into(), "65535".into())]);
         let _ = Limits::read(&mut settings);
         let mistakes = settings.finish().expect_err("they contradict each other").0;
-        assert!(mistakes.len() == 1 && mistakes[0].contains("FRONTEND_BODY_LIMIT_BYTES"), "{mistakes:?}");
+        assert!(
+            mistakes.len() == 1 && mistakes[0].contains("FRONTEND_BODY_LIMIT_BYTES"),
+            "{mistakes:?}"
+        );
     }
 
-    /// The idle time shrinks from three quarters on, never grows with the crowd, and keeps its least.
+    /// The idle time shrinks from three quarters on, never grows with the crowd, and keeps its
+    /// least.
     #[test]
     fn idle_shrinks_when_crowded() {
-        let limits = Limits { connections: 1_000, ..Limits::default() };
+        let limits = Limits {
+            connections: 1_000,
+            ..Limits::default()
+        };
         let whole = limits.idle_timeout;
         assert_eq!(limits.idle_while(0), whole);
         assert_eq!(limits.idle_while(750), whole);
         assert_eq!(limits.idle_while(875), whole / 2);
         assert_eq!(limits.idle_while(1_000), LEAST_IDLE);
         assert_eq!(limits.idle_while(2_000), LEAST_IDLE);
-        assert!((0..1_100).map(|open| limits.idle_while(open)).is_sorted_by(|a, b| a >= b));
-        let one = Limits { connections: 1, idle_timeout: Duration::from_millis(5), ..limits };
+        assert!(
+            (0..1_100)
+                .map(|open| limits.idle_while(open))
+                .is_sorted_by(|a, b| a >= b)
+        );
+        let one = Limits {
+            connections: 1,
+            idle_timeout: Duration::from_millis(5),
+            ..limits
+        };
         assert_eq!(one.idle_while(1), Duration::from_millis(5));
     }
 }

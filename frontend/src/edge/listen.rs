@@ -14,21 +14,29 @@ const OTHER_DESCRIPTORS: u64 = 1_024;
 
 /// Makes `count` listeners on `address`, and returns them with the address in use.
 ///
-/// With SO_REUSEPORT a second process of the same user could listen on a port in use, and take a part of the connections, without a
-/// word. So a socket without it is bound first, which fails when somebody listens, and holds the port (0 is a free one) until
-/// the others have it.
+/// With SO_REUSEPORT a second process of the same user could listen on a port in use, and take a
+/// part of the connections, without a word. So a socket without it is bound first, which fails when
+/// somebody listens, and holds the port (0 is a free one) until the others have it.
 ///
 /// # Errors
 /// When the address is in use or none of this machine; the message names it.
-pub fn listen(address: SocketAddr, count: usize, send_timeout: Duration) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub fn listen(
+    address: SocketAddr,
+    count: usize,
+    send_timeout: Duration,
+) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"));
     let holder = socket(address)?;
     holder.bind(&address.into()).map_err(named)?;
-    let bound = holder.local_addr()?.as_socket().ok_or_else(|| io::Error::other("an address without a port"))?;
+    let bound = holder
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::other("an address without a port"))?;
     let listener = |_| {
         let socket = socket(bound)?;
         socket.set_reuse_port(true)?;
-        // Accepted connections inherit these. Without NODELAY an answer could wait for the acknowledgement of the one before.
+        // Accepted connections inherit these. Without NODELAY an answer could wait for the
+        // acknowledgement of the one before.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
         // Also bounds what the kernel still has to send after we closed.
@@ -38,31 +46,51 @@ pub fn listen(address: SocketAddr, count: usize, send_timeout: Duration) -> io::
         socket.set_nonblocking(true)?;
         Ok(socket.into())
     };
-    let listeners = (0..count).map(listener).collect::<io::Result<_>>().map_err(named)?;
+    let listeners = (0..count)
+        .map(listener)
+        .collect::<io::Result<_>>()
+        .map_err(named)?;
     drop(holder);
     Ok((bound, listeners))
 }
 
-/// A socket whose port can be had again at once after a stop. A port on which somebody listens is still refused.
+/// A socket whose port can be had again at once after a stop. A port on which somebody listens is
+/// still refused.
 fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     Ok(socket)
 }
 
-/// Raises the process's limit of open files to what `connections` need, as far as the system allows, and says so where it does not.
+/// Raises the process's limit of open files to what `connections` need, as far as the system
+/// allows, and says so where it does not.
 pub fn raise_file_limit(connections: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_DESCRIPTORS);
+    let wanted = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_DESCRIPTORS);
     let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
     if limit.current.is_some_and(|current| current < possible) {
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(possible), ..limit });
+        let raised = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(possible),
+                ..limit
+            },
+        );
         if let Err(error) = raised {
             tracing::warn!(%error, "the limit of open files cannot be raised");
         }
     }
-    if let Some(current) = getrlimit(Resource::Nofile).current.filter(|current| *current < wanted) {
+    if let Some(current) = getrlimit(Resource::Nofile)
+        .current
+        .filter(|current| *current < wanted)
+    {
         tracing::warn!(
             open_files = current,
             connections,
@@ -71,12 +99,15 @@ pub fn raise_file_limit(connections: usize) {
     }
 }
 
-/// Whether accepting failed because descriptors or memory ran out: it will again at once, so it has to wait.
+/// Whether accepting failed because descriptors or memory ran out: it will again at once, so it has
+/// to wait.
 #[must_use]
 pub fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    error.raw_os_error().is_some_and(|code| exhausted.iter().any(|e| e.raw_os_error() == code))
+    error
+        .raw_os_error()
+        .is_some_and(|code| exhausted.iter().any(|e| e.raw_os_error() == code))
 }
 
 #[cfg(test)]
@@ -87,11 +118,17 @@ mod tests {
     const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// All listeners share one port, also a free one; a port that somebody listens on is refused by name, whoever it is.
+    /// All listeners share one port, also a free one; a port that somebody listens on is refused by
+    /// name, whoever it is.
     #[test]
     fn shares_and_refuses() {
         let (address, listeners) = listen(ANY, 3, SECOND).expect("a free port");
-        assert!(address.port() != 0 && listeners.iter().all(|l| l.local_addr().is_ok_and(|a| a == address)));
+        assert!(
+            address.port() != 0
+                && listeners
+                    .iter()
+                    .all(|l| l.local_addr().is_ok_and(|a| a == address))
+        );
         let error = listen(address, 3, SECOND).expect_err("in use");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&address.to_string()), "{error}");

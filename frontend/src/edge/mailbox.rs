@@ -25,18 +25,22 @@ pub enum Letter {
     Event(Arc<[u8]>),
 }
 
-/// What arrived for a core. It is bounded by the number of connections, each of which has at most one request open, and by the events
-/// that are published, a few each second, while the core is busy with one round.
+/// What arrived for a core. It is bounded by the number of connections, each of which has at most
+/// one request open, and by the events that are published, a few each second, while the core is
+/// busy with one round.
 pub struct Mailbox {
     letters: Mutex<Vec<Letter>>,
-    /// Whether the core sleeps, or is about to look a last time before it does: only then is the waker, a system call, needed.
+    /// Whether the core sleeps, or is about to look a last time before it does: only then is the
+    /// waker, a system call, needed.
     asleep: AtomicBool,
     waker: Waker,
 }
 
 impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mailbox").field("letters", &self.letters.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Mailbox")
+            .field("letters", &self.letters.lock().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -44,7 +48,11 @@ impl Mailbox {
     /// An empty mailbox of the core that `waker` wakes.
     #[must_use]
     pub fn new(waker: Waker) -> Self {
-        Self { letters: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), waker }
+        Self {
+            letters: Mutex::new(Vec::new()),
+            asleep: AtomicBool::new(false),
+            waker,
+        }
     }
 
     /// Wakes the core, whatever for.
@@ -57,7 +65,8 @@ impl Mailbox {
     /// Tells that the core is going to sleep; false when it must not, because there is post.
     #[must_use]
     pub fn may_sleep(&self) -> bool {
-        // In this order: whoever adds a letter after this look sees the flag, since the lock stands between.
+        // In this order: whoever adds a letter after this look sees the flag, since the lock stands
+        // between.
         self.asleep.store(true, Ordering::SeqCst);
         self.letters.lock().is_empty()
     }
@@ -85,7 +94,8 @@ impl Mailbox {
     }
 }
 
-/// The edge's side of a request: sends the answer to its core, which drops it when the connection is gone.
+/// The edge's side of a request: sends the answer to its core, which drops it when the connection
+/// is gone.
 #[derive(Debug)]
 pub struct EdgeAnswer {
     /// The core.

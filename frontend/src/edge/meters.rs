@@ -1,5 +1,5 @@
-//! What the edge counts. Each core counts for itself and adds it to the shared counters now and then, so that the path of a cached read
-//! writes no memory that another core writes.
+//! What the edge counts. Each core counts for itself and adds it to the shared counters now and
+//! then, so that the path of a cached read writes no memory that another core writes.
 
 use super::reason::Reason;
 use common::metrics::{AnswerTally, HttpMetrics, Metrics};
@@ -40,21 +40,36 @@ impl EdgeMetrics {
         Self {
             http,
             connections: metrics.gauge("edge_connections", "Public connections that are open."),
-            viewers: metrics.gauge("edge_viewers", "Public connections that follow the live feed."),
+            viewers: metrics.gauge(
+                "edge_viewers",
+                "Public connections that follow the live feed.",
+            ),
             accepted: metrics.counter("edge_accepted_total", "Public connections accepted."),
-            accept_errors: metrics
-                .counter("edge_accept_errors_total", "Public connections that could not be accepted."),
-            received_bytes: metrics.counter("edge_received_bytes_total", "Bytes that public clients sent."),
+            accept_errors: metrics.counter(
+                "edge_accept_errors_total",
+                "Public connections that could not be accepted.",
+            ),
+            received_bytes: metrics.counter(
+                "edge_received_bytes_total",
+                "Bytes that public clients sent.",
+            ),
             sent_bytes: metrics.counter("edge_sent_bytes_total", "Bytes sent to public clients."),
-            refusals: Reason::ALL.iter().map(|reason| refusals.with_label_values(&[reason.label()])).collect(),
+            refusals: Reason::ALL
+                .iter()
+                .map(|reason| refusals.with_label_values(&[reason.label()]))
+                .collect(),
         }
     }
 
     /// Counts a refusal, and where the client was answered also as a request with this status.
     pub fn refused(&self, reason: Reason) {
         self.refusals[reason as usize].inc();
-        if !matches!(reason, Reason::Overrun | Reason::Unread | Reason::Idle | Reason::Slow) {
-            self.http.answered("refused", reason.status(), Duration::ZERO);
+        if !matches!(
+            reason,
+            Reason::Overrun | Reason::Unread | Reason::Idle | Reason::Slow
+        ) {
+            self.http
+                .answered("refused", reason.status(), Duration::ZERO);
         }
     }
 }
@@ -75,7 +90,13 @@ impl Meters {
     #[must_use]
     pub fn new(shared: Arc<EdgeMetrics>) -> Self {
         let cached = shared.http.tally("/stocks/{name}", 200);
-        Self { shared, cached, received_bytes: 0, sent_bytes: 0, dirty_since: None }
+        Self {
+            shared,
+            cached,
+            received_bytes: 0,
+            sent_bytes: 0,
+            dirty_since: None,
+        }
     }
 
     /// The shared ones.
@@ -119,8 +140,12 @@ impl Meters {
     /// Adds them.
     pub fn flush(&mut self) {
         self.cached.flush();
-        self.shared.received_bytes.inc_by(std::mem::take(&mut self.received_bytes));
-        self.shared.sent_bytes.inc_by(std::mem::take(&mut self.sent_bytes));
+        self.shared
+            .received_bytes
+            .inc_by(std::mem::take(&mut self.received_bytes));
+        self.shared
+            .sent_bytes
+            .inc_by(std::mem::take(&mut self.sent_bytes));
         self.dirty_since = None;
     }
 }

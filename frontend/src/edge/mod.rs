@@ -1,4 +1,5 @@
-//! The edge: the public HTTP/1.1 server. Its clients are strangers, so that what it does for one of them is bounded in bytes and in time.
+//! The edge: the public HTTP/1.1 server. Its clients are strangers, so that what it does for one of
+//! them is bounded in bytes and in time.
 //!
 //! ```text
 //!   clients ──► kernel (SO_REUSEPORT) ──► core 0: listener, connections, deadlines ──► Quick::quick   cached: answered inline
@@ -18,12 +19,14 @@
 //! | `core`, `entry`, `slab`, `timers`, `mailbox` | the event loop of one core |
 //! | `listen`, `meters` | listening sockets; counters |
 //!
-//! Threads: one per core, which never blocks but to wait for events. Invariants: those of [`connection`]; a connection belongs to one core
-//! for its life; at most one request of a connection is with a handler, whose answer finds its connection or nothing; a viewer gets what was
-//! published after it came, whole and in order, or is dropped.
+//! Threads: one per core, which never blocks but to wait for events. Invariants: those of
+//! [`connection`]; a connection belongs to one core for its life; at most one request of a
+//! connection is with a handler, whose answer finds its connection or nothing; a viewer gets what
+//! was published after it came, whole and in order, or is dropped.
 //!
-//! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100 Continue` only when asked for;
-//! limits per address, since behind a proxy all clients have the same one.
+//! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100
+//! Continue` only when asked for; limits per address, since behind a proxy all clients have the
+//! same one.
 
 pub mod audience;
 pub mod body;
@@ -64,19 +67,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What the edge serves.
 pub trait Quick: Handler {
-    /// Prebuilt body (application/json, status 200) of a cached `GET /stocks/<name>`; `path` as sent. `None`: not cached; the request
-    /// goes through [`Handler::handle`]. Called for every GET and HEAD without query and body. Must not block: all connections of the
-    /// core wait.
+    /// Prebuilt body (application/json, status 200) of a cached `GET /stocks/<name>`; `path` as
+    /// sent. `None`: not cached; the request goes through [`Handler::handle`]. Called for every GET
+    /// and HEAD without query and body. Must not block: all connections of the core wait.
     fn quick(&self, path: &str) -> Option<Arc<[u8]>>;
 
-    /// Whether there is a feed at `path`. Called for every GET without query and body that is not quick, before a seat is taken. Must not
-    /// block either.
+    /// Whether there is a feed at `path`. Called for every GET without query and body that is not
+    /// quick, before a seat is taken. Must not block either.
     fn has_feed(&self, _path: &str) -> bool {
         false
     }
 
-    /// What a new viewer of the feed at `path` is sent first; `None`: there is none now, and the request goes through
-    /// [`Handler::handle`]. Must not block either.
+    /// What a new viewer of the feed at `path` is sent first; `None`: there is none now, and the
+    /// request goes through [`Handler::handle`]. Must not block either.
     fn opening(&self, _path: &str) -> Option<Arc<[u8]>> {
         None
     }
@@ -106,15 +109,19 @@ pub struct Edge {
 
 impl fmt::Debug for Edge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edge").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Edge")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
 impl Edge {
-    /// Binds and starts, and raises the process's limit of open files to what the connection limit needs.
+    /// Binds and starts, and raises the process's limit of open files to what the connection limit
+    /// needs.
     ///
     /// # Errors
-    /// When the address cannot be bound (the message names it), or the system has no descriptor left.
+    /// When the address cannot be bound (the message names it), or the system has no descriptor
+    /// left.
     pub fn start(
         config: EdgeConfig,
         handler: Arc<dyn Quick>,
@@ -123,7 +130,8 @@ impl Edge {
     ) -> io::Result<Self> {
         listen::raise_file_limit(config.limits.connections);
         let threads = config.threads.max(1);
-        let (address, listeners) = listen::listen(config.listen, threads, config.limits.send_timeout)?;
+        let (address, listeners) =
+            listen::listen(config.listen, threads, config.limits.send_timeout)?;
         let metrics = Arc::new(EdgeMetrics::new(metrics, http));
         let bodies = Budget::new(config.limits.body_budget_bytes);
         let seats = Seats::new(config.limits.viewers(), metrics.viewers.clone());
@@ -142,13 +150,25 @@ impl Edge {
         for listener in listeners {
             let poll = Poll::new()?;
             let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?));
-            cores.push(Core::new(Arc::clone(&shared), poll, Arc::clone(&mailbox), listener)?);
+            cores.push(Core::new(
+                Arc::clone(&shared),
+                poll,
+                Arc::clone(&mailbox),
+                listener,
+            )?);
             mailboxes.push(mailbox);
         }
         // Started together once nothing can fail any more.
         let named = cores.into_iter().enumerate();
-        let cores = named.map(|(i, core)| Thread::spawn(&format!("edge{i}"), move || core.run())).collect();
-        Ok(Self { address, shared, mailboxes, cores: Mutex::new(cores) })
+        let cores = named
+            .map(|(i, core)| Thread::spawn(&format!("edge{i}"), move || core.run()))
+            .collect();
+        Ok(Self {
+            address,
+            shared,
+            mailboxes,
+            cores: Mutex::new(cores),
+        })
     }
 
     /// The address in use.
@@ -163,8 +183,8 @@ impl Edge {
         Audience::new(Arc::clone(&self.shared.seats), self.mailboxes.clone())
     }
 
-    /// Stops: accepts no more, answers what is in flight with `Connection: close`, within [`common::timing::STOP_GRACE`], and returns
-    /// when every connection is closed. Called by drop.
+    /// Stops: accepts no more, answers what is in flight with `Connection: close`, within
+    /// [`common::timing::STOP_GRACE`], and returns when every connection is closed. Called by drop.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         for mailbox in &self.mailboxes {

@@ -1,5 +1,6 @@
-//! Bytes that wait to be written. Between turns an idle connection owns no buffer: the one of its core is lent to it for a turn and
-//! comes back when everything was written, which is nearly always.
+//! Bytes that wait to be written. Between turns an idle connection owns no buffer: the one of its
+//! core is lent to it for a turn and comes back when everything was written, which is nearly
+//! always.
 
 /// A buffer larger than this is not kept for later.
 const KEEP_BYTES: usize = 256 * 1024;
@@ -34,10 +35,16 @@ impl Output {
         &mut self.bytes
     }
 
-    /// The first `n` bytes were written. The buffer goes back to `spare` when it is empty, or much too large for the rest.
+    /// The first `n` bytes were written. The buffer goes back to `spare` when it is empty, or much
+    /// too large for the rest.
     pub fn take(&mut self, n: usize, spare: &mut Vec<u8>) {
         self.taken += n;
-        assert!(self.taken <= self.bytes.len(), "{} taken of {}", self.taken, self.bytes.len());
+        assert!(
+            self.taken <= self.bytes.len(),
+            "{} taken of {}",
+            self.taken,
+            self.bytes.len()
+        );
         let left = self.bytes.len() - self.taken;
         if left == 0 || self.bytes.capacity() > 2 * left + SMALL_BYTES {
             let rest = self.pending().to_vec();
@@ -75,7 +82,12 @@ mod tests {
             "moved to a small one"
         );
         out.take(11, &mut spare);
-        assert!(out.is_empty() && out.bytes.capacity() == 0 && spare.capacity() == 100_000 && spare.is_empty());
+        assert!(
+            out.is_empty()
+                && out.bytes.capacity() == 0
+                && spare.capacity() == 100_000
+                && spare.is_empty()
+        );
     }
 
     /// A buffer that one large answer blew up is let go.

@@ -1,16 +1,19 @@
-//! Where a head ends, and its request line (RFC 9112 sections 2 and 3). Both look at what has arrived so far: a prefix is found wrong
-//! exactly if every continuation of it would be, so that the outcome never depends on how the bytes were cut into reads.
+//! Where a head ends, and its request line (RFC 9112 sections 2 and 3). Both look at what has
+//! arrived so far: a prefix is found wrong exactly if every continuation of it would be, so that
+//! the outcome never depends on how the bytes were cut into reads.
 //!
-//! Line ends are CRLF. The RFC lets a recipient take a lone LF as well; here it is refused, as a lone CR must be, since two
-//! recipients that see different lines are what request smuggling lives on.
+//! Line ends are CRLF. The RFC lets a recipient take a lone LF as well; here it is refused, as a
+//! lone CR must be, since two recipients that see different lines are what request smuggling lives
+//! on.
 
 use super::reason::Reason;
 
 /// Methods are shorter than this; a longer one is none that is known.
 const METHOD_BYTES: usize = 16;
 
-/// A method that a handler may be asked for. CONNECT is not among them: this is no proxy. TRACE is, to be refused like any other that a
-/// path does not take: an echo of a request would show what its sender's software was not to see.
+/// A method that a handler may be asked for. CONNECT is not among them: this is no proxy. TRACE is,
+/// to be refused like any other that a path does not take: an echo of a request would show what its
+/// sender's software was not to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// GET
@@ -78,27 +81,48 @@ pub struct RequestLine<'a> {
     pub length: usize,
 }
 
-/// Reads the request line at the start of `bytes`; `None` when it is not complete and nothing is wrong so far.
+/// Reads the request line at the start of `bytes`; `None` when it is not complete and nothing is
+/// wrong so far.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn request_line(bytes: &[u8], target_limit: usize) -> Result<Option<RequestLine<'_>>, Reason> {
-    let Some((method, after)) = word(bytes, METHOD_BYTES, is_token, Reason::Method)? else { return Ok(None) };
-    let method = Method::ALL.into_iter().find(|m| m.name().as_bytes() == method).ok_or(Reason::Method)?;
+    let Some((method, after)) = word(bytes, METHOD_BYTES, is_token, Reason::Method)? else {
+        return Ok(None);
+    };
+    let method = Method::ALL
+        .into_iter()
+        .find(|m| m.name().as_bytes() == method)
+        .ok_or(Reason::Method)?;
     let visible = |byte: u8| byte.is_ascii_graphic();
-    let Some((target, version)) = word(after, target_limit, visible, Reason::TargetTooLong)? else { return Ok(None) };
-    let Some(old) = is_old(version)? else { return Ok(None) };
+    let Some((target, version)) = word(after, target_limit, visible, Reason::TargetTooLong)? else {
+        return Ok(None);
+    };
+    let Some(old) = is_old(version)? else {
+        return Ok(None);
+    };
     // Visible ASCII only, as was just checked.
     let target = std::str::from_utf8(target).map_err(|_| Reason::RequestLine)?;
     let (path, query) = split_target(method, target)?;
-    Ok(Some(RequestLine { method, path, query, old, length: bytes.len() - version.len() + VERSION_LINE.len() }))
+    Ok(Some(RequestLine {
+        method,
+        path,
+        query,
+        old,
+        length: bytes.len() - version.len() + VERSION_LINE.len(),
+    }))
 }
 
 /// A word and what stands behind the blank at its end.
 type Word<'a> = (&'a [u8], &'a [u8]);
 
 /// Splits a word off that ends at a blank; `None` when it goes on beyond `bytes`.
-fn word(bytes: &[u8], limit: usize, fits: impl Fn(u8) -> bool, too_long: Reason) -> Result<Option<Word<'_>>, Reason> {
+fn word(
+    bytes: &[u8],
+    limit: usize,
+    fits: impl Fn(u8) -> bool,
+    too_long: Reason,
+) -> Result<Option<Word<'_>>, Reason> {
     match bytes.iter().take(limit + 1).position(|byte| !fits(*byte)) {
         Some(end) if end > 0 && bytes[end] == b' ' => Ok(Some((&bytes[..end], &bytes[end + 1..]))),
         Some(_) => Err(Reason::RequestLine),
@@ -110,9 +134,16 @@ fn word(bytes: &[u8], limit: usize, fits: impl Fn(u8) -> bool, too_long: Reason)
 /// The rest of a request line, digits in place of the `d`.
 const VERSION_LINE: &[u8] = b"HTTP/d.d\r\n";
 
-/// Whether `bytes` begin with the end of an HTTP/1.0 line. A higher minor version than 1 is answered as 1.1 (RFC 9112 section 2.3).
+/// Whether `bytes` begin with the end of an HTTP/1.0 line. A higher minor version than 1 is
+/// answered as 1.1 (RFC 9112 section 2.3).
 fn is_old(bytes: &[u8]) -> Result<Option<bool>, Reason> {
-    let fits = |(wanted, got): (&u8, &u8)| if *wanted == b'd' { got.is_ascii_digit() } else { got == wanted };
+    let fits = |(wanted, got): (&u8, &u8)| {
+        if *wanted == b'd' {
+            got.is_ascii_digit()
+        } else {
+            got == wanted
+        }
+    };
     if !VERSION_LINE.iter().zip(bytes).all(fits) {
         return Err(Reason::RequestLine);
     }
@@ -123,7 +154,8 @@ fn is_old(bytes: &[u8]) -> Result<Option<bool>, Reason> {
     }
 }
 
-/// Path and query of a target in origin form, absolute form, or for OPTIONS the asterisk (RFC 9112 section 3.2).
+/// Path and query of a target in origin form, absolute form, or for OPTIONS the asterisk (RFC 9112
+/// section 3.2).
 fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Reason> {
     // A fragment never leaves the client.
     if target.contains('#') {
@@ -140,7 +172,10 @@ fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Re
         return Ok(split(target));
     }
     let scheme_end = target.find("://").ok_or(Reason::RequestLine)?;
-    if !["http", "https"].iter().any(|scheme| target[..scheme_end].eq_ignore_ascii_case(scheme)) {
+    if !["http", "https"]
+        .iter()
+        .any(|scheme| target[..scheme_end].eq_ignore_ascii_case(scheme))
+    {
         return Err(Reason::RequestLine);
     }
     let rest = &target[scheme_end + 3..];
@@ -152,7 +187,8 @@ fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Re
     Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
-/// Whether `text` may stand in Host: a name or address and perhaps a port (RFC 9110 section 7.2); empty where the target has none.
+/// Whether `text` may stand in Host: a name or address and perhaps a port (RFC 9110 section 7.2);
+/// empty where the target has none.
 #[must_use]
 pub fn is_host(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
@@ -166,7 +202,8 @@ pub fn is_host(text: &str) -> bool {
     let in_name = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&b);
     let in_literal = |b: u8| in_name(b) || b == b':';
     let literal = text.starts_with('[');
-    host.bytes().all(|b| if literal { in_literal(b) } else { in_name(b) })
+    host.bytes()
+        .all(|b| if literal { in_literal(b) } else { in_name(b) })
         && !(literal && host.is_empty())
         && port.bytes().all(|b| b.is_ascii_digit())
 }
@@ -188,7 +225,8 @@ impl Scan {
     /// At the first byte of a head.
     pub const START: Self = Self { at: 0, line: 0 };
 
-    /// The bytes of the head, its empty line included, or `None` when that has not come. `bytes` are all bytes of the head so far.
+    /// The bytes of the head, its empty line included, or `None` when that has not come. `bytes`
+    /// are all bytes of the head so far.
     ///
     /// # Errors
     /// A line that does not end in CRLF.
@@ -227,13 +265,34 @@ mod tests {
     /// The forms that a target may have, and both versions.
     #[test]
     fn request_lines() {
-        assert_eq!(line("GET / HTTP/1.1\r\nmore"), Ok(Some(("GET", "/", None, false))));
-        assert_eq!(line("POST /a%20b?c?d HTTP/1.0\r\n"), Ok(Some(("POST", "/a%20b", Some("c?d"), true))));
-        assert_eq!(line("GET /? HTTP/1.9\r\n"), Ok(Some(("GET", "/", Some(""), false))));
-        assert_eq!(line("OPTIONS * HTTP/1.1\r\n"), Ok(Some(("OPTIONS", "*", None, false))));
-        assert_eq!(line("GET HTTP://a:1/b?c HTTP/1.1\r\n"), Ok(Some(("GET", "/b", Some("c"), false))));
-        assert_eq!(line("GET http://a HTTP/1.1\r\n"), Ok(Some(("GET", "/", None, false))));
-        assert_eq!(line("GET http://a?b HTTP/1.1\r\n"), Ok(Some(("GET", "/", Some("b"), false))));
+        assert_eq!(
+            line("GET / HTTP/1.1\r\nmore"),
+            Ok(Some(("GET", "/", None, false)))
+        );
+        assert_eq!(
+            line("POST /a%20b?c?d HTTP/1.0\r\n"),
+            Ok(Some(("POST", "/a%20b", Some("c?d"), true)))
+        );
+        assert_eq!(
+            line("GET /? HTTP/1.9\r\n"),
+            Ok(Some(("GET", "/", Some(""), false)))
+        );
+        assert_eq!(
+            line("OPTIONS * HTTP/1.1\r\n"),
+            Ok(Some(("OPTIONS", "*", None, false)))
+        );
+        assert_eq!(
+            line("GET HTTP://a:1/b?c HTTP/1.1\r\n"),
+            Ok(Some(("GET", "/b", Some("c"), false)))
+        );
+        assert_eq!(
+            line("GET http://a HTTP/1.1\r\n"),
+            Ok(Some(("GET", "/", None, false)))
+        );
+        assert_eq!(
+            line("GET http://a?b HTTP/1.1\r\n"),
+            Ok(Some(("GET", "/", Some("b"), false)))
+        );
     }
 
     /// What is no request line, each with its reason.
@@ -283,10 +342,21 @@ mod tests {
     /// Hosts as the grammar has them.
     #[test]
     fn hosts() {
-        for right in ["", "a", "a:80", "a:", "127.0.0.1:1", "[::1]", "[::1]:8080", "a.b-c"] {
+        for right in [
+            "",
+            "a",
+            "a:80",
+            "a:",
+            "127.0.0.1:1",
+            "[::1]",
+            "[::1]:8080",
+            "a.b-c",
+        ] {
             assert!(is_host(right), "{right}");
         }
-        for wrong in ["a b", "a/b", "a:b", "a:1:2", "u@a", "[::1", "[]", "[::1]x", "a,b/", "é", "a?b"] {
+        for wrong in [
+            "a b", "a/b", "a:b", "a:1:2", "u@a", "[::1", "[]", "[::1]x", "a,b/", "é", "a?b",
+        ] {
             assert!(!is_host(wrong), "{wrong}");
         }
     }

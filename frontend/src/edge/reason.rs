@@ -1,4 +1,5 @@
-//! Why the edge itself refuses a request or gives a connection up: status, label for the counters, and a sentence for a person.
+//! Why the edge itself refuses a request or gives a connection up: status, label for the counters,
+//! and a sentence for a person.
 
 use super::limits::Limits;
 
@@ -11,7 +12,8 @@ pub enum Reason {
     Field,
     /// Host is missing, given twice, or no host; or the target names a host that is none.
     Host,
-    /// Content-Length and Transfer-Encoding contradict each other or themselves: where the request ends is anybody's guess.
+    /// Content-Length and Transfer-Encoding contradict each other or themselves: where the request
+    /// ends is anybody's guess.
     Framing,
     /// A chunk is malformed.
     Chunk,
@@ -78,12 +80,17 @@ impl Reason {
         Self::Slow,
     ];
 
-    /// The status of the refusal. [`Reason::Overrun`], [`Reason::Unread`], [`Reason::Idle`] and [`Reason::Slow`] end a connection
-    /// without one; theirs would be 503 or 408.
+    /// The status of the refusal. [`Reason::Overrun`], [`Reason::Unread`], [`Reason::Idle`] and
+    /// [`Reason::Slow`] end a connection without one; theirs would be 503 or 408.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::RequestLine | Self::Field | Self::Host | Self::Framing | Self::Chunk | Self::Incomplete => 400,
+            Self::RequestLine
+            | Self::Field
+            | Self::Host
+            | Self::Framing
+            | Self::Chunk
+            | Self::Incomplete => 400,
             Self::HeadTimeout | Self::BodyTimeout | Self::Unread | Self::Idle | Self::Slow => 408,
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
@@ -131,14 +138,25 @@ impl Reason {
             Self::RequestLine => "the request line is malformed".into(),
             Self::Field => "a header field is malformed".into(),
             Self::Host => "the request names no host, or more than one".into(),
-            Self::Framing => "Content-Length and Transfer-Encoding do not say where the request ends".into(),
+            Self::Framing => {
+                "Content-Length and Transfer-Encoding do not say where the request ends".into()
+            }
             Self::Chunk => "the chunked body is malformed".into(),
             Self::Incomplete => "the request ended early".into(),
-            Self::HeadTimeout => format!("the head did not arrive within {} ms", limits.head_timeout.as_millis()),
-            Self::BodyTimeout => format!("the body did not arrive within {} ms", limits.body_timeout.as_millis()),
+            Self::HeadTimeout => format!(
+                "the head did not arrive within {} ms",
+                limits.head_timeout.as_millis()
+            ),
+            Self::BodyTimeout => format!(
+                "the body did not arrive within {} ms",
+                limits.body_timeout.as_millis()
+            ),
             Self::BodyTooLarge => format!("the body is larger than {} bytes", limits.body_bytes),
             Self::BodyBudget => "there are too many large bodies at once; try again".into(),
-            Self::TargetTooLong => format!("the request target is longer than {} bytes", limits.target_bytes),
+            Self::TargetTooLong => format!(
+                "the request target is longer than {} bytes",
+                limits.target_bytes
+            ),
             Self::Expectation => "the only expectation that is met here is 100-continue".into(),
             Self::HeadTooLarge => format!("the head is larger than {} bytes", limits.head_bytes),
             Self::TooManyFields => format!("there are more than {} header fields", limits.fields),
@@ -164,6 +182,13 @@ mod tests {
         for (at, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, at, "{reason:?}");
         }
-        assert_eq!(Reason::ALL.iter().map(|r| r.label()).collect::<BTreeSet<_>>().len(), Reason::ALL.len());
+        assert_eq!(
+            Reason::ALL
+                .iter()
+                .map(|r| r.label())
+                .collect::<BTreeSet<_>>()
+                .len(),
+            Reason::ALL.len()
+        );
     }
 }

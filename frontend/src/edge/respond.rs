@@ -1,5 +1,6 @@
-//! How an answer looks on the wire. One place writes every head, so that Content-Length, Date, Connection and the trace id are right on
-//! all of them. No field tells which server this is, or its version.
+//! How an answer looks on the wire. One place writes every head, so that Content-Length, Date,
+//! Connection and the trace id are right on all of them. No field tells which server this is, or
+//! its version.
 
 use super::date::DateText;
 use super::trace::Trace;
@@ -9,8 +10,11 @@ use common::http::{Response, reason};
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Fields of a feed: nobody keeps it, and no proxy gathers it up before it passes it on.
-pub const FEED_FIELDS: [(&str, &str); 3] =
-    [("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"), ("X-Content-Type-Options", "nosniff")];
+pub const FEED_FIELDS: [(&str, &str); 3] = [
+    ("Cache-Control", "no-store"),
+    ("X-Accel-Buffering", "no"),
+    ("X-Content-Type-Options", "nosniff"),
+];
 
 /// What an answer carries beside the handler's part.
 #[derive(Debug, Clone, Copy)]
@@ -43,13 +47,20 @@ pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &Envelope<'_>)
     let content = (response.status != 204).then_some((response.content_type, response.body.len()));
     head(out, response.status, content, envelope);
     let cache_control = ("Cache-Control", response.cache_control());
-    let others = response.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let others = response
+        .headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()));
     let others = others.filter(|(name, _)| !name.eq_ignore_ascii_case("cache-control"));
     for (name, value) in [cache_control].into_iter().chain(others) {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
         // Whatever a handler puts into a value, it stays within its line.
-        out.extend(value.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
+        out.extend(
+            value
+                .bytes()
+                .map(|byte| if byte.is_ascii_control() { b' ' } else { byte }),
+        );
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
@@ -122,19 +133,35 @@ mod tests {
     fn written(answer: &Response, close: bool, old: bool, head_only: bool) -> String {
         let (date, trace) = (imf_fixdate(0), Trace::from_number(1));
         let mut out = Vec::new();
-        response(&mut out, answer, &Envelope { date: &date, trace: &trace, close, old, head_only });
+        response(
+            &mut out,
+            answer,
+            &Envelope {
+                date: &date,
+                trace: &trace,
+                close,
+                old,
+                head_only,
+            },
+        );
         String::from_utf8(out).expect("text")
     }
 
-    const COMMON: &str = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Request-Id: 0000000000000001\r\n";
+    const COMMON: &str =
+        "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Request-Id: 0000000000000001\r\n";
     const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
 
     /// Every byte of an answer, with a body and without.
     #[test]
     fn bytes_of_answers() {
         let missing = Response::text(404, "text/plain", "no").with_header("Retry-After", "1");
-        let head = format!("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n{COMMON}");
-        assert_eq!(written(&missing, false, false, false), format!("{head}{NOT_KEPT}Retry-After: 1\r\n\r\nno"));
+        let head = format!(
+            "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n{COMMON}"
+        );
+        assert_eq!(
+            written(&missing, false, false, false),
+            format!("{head}{NOT_KEPT}Retry-After: 1\r\n\r\nno")
+        );
         assert_eq!(
             written(&missing, false, true, true),
             format!("{head}Connection: keep-alive\r\n{NOT_KEPT}Retry-After: 1\r\n\r\n")
@@ -142,7 +169,9 @@ mod tests {
         let none = Response::text(204, "", "ignored").with_header("Allow", "GET");
         assert_eq!(
             written(&none, true, true, false),
-            format!("HTTP/1.1 204 No Content\r\n{COMMON}Connection: close\r\n{NOT_KEPT}Allow: GET\r\n\r\n")
+            format!(
+                "HTTP/1.1 204 No Content\r\n{COMMON}Connection: close\r\n{NOT_KEPT}Allow: GET\r\n\r\n"
+            )
         );
     }
 
@@ -151,7 +180,16 @@ mod tests {
     fn feeds() {
         let (date, trace) = (imf_fixdate(0), Trace::from_number(1));
         let mut out = Vec::new();
-        feed(&mut out, &Envelope { date: &date, trace: &trace, close: true, old: false, head_only: false });
+        feed(
+            &mut out,
+            &Envelope {
+                date: &date,
+                trace: &trace,
+                close: true,
+                old: false,
+                head_only: false,
+            },
+        );
         let expected = format!(
             "HTTP/1.1 200 OK\r\n{COMMON}Connection: close\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
              X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n\r\n"
@@ -159,7 +197,8 @@ mod tests {
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }
 
-    /// A value of a handler cannot begin another field or answer, and its word on caches is the only one.
+    /// A value of a handler cannot begin another field or answer, and its word on caches is the
+    /// only one.
     #[test]
     fn values_stay_in_their_line() {
         let answer = Response::text(200, "text/plain", "")

@@ -9,7 +9,10 @@ pub struct Slab<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }
 
@@ -67,7 +70,10 @@ mod tests {
             assert_eq!(slab.next(), slab.len());
             slab.insert(value);
         }
-        assert_eq!((slab.remove(1), slab.remove(1), slab.remove(9), slab.len()), (Some("b"), None, None, 2));
+        assert_eq!(
+            (slab.remove(1), slab.remove(1), slab.remove(9), slab.len()),
+            (Some("b"), None, None, 2)
+        );
         assert_eq!(slab.next(), 1);
         assert_eq!(slab.get_mut(1), None);
         slab.insert("d");

@@ -1,7 +1,8 @@
 //! The deadlines of a core's connections, in order.
 //!
-//! A deadline that moves later, as that of a busy connection does with each request, is left where it is: when its time comes, the
-//! connection is asked again. So the path of a request touches the order hardly ever.
+//! A deadline that moves later, as that of a busy connection does with each request, is left where
+//! it is: when its time comes, the connection is asked again. So the path of a request touches the
+//! order hardly ever.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -13,7 +14,8 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Sees to it that `slot` is due at `wanted` or before. `set` is what the slot's owner keeps for this.
+    /// Sees to it that `slot` is due at `wanted` or before. `set` is what the slot's owner keeps
+    /// for this.
     pub fn set(&mut self, slot: usize, set: &mut Option<Instant>, wanted: Option<Instant>) {
         let Some(wanted) = wanted else { return };
         match *set {
@@ -52,7 +54,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// Earlier deadlines replace later ones, later ones wait for the earlier, and a removed slot is never due.
+    /// Earlier deadlines replace later ones, later ones wait for the earlier, and a removed slot is
+    /// never due.
     #[test]
     fn order() {
         let start = Instant::now();

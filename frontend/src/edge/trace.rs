@@ -21,7 +21,10 @@ impl Trace {
             let mut bytes = [0; LONGEST];
             bytes[..value.len()].copy_from_slice(value);
             // At most 64, as was just checked.
-            Self { bytes, length: u8::try_from(value.len()).unwrap_or(0) }
+            Self {
+                bytes,
+                length: u8::try_from(value.len()).unwrap_or(0),
+            }
         })
     }
 
@@ -64,11 +67,26 @@ mod tests {
     /// The same ids are taken from clients as everywhere else, and made ones have the same form.
     #[test]
     fn agrees_with_the_others() {
-        for id in ["abc-1", "", "a b", "é", "\0", &"x".repeat(64), &"x".repeat(65)] {
+        for id in [
+            "abc-1",
+            "",
+            "a b",
+            "é",
+            "\0",
+            &"x".repeat(64),
+            &"x".repeat(65),
+        ] {
             let taken = Trace::from_client(id.as_bytes());
-            assert_eq!(taken.map(|t| t.as_str() == id), (trace_id(Some(id)) == id).then_some(true), "{id}");
+            assert_eq!(
+                taken.map(|t| t.as_str() == id),
+                (trace_id(Some(id)) == id).then_some(true),
+                "{id}"
+            );
         }
-        assert_eq!(Trace::from_number(0x0123_4567_89ab_cdef).as_str(), "0123456789abcdef");
+        assert_eq!(
+            Trace::from_number(0x0123_4567_89ab_cdef).as_str(),
+            "0123456789abcdef"
+        );
         assert_eq!(Trace::from_number(10).as_str(), "000000000000000a");
     }
 }

@@ -1,5 +1,5 @@
-//! All that viewers see. Each change is encoded once, as an event for those who watch; the opening for new viewers is encoded once per
-//! change, when the first of them comes.
+//! All that viewers see. Each change is encoded once, as an event for those who watch; the opening
+//! for new viewers is encoded once per change, when the first of them comes.
 
 use super::load::Sample;
 use super::timeline::Entry;
@@ -8,7 +8,8 @@ use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Stocks that viewers see: the first by name. A table of thousands would cost every viewer seconds, and nobody reads it.
+/// Stocks that viewers see: the first by name. A table of thousands would cost every viewer
+/// seconds, and nobody reads it.
 pub const STOCKS: usize = 500;
 /// Entries of the timeline that are kept.
 const ENTRIES: usize = 50;
@@ -47,7 +48,14 @@ impl Board {
             event(&mut events, "status", status);
         }
         if let Some(stocks) = &self.stocks {
-            event(&mut events, "stocks", &Stocks { all: true, stocks: stocks.values().collect() });
+            event(
+                &mut events,
+                "stocks",
+                &Stocks {
+                    all: true,
+                    stocks: stocks.values().collect(),
+                },
+            );
         }
         event(&mut events, "timeline", &self.timeline);
         event(&mut events, "load", &self.load);
@@ -65,12 +73,19 @@ impl Board {
 
     /// Puts the table up; writes what changed.
     pub fn set_stocks(&mut self, table: Vec<StockView>, events: &mut Vec<u8>) {
-        let table: BTreeMap<String, StockView> =
-            table.into_iter().take(STOCKS).map(|stock| (stock.name.clone(), stock)).collect();
+        let table: BTreeMap<String, StockView> = table
+            .into_iter()
+            .take(STOCKS)
+            .map(|stock| (stock.name.clone(), stock))
+            .collect();
         let before = self.stocks.take();
         // A stock that is gone can be told only by telling all that there are.
-        let all = before.as_ref().is_none_or(|before| before.keys().any(|name| !table.contains_key(name)));
-        let changed = |stock: &&StockView| all || before.as_ref().and_then(|b| b.get(&stock.name)) != Some(stock);
+        let all = before
+            .as_ref()
+            .is_none_or(|before| before.keys().any(|name| !table.contains_key(name)));
+        let changed = |stock: &&StockView| {
+            all || before.as_ref().and_then(|b| b.get(&stock.name)) != Some(stock)
+        };
         let stocks: Vec<&StockView> = table.values().filter(changed).collect();
         if !stocks.is_empty() || all {
             event(events, "stocks", &Stocks { all, stocks });
@@ -124,7 +139,11 @@ mod tests {
 
     fn stock(name: &str, quantity: u64) -> StockView {
         let price = common::wire::money::Price::from_cents(599).expect("a price");
-        StockView { name: name.into(), price, quantity }
+        StockView {
+            name: name.into(),
+            price,
+            quantity,
+        }
     }
 
     /// Names and data of events.
@@ -132,34 +151,65 @@ mod tests {
         let text = std::str::from_utf8(bytes).expect("text");
         let events = text.split_terminator("\n\n").map(|event| {
             let (name, data) = event.split_once('\n').expect("two lines");
-            let data = serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON");
-            (name.strip_prefix("event: ").expect("a name").to_owned(), data)
+            let data =
+                serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON");
+            (
+                name.strip_prefix("event: ").expect("a name").to_owned(),
+                data,
+            )
         });
         events.collect()
     }
 
     fn set(board: &mut Board, table: &[(&str, u64)]) -> Vec<(String, Value)> {
         let mut events = Vec::new();
-        board.set_stocks(table.iter().map(|(name, quantity)| stock(name, *quantity)).collect(), &mut events);
+        board.set_stocks(
+            table
+                .iter()
+                .map(|(name, quantity)| stock(name, *quantity))
+                .collect(),
+            &mut events,
+        );
         read(&events)
     }
 
-    /// The first table is told whole, later ones by what changed; one without a stock that was there, whole again; the same, not at all.
+    /// The first table is told whole, later ones by what changed; one without a stock that was
+    /// there, whole again; the same, not at all.
     #[test]
     fn tables() {
         let mut board = Board::default();
         let row = |name: &str, quantity: u64| json!({ "name": name, "price": 5.99, "quantity": quantity });
-        let told = |all: bool, rows: Value| vec![("stocks".to_owned(), json!({ "all": all, "stocks": rows }))];
-        assert_eq!(set(&mut board, &[("A", 1), ("B", 2)]), told(true, json!([row("A", 1), row("B", 2)])));
+        let told = |all: bool, rows: Value| {
+            vec![("stocks".to_owned(), json!({ "all": all, "stocks": rows }))]
+        };
+        assert_eq!(
+            set(&mut board, &[("A", 1), ("B", 2)]),
+            told(true, json!([row("A", 1), row("B", 2)]))
+        );
         assert_eq!(set(&mut board, &[("A", 1), ("B", 2)]), []);
-        assert_eq!(set(&mut board, &[("A", 1), ("B", 3), ("C", 4)]), told(false, json!([row("B", 3), row("C", 4)])));
-        assert_eq!(set(&mut board, &[("A", 1), ("C", 4)]), told(true, json!([row("A", 1), row("C", 4)])));
+        assert_eq!(
+            set(&mut board, &[("A", 1), ("B", 3), ("C", 4)]),
+            told(false, json!([row("B", 3), row("C", 4)]))
+        );
+        assert_eq!(
+            set(&mut board, &[("A", 1), ("C", 4)]),
+            told(true, json!([row("A", 1), row("C", 4)]))
+        );
         board.forget_stocks();
-        assert!(read(&board.opening()).iter().all(|(name, _)| name != "stocks"), "old ones are not shown");
-        assert_eq!(set(&mut board, &[("A", 1)]), told(true, json!([row("A", 1)])));
+        assert!(
+            read(&board.opening())
+                .iter()
+                .all(|(name, _)| name != "stocks"),
+            "old ones are not shown"
+        );
+        assert_eq!(
+            set(&mut board, &[("A", 1)]),
+            told(true, json!([row("A", 1)]))
+        );
     }
 
-    /// The opening holds everything as it stands, and is encoded once per change: viewers share its bytes.
+    /// The opening holds everything as it stands, and is encoded once per change: viewers share its
+    /// bytes.
     #[test]
     fn openings_are_shared() {
         let mut board = Board::default();
@@ -177,10 +227,21 @@ mod tests {
     #[test]
     fn bounds() {
         let mut board = Board::default();
-        let entry = |id| Entry { id, at_ms: 0, kind: super::super::timeline::Kind::Up, text: String::new() };
+        let entry = |id| Entry {
+            id,
+            at_ms: 0,
+            kind: super::super::timeline::Kind::Up,
+            text: String::new(),
+        };
         let mut events = Vec::new();
         for id in 0..200 {
-            board.add_sample(Sample { at_ms: id, ..Sample::default() }, &mut events);
+            board.add_sample(
+                Sample {
+                    at_ms: id,
+                    ..Sample::default()
+                },
+                &mut events,
+            );
             board.add_entries(vec![entry(id)], &mut events);
         }
         let table: Vec<StockView> = (0..600).map(|n| stock(&format!("{n:03}"), 1)).collect();
@@ -188,8 +249,14 @@ mod tests {
         for (name, data) in read(&board.opening()) {
             match name.as_str() {
                 "stocks" => assert_eq!(data["stocks"].as_array().map(Vec::len), Some(STOCKS)),
-                "timeline" => assert_eq!((data[0]["id"].as_u64(), data[49]["id"].as_u64()), (Some(150), Some(199))),
-                _ => assert_eq!((data[0]["at_ms"].as_u64(), data[119]["at_ms"].as_u64()), (Some(80), Some(199))),
+                "timeline" => assert_eq!(
+                    (data[0]["id"].as_u64(), data[49]["id"].as_u64()),
+                    (Some(150), Some(199))
+                ),
+                _ => assert_eq!(
+                    (data[0]["at_ms"].as_u64(), data[119]["at_ms"].as_u64()),
+                    (Some(80), Some(199))
+                ),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The load of a second, from counters that only grow.
 //!
-//! Percentiles come from the buckets of the histograms, evenly spread within the bucket that they fall into, as Prometheus's `histogram_quantile` has it:
-//! right to the width of a bucket.
+//! Percentiles come from the buckets of the histograms, evenly spread within the bucket that they
+//! fall into, as Prometheus's `histogram_quantile` has it: right to the width of a bucket.
 
 use common::metrics::HttpMetrics;
 use serde::Serialize;
@@ -54,14 +54,22 @@ impl Counts {
     /// Reads them.
     #[must_use]
     pub fn read(http: &HttpMetrics, hits: u64, misses: u64) -> Self {
-        Self { routes: ROUTES.map(|route| http.durations(route)), hits, misses }
+        Self {
+            routes: ROUTES.map(|route| http.durations(route)),
+            hits,
+            misses,
+        }
     }
 
     /// What happened in the `seconds` since `before`.
     #[must_use]
     pub fn since(&self, before: &Self, seconds: f64) -> Sample {
-        let durations: Vec<Durations> =
-            self.routes.iter().zip(&before.routes).map(|(now, before)| less(now, before)).collect();
+        let durations: Vec<Durations> = self
+            .routes
+            .iter()
+            .zip(&before.routes)
+            .map(|(now, before)| less(now, before))
+            .collect();
         let total: u64 = durations.iter().map(count).sum();
         let (hits, misses) = (self.hits - before.hits, self.misses - before.misses);
         Sample {
@@ -75,8 +83,15 @@ impl Counts {
 }
 
 fn less(now: &Durations, before: &Durations) -> Durations {
-    let earlier = |bound: f64| before.iter().find(|(b, _)| *b == bound).map_or(0, |(_, count)| *count);
-    now.iter().map(|&(bound, count)| (bound, count.saturating_sub(earlier(bound)))).collect()
+    let earlier = |bound: f64| {
+        before
+            .iter()
+            .find(|(b, _)| *b == bound)
+            .map_or(0, |(_, count)| *count)
+    };
+    now.iter()
+        .map(|&(bound, count)| (bound, count.saturating_sub(earlier(bound))))
+        .collect()
 }
 
 fn count(durations: &Durations) -> u64 {
@@ -91,14 +106,19 @@ fn latency(durations: &Durations, seconds: f64) -> Latency {
     }
 }
 
-/// The value below which this share of all lies; `None` when there are none. Beyond the last finite bound it is that bound.
+/// The value below which this share of all lies; `None` when there are none. Beyond the last finite
+/// bound it is that bound.
 fn quantile(durations: &Durations, share: f64) -> Option<f64> {
     let rank = share * count(durations) as f64;
     let (mut lower, mut below) = (0.0, 0);
     for &(bound, cumulative) in durations {
         if cumulative > 0 && cumulative as f64 >= rank {
             let within = (rank - below as f64) / (cumulative - below) as f64;
-            return Some(if bound.is_finite() { lower + (bound - lower) * within } else { lower });
+            return Some(if bound.is_finite() {
+                lower + (bound - lower) * within
+            } else {
+                lower
+            });
         }
         (lower, below) = (bound, cumulative);
     }
@@ -114,7 +134,13 @@ mod tests {
     /// Percentiles lie in the bucket of their rank, and at the last bound when they are beyond it.
     #[test]
     fn quantiles() {
-        let of = |counts: [u64; 3]| vec![(0.1, counts[0]), (0.2, counts[1]), (f64::INFINITY, counts[2])];
+        let of = |counts: [u64; 3]| {
+            vec![
+                (0.1, counts[0]),
+                (0.2, counts[1]),
+                (f64::INFINITY, counts[2]),
+            ]
+        };
         assert_eq!(quantile(&of([0, 0, 0]), 0.5), None);
         assert_eq!(quantile(&of([10, 10, 10]), 0.5), Some(0.05));
         assert!(quantile(&of([0, 100, 100]), 0.99).is_some_and(|q| (q - 0.199).abs() < 1e-9));
@@ -134,8 +160,17 @@ mod tests {
         }
         let sample = Counts::read(&http, 13, 6).since(&before, 2.0);
         assert_eq!((sample.requests_per_s, sample.hit_ratio), (2.0, Some(0.75)));
-        assert_eq!((sample.orders.per_s, sample.lookups.clone()), (2.0, Latency::default()));
-        assert!(sample.orders.p99_ms.is_some_and(|ms| (1.0..=2.0).contains(&ms)), "{sample:?}");
+        assert_eq!(
+            (sample.orders.per_s, sample.lookups.clone()),
+            (2.0, Latency::default())
+        );
+        assert!(
+            sample
+                .orders
+                .p99_ms
+                .is_some_and(|ms| (1.0..=2.0).contains(&ms)),
+            "{sample:?}"
+        );
         let idle = before.since(&before, 1.0);
         assert_eq!(idle, Sample::default());
     }

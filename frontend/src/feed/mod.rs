@@ -1,4 +1,5 @@
-//! The live feed, `GET /events`: server-sent events about stocks, cluster and load, for the page and for whoever else watches.
+//! The live feed, `GET /events`: server-sent events about stocks, cluster and load, for the page
+//! and for whoever else watches.
 //!
 //! ```text
 //!  cell, views, cache ──status──► publisher ──► board ──► opening of a new viewer
@@ -14,11 +15,13 @@
 //! | [`load`] | rates and percentiles from counters |
 //! | [`publisher`], [`stocks`] | the two threads |
 //!
-//! Events: `status` (data as of `GET /status`), `stocks` (those that changed), `timeline` (entries), `load` (samples, one each second: that is
-//! the heartbeat, too). A new viewer gets all of them as they stand, so that nothing depends on what it missed.
+//! Events: `status` (data as of `GET /status`), `stocks` (those that changed), `timeline`
+//! (entries), `load` (samples, one each second: that is the heartbeat, too). A new viewer gets all
+//! of them as they stand, so that nothing depends on what it missed.
 //!
-//! Where the server cannot stream (tiny_http), has no seat left, or is asked for `/events?poll`, the answer is that opening alone, with
-//! `retry: 2000`: a browser then asks again every two seconds, which is polling with the same data.
+//! Where the server cannot stream (tiny_http), has no seat left, or is asked for `/events?poll`,
+//! the answer is that opening alone, with `retry: 2000`: a browser then asks again every two
+//! seconds, which is polling with the same data.
 
 pub mod board;
 pub mod load;
@@ -61,20 +64,26 @@ impl Feed {
         let body = [RETRY, &self.opening()].concat();
         let fields = crate::edge::respond::FEED_FIELDS;
         let answer = Response::text(200, "text/event-stream", body);
-        fields.into_iter().fold(answer, |answer, (name, value)| answer.with_header(name, value))
+        fields.into_iter().fold(answer, |answer, (name, value)| {
+            answer.with_header(name, value)
+        })
     }
 
     /// Whether somebody polled lately.
     #[must_use]
     pub fn is_polled(&self) -> bool {
-        self.polled.lock().is_some_and(|at| at.elapsed() < POLLER_WATCHES)
+        self.polled
+            .lock()
+            .is_some_and(|at| at.elapsed() < POLLER_WATCHES)
     }
 }
 
 /// Now, in milliseconds since 1970, for people to read.
 #[must_use]
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -82,15 +91,23 @@ pub fn unix_ms() -> u64 {
 mod tests {
     use super::*;
 
-    /// A poller gets the whole board with a length, and when to come again; it counts as watching from then on.
+    /// A poller gets the whole board with a length, and when to come again; it counts as watching
+    /// from then on.
     #[test]
     fn polling() {
         let feed = Feed::default();
         assert!(!feed.is_polled());
         let answer = feed.polled();
-        assert_eq!((answer.status, answer.content_type), (200, "text/event-stream"));
+        assert_eq!(
+            (answer.status, answer.content_type),
+            (200, "text/event-stream")
+        );
         assert!(answer.body.starts_with(b"retry: 2000\n\n"));
-        assert!(answer.headers.contains(&("Cache-Control", "no-store".into())));
+        assert!(
+            answer
+                .headers
+                .contains(&("Cache-Control", "no-store".into()))
+        );
         assert!(feed.is_polled());
     }
 }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How often the status is looked at: what happens to leaders is told within this time.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often load and plain numbers are told: also the heartbeat, by which viewers know that they are still connected.
+/// How often load and plain numbers are told: also the heartbeat, by which viewers know that they
+/// are still connected.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What the thread needs.
@@ -49,10 +50,17 @@ impl Publisher {
             let entries = timeline.look(&status, unix_ms());
             let due = told.elapsed() >= TELL_EVERY;
             let sample = due.then(|| {
-                let (before, seconds) = (std::mem::replace(&mut counts, self.counts(&status)), told.elapsed());
+                let (before, seconds) = (
+                    std::mem::replace(&mut counts, self.counts(&status)),
+                    told.elapsed(),
+                );
                 told = Instant::now();
                 let viewers = self.audience.as_ref().map_or(0, Audience::viewers);
-                Sample { at_ms: unix_ms(), viewers, ..counts.since(&before, seconds.as_secs_f64()) }
+                Sample {
+                    at_ms: unix_ms(),
+                    viewers,
+                    ..counts.since(&before, seconds.as_secs_f64())
+                }
             });
             let table = self.feed.table.lock().take();
             let now = Outline::of(&status);
@@ -100,7 +108,11 @@ impl Outline {
         Self {
             leader: status.leader,
             term: status.term,
-            replicas: status.replicas.iter().map(|replica| replica.state).collect(),
+            replicas: status
+                .replicas
+                .iter()
+                .map(|replica| replica.state)
+                .collect(),
             catalog: status.catalog.state,
             leased: status.cache.leased,
         }

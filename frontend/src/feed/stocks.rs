@@ -1,6 +1,7 @@
-//! The thread that reads the table of stocks while somebody watches: the whole table at a low rate, which costs trading the same however
-//! many watch and however much is traded. (Following invalidations instead would read once per batch of trades, and not at all with the
-//! cache switched off.)
+//! The thread that reads the table of stocks while somebody watches: the whole table at a low rate,
+//! which costs trading the same however many watch and however much is traded. (Following
+//! invalidations instead would read once per batch of trades, and not at all with the cache
+//! switched off.)
 
 use super::Feed;
 use crate::cache::shared::view;
@@ -50,19 +51,35 @@ impl StockReader {
                 continue;
             }
             let began = Instant::now();
-            let call = Call { method: "POST", base: &self.catalog_url, path: "/lookup", timeout: TIMEOUT, trace: None };
-            match self.client.call::<_, LookupAnswer>(call, &LookupRequest { names: None }) {
+            let call = Call {
+                method: "POST",
+                base: &self.catalog_url,
+                path: "/lookup",
+                timeout: TIMEOUT,
+                trace: None,
+            };
+            match self
+                .client
+                .call::<_, LookupAnswer>(call, &LookupRequest { names: None })
+            {
                 Ok(answer) => {
                     *self.feed.table.lock() = Some(answer.stocks.iter().map(view).collect());
                     rest = rest.max(began.elapsed() * SHARE);
                 }
-                // The status tells that the catalog is away. However long that took to find out, it is asked again soon.
-                Err(error) => tracing::debug!(%error, "the table of stocks could not be read for the feed"),
+                // The status tells that the catalog is away. However long that took to find out, it
+                // is asked again soon.
+                Err(error) => {
+                    tracing::debug!(%error, "the table of stocks could not be read for the feed")
+                }
             }
         }
     }
 
     fn is_watched(&self) -> bool {
-        self.feed.is_polled() || self.audience.as_ref().is_some_and(|audience| audience.viewers() > 0)
+        self.feed.is_polled()
+            || self
+                .audience
+                .as_ref()
+                .is_some_and(|audience| audience.viewers() > 0)
     }
 }

@@ -1,4 +1,5 @@
-//! What is worth telling of a change of status: leaders, crashes, returns. Pure rules: status in, sentences out.
+//! What is worth telling of a change of status: leaders, crashes, returns. Pure rules: status in,
+//! sentences out.
 
 use common::wire::catalog::CatalogState;
 use common::wire::order::{ReplicaId, Term};
@@ -6,8 +7,8 @@ use common::wire::public::{ReplicaState, ReplicaStatus, Status};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Looks in a row at which a service must be silent before that is told: on a busy machine a probe may be late. A leader that is down
-/// has been judged already, by the monitor.
+/// Looks in a row at which a service must be silent before that is told: on a busy machine a probe
+/// may be late. A leader that is down has been judged already, by the monitor.
 const SILENT_LOOKS: u32 = 5;
 
 /// An entry of the timeline.
@@ -60,7 +61,12 @@ impl Timeline {
         }
         self.leader(status, &mut news);
         self.cache(status, &mut news);
-        let entries = (self.next..).zip(news).map(|(id, (kind, text))| Entry { id, at_ms, kind, text });
+        let entries = (self.next..).zip(news).map(|(id, (kind, text))| Entry {
+            id,
+            at_ms,
+            kind,
+            text,
+        });
         let entries: Vec<Entry> = entries.collect();
         self.next += entries.len() as u64;
         entries
@@ -73,17 +79,26 @@ impl Timeline {
                     Some((before, _)) if before != id => format!(", after replica {before}"),
                     _ => String::new(),
                 };
-                news.push((Kind::Leader, format!("Replica {id} leads in term {term}{after}")));
+                news.push((
+                    Kind::Leader,
+                    format!("Replica {id} leads in term {term}{after}"),
+                ));
                 self.leader = Some((id, term));
                 self.leaderless = false;
             }
             Some((id, term)) if self.leaderless => {
-                news.push((Kind::Leader, format!("Replica {id} still leads in term {term}")));
+                news.push((
+                    Kind::Leader,
+                    format!("Replica {id} still leads in term {term}"),
+                ));
                 self.leaderless = false;
             }
             None if !self.leaderless => {
                 if let Some((id, _)) = self.leader {
-                    news.push((Kind::Down, format!("Replica {id} leads no more; the next leader is being chosen")));
+                    news.push((
+                        Kind::Down,
+                        format!("Replica {id} leads no more; the next leader is being chosen"),
+                    ));
                     self.leaderless = true;
                 }
             }
@@ -91,29 +106,52 @@ impl Timeline {
         }
     }
 
-    fn replica(&mut self, replica: &ReplicaStatus, status: &Status, news: &mut Vec<(Kind, String)>) {
+    fn replica(
+        &mut self,
+        replica: &ReplicaStatus,
+        status: &Status,
+        news: &mut Vec<(Kind, String)>,
+    ) {
         let (id, state) = (replica.id, replica.state);
         let looks = self.silent_replicas.entry(id).or_default();
-        *looks = if state == ReplicaState::Down { *looks + 1 } else { 0 };
+        *looks = if state == ReplicaState::Down {
+            *looks + 1
+        } else {
+            0
+        };
         let before = self.replicas.get(&id).copied();
         // It led, and is not taken for the leader any more.
-        let judged = self.leader.is_some_and(|(leader, _)| leader == id) && status.leader != Some(id);
-        if before == Some(state) || (state == ReplicaState::Down && *looks < SILENT_LOOKS && !judged) {
+        let judged =
+            self.leader.is_some_and(|(leader, _)| leader == id) && status.leader != Some(id);
+        if before == Some(state)
+            || (state == ReplicaState::Down && *looks < SILENT_LOOKS && !judged)
+        {
             return;
         }
         let was_down = matches!(before, None | Some(ReplicaState::Down));
         let told = match state {
             ReplicaState::Down => Some((Kind::Down, format!("Replica {id} does not answer"))),
-            ReplicaState::Claiming => Some((Kind::Waiting, format!("Replica {id} was chosen and completes its log"))),
-            ReplicaState::CatchingUp if before.is_none() => Some((Kind::Waiting, format!("Replica {id} catches up"))),
-            ReplicaState::CatchingUp if was_down => {
-                Some((Kind::Waiting, format!("Replica {id} is back and catches up")))
+            ReplicaState::Claiming => Some((
+                Kind::Waiting,
+                format!("Replica {id} was chosen and completes its log"),
+            )),
+            ReplicaState::CatchingUp if before.is_none() => {
+                Some((Kind::Waiting, format!("Replica {id} catches up")))
             }
-            ReplicaState::CatchingUp => Some((Kind::Waiting, format!("Replica {id} fell behind and catches up"))),
+            ReplicaState::CatchingUp if was_down => Some((
+                Kind::Waiting,
+                format!("Replica {id} is back and catches up"),
+            )),
+            ReplicaState::CatchingUp => Some((
+                Kind::Waiting,
+                format!("Replica {id} fell behind and catches up"),
+            )),
             ReplicaState::Follower if before == Some(ReplicaState::CatchingUp) => {
                 Some((Kind::Up, format!("Replica {id} has caught up")))
             }
-            ReplicaState::Follower if was_down => Some((Kind::Up, format!("Replica {id} answers and follows"))),
+            ReplicaState::Follower if was_down => {
+                Some((Kind::Up, format!("Replica {id} answers and follows")))
+            }
             ReplicaState::Leader if before == Some(ReplicaState::Down) => {
                 Some((Kind::Up, format!("Replica {id} answers again")))
             }
@@ -126,17 +164,27 @@ impl Timeline {
 
     fn catalog(&mut self, status: &Status, news: &mut Vec<(Kind, String)>) {
         let state = status.catalog.state;
-        self.silent_catalog = if state.is_none() { self.silent_catalog + 1 } else { 0 };
+        self.silent_catalog = if state.is_none() {
+            self.silent_catalog + 1
+        } else {
+            0
+        };
         if self.catalog == Some(state) || (1..SILENT_LOOKS).contains(&self.silent_catalog) {
             return;
         }
         let (kind, text) = match state {
             Some(CatalogState::Serving) => (Kind::Up, "The catalog serves"),
-            Some(CatalogState::StartUpWait) => {
-                (Kind::Waiting, "The catalog is back and waits for earlier leases to end")
+            Some(CatalogState::StartUpWait) => (
+                Kind::Waiting,
+                "The catalog is back and waits for earlier leases to end",
+            ),
+            Some(CatalogState::AwaitingClaim) => {
+                (Kind::Waiting, "The catalog waits for a first leader")
             }
-            Some(CatalogState::AwaitingClaim) => (Kind::Waiting, "The catalog waits for a first leader"),
-            Some(CatalogState::HistoryLost) => (Kind::Down, "The catalog has lost its history and refuses trades"),
+            Some(CatalogState::HistoryLost) => (
+                Kind::Down,
+                "The catalog has lost its history and refuses trades",
+            ),
             None => (Kind::Down, "The catalog does not answer: trades wait"),
         };
         news.push((kind, text.into()));
@@ -147,7 +195,10 @@ impl Timeline {
         let leased = status.cache.leased;
         let before = self.leased.replace(leased);
         match (before, leased) {
-            (Some(true), false) => news.push((Kind::Down, "The cache lost its lease: reads go to the catalog".into())),
+            (Some(true), false) => news.push((
+                Kind::Down,
+                "The cache lost its lease: reads go to the catalog".into(),
+            )),
             (Some(false), true) => news.push((Kind::Up, "The cache holds a lease".into())),
             _ => {}
         }
@@ -165,18 +216,35 @@ mod tests {
 
     /// A status in which these replicas have these states.
     fn status(leader: Option<u8>, term: Term, states: [ReplicaState; 3]) -> Status {
-        let replicas = (1..).zip(states).map(|(n, state)| ReplicaStatus { id: id(n), state, last: Some(4) });
+        let replicas = (1..).zip(states).map(|(n, state)| ReplicaStatus {
+            id: id(n),
+            state,
+            last: Some(4),
+        });
         Status {
             leader: leader.map(id),
             term,
             replicas: replicas.collect(),
-            catalog: CatalogStatus { state: Some(CatalogState::Serving) },
-            cache: CacheStatus { enabled: true, leased: true, entries: 0, capacity: 9, hits: 0, misses: 0 },
+            catalog: CatalogStatus {
+                state: Some(CatalogState::Serving),
+            },
+            cache: CacheStatus {
+                enabled: true,
+                leased: true,
+                entries: 0,
+                capacity: 9,
+                hits: 0,
+                misses: 0,
+            },
         }
     }
 
     fn texts(timeline: &mut Timeline, status: &Status) -> Vec<String> {
-        timeline.look(status, 1).into_iter().map(|entry| entry.text).collect()
+        timeline
+            .look(status, 1)
+            .into_iter()
+            .map(|entry| entry.text)
+            .collect()
     }
 
     use ReplicaState::{CatchingUp, Down, Follower, Leader};
@@ -185,27 +253,54 @@ mod tests {
     #[test]
     fn crash_and_return() {
         let mut timeline = Timeline::default();
-        let began = texts(&mut timeline, &status(Some(3), 1, [Follower, Follower, Leader]));
-        assert_eq!(began.last().map(String::as_str), Some("Replica 3 leads in term 1"));
-        assert!(texts(&mut timeline, &status(Some(3), 1, [Follower, Follower, Leader])).is_empty());
+        let began = texts(
+            &mut timeline,
+            &status(Some(3), 1, [Follower, Follower, Leader]),
+        );
+        assert_eq!(
+            began.last().map(String::as_str),
+            Some("Replica 3 leads in term 1")
+        );
+        assert!(
+            texts(
+                &mut timeline,
+                &status(Some(3), 1, [Follower, Follower, Leader])
+            )
+            .is_empty()
+        );
         let gone = texts(&mut timeline, &status(None, 1, [Follower, Follower, Down]));
-        assert_eq!(gone, ["Replica 3 does not answer", "Replica 3 leads no more; the next leader is being chosen"]);
+        assert_eq!(
+            gone,
+            [
+                "Replica 3 does not answer",
+                "Replica 3 leads no more; the next leader is being chosen"
+            ]
+        );
         let chosen = texts(&mut timeline, &status(Some(2), 2, [Follower, Leader, Down]));
         assert_eq!(chosen, ["Replica 2 leads in term 2, after replica 3"]);
-        let back = texts(&mut timeline, &status(Some(2), 2, [Follower, Leader, CatchingUp]));
+        let back = texts(
+            &mut timeline,
+            &status(Some(2), 2, [Follower, Leader, CatchingUp]),
+        );
         assert_eq!(back, ["Replica 3 is back and catches up"]);
         assert_eq!(
-            texts(&mut timeline, &status(Some(2), 2, [Follower, Leader, Follower])),
+            texts(
+                &mut timeline,
+                &status(Some(2), 2, [Follower, Leader, Follower])
+            ),
             ["Replica 3 has caught up"]
         );
     }
 
-    /// A follower or catalog that is late now and then is not told as down; one that stays away is, once.
+    /// A follower or catalog that is late now and then is not told as down; one that stays away is,
+    /// once.
     #[test]
     fn late_probes() {
         let mut timeline = Timeline::default();
-        let (up, down) =
-            (status(Some(3), 1, [Follower, Follower, Leader]), status(Some(3), 1, [Down, Follower, Leader]));
+        let (up, down) = (
+            status(Some(3), 1, [Follower, Follower, Leader]),
+            status(Some(3), 1, [Down, Follower, Leader]),
+        );
         texts(&mut timeline, &up);
         for _ in 0..5 {
             assert!(texts(&mut timeline, &down).is_empty() && texts(&mut timeline, &up).is_empty());
@@ -216,26 +311,43 @@ mod tests {
         let mut silent = up.clone();
         silent.catalog.state = None;
         for _ in 0..5 {
-            assert!(texts(&mut timeline, &silent).is_empty() && texts(&mut timeline, &up).is_empty());
+            assert!(
+                texts(&mut timeline, &silent).is_empty() && texts(&mut timeline, &up).is_empty()
+            );
         }
-        let told: Vec<String> = (0..10).flat_map(|_| texts(&mut timeline, &silent)).collect();
+        let told: Vec<String> = (0..10)
+            .flat_map(|_| texts(&mut timeline, &silent))
+            .collect();
         assert_eq!(told, ["The catalog does not answer: trades wait"]);
     }
 
-    /// Doubts about a leader that stays are told, and their end; so are the catalog and the lease. Entries are numbered on.
+    /// Doubts about a leader that stays are told, and their end; so are the catalog and the lease.
+    /// Entries are numbered on.
     #[test]
     fn doubts_catalog_and_lease() {
         let mut timeline = Timeline::default();
         let all = [Follower, Follower, Leader];
         let began = timeline.look(&status(Some(3), 1, all), 1).len() as u64;
         texts(&mut timeline, &status(None, 1, all));
-        assert_eq!(texts(&mut timeline, &status(Some(3), 1, all)), ["Replica 3 still leads in term 1"]);
+        assert_eq!(
+            texts(&mut timeline, &status(Some(3), 1, all)),
+            ["Replica 3 still leads in term 1"]
+        );
         let mut broken = status(Some(3), 1, all);
         broken.catalog.state = None;
         broken.cache.leased = false;
-        let entries: Vec<Entry> = (0..SILENT_LOOKS).flat_map(|_| timeline.look(&broken, 77)).collect();
-        assert_eq!(entries.iter().map(|e| e.id - began).collect::<Vec<_>>(), [2, 3]);
-        assert!(entries.iter().all(|e| e.kind == Kind::Down && e.at_ms == 77));
+        let entries: Vec<Entry> = (0..SILENT_LOOKS)
+            .flat_map(|_| timeline.look(&broken, 77))
+            .collect();
+        assert_eq!(
+            entries.iter().map(|e| e.id - began).collect::<Vec<_>>(),
+            [2, 3]
+        );
+        assert!(
+            entries
+                .iter()
+                .all(|e| e.kind == Kind::Down && e.at_ms == 77)
+        );
         let mended = texts(&mut timeline, &status(Some(3), 1, all));
         assert_eq!(mended, ["The catalog serves", "The cache holds a lease"]);
     }

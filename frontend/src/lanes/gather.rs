@@ -1,13 +1,14 @@
 //! The order lane's queue: it decides when what waits leaves as one batch.
 //!
-//! A batch costs the same few fsyncs and thread switches whether it holds one order or a hundred, so the rule is Nagle's (RFC 896), with one
-//! addition:
+//! A batch costs the same few fsyncs and thread switches whether it holds one order or a hundred,
+//! so the rule is Nagle's (RFC 896), with one addition:
 //!
 //! - While nothing is under way, an order leaves at once: alone it is as fast as can be.
-//! - While a batch is under way, others wait for its answer, unless so many gather ([`OVERLAP_AT`]) that a second batch beside it pays.
-//!   One that is not answered for long ([`HELD_WAIT`]) holds nobody any more: its connection may be dead, and the others' is not.
-//! - When a batch is answered, its clients often order again at once. The next batch waits for as many as may return, but no longer than
-//!   [`RETURN_WAIT`].
+//! - While a batch is under way, others wait for its answer, unless so many gather ([`OVERLAP_AT`])
+//!   that a second batch beside it pays. One that is not answered for long ([`HELD_WAIT`]) holds
+//!   nobody any more: its connection may be dead, and the others' is not.
+//! - When a batch is answered, its clients often order again at once. The next batch waits for as
+//!   many as may return, but no longer than [`RETURN_WAIT`].
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -33,7 +34,8 @@ pub struct Gather<T> {
 struct State<T> {
     waiting: VecDeque<T>,
     rule: Rule,
-    /// The takers that wait; the last one is woken first: it, its connection and whoever serves that are still warm in the processor's caches.
+    /// The takers that wait; the last one is woken first: it, its connection and whoever serves
+    /// that are still warm in the processor's caches.
     idle: Vec<Arc<Condvar>>,
     /// One of them was woken and has not looked yet: it will see what comes until then.
     woken: bool,
@@ -55,7 +57,10 @@ struct Rule {
 impl Rule {
     /// How many must wait for a batch to leave now, and when that may change by itself.
     fn wanted(&self, now: Instant) -> (usize, Option<Instant>) {
-        let held_until = self.left_at.filter(|_| self.under_way > 0).map(|left| left + HELD_WAIT);
+        let held_until = self
+            .left_at
+            .filter(|_| self.under_way > 0)
+            .map(|left| left + HELD_WAIT);
         match self.returning {
             _ if held_until.is_some_and(|until| now < until) => (OVERLAP_AT, held_until),
             _ if self.under_way > 0 => (1, None),
@@ -89,13 +94,17 @@ impl<T> Gather<T> {
             expectant: false,
             closed: false,
         };
-        Self { state: Mutex::new(state), bound }
+        Self {
+            state: Mutex::new(state),
+            bound,
+        }
     }
 
     /// Puts an item in.
     ///
     /// # Errors
-    /// The item itself, when the queue is full, or closed, so that nobody may take it any more: answer 503.
+    /// The item itself, when the queue is full, or closed, so that nobody may take it any more:
+    /// answer 503.
     pub fn put(&self, item: T) -> Result<(), T> {
         let mut state = self.state.lock();
         if state.closed || state.waiting.len() >= self.bound {
@@ -118,13 +127,18 @@ impl<T> Gather<T> {
         self.len() == 0
     }
 
-    /// Waits for a batch of at most `cap`. `None` once closed and empty. Each batch must be [`Gather::finished`].
+    /// Waits for a batch of at most `cap`. `None` once closed and empty. Each batch must be
+    /// [`Gather::finished`].
     #[must_use]
     pub fn take(&self, cap: usize) -> Option<Vec<T>> {
         let own = Arc::new(Condvar::new());
         let mut state = self.state.lock();
         loop {
-            let (wanted, until) = if state.closed { (1, None) } else { state.rule.wanted(Instant::now()) };
+            let (wanted, until) = if state.closed {
+                (1, None)
+            } else {
+                state.rule.wanted(Instant::now())
+            };
             if state.waiting.len() >= wanted {
                 let count = state.waiting.len().min(cap);
                 let batch = state.waiting.drain(..count).collect();
@@ -136,7 +150,9 @@ impl<T> Gather<T> {
                 return None;
             }
             // One of them, and only while there is or may soon be something to look at.
-            let until = until.filter(|_| !state.expectant && (state.rule.under_way > 0 || !state.waiting.is_empty()));
+            let until = until.filter(|_| {
+                !state.expectant && (state.rule.under_way > 0 || !state.waiting.is_empty())
+            });
             state.idle.push(Arc::clone(&own));
             state.expectant |= until.is_some();
             match until {
@@ -171,7 +187,8 @@ impl<T> Gather<T> {
         }
     }
 
-    /// Wakes one taker when there is something for it: a batch, or the wait for one that is to end by itself.
+    /// Wakes one taker when there is something for it: a batch, or the wait for one that is to end
+    /// by itself.
     fn wake(&self, mut state: parking_lot::MutexGuard<'_, State<T>>) {
         let (wanted, until) = state.rule.wanted(Instant::now());
         let waiting = state.waiting.len();
@@ -192,7 +209,8 @@ mod tests {
     use super::*;
     use std::thread;
 
-    /// Alone, an order leaves at once; beside a batch that is under way it waits for the answer, or until enough have gathered.
+    /// Alone, an order leaves at once; beside a batch that is under way it waits for the answer, or
+    /// until enough have gathered.
     #[test]
     fn nagle() {
         let now = Instant::now();
@@ -200,7 +218,11 @@ mod tests {
         assert_eq!(rule.wanted(now), (1, None));
         rule.left(now);
         assert_eq!(rule.wanted(now), (OVERLAP_AT, Some(now + HELD_WAIT)));
-        assert_eq!(rule.wanted(now + HELD_WAIT), (1, None), "it holds nobody for ever");
+        assert_eq!(
+            rule.wanted(now + HELD_WAIT),
+            (1, None),
+            "it holds nobody for ever"
+        );
         rule.left(now);
         rule.finished(20, 0, now);
         assert_eq!(rule.wanted(now).0, OVERLAP_AT, "one is still under way");
@@ -212,21 +234,26 @@ mod tests {
         assert_eq!(rule.wanted(now).0, OVERLAP_AT);
     }
 
-    /// Items leave in order; a full queue refuses, and a closed one; what waits at the close still leaves.
+    /// Items leave in order; a full queue refuses, and a closed one; what waits at the close still
+    /// leaves.
     #[test]
     fn bounded_and_drained() {
         let gather = Gather::new(3);
         for n in 0..3 {
             assert_eq!(gather.put(n), Ok(()));
         }
-        assert_eq!((gather.put(9), gather.len(), gather.is_empty()), (Err(9), 3, false));
+        assert_eq!(
+            (gather.put(9), gather.len(), gather.is_empty()),
+            (Err(9), 3, false)
+        );
         assert_eq!(gather.take(2), Some(vec![0, 1]));
         gather.close();
         assert_eq!(gather.put(9), Err(9), "nobody might take it");
         assert_eq!((gather.take(2), gather.take(2)), (Some(vec![2]), None));
     }
 
-    /// A wake-up that nobody heard, since all takers were busy, does not keep the next one from being heard.
+    /// A wake-up that nobody heard, since all takers were busy, does not keep the next one from
+    /// being heard.
     #[test]
     fn a_wake_up_that_nobody_heard() {
         let gather = Arc::new(Gather::new(9));
@@ -259,7 +286,8 @@ mod tests {
         }
     }
 
-    /// Whatever the interleaving of orders and answers, every order leaves, each once: no wake-up is lost.
+    /// Whatever the interleaving of orders and answers, every order leaves, each once: no wake-up
+    /// is lost.
     #[test]
     fn nothing_is_left_behind() {
         const CLIENTS: usize = 40;
@@ -272,7 +300,9 @@ mod tests {
                     let mut batches = 0;
                     while let Some(batch) = gather.take(16) {
                         let count = batch.len();
-                        batch.into_iter().for_each(|answer: crossbeam::channel::Sender<()>| drop(answer));
+                        batch
+                            .into_iter()
+                            .for_each(|answer: crossbeam::channel::Sender<()>| drop(answer));
                         gather.finished(count);
                         batches += 1;
                     }
@@ -297,10 +327,18 @@ mod tests {
                 })
             })
             .collect();
-        clients.into_iter().for_each(|client| client.join().expect("each order left"));
+        clients
+            .into_iter()
+            .for_each(|client| client.join().expect("each order left"));
         gather.close();
-        let batches: usize = takers.into_iter().map(|taker| taker.join().expect("ends")).sum();
-        assert!(batches >= CLIENTS * ROUNDS / 16, "no batch is larger than its cap");
+        let batches: usize = takers
+            .into_iter()
+            .map(|taker| taker.join().expect("ends"))
+            .sum();
+        assert!(
+            batches >= CLIENTS * ROUNDS / 16,
+            "no batch is larger than its cap"
+        );
         assert!(gather.is_empty());
     }
 }

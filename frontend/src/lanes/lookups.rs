@@ -1,6 +1,7 @@
-//! The lookup lane: reads of stocks that the cache does not answer. A thread takes what is queued, asks the catalog once for the distinct
-//! names, and answers all. A reader that arrives while the call is under way waits for the next one: the answer may have left the
-//! catalog before a trade that this reader already knows of.
+//! The lookup lane: reads of stocks that the cache does not answer. A thread takes what is queued,
+//! asks the catalog once for the distinct names, and answers all. A reader that arrives while the
+//! call is under way waits for the next one: the answer may have left the catalog before a trade
+//! that this reader already knows of.
 
 use super::{Waiting, unavailable};
 use crate::cache::shared::{FoundStock, SharedCache, view};
@@ -85,7 +86,8 @@ impl LookupLane {
         }
     }
 
-    /// Answers every reader, after as many calls as it takes. Whoever arrives between two calls is taken along.
+    /// Answers every reader, after as many calls as it takes. Whoever arrives between two calls is
+    /// taken along.
     fn serve(&self, mut readers: Vec<PendingLookup>) {
         let mut why = String::from("the catalog did not answer in time");
         loop {
@@ -94,11 +96,15 @@ impl LookupLane {
                 return;
             }
             self.metrics.lookup_batch.observe(readers.len() as f64);
-            let (all, named): (Vec<_>, Vec<_>) = readers.into_iter().partition(|reader| reader.want == Want::All);
+            let (all, named): (Vec<_>, Vec<_>) = readers
+                .into_iter()
+                .partition(|reader| reader.want == Want::All);
             let outcomes = [self.ask_named(named), self.ask_all(all)];
             readers = Vec::new();
             for outcome in outcomes {
-                let Err((error, unanswered)) = outcome else { continue };
+                let Err((error, unanswered)) = outcome else {
+                    continue;
+                };
                 tracing::debug!(%error, readers = unanswered.len(), "stock reads not answered by the catalog");
                 why = format!("the catalog does not answer stock reads now ({error})");
                 if error.is_retryable() {
@@ -120,25 +126,40 @@ impl LookupLane {
         }
     }
 
-    fn ask_named(&self, readers: Vec<PendingLookup>) -> Result<(), (CallError, Vec<PendingLookup>)> {
+    fn ask_named(
+        &self,
+        readers: Vec<PendingLookup>,
+    ) -> Result<(), (CallError, Vec<PendingLookup>)> {
         if readers.is_empty() {
             return Ok(());
         }
-        let names: BTreeSet<&str> = readers.iter().filter_map(|reader| reader.want.name()).collect();
+        let names: BTreeSet<&str> = readers
+            .iter()
+            .filter_map(|reader| reader.want.name())
+            .collect();
         // Begun before the call is sent: an invalidation from here on voids them.
         let fills = self.cache.begin_fills(names.iter().copied());
         let answer = self.ask(Some(names.into_iter().map(Into::into).collect()), &readers);
         let stocks = answer.as_ref().map_or(&[][..], |answer| &answer.stocks);
-        let found: HashMap<&str, FoundStock> = stocks.iter().map(|stock| (&*stock.name, stock.into())).collect();
+        let found: HashMap<&str, FoundStock> = stocks
+            .iter()
+            .map(|stock| (&*stock.name, stock.into()))
+            .collect();
         self.cache.finish_fills(fills, &found);
         if let Err(error) = answer {
             return Err((error, readers));
         }
-        for PendingLookup { want, responder, .. } in readers {
+        for PendingLookup {
+            want, responder, ..
+        } in readers
+        {
             let name = want.name().unwrap_or_default();
             responder.send(match found.get(name) {
                 Some(stock) => stock_response(&stock.body),
-                None => Response::error(404, &format!("there is no stock '{name}'; GET /stocks lists them")),
+                None => Response::error(
+                    404,
+                    &format!("there is no stock '{name}'; GET /stocks lists them"),
+                ),
             });
         }
         Ok(())
@@ -152,17 +173,35 @@ impl LookupLane {
             Ok(answer) => {
                 let views: Vec<StockView> = answer.stocks.iter().map(view).collect();
                 let response = Response::data(views);
-                readers.into_iter().for_each(|reader| reader.responder.send(response.clone()));
+                readers
+                    .into_iter()
+                    .for_each(|reader| reader.responder.send(response.clone()));
                 Ok(())
             }
             Err(error) => Err((error, readers)),
         }
     }
 
-    fn ask(&self, names: Option<Vec<String>>, readers: &[PendingLookup]) -> Result<LookupAnswer, CallError> {
-        let deadline = readers.iter().map(|reader| reader.deadline).min().unwrap_or_else(Instant::now);
-        let timeout = deadline.saturating_duration_since(Instant::now()).clamp(CALL_LEAST, CALL_TIMEOUT);
-        let call = Call { method: "POST", base: &self.catalog_url, path: "/lookup", timeout, trace: None };
+    fn ask(
+        &self,
+        names: Option<Vec<String>>,
+        readers: &[PendingLookup],
+    ) -> Result<LookupAnswer, CallError> {
+        let deadline = readers
+            .iter()
+            .map(|reader| reader.deadline)
+            .min()
+            .unwrap_or_else(Instant::now);
+        let timeout = deadline
+            .saturating_duration_since(Instant::now())
+            .clamp(CALL_LEAST, CALL_TIMEOUT);
+        let call = Call {
+            method: "POST",
+            base: &self.catalog_url,
+            path: "/lookup",
+            timeout,
+            trace: None,
+        };
         self.client.call(call, &LookupRequest { names })
     }
 }
@@ -184,13 +223,17 @@ pub fn stock_response(body: &Arc<[u8]>) -> Response {
 
 fn answer_expired(readers: Vec<PendingLookup>, why: &str) -> Vec<PendingLookup> {
     let now = Instant::now();
-    let (expired, rest): (Vec<_>, Vec<_>) = readers.into_iter().partition(|reader| reader.deadline <= now);
+    let (expired, rest): (Vec<_>, Vec<_>) = readers
+        .into_iter()
+        .partition(|reader| reader.deadline <= now);
     give_up(expired, why);
     rest
 }
 
 fn give_up(readers: Vec<PendingLookup>, why: &str) {
     for reader in readers {
-        reader.responder.send(unavailable(&format!("{why}; try again")));
+        reader
+            .responder
+            .send(unavailable(&format!("{why}; try again")));
     }
 }

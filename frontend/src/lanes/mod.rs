@@ -1,5 +1,6 @@
-//! The lanes between the listener's workers, which never wait, and the threads that make calls: orders to the leader, queries and
-//! pages to the replicas, lookups to the catalog. Each lane is bounded; one that is full refuses at once.
+//! The lanes between the listener's workers, which never wait, and the threads that make calls:
+//! orders to the leader, queries and pages to the replicas, lookups to the catalog. Each lane is
+//! bounded; one that is full refuses at once.
 
 pub mod gather;
 pub mod lookups;
@@ -23,13 +24,29 @@ pub struct LaneKind {
 }
 
 /// Orders.
-pub const ORDERS: LaneKind = LaneKind { name: "orders", what: "orders", bound: common::timing::ORDER_LANE };
+pub const ORDERS: LaneKind = LaneKind {
+    name: "orders",
+    what: "orders",
+    bound: common::timing::ORDER_LANE,
+};
 /// Queries for orders by number.
-pub const QUERIES: LaneKind = LaneKind { name: "queries", what: "order queries", bound: 4_096 };
+pub const QUERIES: LaneKind = LaneKind {
+    name: "queries",
+    what: "order queries",
+    bound: 4_096,
+};
 /// Pages of orders.
-pub const PAGES: LaneKind = LaneKind { name: "pages", what: "pages of orders", bound: 256 };
+pub const PAGES: LaneKind = LaneKind {
+    name: "pages",
+    what: "pages of orders",
+    bound: 256,
+};
 /// Reads of stocks that the cache does not answer.
-pub const LOOKUPS: LaneKind = LaneKind { name: "lookups", what: "stock reads", bound: 4_096 };
+pub const LOOKUPS: LaneKind = LaneKind {
+    name: "lookups",
+    what: "stock reads",
+    bound: 4_096,
+};
 
 /// The way into a lane, which refuses when it is full.
 pub struct Entrance<T> {
@@ -79,21 +96,41 @@ impl<T: Waiting> Entrance<T> {
     #[must_use]
     pub fn new(kind: LaneKind, metrics: &LaneMetrics) -> (Self, LaneEnd<T>) {
         let (lane, end) = lane(kind.bound);
-        (Self { way_in: WayIn::Lane(lane), kind, metrics: metrics.clone() }, end)
+        (
+            Self {
+                way_in: WayIn::Lane(lane),
+                kind,
+                metrics: metrics.clone(),
+            },
+            end,
+        )
     }
 
     /// A lane of that kind whose items leave in batches, as [`Gather`] has it.
     #[must_use]
     pub fn gathering(kind: LaneKind, metrics: &LaneMetrics) -> (Self, Arc<Gather<T>>) {
         let gather = Arc::new(Gather::new(kind.bound));
-        (Self { way_in: WayIn::Gather(Arc::clone(&gather)), kind, metrics: metrics.clone() }, gather)
+        (
+            Self {
+                way_in: WayIn::Gather(Arc::clone(&gather)),
+                kind,
+                metrics: metrics.clone(),
+            },
+            gather,
+        )
     }
 
     /// Puts an item in, or refuses it with 503.
     pub fn put(&self, item: T) {
         if let Err(item) = self.way_in.put(item) {
-            self.metrics.refused.with_label_values(&[self.kind.name]).inc();
-            let message = format!("too many {} wait already; nothing happened: try again in a moment", self.kind.what);
+            self.metrics
+                .refused
+                .with_label_values(&[self.kind.name])
+                .inc();
+            let message = format!(
+                "too many {} wait already; nothing happened: try again in a moment",
+                self.kind.what
+            );
             item.into_responder().send(unavailable(&message));
         }
     }
@@ -151,26 +188,43 @@ mod tests {
         }
     }
 
-    /// Beyond its bound a lane refuses at once, with 503, Retry-After and the truth; its depth and refusals are counted.
+    /// Beyond its bound a lane refuses at once, with 503, Retry-After and the truth; its depth and
+    /// refusals are counted.
     #[test]
     fn a_full_lane_refuses() {
         let metrics = Metrics::new();
         let (http, lanes) = (HttpMetrics::new(&metrics), LaneMetrics::new(&metrics));
-        let kind = LaneKind { name: "orders", what: "orders", bound: 2 };
+        let kind = LaneKind {
+            name: "orders",
+            what: "orders",
+            bound: 2,
+        };
         let (entrance, end) = Entrance::new(kind, &lanes);
         let answers = Arc::new(Mutex::new(Vec::new()));
         for _ in 0..3 {
-            entrance.put(Item(Responder::new(Box::new(Keep(Arc::clone(&answers))), Arc::clone(&http))));
+            entrance.put(Item(Responder::new(
+                Box::new(Keep(Arc::clone(&answers))),
+                Arc::clone(&http),
+            )));
         }
         Depths(vec![entrance.depth()]).sample();
         let refused = answers.lock().clone();
         assert_eq!(refused.iter().map(|r| r.status).collect::<Vec<_>>(), [503]);
         assert_eq!(refused[0].headers, [("Retry-After", "1".to_owned())]);
         let body: ErrorBody = serde_json::from_slice(&refused[0].body).expect("the envelope");
-        assert!(body.error.message.contains("too many orders wait") && body.error.message.contains("nothing happened"));
+        assert!(
+            body.error.message.contains("too many orders wait")
+                && body.error.message.contains("nothing happened")
+        );
         let text = metrics.text();
-        assert!(text.contains("bazaar_lane_depth{lane=\"orders\"} 2"), "{text}");
-        assert!(text.contains("bazaar_lane_refused_total{lane=\"orders\"} 1"), "{text}");
+        assert!(
+            text.contains("bazaar_lane_depth{lane=\"orders\"} 2"),
+            "{text}"
+        );
+        assert!(
+            text.contains("bazaar_lane_refused_total{lane=\"orders\"} 1"),
+            "{text}"
+        );
         drop(end);
     }
 }

@@ -1,6 +1,6 @@
-//! The order lane: a few forwarders, each of which takes what has gathered ([`super::gather`]) as one batch, sends it to the leader, and
-//! answers each order.
-//! While there is no leader, or a call fails, the batch is held and sent again with the same order keys: the catalog knows which of
+//! The order lane: a few forwarders, each of which takes what has gathered ([`super::gather`]) as
+//! one batch, sends it to the leader, and answers each order. While there is no leader, or a call
+//! fails, the batch is held and sent again with the same order keys: the catalog knows which of
 //! them traded already.
 
 use super::gather::Gather;
@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 pub const FORWARDERS: usize = 4;
 /// Bound of a call to the leader: what the leader itself may wait for, and some.
 const CALL_TIMEOUT: Duration = Duration::from_millis(
-    (LEADER_TO_CATALOG.as_millis() + MAX_REPLICATION_TIMEOUT.as_millis() + LEADER_SLACK.as_millis()) as u64,
+    (LEADER_TO_CATALOG.as_millis() + MAX_REPLICATION_TIMEOUT.as_millis() + LEADER_SLACK.as_millis())
+        as u64,
 );
 /// Least time for a call, however near the deadline is.
 const CALL_LEAST: Duration = Duration::from_millis(50);
@@ -92,11 +93,15 @@ impl OrderLane {
         let mut failed: Option<Term> = None;
         loop {
             batch = answer_expired(batch);
-            let Some(deadline) = batch.iter().map(|order| order.deadline).min() else { return };
+            let Some(deadline) = batch.iter().map(|order| order.deadline).min() else {
+                return;
+            };
             let waiting = Instant::now();
             let Some((leader, news)) = self.cell.wait(deadline) else {
                 if self.cell.is_closed() {
-                    return batch.into_iter().for_each(|order| give_up(order, "this front-end is stopping"));
+                    return batch
+                        .into_iter()
+                        .for_each(|order| give_up(order, "this front-end is stopping"));
                 }
                 continue;
             };
@@ -106,20 +111,41 @@ impl OrderLane {
                 Sent::Held(batch) => batch,
             };
             self.reports.failed(leader.term);
-            // The first failure in a term may have been a connection that broke: the same leader is tried again as soon as a
-            // probe says that it leads. After that it gets a pause, unless another one is named.
+            // The first failure in a term may have been a connection that broke: the same leader is
+            // tried again as soon as a probe says that it leads. After that it gets a pause, unless
+            // another one is named.
             let again = failed.replace(leader.term) == Some(leader.term);
-            let wait_for = if again { WaitFor::Change } else { WaitFor::ChangeOrConfirmation };
-            self.cell.wait_news(news, wait_for, Instant::now() + BACK_OFF);
+            let wait_for = if again {
+                WaitFor::Change
+            } else {
+                WaitFor::ChangeOrConfirmation
+            };
+            self.cell
+                .wait_news(news, wait_for, Instant::now() + BACK_OFF);
         }
     }
 
-    /// One call to the leader. Only the first failure of a batch is worth a warning: what follows is one outage.
-    fn send(&self, leader: &Leader, deadline: Instant, mut batch: Vec<PendingOrder>, again: bool) -> Sent {
+    /// One call to the leader. Only the first failure of a batch is worth a warning: what follows
+    /// is one outage.
+    fn send(
+        &self,
+        leader: &Leader,
+        deadline: Instant,
+        mut batch: Vec<PendingOrder>,
+        again: bool,
+    ) -> Sent {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = left.clamp(CALL_LEAST, CALL_TIMEOUT);
-        let call = Call { method: "POST", base: &leader.url, path: "/orders", timeout, trace: None };
-        let request = OrdersRequest { orders: batch.iter().map(|order| &order.submission).collect() };
+        let call = Call {
+            method: "POST",
+            base: &leader.url,
+            path: "/orders",
+            timeout,
+            trace: None,
+        };
+        let request = OrdersRequest {
+            orders: batch.iter().map(|order| &order.submission).collect(),
+        };
         self.metrics.order_batch.observe(batch.len() as f64);
         let began = Instant::now();
         let answer = leader.client.call::<_, OrdersAnswer>(call, &request);
@@ -134,11 +160,16 @@ impl OrderLane {
                 self.observe("answer", began);
                 return Sent::Answered;
             }
-            Ok(answer) => CallError::Misfit(format!("{} verdicts for {} orders", answer.verdicts.len(), batch.len())),
+            Ok(answer) => CallError::Misfit(format!(
+                "{} verdicts for {} orders",
+                answer.verdicts.len(),
+                batch.len()
+            )),
             Err(error) => error,
         };
         let failure = Failure::of(&error);
-        let (orders, first_trace, why) = (batch.len(), &batch[0].submission.trace, &failure.message);
+        let (orders, first_trace, why) =
+            (batch.len(), &batch[0].submission.trace, &failure.message);
         if again {
             tracing::debug!(leader = %leader.id, term = leader.term, orders, first_trace, why, "a batch was not answered again");
         } else {
@@ -150,12 +181,17 @@ impl OrderLane {
         if failure.retry {
             return Sent::Held(batch);
         }
-        batch.into_iter().for_each(|order| give_up(order, &failure.message));
+        batch
+            .into_iter()
+            .for_each(|order| give_up(order, &failure.message));
         Sent::Answered
     }
 
     fn observe(&self, stage: &str, since: Instant) {
-        self.metrics.order_stage.with_label_values(&[stage]).observe(since.elapsed().as_secs_f64());
+        self.metrics
+            .order_stage
+            .with_label_values(&[stage])
+            .observe(since.elapsed().as_secs_f64());
     }
 }
 
@@ -177,13 +213,26 @@ struct Failure {
 impl Failure {
     fn of(error: &CallError) -> Self {
         if let Some(answer) = error.refusal::<NotLeader>(421) {
-            return Self { outcome_unknown: answer.outcome_unknown, retry: true, message: error.to_string() };
+            return Self {
+                outcome_unknown: answer.outcome_unknown,
+                retry: true,
+                message: error.to_string(),
+            };
         }
         if let Some(answer) = error.refusal::<Unavailable>(503) {
-            let Unavailable { message, outcome_unknown, retry } = answer;
-            return Self { outcome_unknown, retry, message };
+            let Unavailable {
+                message,
+                outcome_unknown,
+                retry,
+            } = answer;
+            return Self {
+                outcome_unknown,
+                retry,
+                message,
+            };
         }
-        // An answer that does not fit may come from a replica that is being replaced by another version: the next leader's may fit.
+        // An answer that does not fit may come from a replica that is being replaced by another
+        // version: the next leader's may fit.
         let retry = error.is_retryable() || matches!(error, CallError::Misfit(_));
         Self {
             outcome_unknown: error.outcome_unknown(),
@@ -195,8 +244,11 @@ impl Failure {
 
 fn answer_expired(batch: Vec<PendingOrder>) -> Vec<PendingOrder> {
     let now = Instant::now();
-    let (expired, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|order| order.deadline <= now);
-    expired.into_iter().for_each(|order| give_up(order, "the order service did not answer in time"));
+    let (expired, rest): (Vec<_>, Vec<_>) =
+        batch.into_iter().partition(|order| order.deadline <= now);
+    expired
+        .into_iter()
+        .for_each(|order| give_up(order, "the order service did not answer in time"));
     rest
 }
 
@@ -209,13 +261,19 @@ fn give_up(order: PendingOrder, why: &str) {
             "{why}; outcome unknown, retry with the same Idempotency-Key (this request had none: sent again, it may trade twice)"
         ),
     };
-    let Submission { order: content, trace } = &order.submission;
+    let Submission {
+        order: content,
+        trace,
+    } = &order.submission;
     tracing::warn!(trace, key = %content.key, why, outcome_unknown = order.attempted, "order given up");
     order.responder.send(unavailable(&message));
 }
 
 fn answer_verdict(order: PendingOrder, verdict: Verdict, leader: &Leader) {
-    let Submission { order: content, trace } = &order.submission;
+    let Submission {
+        order: content,
+        trace,
+    } = &order.submission;
     tracing::debug!(
         trace, key = %content.key, verdict = ?verdict, leader = %leader.id, term = leader.term,
         took_us = order.arrived.elapsed().as_micros(), "order answered"
@@ -227,11 +285,16 @@ fn answer_verdict(order: PendingOrder, verdict: Verdict, leader: &Leader) {
         Verdict::InsufficientQuantity => Response::error(
             409,
             &match content.side {
-                Side::Buy => format!("insufficient quantity: fewer than {quantity} of '{name}' are left"),
+                Side::Buy => {
+                    format!("insufficient quantity: fewer than {quantity} of '{name}' are left")
+                }
                 Side::Sell => format!("'{name}' cannot hold {quantity} more"),
             },
         ),
-        Verdict::UnknownStock => Response::error(404, &format!("there is no stock '{name}'; GET /stocks lists them")),
+        Verdict::UnknownStock => Response::error(
+            404,
+            &format!("there is no stock '{name}'; GET /stocks lists them"),
+        ),
         Verdict::KeyReused => Response::error(
             422,
             "this Idempotency-Key was used before with another order; nothing happened: use a new key for a new order",
@@ -246,15 +309,36 @@ mod tests {
     use super::*;
 
     fn status<T: serde::Serialize>(status: u16, body: &T) -> CallError {
-        CallError::Status { status, body: serde_json::to_vec(body).expect("serialises") }
+        CallError::Status {
+            status,
+            body: serde_json::to_vec(body).expect("serialises"),
+        }
     }
 
-    /// Each failure says whether orders may have traded and whether they are sent again, as the protocol has it.
+    /// Each failure says whether orders may have traded and whether they are sent again, as the
+    /// protocol has it.
     #[test]
     fn failures() {
-        let not_leader = |outcome_unknown| status(421, &NotLeader { term: 3, leader: None, outcome_unknown });
-        let busy =
-            |outcome_unknown, retry| status(503, &Unavailable { message: "disk full".into(), outcome_unknown, retry });
+        let not_leader = |outcome_unknown| {
+            status(
+                421,
+                &NotLeader {
+                    term: 3,
+                    leader: None,
+                    outcome_unknown,
+                },
+            )
+        };
+        let busy = |outcome_unknown, retry| {
+            status(
+                503,
+                &Unavailable {
+                    message: "disk full".into(),
+                    outcome_unknown,
+                    retry,
+                },
+            )
+        };
         for (error, outcome_unknown, retry) in [
             (not_leader(false), false, true),
             (not_leader(true), true, true),
@@ -268,7 +352,11 @@ mod tests {
             (status(401, &"token"), false, false),
         ] {
             let failure = Failure::of(&error);
-            assert_eq!((failure.outcome_unknown, failure.retry), (outcome_unknown, retry), "{error}");
+            assert_eq!(
+                (failure.outcome_unknown, failure.retry),
+                (outcome_unknown, retry),
+                "{error}"
+            );
         }
         assert_eq!(Failure::of(&busy(true, false)).message, "disk full");
     }

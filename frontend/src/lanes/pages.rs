@@ -1,5 +1,6 @@
-//! The page lane: consecutive orders, oldest first. A page that more orders follow is immutable, and true from every replica; that
-//! nothing follows only a leader may say. A lane of its own, so that whoever reads the whole log never delays queries for one order.
+//! The page lane: consecutive orders, oldest first. A page that more orders follow is immutable,
+//! and true from every replica; that nothing follows only a leader may say. A lane of its own, so
+//! that whoever reads the whole log never delays queries for one order.
 
 use super::{Waiting, unavailable};
 use crate::leader::{LeaderCell, WaitFor};
@@ -75,7 +76,12 @@ impl PageLane {
 
     fn run(&self) {
         while let Some(pages) = self.end.take_batch(1, &self.stop) {
-            for PendingPage { page, deadline, responder } in pages {
+            for PendingPage {
+                page,
+                deadline,
+                responder,
+            } in pages
+            {
                 responder.send(self.read(page, deadline));
             }
         }
@@ -87,7 +93,10 @@ impl PageLane {
             let known = self.cell.view();
             if let Some(leader) = &known.leader {
                 let answer = ask(&leader.client, &leader.url, page, LEADER_TIMEOUT);
-                if answer.as_ref().map_or(true, |answer| answer.end == PageEnd::NotLeader) {
+                if answer
+                    .as_ref()
+                    .map_or(true, |answer| answer.end == PageEnd::NotLeader)
+                {
                     self.reports.failed(leader.term);
                 }
                 if let Some(response) = complete(page, answer, leader.id, true) {
@@ -107,20 +116,40 @@ impl PageLane {
                 return unavailable("this front-end is stopping; try again");
             }
             if Instant::now() >= deadline {
-                return unavailable("no leader of the order service could tell whether more orders follow; try again");
+                return unavailable(
+                    "no leader of the order service could tell whether more orders follow; try again",
+                );
             }
-            self.cell.wait_news(known.news, WaitFor::Change, deadline.min(Instant::now() + BACK_OFF));
+            self.cell.wait_news(
+                known.news,
+                WaitFor::Change,
+                deadline.min(Instant::now() + BACK_OFF),
+            );
         }
     }
 }
 
-fn ask(client: &HttpClient, url: &str, page: PageRequest, timeout: Duration) -> Result<PageAnswer, CallError> {
-    let call = Call { method: "POST", base: url, path: "/orders/page", timeout, trace: None };
+fn ask(
+    client: &HttpClient,
+    url: &str,
+    page: PageRequest,
+    timeout: Duration,
+) -> Result<PageAnswer, CallError> {
+    let call = Call {
+        method: "POST",
+        base: url,
+        path: "/orders/page",
+        timeout,
+        trace: None,
+    };
     let answer: PageAnswer = client.call(call, &page)?;
     let orders = answer.orders.len();
     // More orders follow a full page only.
     if orders > page.limit || (answer.end == PageEnd::More && orders < page.limit) {
-        return Err(CallError::Misfit(format!("{orders} orders, asked for {}", page.limit)));
+        return Err(CallError::Misfit(format!(
+            "{orders} orders, asked for {}",
+            page.limit
+        )));
     }
     Ok(answer)
 }
@@ -132,20 +161,32 @@ fn complete(
     replica: ReplicaId,
     leads: bool,
 ) -> Option<Response> {
-    let answer = answer.inspect_err(|error| tracing::debug!(replica = %replica, %error, "page not answered")).ok()?;
+    let answer = answer
+        .inspect_err(|error| tracing::debug!(replica = %replica, %error, "page not answered"))
+        .ok()?;
     let more = match answer.end {
         PageEnd::More => true,
         PageEnd::Last if leads => false,
         PageEnd::Last | PageEnd::NotLeader | PageEnd::Unavailable => return None,
     };
-    // The orders first: without any, the next of the largest number is never asked for, which would overflow.
+    // The orders first: without any, the next of the largest number is never asked for, which would
+    // overflow.
     let numbered = answer.orders.into_iter().zip(page.first..);
     let orders: Vec<OrderView> = numbered
-        .map(|(order, number)| OrderView { number, name: order.name, side: order.side, quantity: order.quantity })
+        .map(|(order, number)| OrderView {
+            number,
+            name: order.name,
+            side: order.side,
+            quantity: order.quantity,
+        })
         .collect();
     let next = orders.last().map(|order| order.number).filter(|_| more);
     let response = Response::data(OrdersPage { orders, next });
-    Some(if more { response.with_header("Cache-Control", IMMUTABLE) } else { response })
+    Some(if more {
+        response.with_header("Cache-Control", IMMUTABLE)
+    } else {
+        response
+    })
 }
 
 #[cfg(test)]
@@ -154,33 +195,63 @@ mod tests {
     use common::wire::order::{Order, OrderKey, Side};
 
     fn answer(orders: u64, end: PageEnd) -> Result<PageAnswer, CallError> {
-        let order = |n| Order { key: OrderKey::from_time(n, 0), name: "FishCo".into(), side: Side::Buy, quantity: 1 };
-        Ok(PageAnswer { orders: (0..orders).map(order).collect(), end })
+        let order = |n| Order {
+            key: OrderKey::from_time(n, 0),
+            name: "FishCo".into(),
+            side: Side::Buy,
+            quantity: 1,
+        };
+        Ok(PageAnswer {
+            orders: (0..orders).map(order).collect(),
+            end,
+        })
     }
 
-    fn told(first: u64, answer: Result<PageAnswer, CallError>, leads: bool) -> Option<(String, bool)> {
+    fn told(
+        first: u64,
+        answer: Result<PageAnswer, CallError>,
+        leads: bool,
+    ) -> Option<(String, bool)> {
         let id = ReplicaId::try_from(1).expect("an id");
         let response = complete(PageRequest { first, limit: 2 }, answer, id, leads)?;
         let immutable = response.headers.iter().any(|(_, value)| value == IMMUTABLE);
         let page: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
-        let numbers: Vec<_> = page["data"]["orders"].as_array().expect("a list").iter().map(|o| &o["number"]).collect();
-        Some((format!("{numbers:?} {}", page["data"]["next"]).replace("Number", ""), immutable))
+        let numbers: Vec<_> = page["data"]["orders"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|o| &o["number"])
+            .collect();
+        Some((
+            format!("{numbers:?} {}", page["data"]["next"]).replace("Number", ""),
+            immutable,
+        ))
     }
 
-    /// Any replica may tell a page that more orders follow, and it is immutable; only a leader that a page is the last one.
+    /// Any replica may tell a page that more orders follow, and it is immutable; only a leader that
+    /// a page is the last one.
     #[test]
     fn who_may_tell_what() {
         let full = Some(("[(5), (6)] 6".into(), true));
         assert_eq!(told(5, answer(2, PageEnd::More), true), full);
         assert_eq!(told(5, answer(2, PageEnd::More), false), full);
-        assert_eq!(told(5, answer(1, PageEnd::Last), true), Some(("[(5)] null".into(), false)));
+        assert_eq!(
+            told(5, answer(1, PageEnd::Last), true),
+            Some(("[(5)] null".into(), false))
+        );
         for first in [0, u64::MAX] {
-            assert_eq!(told(first, answer(0, PageEnd::Last), true), Some(("[] null".into(), false)));
+            assert_eq!(
+                told(first, answer(0, PageEnd::Last), true),
+                Some(("[] null".into(), false))
+            );
         }
         for end in [PageEnd::Last, PageEnd::NotLeader, PageEnd::Unavailable] {
             assert_eq!(told(5, answer(1, end), false), None);
         }
         assert_eq!(told(5, answer(1, PageEnd::Unavailable), true), None);
-        assert_eq!(told(5, Err(CallError::NotSent("refused".into())), true), None);
+        assert_eq!(
+            told(5, Err(CallError::NotSent("refused".into())), true),
+            None
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The query lane: orders by number. The leader is asked; while there is none, or it does not answer, the other replicas are: an order
-//! that any of them has is immutable and true, and only a leader may say that there is none.
+//! The query lane: orders by number. The leader is asked; while there is none, or it does not
+//! answer, the other replicas are: an order that any of them has is immutable and true, and only a
+//! leader may say that there is none.
 
 use super::{Waiting, unavailable};
 use crate::leader::{LeaderCell, WaitFor};
@@ -82,7 +83,8 @@ impl QueryLane {
         }
     }
 
-    /// Answers every query, after as many calls as it takes. Whoever arrives between two rounds is taken along.
+    /// Answers every query, after as many calls as it takes. Whoever arrives between two rounds is
+    /// taken along.
     fn serve(&self, mut queries: Vec<PendingQuery>) {
         loop {
             queries = answer_expired(queries);
@@ -93,17 +95,20 @@ impl QueryLane {
             if let Some(leader) = &known.leader {
                 let answer = self.ask(&leader.client, &leader.url, &queries, LEADER_TIMEOUT);
                 let failed = answer.is_err();
-                let told_to_go = |answer: &QueryAnswers| answer.answers.contains(&QueryAnswer::NotLeader);
+                let told_to_go =
+                    |answer: &QueryAnswers| answer.answers.contains(&QueryAnswer::NotLeader);
                 if failed || answer.as_ref().is_ok_and(told_to_go) {
                     self.reports.failed(leader.term);
                 }
                 queries = answer_found(queries, answer, leader.id, true);
             }
-            // Also when the leader merely did not answer: another one has what is asked for, most likely.
+            // Also when the leader merely did not answer: another one has what is asked for, most
+            // likely.
             for (id, replica) in self.views.replicas() {
                 let asked = known.leader.as_ref().is_some_and(|leader| leader.id == id);
                 if !queries.is_empty() && replica.is_some() && !asked {
-                    let answer = self.ask(&self.client, &self.replicas[&id], &queries, OTHER_TIMEOUT);
+                    let answer =
+                        self.ask(&self.client, &self.replicas[&id], &queries, OTHER_TIMEOUT);
                     queries = answer_found(queries, answer, id, false);
                 }
             }
@@ -111,9 +116,12 @@ impl QueryLane {
                 return;
             }
             if self.cell.is_closed() {
-                return queries.into_iter().for_each(|query| give_up(query, "this front-end is stopping"));
+                return queries
+                    .into_iter()
+                    .for_each(|query| give_up(query, "this front-end is stopping"));
             }
-            self.cell.wait_news(known.news, WaitFor::Change, Instant::now() + BACK_OFF);
+            self.cell
+                .wait_news(known.news, WaitFor::Change, Instant::now() + BACK_OFF);
             while queries.len() < MAX_BATCH
                 && let Ok(query) = self.end.receiver().try_recv()
             {
@@ -131,12 +139,22 @@ impl QueryLane {
     ) -> Result<QueryAnswers, CallError> {
         self.metrics.query_batch.observe(queries.len() as f64);
         let numbers: Vec<u64> = queries.iter().map(|query| query.number).collect();
-        let call = Call { method: "POST", base: url, path: "/orders/query", timeout, trace: None };
+        let call = Call {
+            method: "POST",
+            base: url,
+            path: "/orders/query",
+            timeout,
+            trace: None,
+        };
         let answers: QueryAnswers = client.call(call, &QueryRequest { numbers })?;
         if answers.answers.len() == queries.len() {
             Ok(answers)
         } else {
-            Err(CallError::Misfit(format!("{} answers to {} queries", answers.answers.len(), queries.len())))
+            Err(CallError::Misfit(format!(
+                "{} answers to {} queries",
+                answers.answers.len(),
+                queries.len()
+            )))
         }
     }
 }
@@ -159,15 +177,26 @@ fn answer_found(
     for (query, answer) in queries.into_iter().zip(answers) {
         match answer {
             QueryAnswer::Found(order) => {
-                let view =
-                    OrderView { number: query.number, name: order.name, side: order.side, quantity: order.quantity };
-                query.responder.send(Response::data(view).with_header("Cache-Control", IMMUTABLE));
+                let view = OrderView {
+                    number: query.number,
+                    name: order.name,
+                    side: order.side,
+                    quantity: order.quantity,
+                };
+                query
+                    .responder
+                    .send(Response::data(view).with_header("Cache-Control", IMMUTABLE));
             }
             QueryAnswer::NotFound if leads => {
-                let message = format!("there is no order {}: numbers are given from 0 upwards", query.number);
+                let message = format!(
+                    "there is no order {}: numbers are given from 0 upwards",
+                    query.number
+                );
                 query.responder.send(Response::error(404, &message));
             }
-            QueryAnswer::NotFound | QueryAnswer::NotLeader | QueryAnswer::Unavailable => rest.push(query),
+            QueryAnswer::NotFound | QueryAnswer::NotLeader | QueryAnswer::Unavailable => {
+                rest.push(query)
+            }
         }
     }
     rest
@@ -175,13 +204,19 @@ fn answer_found(
 
 fn answer_expired(queries: Vec<PendingQuery>) -> Vec<PendingQuery> {
     let now = Instant::now();
-    let (expired, rest): (Vec<_>, Vec<_>) = queries.into_iter().partition(|query| query.deadline <= now);
+    let (expired, rest): (Vec<_>, Vec<_>) =
+        queries.into_iter().partition(|query| query.deadline <= now);
     for query in expired {
-        give_up(query, "no leader of the order service could tell whether this order exists");
+        give_up(
+            query,
+            "no leader of the order service could tell whether this order exists",
+        );
     }
     rest
 }
 
 fn give_up(query: PendingQuery, why: &str) {
-    query.responder.send(unavailable(&format!("{why}; try again")));
+    query
+        .responder
+        .send(unavailable(&format!("{why}; try again")));
 }

@@ -1,7 +1,9 @@
-//! The page at `GET /`: markup, style, script and icon, embedded in the binary. It needs nothing from elsewhere and nothing is built for it.
+//! The page at `GET /`: markup, style, script and icon, embedded in the binary. It needs nothing
+//! from elsewhere and nothing is built for it.
 //!
-//! It trusts nothing but its own files, each of which comes with the same strict fields: no script or style inside the markup, no resource of another
-//! origin, no frame around it, no use of a form by the browser itself. The script writes what it receives as text, never as markup, and the
+//! It trusts nothing but its own files, each of which comes with the same strict fields: no script
+//! or style inside the markup, no resource of another origin, no frame around it, no use of a form
+//! by the browser itself. The script writes what it receives as text, never as markup, and the
 //! browser is told to refuse anything else (trusted types).
 
 use common::http::Response;
@@ -15,13 +17,30 @@ pub struct Asset {
 }
 
 const ASSETS: [Asset; 4] = [
-    Asset { path: "/", content_type: "text/html; charset=utf-8", body: include_str!("page.html") },
-    Asset { path: "/page.css", content_type: "text/css; charset=utf-8", body: include_str!("page.css") },
-    Asset { path: "/page.js", content_type: "text/javascript; charset=utf-8", body: include_str!("page.js") },
-    Asset { path: "/icon.svg", content_type: "image/svg+xml", body: include_str!("icon.svg") },
+    Asset {
+        path: "/",
+        content_type: "text/html; charset=utf-8",
+        body: include_str!("page.html"),
+    },
+    Asset {
+        path: "/page.css",
+        content_type: "text/css; charset=utf-8",
+        body: include_str!("page.css"),
+    },
+    Asset {
+        path: "/page.js",
+        content_type: "text/javascript; charset=utf-8",
+        body: include_str!("page.js"),
+    },
+    Asset {
+        path: "/icon.svg",
+        content_type: "image/svg+xml",
+        body: include_str!("icon.svg"),
+    },
 ];
 
-/// What browsers must refuse, and may keep: nothing unasked, so that a newer binary is a newer page.
+/// What browsers must refuse, and may keep: nothing unasked, so that a newer binary is a newer
+/// page.
 const FIELDS: [(&str, &str); 8] = [
     (
         "Content-Security-Policy",
@@ -33,7 +52,10 @@ const FIELDS: [(&str, &str); 8] = [
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
+    (
+        "Permissions-Policy",
+        "camera=(), geolocation=(), microphone=()",
+    ),
     ("Cache-Control", "no-cache"),
 ];
 
@@ -48,7 +70,9 @@ impl Asset {
     #[must_use]
     pub fn response(&self) -> Response {
         let answer = Response::text(200, self.content_type, self.body);
-        FIELDS.into_iter().fold(answer, |answer, (name, value)| answer.with_header(name, value))
+        FIELDS.into_iter().fold(answer, |answer, (name, value)| {
+            answer.with_header(name, value)
+        })
     }
 }
 
@@ -56,28 +80,58 @@ impl Asset {
 mod tests {
     use super::*;
 
-    /// The page needs no other file than those embedded, has no script, style or handler inside its markup, and the script never writes
-    /// markup: the policy would refuse each of these, and the page would be broken.
+    /// The page needs no other file than those embedded, has no script, style or handler inside its
+    /// markup, and the script never writes markup: the policy would refuse each of these, and the
+    /// page would be broken.
     #[test]
     fn nothing_that_the_policy_refuses() {
         let page = asset("/").expect("the page").body;
         let named = |before: &str| -> Vec<&str> {
-            page.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+            page.split(before)
+                .skip(1)
+                .filter_map(|rest| rest.split('"').next())
+                .collect()
         };
-        let files: Vec<&str> = ["<script src=\"", "<link rel=\"icon\" href=\"", "<link rel=\"stylesheet\" href=\""]
-            .into_iter()
-            .flat_map(named)
-            .collect();
+        let files: Vec<&str> = [
+            "<script src=\"",
+            "<link rel=\"icon\" href=\"",
+            "<link rel=\"stylesheet\" href=\"",
+        ]
+        .into_iter()
+        .flat_map(named)
+        .collect();
         assert_eq!(files.len(), 3, "{files:?}");
-        assert_eq!(page.matches(" src=").count() + page.matches("<link").count(), 3, "no other file is asked for");
+        assert_eq!(
+            page.matches(" src=").count() + page.matches("<link").count(),
+            3,
+            "no other file is asked for"
+        );
         assert!(files.iter().all(|file| asset(file).is_some()), "{files:?}");
-        for wrong in ["<style", " style=", " onclick=", " onsubmit=", "javascript:"] {
+        for wrong in [
+            "<style",
+            " style=",
+            " onclick=",
+            " onsubmit=",
+            "javascript:",
+        ] {
             assert!(!page.contains(wrong), "{wrong}");
         }
         let script = asset("/page.js").expect("the script").body;
-        for wrong in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http://", "https://"]
-        {
-            assert!(!script.replace("http://www.w3.org/2000/svg", "").contains(wrong), "{wrong}");
+        for wrong in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "http://",
+            "https://",
+        ] {
+            assert!(
+                !script
+                    .replace("http://www.w3.org/2000/svg", "")
+                    .contains(wrong),
+                "{wrong}"
+            );
         }
         assert!(!asset("/page.css").expect("the style").body.contains("url("));
     }
@@ -87,10 +141,19 @@ mod tests {
     fn strict_fields() {
         for asset in &ASSETS {
             let headers = asset.response().headers;
-            let policy = headers.iter().find(|(name, _)| *name == "Content-Security-Policy").map(|(_, value)| value);
+            let policy = headers
+                .iter()
+                .find(|(name, _)| *name == "Content-Security-Policy")
+                .map(|(_, value)| value);
             let policy = policy.expect("a policy");
-            assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
-            assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+            assert!(
+                policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+                "{policy}"
+            );
+            assert!(
+                !policy.contains("unsafe") && !policy.contains('*'),
+                "{policy}"
+            );
             assert!(headers.contains(&("X-Content-Type-Options", "nosniff".into())));
         }
     }

@@ -1,14 +1,22 @@
 //! Requests of clients that mean no good, or do not know better.
 
-/// Follows every hostile request. A server that serves it has taken a part of the request before for the end of it.
+/// Follows every hostile request. A server that serves it has taken a part of the request before
+/// for the end of it.
 const SMUGGLED: &str = "GET /stocks/GameStart HTTP/1.1\r\nHost: smuggled\r\n\r\n";
 
-/// Each with the status of its refusal, after which the connection ends: nothing behind it is answered.
+/// Each with the status of its refusal, after which the connection ends: nothing behind it is
+/// answered.
 #[allow(dead_code)] // Not every test binary needs it.
 pub fn requests() -> Vec<(String, u16)> {
     let heads = malformed_heads().into_iter();
-    let cases = heads.chain(framing()).chain(chunks()).chain(sizes()).chain(unknown());
-    cases.map(|(request, status)| (request + SMUGGLED, status)).collect()
+    let cases = heads
+        .chain(framing())
+        .chain(chunks())
+        .chain(sizes())
+        .chain(unknown());
+    cases
+        .map(|(request, status)| (request + SMUGGLED, status))
+        .collect()
 }
 
 fn post(fields: &str, body: &str) -> String {
@@ -21,7 +29,17 @@ fn long(bytes: usize) -> String {
 
 /// Lines that two recipients could read differently, and hosts that are none.
 fn malformed_heads() -> Vec<(String, u16)> {
-    let fields = ["A: b\rc", "A: b\0c", "A\0: b", "A: b\r\n c", "A : b", "A", ": b", " A: b", "A: b\nC: d"];
+    let fields = [
+        "A: b\rc",
+        "A: b\0c",
+        "A\0: b",
+        "A: b\r\n c",
+        "A : b",
+        "A",
+        ": b",
+        " A: b",
+        "A: b\nC: d",
+    ];
     let lines = [
         "GET / HTTP/1.1\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
@@ -38,7 +56,10 @@ fn malformed_heads() -> Vec<(String, u16)> {
         "\0",
     ];
     let fields = fields.iter().map(|field| post(&format!("{field}\r\n"), ""));
-    fields.chain(lines.map(String::from)).map(|request| (request, 400)).collect()
+    fields
+        .chain(lines.map(String::from))
+        .map(|request| (request, 400))
+        .collect()
 }
 
 /// Where the body ends is not said, or said in two ways (RFC 9112 section 11.2: request smuggling).
@@ -63,9 +84,18 @@ fn framing() -> Vec<(String, u16)> {
         "Transfer-Encoding: chunked, chunked",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
     ];
-    let mut cases: Vec<_> = fields.iter().map(|f| (post(&format!("{f}\r\n"), "0\r\n\r\n"), 400)).collect();
-    cases.push(("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(), 400));
-    cases.push((post("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"), 501));
+    let mut cases: Vec<_> = fields
+        .iter()
+        .map(|f| (post(&format!("{f}\r\n"), "0\r\n\r\n"), 400))
+        .collect();
+    cases.push((
+        "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
+        400,
+    ));
+    cases.push((
+        post("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"),
+        501,
+    ));
     cases
 }
 
@@ -84,7 +114,10 @@ fn chunks() -> Vec<(String, u16)> {
         "0\r\n A: b\r\n\r\n",
         "0\r\nA : b\r\n\r\n",
     ];
-    bodies.iter().map(|body| (post("Transfer-Encoding: chunked\r\n", body), 400)).collect()
+    bodies
+        .iter()
+        .map(|body| (post("Transfer-Encoding: chunked\r\n", body), 400))
+        .collect()
 }
 
 /// More than is taken.
@@ -92,17 +125,26 @@ fn sizes() -> Vec<(String, u16)> {
     let chunked = |body: &str| post("Transfer-Encoding: chunked\r\n", body);
     vec![
         (post("Content-Length: 100000000000\r\n", ""), 413),
-        (post("Content-Length: 99999999999999999999999999\r\n", ""), 413),
+        (
+            post("Content-Length: 99999999999999999999999999\r\n", ""),
+            413,
+        ),
         (post("Content-Length: 300000\r\n", &long(300_000)), 413),
         (chunked("10001\r\n"), 413),
         (chunked("FFFFFFFFFFFFFFFFFFFFFFFF\r\n"), 413),
-        (chunked(&format!("8000\r\n{}\r\n8001\r\n", long(0x8000))), 413),
+        (
+            chunked(&format!("8000\r\n{}\r\n8001\r\n", long(0x8000))),
+            413,
+        ),
         (chunked(&format!("1;{}\r\n", long(9_000))), 400),
         (chunked(&format!("0\r\nA: {}\r\n\r\n", long(9_000))), 400),
         (post(&format!("A: {}\r\n", long(9_000)), ""), 431),
         (post(&format!("A: {}", long(900_000)), ""), 431),
         (post(&"A: b\r\n".repeat(101), ""), 431),
-        (format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", long(2_048)), 414),
+        (
+            format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", long(2_048)),
+            414,
+        ),
         (format!("GET /{}", long(500_000)), 414),
         (long(100), 501),
     ]

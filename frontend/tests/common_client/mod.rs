@@ -27,8 +27,15 @@ pub struct Answer {
 impl Answer {
     /// The first field of that name.
     pub fn field(&self, name: &str) -> Option<&str> {
-        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
-        fields.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        let fields = self
+            .head
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(": "));
+        fields
+            .into_iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 }
 
@@ -36,15 +43,25 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a time-out");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a time-out");
         stream.set_nodelay(true).expect("no delay");
-        Self { stream, rest: Vec::new() }
+        Self {
+            stream,
+            rest: Vec::new(),
+        }
     }
 
     /// Sends all bytes. A server that has refused may close before they are all sent.
     pub fn send(&self, bytes: &[u8]) {
         match (&self.stream).write_all(bytes) {
-            Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                ) =>
+            {
                 panic!("{error}")
             }
             _ => {}
@@ -76,9 +93,16 @@ impl Client {
         loop {
             if let Some(end) = self.rest.windows(4).position(|four| four == b"\r\n\r\n") {
                 let body = self.rest.split_off(end + 4);
-                let head = String::from_utf8(std::mem::replace(&mut self.rest, body)).expect("text");
-                let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest[..3].parse().ok());
-                return Ok(Answer { status: status.expect("a status line"), head, body: Vec::new() });
+                let head =
+                    String::from_utf8(std::mem::replace(&mut self.rest, body)).expect("text");
+                let status = head
+                    .strip_prefix("HTTP/1.1 ")
+                    .and_then(|rest| rest[..3].parse().ok());
+                return Ok(Answer {
+                    status: status.expect("a status line"),
+                    head,
+                    body: Vec::new(),
+                });
             }
             self.more()?;
         }
@@ -87,7 +111,11 @@ impl Client {
     /// Reads one answer with its body.
     pub fn answer(&mut self) -> io::Result<Answer> {
         let mut answer = self.head()?;
-        let length: usize = answer.field("content-length").expect("a length").parse().expect("a number");
+        let length: usize = answer
+            .field("content-length")
+            .expect("a length")
+            .parse()
+            .expect("a number");
         while self.rest.len() < length {
             self.more()?;
         }
@@ -107,11 +135,18 @@ impl Client {
     pub fn assert_closed(&mut self) {
         assert_eq!(self.rest, b"", "nothing more was expected");
         let mut byte = [0];
-        assert_eq!(self.stream.read(&mut byte).expect("the end, not a reset"), 0);
+        assert_eq!(
+            self.stream.read(&mut byte).expect("the end, not a reset"),
+            0
+        );
     }
 
     fn more(&mut self) -> io::Result<()> {
-        if self.fill()? { Ok(()) } else { Err(ErrorKind::TimedOut.into()) }
+        if self.fill()? {
+            Ok(())
+        } else {
+            Err(ErrorKind::TimedOut.into())
+        }
     }
 
     /// Reads once; false when nothing came in time.
@@ -123,7 +158,9 @@ impl Client {
                 self.rest.extend_from_slice(&bytes[..n]);
                 Ok(true)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

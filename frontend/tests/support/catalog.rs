@@ -1,10 +1,11 @@
-//! A fake catalog: stocks, the term, one cache session, and an order book that its fake replicas trade with.
+//! A fake catalog: stocks, the term, one cache session, and an order book that its fake replicas
+//! trade with.
 
 use super::server::{Call, FakeServer, Reply};
 use common::chain::Hash;
 use common::wire::catalog::{
-    CatalogHealth, CatalogState, KeepAliveRequest, LeaseAnswer, LookupAnswer, LookupRequest, RegisterRequest, Stock,
-    TermView,
+    CatalogHealth, CatalogState, KeepAliveRequest, LeaseAnswer, LookupAnswer, LookupRequest,
+    RegisterRequest, Stock, TermView,
 };
 use common::wire::frontend::InvalidateRequest;
 use common::wire::money::Price;
@@ -37,9 +38,15 @@ impl State {
     /// What the real one does with an order.
     pub fn trade(&mut self, order: &Order) -> Verdict {
         if let Some((verdict, recorded)) = self.verdicts.get(&order.key) {
-            return if recorded == order { *verdict } else { Verdict::KeyReused };
+            return if recorded == order {
+                *verdict
+            } else {
+                Verdict::KeyReused
+            };
         }
-        let Some(stock) = self.stocks.get_mut(&order.name) else { return Verdict::UnknownStock };
+        let Some(stock) = self.stocks.get_mut(&order.name) else {
+            return Verdict::UnknownStock;
+        };
         let verdict = match order.side {
             Side::Buy if stock.quantity < order.quantity => Verdict::InsufficientQuantity,
             side => {
@@ -65,12 +72,23 @@ impl FakeCatalog {
     pub fn start() -> Self {
         let stock = |name: &str, cents, quantity| {
             let price = Price::from_cents(cents).expect("in range");
-            (name.to_owned(), Stock { name: name.into(), price, quantity, cacheable: true })
+            (
+                name.to_owned(),
+                Stock {
+                    name: name.into(),
+                    price,
+                    quantity,
+                    cacheable: true,
+                },
+            )
         };
         let state = Arc::new((
             Mutex::new(State {
                 stocks: BTreeMap::from([stock("FishCo", 1_599, 100), stock("BoarCo", 250, 7)]),
-                term: TermView { term: 0, owner: None },
+                term: TermView {
+                    term: 0,
+                    owner: None,
+                },
                 journal: Vec::new(),
                 verdicts: HashMap::new(),
                 session: None,
@@ -114,15 +132,24 @@ impl FakeCatalog {
 
     /// An invalidation for the session that it knows.
     pub fn push(&self, names: &[&str]) -> InvalidateRequest {
-        let session = self.with(|state| state.session.clone()).expect("is registered").session;
-        InvalidateRequest { session, names: names.iter().map(|n| (*n).into()).collect() }
+        let session = self
+            .with(|state| state.session.clone())
+            .expect("is registered")
+            .session;
+        InvalidateRequest {
+            session,
+            names: names.iter().map(|n| (*n).into()).collect(),
+        }
     }
 }
 
 fn answer(shared: &Shared, call: &Call) -> Reply {
     let mut state = shared.0.lock();
     if state.away {
-        return Reply::status(503, &json!({ "error": { "code": 503, "message": "starting" } }));
+        return Reply::status(
+            503,
+            &json!({ "error": { "code": 503, "message": "starting" } }),
+        );
     }
     match (call.method.as_str(), call.path.as_str()) {
         ("GET", "/health") => Reply::ok(&CatalogHealth {
@@ -135,8 +162,18 @@ fn answer(shared: &Shared, call: &Call) -> Reply {
         ("GET", "/term") => Reply::ok(&state.term),
         ("POST", "/lookup") => {
             let request: LookupRequest = call.json();
-            let wanted = |name: &String| request.names.as_ref().is_none_or(|names| names.contains(name));
-            let stocks = state.stocks.values().filter(|stock| wanted(&stock.name)).cloned().collect();
+            let wanted = |name: &String| {
+                request
+                    .names
+                    .as_ref()
+                    .is_none_or(|names| names.contains(name))
+            };
+            let stocks = state
+                .stocks
+                .values()
+                .filter(|stock| wanted(&stock.name))
+                .cloned()
+                .collect();
             state.lookups.push(request.names);
             shared.1.notify_all();
             shared.1.wait_while(&mut state, |state| state.hold_lookups);
@@ -145,14 +182,25 @@ fn answer(shared: &Shared, call: &Call) -> Reply {
         ("POST", "/sessions/register") => {
             state.session = Some(call.json());
             state.registrations += 1;
-            Reply::ok(&LeaseAnswer { lease_ms: state.lease_ms })
+            Reply::ok(&LeaseAnswer {
+                lease_ms: state.lease_ms,
+            })
         }
         ("POST", "/sessions/keep-alive") => {
             let request: KeepAliveRequest = call.json();
-            if state.session.as_ref().is_some_and(|known| known.session == request.session) {
-                Reply::ok(&LeaseAnswer { lease_ms: state.lease_ms })
+            if state
+                .session
+                .as_ref()
+                .is_some_and(|known| known.session == request.session)
+            {
+                Reply::ok(&LeaseAnswer {
+                    lease_ms: state.lease_ms,
+                })
             } else {
-                Reply::status(404, &json!({ "error": { "code": 404, "message": "unknown session" } }))
+                Reply::status(
+                    404,
+                    &json!({ "error": { "code": 404, "message": "unknown session" } }),
+                )
             }
         }
         (method, path) => panic!("the catalog has no {method} {path}"),

@@ -57,22 +57,37 @@ impl Client {
 
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).expect("the front-end listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("is open");
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("is open");
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
         if !body.is_empty() || method == "POST" {
             request += &format!("Content-Length: {}\r\n", body.len());
         }
-        stream.write_all(format!("{request}\r\n{body}").as_bytes()).expect("is sent");
+        stream
+            .write_all(format!("{request}\r\n{body}").as_bytes())
+            .expect("is sent");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("is answered");
         let answer = String::from_utf8(answer).expect("is text");
         let (head, text) = answer.split_once("\r\n\r\n").expect("has a head");
-        let status = head.split(' ').nth(1).expect("has a status").parse().expect("is a number");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .expect("has a status")
+            .parse()
+            .expect("is a number");
         let body = serde_json::from_str(text).unwrap_or(Value::Null);
-        Answer { status, head: head.into(), text: text.into(), body }
+        Answer {
+            status,
+            head: head.into(),
+            text: text.into(),
+            body,
+        }
     }
 }
 

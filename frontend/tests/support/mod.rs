@@ -1,4 +1,5 @@
-//! What the tests of the front-end share: fakes of the catalog and the replicas, a front-end over them, a client.
+//! What the tests of the front-end share: fakes of the catalog and the replicas, a front-end over
+//! them, a client.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part of it")]
 
 pub mod catalog;
@@ -40,30 +41,47 @@ pub struct Bazaar {
 }
 
 impl Bazaar {
-    /// A catalog with FishCo (100) and BoarCo (7), three replicas that follow, and a front-end that has not chosen yet.
+    /// A catalog with FishCo (100) and BoarCo (7), three replicas that follow, and a front-end that
+    /// has not chosen yet.
     pub fn start() -> Self {
         Self::with(|_, _| {}, &[])
     }
 
     /// The same after `prepare`, with variables of the front-end.
-    pub fn with(prepare: impl FnOnce(&FakeCatalog, &[FakeReplica]), variables: &[(&str, &str)]) -> Self {
+    pub fn with(
+        prepare: impl FnOnce(&FakeCatalog, &[FakeReplica]),
+        variables: &[(&str, &str)],
+    ) -> Self {
         let catalog = FakeCatalog::start();
-        let replicas: Vec<_> = (1..=3).map(|n| FakeReplica::start(id(n), catalog.state())).collect();
+        let replicas: Vec<_> = (1..=3)
+            .map(|n| FakeReplica::start(id(n), catalog.state()))
+            .collect();
         prepare(&catalog, &replicas);
-        let urls: Vec<String> = (1..).zip(&replicas).map(|(n, replica)| format!("{n}={}", replica.url())).collect();
+        let urls: Vec<String> = (1..)
+            .zip(&replicas)
+            .map(|(n, replica)| format!("{n}={}", replica.url()))
+            .collect();
         let own = [
             ("FRONTEND_LISTEN", "127.0.0.1:0"),
             ("FRONTEND_INTERNAL_LISTEN", "127.0.0.1:0"),
             ("CATALOG_URL", &catalog.url()),
             ("ORDER_REPLICAS", &urls.join(",")),
         ];
-        let pairs = own.iter().chain(variables).map(|(k, v)| ((*k).into(), (*v).into()));
+        let pairs = own
+            .iter()
+            .chain(variables)
+            .map(|(k, v)| ((*k).into(), (*v).into()));
         let mut settings = Settings::from_pairs(pairs);
         let read = FrontendSettings::read(&mut settings);
         settings.finish().expect("the settings are right");
         let frontend = Frontend::start(&read).expect("starts");
         let client = Client::new(frontend.address());
-        Self { client, frontend, replicas, catalog }
+        Self {
+            client,
+            frontend,
+            replicas,
+            catalog,
+        }
     }
 
     /// With a leader chosen, the catalog seen and, unless the cache is off, a lease.
@@ -74,7 +92,9 @@ impl Bazaar {
     }
 
     pub fn wait_ready(&self) {
-        wait_for("the front-end is ready", || self.client.get("/readyz").status == 200);
+        wait_for("the front-end is ready", || {
+            self.client.get("/readyz").status == 200
+        });
         wait_for("it has its lease", || {
             let cache = &self.status()["cache"];
             cache["leased"] == true || cache["enabled"] == false
@@ -102,7 +122,13 @@ impl Bazaar {
     /// A counter of `GET /metrics`.
     pub fn metric(&self, name: &str) -> f64 {
         let text = self.internal().get("/metrics").text;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
-        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(' ')
+                .map(str::to_owned)
+        });
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+            .parse()
+            .expect("a number")
     }
 }

@@ -1,12 +1,13 @@
-//! A fake replica of the order service: it claims, leads and trades with the fake catalog's state, or misbehaves on demand.
+//! A fake replica of the order service: it claims, leads and trades with the fake catalog's state,
+//! or misbehaves on demand.
 
 use super::catalog::Shared;
 use super::server::{Call, FakeServer, Reply};
 use common::wire::catalog::TermView;
 use common::wire::order::{ReplicaId, Term};
 use common::wire::replica::{
-    Health, LeadAnswer, LeadRequest, LeaderNotice, NotLeader, OrdersAnswer, OrdersRequest, PageAnswer, PageEnd,
-    PageRequest, QueryAnswer, QueryAnswers, QueryRequest, Unavailable,
+    Health, LeadAnswer, LeadRequest, LeaderNotice, NotLeader, OrdersAnswer, OrdersRequest,
+    PageAnswer, PageEnd, PageRequest, QueryAnswer, QueryAnswers, QueryRequest, Unavailable,
 };
 use parking_lot::{Condvar, Mutex};
 use serde_json::json;
@@ -124,7 +125,14 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
                 }
                 Manner::StepDown => {
                     state.leading = None;
-                    Reply::status(421, &NotLeader { term: 0, leader: None, outcome_unknown: false })
+                    Reply::status(
+                        421,
+                        &NotLeader {
+                            term: 0,
+                            leader: None,
+                            outcome_unknown: false,
+                        },
+                    )
                 }
                 Manner::Refuse(unavailable) => Reply::status(503, &unavailable),
             }
@@ -132,27 +140,44 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
         ("POST", "/orders/query") => {
             let request: QueryRequest = call.json();
             let journal = &catalog.0.lock().journal;
-            let has = |number: u64| state.leading.is_some() || state.last.is_some_and(|last| number <= last);
-            let find = |number: &u64| match journal.get(usize::try_from(*number).unwrap_or(usize::MAX)) {
-                Some(order) if has(*number) => QueryAnswer::Found(order.clone()),
-                _ if state.leading.is_some() => QueryAnswer::NotFound,
-                _ => QueryAnswer::NotLeader,
+            let has = |number: u64| {
+                state.leading.is_some() || state.last.is_some_and(|last| number <= last)
             };
-            Reply::ok(&QueryAnswers { answers: request.numbers.iter().map(find).collect() })
+            let find =
+                |number: &u64| match journal.get(usize::try_from(*number).unwrap_or(usize::MAX)) {
+                    Some(order) if has(*number) => QueryAnswer::Found(order.clone()),
+                    _ if state.leading.is_some() => QueryAnswer::NotFound,
+                    _ => QueryAnswer::NotLeader,
+                };
+            Reply::ok(&QueryAnswers {
+                answers: request.numbers.iter().map(find).collect(),
+            })
         }
         ("POST", "/orders/page") => {
             let PageRequest { first, limit } = call.json();
             let journal = &catalog.0.lock().journal;
-            let known = if state.leading.is_some() { u64::MAX } else { state.last.map_or(0, |last| last + 1) };
-            let rows = journal.iter().take(usize::try_from(known).unwrap_or(usize::MAX));
-            let orders: Vec<_> =
-                rows.skip(usize::try_from(first).unwrap_or(usize::MAX)).take(limit + 1).cloned().collect();
+            let known = if state.leading.is_some() {
+                u64::MAX
+            } else {
+                state.last.map_or(0, |last| last + 1)
+            };
+            let rows = journal
+                .iter()
+                .take(usize::try_from(known).unwrap_or(usize::MAX));
+            let orders: Vec<_> = rows
+                .skip(usize::try_from(first).unwrap_or(usize::MAX))
+                .take(limit + 1)
+                .cloned()
+                .collect();
             let end = match (orders.len() > limit, state.leading) {
                 (true, _) => PageEnd::More,
                 (false, Some(_)) => PageEnd::Last,
                 (false, None) => PageEnd::NotLeader,
             };
-            Reply::ok(&PageAnswer { orders: orders.into_iter().take(limit).collect(), end })
+            Reply::ok(&PageAnswer {
+                orders: orders.into_iter().take(limit).collect(),
+                end,
+            })
         }
         (method, path) => panic!("a replica has no {method} {path}"),
     }
@@ -160,14 +185,23 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
 
 fn trade(catalog: &Shared, request: &OrdersRequest) -> OrdersAnswer {
     let mut catalog = catalog.0.lock();
-    OrdersAnswer { verdicts: request.orders.iter().map(|submission| catalog.trade(&submission.order)).collect() }
+    OrdersAnswer {
+        verdicts: request
+            .orders
+            .iter()
+            .map(|submission| catalog.trade(&submission.order))
+            .collect(),
+    }
 }
 
 fn lead(id: ReplicaId, state: &mut State, catalog: &Shared, request: &LeadRequest) -> Reply {
     state.asked += 1;
     if let Some(answer) = state.lead_answer {
         if let LeadAnswer::Claiming(term) = answer {
-            catalog.0.lock().term = TermView { term, owner: Some(id) };
+            catalog.0.lock().term = TermView {
+                term,
+                owner: Some(id),
+            };
             state.claiming = Some(term);
         }
         return Reply::ok(&answer);
@@ -176,7 +210,10 @@ fn lead(id: ReplicaId, state: &mut State, catalog: &Shared, request: &LeadReques
     if request.seen != catalog.term.term {
         return Reply::status(412, &catalog.term);
     }
-    catalog.term = TermView { term: request.seen + 1, owner: Some(id) };
+    catalog.term = TermView {
+        term: request.seen + 1,
+        owner: Some(id),
+    };
     state.leading = Some(catalog.term.term);
     Reply::ok(&LeadAnswer::Leading(catalog.term.term))
 }
@@ -190,7 +227,10 @@ fn health(id: ReplicaId, state: &State) -> Health {
         catching_up: false,
         last: state.last,
         cluster: None,
-        term: state.notice.map_or(0, |notice| notice.term).max(state.leading.unwrap_or(0)),
+        term: state
+            .notice
+            .map_or(0, |notice| notice.term)
+            .max(state.leading.unwrap_or(0)),
         leader: state.notice.map(|notice| notice.leader),
         in_touch: Vec::new(),
     }

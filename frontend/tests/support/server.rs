@@ -1,5 +1,6 @@
-//! A small HTTP server for fakes. Unlike the servers of the product it can be killed as a process is: its listener and all its
-//! connections close at once, calls in flight included. Each connection has a thread, so that an answer may be held back.
+//! A small HTTP server for fakes. Unlike the servers of the product it can be killed as a process
+//! is: its listener and all its connections close at once, calls in flight included. Each
+//! connection has a thread, so that an answer may be held back.
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -60,12 +61,20 @@ impl FakeServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("is bound");
         let answer = Box::new(answer);
-        let shared = Arc::new(Shared { answer, killed: AtomicBool::new(false), open: Mutex::default() });
+        let shared = Arc::new(Shared {
+            answer,
+            killed: AtomicBool::new(false),
+            open: Mutex::default(),
+        });
         let acceptor = std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || accept(&listener, &shared)
         });
-        Self { address, shared, acceptor: Some(acceptor) }
+        Self {
+            address,
+            shared,
+            acceptor: Some(acceptor),
+        }
     }
 
     pub fn url(&self) -> String {
@@ -74,7 +83,9 @@ impl FakeServer {
 
     /// Closes everything. From then on connections are refused.
     pub fn kill(&mut self) {
-        let Some(acceptor) = self.acceptor.take() else { return };
+        let Some(acceptor) = self.acceptor.take() else {
+            return;
+        };
         self.shared.killed.store(true, Ordering::SeqCst);
         // Wakes the acceptor.
         drop(TcpStream::connect(self.address));
@@ -97,7 +108,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         stream.set_nodelay(true).expect("is open");
-        shared.open.lock().push(stream.try_clone().expect("is open"));
+        shared
+            .open
+            .lock()
+            .push(stream.try_clone().expect("is open"));
         let shared = Arc::clone(shared);
         std::thread::spawn(move || serve(stream, &shared));
     }
@@ -106,12 +120,17 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(mut stream: TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(stream.try_clone().expect("is open"));
     while let Some(call) = read_call(&mut reader) {
-        let Reply::Json(status, body) = (shared.answer)(call) else { break };
+        let Reply::Json(status, body) = (shared.answer)(call) else {
+            break;
+        };
         if shared.killed.load(Ordering::SeqCst) {
             break;
         }
         let body = body.to_string();
-        let answer = format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         if stream.write_all(answer.as_bytes()).is_err() {
             break;
         }
@@ -128,7 +147,9 @@ fn read_call(reader: &mut BufReader<TcpStream>) -> Option<Call> {
     loop {
         let mut field = String::new();
         reader.read_line(&mut field).ok()?;
-        let Some((name, value)) = field.trim_end().split_once(':') else { break };
+        let Some((name, value)) = field.trim_end().split_once(':') else {
+            break;
+        };
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().ok()?;
         }

@@ -1,4 +1,5 @@
-//! `faults`: runs the scenarios one after the other, or random ones until the time is up, and prints a table.
+//! `faults`: runs the scenarios one after the other, or random ones until the time is up, and
+//! prints a table.
 
 use common::cli;
 use parking_lot::Mutex;
@@ -31,7 +32,15 @@ fn main() -> ExitCode {
     println!("seed {seed}");
     println!(
         "{:<24} {:>7} {:>8} {:>8} {:>5} {:>8} {:>6} {:>6} {:>12}",
-        "scenario", "faults", "orders", "unknown", "lost", "doubled", "stale", "other", "worst delay"
+        "scenario",
+        "faults",
+        "orders",
+        "unknown",
+        "lost",
+        "doubled",
+        "stale",
+        "other",
+        "worst delay"
     );
     let begun = Instant::now();
     let mut all = Figures::default();
@@ -52,9 +61,13 @@ fn main() -> ExitCode {
             }
         }
         None => {
-            let wanted =
-                |name: &str| arguments.names.is_empty() || arguments.names.iter().any(|part| name.contains(part));
-            for scenario in faults::all().iter().filter(|scenario| wanted(scenario.name)) {
+            let wanted = |name: &str| {
+                arguments.names.is_empty() || arguments.names.iter().any(|part| name.contains(part))
+            };
+            for scenario in faults::all()
+                .iter()
+                .filter(|scenario| wanted(scenario.name))
+            {
                 one(scenario, seed);
             }
         }
@@ -68,7 +81,8 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs one and prints its line. False when it failed: what it left, and where, stands on standard error.
+/// Runs one and prints its line. False when it failed: what it left, and where, stands on standard
+/// error.
 fn line(scenario: &Scenario, seed: u64, all: &mut Figures) -> bool {
     let figures = Mutex::new(Figures::default());
     let passed = catch_unwind(AssertUnwindSafe(|| run::run(scenario, seed, &figures))).is_ok();

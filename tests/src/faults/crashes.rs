@@ -1,4 +1,5 @@
-//! Death at each crash point. The binaries must have them compiled in (`make faults` does that); else a run says that it skips.
+//! Death at each crash point. The binaries must have them compiled in (`make faults` does that);
+//! else a run says that it skips.
 
 use super::Scenario;
 use super::run::Run;
@@ -36,14 +37,20 @@ fn crash_at(run: &mut Run, point: &'static str) {
     for _ in 0..TIMES {
         let service = who(run, point);
         let nth = run.rng.u64(3..30);
-        run.bazaar.cluster.spec_mut().set_for(service, crash::VARIABLE, &format!("{point}:{nth}"));
+        run.bazaar
+            .cluster
+            .spec_mut()
+            .set_for(service, crash::VARIABLE, &format!("{point}:{nth}"));
         run.stop(service);
         run.start(service);
         if point.starts_with("leader") {
             let_lead(run, service, point);
         }
         run.wait_death(service);
-        run.bazaar.cluster.spec_mut().set_for(service, crash::VARIABLE, "");
+        run.bazaar
+            .cluster
+            .spec_mut()
+            .set_for(service, crash::VARIABLE, "");
         run.healthy();
     }
 }
@@ -57,11 +64,18 @@ fn who(run: &mut Run, point: &str) -> Service {
     }
 }
 
-/// A replica that returns does not lead; it does once the others are gone. They stay away until it has died, but for one where the point needs a
-/// follower in touch.
+/// A replica that returns does not lead; it does once the others are gone. They stay away until it
+/// has died, but for one where the point needs a follower in touch.
 fn let_lead(run: &mut Run, service: Service, point: &str) {
-    run.bazaar.cluster.wait_live(service).unwrap_or_else(|error| panic!("{error}"));
-    let others: Vec<Service> = [1, 2, 3].map(Order).into_iter().filter(|other| *other != service).collect();
+    run.bazaar
+        .cluster
+        .wait_live(service)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let others: Vec<Service> = [1, 2, 3]
+        .map(Order)
+        .into_iter()
+        .filter(|other| *other != service)
+        .collect();
     for other in &others {
         run.kill(*other);
     }
@@ -75,7 +89,8 @@ fn let_lead(run: &mut Run, service: Service, point: &str) {
     }
 }
 
-/// Whether the binaries have crash points: one that has refuses a name that is none in other words than one that has not.
+/// Whether the binaries have crash points: one that has refuses a name that is none in other words
+/// than one that has not.
 fn compiled_in() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
@@ -87,7 +102,11 @@ fn compiled_in() -> bool {
             ("CATALOG_LISTEN", "127.0.0.1:0"),
         ];
         let ran = tool::run("catalog", &[], &settings);
-        assert_eq!(ran.code, Some(2), "a crash point that is none is refused: {ran:?}");
+        assert_eq!(
+            ran.code,
+            Some(2),
+            "a crash point that is none is refused: {ran:?}"
+        );
         !format!("{}{}", ran.out, ran.err).contains("built without")
     })
 }

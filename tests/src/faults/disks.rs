@@ -1,4 +1,5 @@
-//! Disks that are full, refuse writes, or are read-only. What needs a mount is skipped, in so many words, where the system allows none.
+//! Disks that are full, refuse writes, or are read-only. What needs a mount is skipped, in so many
+//! words, where the system allows none.
 
 use super::Scenario;
 use super::run::Run;
@@ -27,12 +28,17 @@ impl Mount {
     /// A small one, or why there is none.
     fn new(at: &Path) -> Result<Self, String> {
         fs::create_dir_all(at).map_err(|e| e.to_string())?;
-        tell("mount", &["-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs"], at)?;
+        tell(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs"],
+            at,
+        )?;
         Ok(Self { at: at.into() })
     }
 
     fn remount(&self, option: &str) {
-        tell("mount", &["-o", &format!("remount,{option}")], &self.at).expect("what was mounted is mounted again");
+        tell("mount", &["-o", &format!("remount,{option}")], &self.at)
+            .expect("what was mounted is mounted again");
     }
 }
 
@@ -44,9 +50,17 @@ impl Drop for Mount {
 }
 
 fn tell(program: &str, arguments: &[&str], at: &Path) -> Result<(), String> {
-    let output =
-        Command::new(program).args(arguments).arg(at).stdin(Stdio::null()).output().map_err(|e| e.to_string())?;
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+    let output = Command::new(program)
+        .args(arguments)
+        .arg(at)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| e.to_string())?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
 }
 
 /// Moves a service's file onto a disk of its own.
@@ -54,17 +68,31 @@ fn move_to_own_disk(run: &mut Run, service: Service) -> Option<Mount> {
     let mount = match Mount::new(&run.bazaar.folder().join(format!("disk-{service}"))) {
         Ok(mount) => mount,
         Err(why) => {
-            run.note(format!("skipped: this system lets the test mount nothing ({why})"));
+            run.note(format!(
+                "skipped: this system lets the test mount nothing ({why})"
+            ));
             return None;
         }
     };
     run.stop(service);
-    let file = run.bazaar.cluster.spec().database(service).expect("it has a file");
+    let file = run
+        .bazaar
+        .cluster
+        .spec()
+        .database(service)
+        .expect("it has a file");
     crate::tool::checkpoint(&file);
     let there = mount.at.join(file.file_name().expect("a name"));
     fs::copy(&file, &there).expect("copied");
-    let variable = if service == Catalog { "CATALOG_DB" } else { "ORDER_DB" };
-    run.bazaar.cluster.spec_mut().set_for(service, variable, there.to_str().expect("UTF-8"));
+    let variable = if service == Catalog {
+        "CATALOG_DB"
+    } else {
+        "ORDER_DB"
+    };
+    run.bazaar
+        .cluster
+        .spec_mut()
+        .set_for(service, variable, there.to_str().expect("UTF-8"));
     run.revive(service);
     run.healthy();
     Some(mount)
@@ -73,12 +101,24 @@ fn move_to_own_disk(run: &mut Run, service: Service) -> Option<Mount> {
 /// Moves the file back to where the closing checks look for it.
 fn move_back(run: &mut Run, service: Service, mount: Mount) {
     run.stop(service);
-    let file = run.bazaar.cluster.spec().database(service).expect("it has a file");
+    let file = run
+        .bazaar
+        .cluster
+        .spec()
+        .database(service)
+        .expect("it has a file");
     let there = mount.at.join(file.file_name().expect("a name"));
     crate::tool::checkpoint(&there);
     fs::copy(&there, &file).expect("copied");
-    let variable = if service == Catalog { "CATALOG_DB" } else { "ORDER_DB" };
-    run.bazaar.cluster.spec_mut().set_for(service, variable, file.to_str().expect("UTF-8"));
+    let variable = if service == Catalog {
+        "CATALOG_DB"
+    } else {
+        "ORDER_DB"
+    };
+    run.bazaar
+        .cluster
+        .spec_mut()
+        .set_for(service, variable, file.to_str().expect("UTF-8"));
     run.revive(service);
     run.healthy();
     drop(mount);
@@ -95,9 +135,14 @@ fn outage(run: &mut Run, service: Service, end: impl FnOnce()) {
             before = now;
             stands.then_some(())
         });
-        assert!(stands.is_some(), "a catalog that cannot write goes on trading");
+        assert!(
+            stands.is_some(),
+            "a catalog that cannot write goes on trading"
+        );
         let api = run.bazaar.api();
-        let refused = api.post("/orders", r#"{"name":"FishCo","quantity":1,"type":"sell"}"#).expect("answered");
+        let refused = api
+            .post("/orders", r#"{"name":"FishCo","quantity":1,"type":"sell"}"#)
+            .expect("answered");
         assert_eq!(refused.status, 503, "{refused:?}");
         assert!(refused.error_message().is_ok(), "{refused:?}");
     } else {
@@ -113,7 +158,9 @@ fn outage(run: &mut Run, service: Service, end: impl FnOnce()) {
 /// The disk of a follower, of the leader and of the catalog is full for a while.
 fn disk_full(run: &mut Run) {
     for service in [Order(run.follower()), Order(run.leader()), Catalog] {
-        let Some(mount) = move_to_own_disk(run, service) else { return };
+        let Some(mount) = move_to_own_disk(run, service) else {
+            return;
+        };
         let filler = mount.at.join("filler");
         run.fault();
         // Ends when there is no room left: that is the point.
@@ -123,12 +170,16 @@ fn disk_full(run: &mut Run) {
     }
 }
 
-/// The disk of a follower, of the leader and of the catalog refuses every write. (Permissions would not bind a test that runs as root.)
+/// The disk of a follower, of the leader and of the catalog refuses every write. (Permissions would
+/// not bind a test that runs as root.)
 fn read_only(run: &mut Run) {
     for service in [Order(run.follower()), Order(run.leader()), Catalog] {
-        let Some(mount) = move_to_own_disk(run, service) else { return };
+        let Some(mount) = move_to_own_disk(run, service) else {
+            return;
+        };
         run.fault();
-        // Files that are open for writing keep a disk from becoming read-only: the service starts on it.
+        // Files that are open for writing keep a disk from becoming read-only: the service starts
+        // on it.
         run.kill(service);
         mount.remount("ro");
         run.start(service);
@@ -138,31 +189,46 @@ fn read_only(run: &mut Run) {
     }
 }
 
-/// Writes fail for a running service: its files may not grow beyond their present size. The system says so by a signal that a shell between turns off.
+/// Writes fail for a running service: its files may not grow beyond their present size. The system
+/// says so by a signal that a shell between turns off.
 fn write_fails(run: &mut Run) {
     let own = run.bazaar.cluster.spec().binaries.clone();
     let folder = run.bazaar.folder().join("binaries");
     fs::create_dir(&folder).expect("a folder");
     for name in ["catalog", "order", "frontend"] {
-        let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}' \"$@\"\n", own.join(name).display());
+        let script = format!(
+            "#!/bin/sh\ntrap '' XFSZ\nexec '{}' \"$@\"\n",
+            own.join(name).display()
+        );
         fs::write(folder.join(name), script).expect("written");
-        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o700)).expect("executable");
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o700))
+            .expect("executable");
     }
     run.bazaar.cluster.spec_mut().binaries = folder;
     for service in [Order(run.follower()), Order(run.leader()), Catalog] {
         run.stop(service);
         run.revive(service);
         run.healthy();
-        let pid = run.bazaar.cluster.pid(service).expect("it runs").to_string();
+        let pid = run
+            .bazaar
+            .cluster
+            .pid(service)
+            .expect("it runs")
+            .to_string();
         let limit = |bytes: &str| {
             let arguments = ["--pid", &pid, &format!("--fsize={bytes}:unlimited")];
-            Command::new("prlimit").args(arguments).status().is_ok_and(|status| status.success())
+            Command::new("prlimit")
+                .args(arguments)
+                .status()
+                .is_ok_and(|status| status.success())
         };
         if !limit("4096") {
             run.note("skipped: there is no prlimit".into());
             return;
         }
         run.fault();
-        outage(run, service, || assert!(limit("unlimited"), "the limit is lifted"));
+        outage(run, service, || {
+            assert!(limit("unlimited"), "the limit is lifted")
+        });
     }
 }

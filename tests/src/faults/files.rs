@@ -26,13 +26,18 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// Places in a file that are damaged, one after the other.
 const OFFSETS: u64 = 10;
-/// Bytes of SQLite's header before those that say whose file it is. A file of someone else is refused, loudly, and not set aside: it may be a slip in a setting.
+/// Bytes of SQLite's header before those that say whose file it is. A file of someone else is
+/// refused, loudly, and not set aside: it may be a slip in a setting.
 const HEADER: u64 = 60;
 /// The first of those.
 const APPLICATION: u64 = 68;
 
 fn database(run: &Run, service: Service) -> PathBuf {
-    run.bazaar.cluster.spec().database(service).expect("it has a file")
+    run.bazaar
+        .cluster
+        .spec()
+        .database(service)
+        .expect("it has a file")
 }
 
 /// A database file and what SQLite keeps beside it.
@@ -42,7 +47,11 @@ fn parts(database: &Path) -> Vec<PathBuf> {
         path.push(ending);
         PathBuf::from(path)
     };
-    ["", "-wal", "-shm"].map(part).into_iter().filter(|part| part.exists()).collect()
+    ["", "-wal", "-shm"]
+        .map(part)
+        .into_iter()
+        .filter(|part| part.exists())
+        .collect()
 }
 
 fn remove(database: &Path) {
@@ -77,24 +86,36 @@ fn file_damaged(run: &mut Run) {
 /// A replica's file ends early, at places all over it.
 fn file_truncated(run: &mut Run) {
     at_many_places(run, |file, at| {
-        File::options().write(true).open(file).and_then(|file| file.set_len(at)).expect("cut");
+        File::options()
+            .write(true)
+            .open(file)
+            .and_then(|file| file.set_len(at))
+            .expect("cut");
     });
 }
 
 /// The length of a -wal without the zeros that it is filled with.
 fn written(wal: &Path) -> u64 {
     let bytes = fs::read(wal).expect("read");
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+    bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last as u64 + 1)
 }
 
 fn flip(file: &Path, at: u64) {
-    let file = File::options().read(true).write(true).open(file).expect("opens");
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(file)
+        .expect("opens");
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("read");
     file.write_all_at(&[byte[0] ^ 0x10], at).expect("written");
 }
 
-/// Stops a replica, damages its file at one place, and starts it: it comes level again, by whatever means, each time.
+/// Stops a replica, damages its file at one place, and starts it: it comes level again, by whatever
+/// means, each time.
 fn at_many_places(run: &mut Run, damage: fn(&Path, u64)) {
     run.progress(200);
     for step in 0..OFFSETS {
@@ -105,8 +126,11 @@ fn at_many_places(run: &mut Run, damage: fn(&Path, u64)) {
         tool::checkpoint(&file);
         let length = fs::metadata(&file).expect("a file").len();
         // The header first, then a place in each part.
-        let at =
-            if step == 0 { run.rng.u64(..HEADER) } else { length * step / OFFSETS + run.rng.u64(..length / OFFSETS) };
+        let at = if step == 0 {
+            run.rng.u64(..HEADER)
+        } else {
+            length * step / OFFSETS + run.rng.u64(..length / OFFSETS)
+        };
         damage(&file, at);
         run.revive(replica);
         run.progress(5);
@@ -120,13 +144,19 @@ fn wal_damaged(run: &mut Run) {
         let replica = Order(1 + run.rng.u8(..3));
         run.progress(30);
         run.kill(replica);
-        let wal = parts(&database(run, replica)).into_iter().find(|part| part.to_string_lossy().ends_with("-wal"));
+        let wal = parts(&database(run, replica))
+            .into_iter()
+            .find(|part| part.to_string_lossy().ends_with("-wal"));
         let length = wal.as_deref().map_or(0, written);
         if let Some(wal) = wal.filter(|_| length > 0) {
             let at = run.rng.u64(..length);
             match step % 3 {
                 0 => flip(&wal, at),
-                1 => File::options().write(true).open(&wal).and_then(|file| file.set_len(at)).expect("cut"),
+                1 => File::options()
+                    .write(true)
+                    .open(&wal)
+                    .and_then(|file| file.set_len(at))
+                    .expect("cut"),
                 _ => fs::remove_file(&wal).expect("removed"),
             }
         }
@@ -135,7 +165,8 @@ fn wal_damaged(run: &mut Run) {
     run.healthy();
 }
 
-/// The catalog finds an old copy of its file, shorter than the logs: no trade until `catalog rebuild`, which mends it.
+/// The catalog finds an old copy of its file, shorter than the logs: no trade until `catalog
+/// rebuild`, which mends it.
 fn catalog_file_cut(run: &mut Run) {
     run.stop(Catalog);
     let file = database(run, Catalog);
@@ -150,8 +181,15 @@ fn catalog_file_cut(run: &mut Run) {
     fs::copy(&old, &file).expect("copied back");
     run.fault();
     run.revive(Catalog);
-    let noticed = wait::until(SOON, || run.status().filter(|s| s.catalog.state == Some(CatalogState::HistoryLost)));
-    assert!(noticed.is_some(), "the catalog does not notice that its file is old: {:?}", run.status());
+    let noticed = wait::until(SOON, || {
+        run.status()
+            .filter(|s| s.catalog.state == Some(CatalogState::HistoryLost))
+    });
+    assert!(
+        noticed.is_some(),
+        "the catalog does not notice that its file is old: {:?}",
+        run.status()
+    );
     let before = run.acknowledged();
     run.elapse_ms(800, 1_200);
     assert_eq!(run.acknowledged(), before, "trades with an old file");
@@ -167,11 +205,23 @@ fn rebuild(run: &mut Run) {
         }
     }
     let logs = (1..=3).map(|id| database(run, Order(id)));
-    let rows = |log: &PathBuf| tool::run("order", &["dump", log.to_str().expect("UTF-8")], &[]).out.lines().count();
+    let rows = |log: &PathBuf| {
+        tool::run("order", &["dump", log.to_str().expect("UTF-8")], &[])
+            .out
+            .lines()
+            .count()
+    };
     let longest = logs.max_by_key(rows).expect("three logs");
     let variables = run.bazaar.cluster.spec().environment(Catalog);
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let ran = tool::run("catalog", &["rebuild", "--from", longest.to_str().expect("UTF-8")], &variables);
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let ran = tool::run(
+        "catalog",
+        &["rebuild", "--from", longest.to_str().expect("UTF-8")],
+        &variables,
+    );
     assert_eq!(ran.code, Some(0), "{ran:?}");
     run.refusals_are_lost();
     for service in [Catalog, Order(1), Order(2), Order(3)] {
@@ -179,7 +229,8 @@ fn rebuild(run: &mut Run) {
     }
 }
 
-/// One bit is flipped, at places all over the catalog's file: the catalog either refuses to serve, and `catalog rebuild` mends it, or what it serves is right.
+/// One bit is flipped, at places all over the catalog's file: the catalog either refuses to serve,
+/// and `catalog rebuild` mends it, or what it serves is right.
 fn catalog_file_damaged(run: &mut Run) {
     run.progress(200);
     let file = database(run, Catalog);
@@ -188,8 +239,11 @@ fn catalog_file_damaged(run: &mut Run) {
         run.stop(Catalog);
         tool::checkpoint(&file);
         let length = fs::metadata(&file).expect("a file").len();
-        let at =
-            if step == 0 { run.rng.u64(..HEADER) } else { length * step / OFFSETS + run.rng.u64(..length / OFFSETS) };
+        let at = if step == 0 {
+            run.rng.u64(..HEADER)
+        } else {
+            length * step / OFFSETS + run.rng.u64(..length / OFFSETS)
+        };
         flip(&file, at);
         run.fault();
         run.start(Catalog);
@@ -197,10 +251,13 @@ fn catalog_file_damaged(run: &mut Run) {
     }
     // Damage that no step met so far must not be met by the checks at the end.
     rebuild(run);
-    run.note(format!("refused to serve {refused} of {OFFSETS} damaged files"));
+    run.note(format!(
+        "refused to serve {refused} of {OFFSETS} damaged files"
+    ));
 }
 
-/// A catalog that was killed leaves a -wal: a bit of it is flipped, or it is cut. What it had committed is gone then: it refuses until `catalog rebuild`.
+/// A catalog that was killed leaves a -wal: a bit of it is flipped, or it is cut. What it had
+/// committed is gone then: it refuses until `catalog rebuild`.
 fn catalog_wal_damaged(run: &mut Run) {
     let mut refused = 0;
     for step in 0..4 {
@@ -208,13 +265,19 @@ fn catalog_wal_damaged(run: &mut Run) {
         run.kill(Catalog);
         // A refusal may be lost with the end of the file, and no log tells of it.
         run.refusals_are_lost();
-        let wal = parts(&database(run, Catalog)).into_iter().find(|part| part.to_string_lossy().ends_with("-wal"));
+        let wal = parts(&database(run, Catalog))
+            .into_iter()
+            .find(|part| part.to_string_lossy().ends_with("-wal"));
         let wal = wal.expect("a killed catalog leaves what it wrote last");
         let at = run.rng.u64(..written(&wal));
         if step % 2 == 0 {
             flip(&wal, at);
         } else {
-            File::options().write(true).open(&wal).and_then(|file| file.set_len(at)).expect("cut");
+            File::options()
+                .write(true)
+                .open(&wal)
+                .and_then(|file| file.set_len(at))
+                .expect("cut");
         }
         run.fault();
         run.start(Catalog);
@@ -224,11 +287,14 @@ fn catalog_wal_damaged(run: &mut Run) {
     run.note(format!("refused to serve {refused} of 4 damaged files"));
 }
 
-/// Whether a catalog that was started with a damaged file refuses; it is mended then. It ends, says that it cannot serve, or trades: then the damage was in no row,
-/// and the closing checks would see what it did.
+/// Whether a catalog that was started with a damaged file refuses; it is mended then. It ends, says
+/// that it cannot serve, or trades: then the damage was in no row, and the closing checks would see
+/// what it did.
 fn refuses(run: &mut Run) -> bool {
     let before = run.acknowledged();
-    let trades = wait::until(SOON / 4, || (run.acknowledged() >= before + 10).then_some(()));
+    let trades = wait::until(SOON / 4, || {
+        (run.acknowledged() >= before + 10).then_some(())
+    });
     if trades.is_some() {
         return false;
     }
@@ -241,10 +307,13 @@ fn refuses(run: &mut Run) -> bool {
     true
 }
 
-/// A replica is given the file of another cluster: it never follows, leads or changes either; with its own file back it does.
+/// A replica is given the file of another cluster: it never follows, leads or changes either; with
+/// its own file back it does.
 fn another_cluster(run: &mut Run) {
     let other = crate::harness::Bazaar::start();
-    other.trade("FishCo", common::wire::order::Side::Buy, 1).expect("trades");
+    other
+        .trade("FishCo", common::wire::order::Side::Buy, 1)
+        .expect("trades");
     other.wait_level();
     let foreign = other.cluster.spec().database(Order(1)).expect("a file");
     let folder = run.bazaar.folder();
@@ -256,13 +325,17 @@ fn another_cluster(run: &mut Run) {
     fs::rename(&own, &kept).expect("moved");
     // A consistent copy, though the other cluster runs.
     let connection = rusqlite::Connection::open(&foreign).expect("opens");
-    connection.execute("VACUUM INTO ?", [own.to_str().expect("UTF-8")]).expect("copied");
+    connection
+        .execute("VACUUM INTO ?", [own.to_str().expect("UTF-8")])
+        .expect("copied");
     drop(connection);
     let before = fs::read(&own).expect("read");
     run.fault();
     run.start(replica);
     run.progress(30);
-    let Order(id) = replica else { unreachable!("a replica") };
+    let Order(id) = replica else {
+        unreachable!("a replica")
+    };
     let health = run.bazaar.health(id).ok();
     let follows = health.as_ref().is_some_and(|h| h.leading.is_some());
     assert!(!follows, "a replica of another cluster leads: {health:?}");
@@ -270,13 +343,21 @@ fn another_cluster(run: &mut Run) {
     if run.bazaar.cluster.pid(replica).is_some() {
         run.kill(replica);
     }
-    let kept_foreign = fs::read_dir(&folder).expect("a folder").flatten().any(|entry| {
-        fs::read(entry.path())
-            .is_ok_and(|bytes| bytes.len() >= before.len() && bytes[100..] == before[100..before.len()])
-    });
+    let kept_foreign = fs::read_dir(&folder)
+        .expect("a folder")
+        .flatten()
+        .any(|entry| {
+            fs::read(entry.path()).is_ok_and(|bytes| {
+                bytes.len() >= before.len() && bytes[100..] == before[100..before.len()]
+            })
+        });
     run.note(format!(
         "the other cluster's file was {}",
-        if kept_foreign { "left as it was" } else { "opened, and not followed" }
+        if kept_foreign {
+            "left as it was"
+        } else {
+            "opened, and not followed"
+        }
     ));
     remove(&own);
     fs::rename(&kept, &own).expect("moved back");
@@ -285,7 +366,8 @@ fn another_cluster(run: &mut Run) {
     other.close();
 }
 
-/// The bytes of a replica's file that say whose it is are damaged: it refuses to start, leaves the file alone, and fetches the log again once someone has removed it.
+/// The bytes of a replica's file that say whose it is are damaged: it refuses to start, leaves the
+/// file alone, and fetches the log again once someone has removed it.
 fn another_program(run: &mut Run) {
     let replica = Order(run.follower());
     run.stop(replica);
@@ -295,12 +377,24 @@ fn another_program(run: &mut Run) {
     let before = fs::read(&file).expect("read");
     run.fault();
     run.start(replica);
-    let died = wait::until(SOON, || Some(run.bazaar.cluster.died()).filter(|died| !died.is_empty()));
-    let died: Vec<_> = died.unwrap_or_default().into_iter().map(|(who, status)| (who, status.code())).collect();
+    let died = wait::until(SOON, || {
+        Some(run.bazaar.cluster.died()).filter(|died| !died.is_empty())
+    });
+    let died: Vec<_> = died
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(who, status)| (who, status.code()))
+        .collect();
     assert_eq!(died, [(replica, Some(2))], "who refused to start");
     let log = fs::read_to_string(run.bazaar.cluster.log_path(replica)).expect("a log");
-    assert!(log.contains(file.to_str().expect("UTF-8")), "the file is not named");
-    assert!(fs::read(&file).is_ok_and(|after| after == before), "the file was changed");
+    assert!(
+        log.contains(file.to_str().expect("UTF-8")),
+        "the file is not named"
+    );
+    assert!(
+        fs::read(&file).is_ok_and(|after| after == before),
+        "the file was changed"
+    );
     remove(&file);
     run.revive(replica);
     run.healthy();

@@ -62,10 +62,14 @@ impl Figures {
 
     fn count(&mut self, events: &[Event], violations: &[Violation]) {
         let answers = |wanted: fn(&Answer) -> bool| {
-            let orders = events.iter().filter(|event| matches!(event.call, Call::Order { .. }));
+            let orders = events
+                .iter()
+                .filter(|event| matches!(event.call, Call::Order { .. }));
             orders.filter(|event| wanted(&event.answer)).count() as u64
         };
-        let faults = |wanted: fn(Fault) -> bool| violations.iter().filter(|v| wanted(v.fault)).count() as u64;
+        let faults = |wanted: fn(Fault) -> bool| {
+            violations.iter().filter(|v| wanted(v.fault)).count() as u64
+        };
         self.acknowledged = answers(|answer| matches!(answer, Answer::Number(_)));
         self.unknown = answers(|answer| matches!(answer, Answer::Unknown));
         self.lost = faults(|fault| fault == Fault::Lost);
@@ -89,7 +93,11 @@ impl Keep {
     #[must_use]
     pub fn new(folder: &Path, scenario: &str, seed: u64, history: &Arc<History>) -> Self {
         let seed = format!("scenario {scenario}\nBAZAAR_SEED={seed}\n");
-        Self { folder: folder.into(), seed, history: Arc::clone(history) }
+        Self {
+            folder: folder.into(),
+            seed,
+            history: Arc::clone(history),
+        }
     }
 
     /// The run was right.
@@ -102,21 +110,34 @@ impl Keep {
 impl Drop for Keep {
     fn drop(&mut self) {
         if thread::panicking() {
-            let written = fs::write(self.folder.join("seed.txt"), &self.seed)
-                .and_then(|()| history::write(&self.folder.join("history.jsonl"), &self.history.events()));
+            let written = fs::write(self.folder.join("seed.txt"), &self.seed).and_then(|()| {
+                history::write(&self.folder.join("history.jsonl"), &self.history.events())
+            });
             match written {
-                Ok(()) => eprintln!("history and seed of this run are in {}", self.folder.display()),
-                Err(error) => eprintln!("history and seed cannot be kept in {}: {error}", self.folder.display()),
+                Ok(()) => eprintln!(
+                    "history and seed of this run are in {}",
+                    self.folder.display()
+                ),
+                Err(error) => eprintln!(
+                    "history and seed cannot be kept in {}: {error}",
+                    self.folder.display()
+                ),
             }
         }
     }
 }
 
-/// Makes every check, and counts. Refusals of calls that began before `refusals_from_us` are not asked for again.
+/// Makes every check, and counts. Refusals of calls that began before `refusals_from_us` are not
+/// asked for again.
 ///
 /// # Panics
 /// When one fails.
-pub fn judge(mut bazaar: Bazaar, events: &[Event], refusals_from_us: u64, figures: &Mutex<Figures>) {
+pub fn judge(
+    mut bazaar: Bazaar,
+    events: &[Event],
+    refusals_from_us: u64,
+    figures: &Mutex<Figures>,
+) {
     figures.lock().count(events, &[]);
     for event in events {
         if let (Call::Order { key, order }, Answer::Number(number)) = (&event.call, &event.answer) {
@@ -128,17 +149,30 @@ pub fn judge(mut bazaar: Bazaar, events: &[Event], refusals_from_us: u64, figure
     for id in 1..=3 {
         read_through(&mut bazaar, id, events);
     }
-    let genesis: Genesis =
-        bazaar.cluster.internal(Catalog).internal("/genesis").expect("the catalog tells its genesis");
+    let genesis: Genesis = bazaar
+        .cluster
+        .internal(Catalog)
+        .internal("/genesis")
+        .expect("the catalog tells its genesis");
     bazaar.close_after(|bazaar| {
-        let file = bazaar.cluster.spec().database(Order(1)).expect("a replica has a file");
+        let file = bazaar
+            .cluster
+            .spec()
+            .database(Order(1))
+            .expect("a replica has a file");
         let rows = parse_dump(&tool::order("dump", &[&file]));
         let violations = check::history(&genesis, &rows, events);
         figures.lock().count(events, &violations);
         let text: Vec<String> = violations.iter().map(ToString::to_string).collect();
         let path = bazaar.folder().join("violations.txt");
         fs::write(&path, text.join("\n")).expect("the verdict is written");
-        assert!(violations.is_empty(), "{} violations, all in {}: {:#?}", text.len(), path.display(), text.first());
+        assert!(
+            violations.is_empty(),
+            "{} violations, all in {}: {:#?}",
+            text.len(),
+            path.display(),
+            text.first()
+        );
     });
 }
 
@@ -146,42 +180,74 @@ pub fn judge(mut bazaar: Bazaar, events: &[Event], refusals_from_us: u64, figure
 fn keys_keep_their_answers(bazaar: &Bazaar, events: &[Event], refusals_from_us: u64) {
     let api = bazaar.api();
     let keyed = |wanted: fn(&Answer) -> bool| {
-        let fitting = events.iter().rev().filter(move |event| wanted(&event.answer));
-        fitting.filter(|event| matches!(event.call, Call::Order { key: Some(_), .. })).take(REPEATS)
+        let fitting = events
+            .iter()
+            .rev()
+            .filter(move |event| wanted(&event.answer));
+        fitting
+            .filter(|event| matches!(event.call, Call::Order { key: Some(_), .. }))
+            .take(REPEATS)
     };
-    let refused = keyed(|answer| matches!(answer, Answer::Refused)).filter(|event| event.start_us >= refusals_from_us);
+    let refused = keyed(|answer| matches!(answer, Answer::Refused))
+        .filter(|event| event.start_us >= refusals_from_us);
     for event in refused.chain(keyed(|answer| matches!(answer, Answer::Number(_)))) {
-        let Call::Order { key, order } = &event.call else { continue };
+        let Call::Order { key, order } = &event.call else {
+            continue;
+        };
         let answer = match api.order(order, key.as_deref()) {
             Ok(number) => Answer::Number(number),
             Err(error) if error.status() == Some(409) => Answer::Refused,
             Err(error) => panic!("{event:?}, repeated at the end, was answered with {error}"),
         };
-        assert_eq!(answer, event.answer, "a key has another answer at the end: {event:?}");
+        assert_eq!(
+            answer, event.answer,
+            "a key has another answer at the end: {event:?}"
+        );
     }
 }
 
 /// Lets this replica lead alone, and reads every acknowledged order.
 fn read_through(bazaar: &mut Bazaar, id: u8, events: &[Event]) {
-    let others = [1, 2, 3].map(Order).into_iter().filter(|other| *other != Order(id)).collect::<Vec<_>>();
+    let others = [1, 2, 3]
+        .map(Order)
+        .into_iter()
+        .filter(|other| *other != Order(id))
+        .collect::<Vec<_>>();
     for other in &others {
-        bazaar.cluster.kill(*other).unwrap_or_else(|error| panic!("{error}"));
+        bazaar
+            .cluster
+            .kill(*other)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
     bazaar.wait_led_by(id, &[]);
     let api = bazaar.api();
     for event in events {
-        let (Call::Order { order, .. }, Answer::Number(number)) = (&event.call, &event.answer) else { continue };
-        let found = wait::until(crate::harness::SOON, || match api.order_by_number(*number) {
-            Err(error) if error.is_retryable() => None,
-            answer => Some(answer),
+        let (Call::Order { order, .. }, Answer::Number(number)) = (&event.call, &event.answer)
+        else {
+            continue;
+        };
+        let found = wait::until(crate::harness::SOON, || {
+            match api.order_by_number(*number) {
+                Err(error) if error.is_retryable() => None,
+                answer => Some(answer),
+            }
         });
-        let found = found.unwrap_or_else(|| panic!("order {number} cannot be read through replica {id}"));
-        let found = found.unwrap_or_else(|error| panic!("replica {id} answers for order {number}: {error}"));
-        let content = NewOrder { name: found.name, quantity: found.quantity, side: found.side };
+        let found =
+            found.unwrap_or_else(|| panic!("order {number} cannot be read through replica {id}"));
+        let found = found
+            .unwrap_or_else(|error| panic!("replica {id} answers for order {number}: {error}"));
+        let content = NewOrder {
+            name: found.name,
+            quantity: found.quantity,
+            side: found.side,
+        };
         assert_eq!(&content, order, "replica {id} has another order {number}");
     }
     for other in others {
-        bazaar.cluster.restart(other).unwrap_or_else(|error| panic!("{error}"));
+        bazaar
+            .cluster
+            .restart(other)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
     bazaar.wait_level();
 }

@@ -21,9 +21,15 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new("repeats", repeats).with_network(),
 ];
 
-const CUTS: [Harm; 4] = [Harm::CutRequests, Harm::CutAnswers, Harm::CutBoth, Harm::Refuse];
+const CUTS: [Harm; 4] = [
+    Harm::CutRequests,
+    Harm::CutAnswers,
+    Harm::CutBoth,
+    Harm::Refuse,
+];
 
-/// The leader's ways to the catalog, to a follower, and from a front-end: each is cut in each manner.
+/// The leader's ways to the catalog, to a follower, and from a front-end: each is cut in each
+/// manner.
 fn cut_links(run: &mut Run) {
     for harm in CUTS {
         for kind in 0..3 {
@@ -60,7 +66,8 @@ fn cut_off_replicas(run: &mut Run) {
     }
 }
 
-/// Invalidations, or their acknowledgements, do not arrive; and keep-alives do not: trades wait for a lease at most, and no read is stale.
+/// Invalidations, or their acknowledgements, do not arrive; and keep-alives do not: trades wait for
+/// a lease at most, and no read is stale.
 fn cut_invalidations(run: &mut Run) {
     for harm in CUTS {
         harm_for(run, (Catalog, Frontend(1)), harm, 1_500);
@@ -85,7 +92,12 @@ fn delays(run: &mut Run) {
 fn slow_links(run: &mut Run) {
     let leader = Order(run.leader());
     let follower = Order(run.follower());
-    for way in [(leader, follower), (leader, Catalog), (Frontend(1), leader), (Catalog, Frontend(1))] {
+    for way in [
+        (leader, follower),
+        (leader, Catalog),
+        (Frontend(1), leader),
+        (Catalog, Frontend(1)),
+    ] {
         harm_for(run, way, Harm::Slow(4_000), 2_000);
         run.progress(10);
     }
@@ -97,7 +109,8 @@ fn resets(run: &mut Run) {
     everywhere(run, Harm::ResetAnswers(9), 40);
 }
 
-/// Requests are delivered, their answers are lost, on all ways; and on the ways of the trades, nearly every one.
+/// Requests are delivered, their answers are lost, on all ways; and on the ways of the trades,
+/// nearly every one.
 fn lose_answers(run: &mut Run) {
     everywhere(run, Harm::LoseAnswers(9), 40);
     let leader = Order(run.leader());

@@ -1,4 +1,5 @@
-//! Scenarios that injure a bazaar while clients trade at it, each with a seed that its schedule follows from.
+//! Scenarios that injure a bazaar while clients trade at it, each with a seed that its schedule
+//! follows from.
 //!
 //! | module | one idea |
 //! |---|---|
@@ -46,13 +47,22 @@ impl Scenario {
     /// A scenario with the usual settings.
     #[must_use]
     pub const fn new(name: &'static str, run: fn(&mut Run)) -> Self {
-        Self { name, network: false, faithful: false, set: |_| (), run }
+        Self {
+            name,
+            network: false,
+            faithful: false,
+            set: |_| (),
+            run,
+        }
     }
 
     /// The same with proxies.
     #[must_use]
     pub const fn with_network(self) -> Self {
-        Self { network: true, ..self }
+        Self {
+            network: true,
+            ..self
+        }
     }
 }
 
@@ -74,5 +84,8 @@ pub fn all() -> Vec<Scenario> {
 #[must_use]
 pub fn short() -> Vec<Scenario> {
     let names = ["kill-each", "pause-leader", "lose-answers", "file-damaged"];
-    all().into_iter().filter(|scenario| names.contains(&scenario.name)).collect()
+    all()
+        .into_iter()
+        .filter(|scenario| names.contains(&scenario.name))
+        .collect()
 }

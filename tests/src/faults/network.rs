@@ -15,7 +15,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Puts a proxy on every way: each service is told the proxies' addresses instead of the others' own.
+    /// Puts a proxy on every way: each service is told the proxies' addresses instead of the
+    /// others' own.
     ///
     /// # Panics
     /// When no port is left.
@@ -44,7 +45,10 @@ impl Network {
 
     fn put(&mut self, spec: &Spec, way: Way) -> String {
         let address = spec.internal_url(way.1);
-        let address = address.trim_start_matches("http://").parse().expect("a URL of ours is an address");
+        let address = address
+            .trim_start_matches("http://")
+            .parse()
+            .expect("a URL of ours is an address");
         let proxy = Proxy::start(address).expect("a proxy starts");
         let url = proxy.url();
         self.proxies.insert(way, proxy);

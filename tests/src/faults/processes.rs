@@ -19,7 +19,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new("catalog-and-front-end", catalog_and_front_end),
 ];
 
-/// Times that a bound on a delay is measured before it counts as exceeded: other programs share the machine.
+/// Times that a bound on a delay is measured before it counts as exceeded: other programs share the
+/// machine.
 const MEASUREMENTS: u32 = 3;
 
 /// Every service is killed and comes back, the leader first.
@@ -38,23 +39,33 @@ fn kill_each(run: &mut Run) {
 
 /// The leader is paused for 3 s: another one takes over, and no order is late by 1.5 s.
 fn pause_leader(run: &mut Run) {
-    measure(run, Duration::from_millis(1_500), "leader paused for 3 s", |run| {
-        let leader = Order(run.leader());
-        run.pause(leader);
-        elapse(Duration::from_secs(3));
-        run.resume(leader);
-        run.progress(20);
-    });
+    measure(
+        run,
+        Duration::from_millis(1_500),
+        "leader paused for 3 s",
+        |run| {
+            let leader = Order(run.leader());
+            run.pause(leader);
+            elapse(Duration::from_secs(3));
+            run.resume(leader);
+            run.progress(20);
+        },
+    );
 }
 
 /// The catalog is killed and started again after 0.3 s: orders are late by less than 2.5 s in all.
 fn catalog_back_quickly(run: &mut Run) {
-    measure(run, Duration::from_millis(2_500), "catalog back after 0.3 s", |run| {
-        run.kill(Catalog);
-        elapse(Duration::from_millis(300));
-        run.revive(Catalog);
-        run.progress(20);
-    });
+    measure(
+        run,
+        Duration::from_millis(2_500),
+        "catalog back after 0.3 s",
+        |run| {
+            run.kill(Catalog);
+            elapse(Duration::from_millis(300));
+            run.revive(Catalog);
+            run.progress(20);
+        },
+    );
 }
 
 /// Does something until the worst delay that it causes is below the bound, a few times at most.
@@ -67,7 +78,11 @@ fn measure(run: &mut Run, bound: Duration, what: &str, fault: fn(&mut Run)) {
         let worst = run.worst_since(start_us);
         delays.push(worst);
         if worst < bound {
-            run.note(format!("{what}: worst delay {} ms (bound {} ms)", worst.as_millis(), bound.as_millis()));
+            run.note(format!(
+                "{what}: worst delay {} ms (bound {} ms)",
+                worst.as_millis(),
+                bound.as_millis()
+            ));
             return;
         }
     }
@@ -126,7 +141,14 @@ fn kill_all_replicas(run: &mut Run) {
 
 /// All replicas die, and return in each of the six sequences, with random times between.
 fn restart_orders(run: &mut Run) {
-    for sequence in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]] {
+    for sequence in [
+        [1, 2, 3],
+        [1, 3, 2],
+        [2, 1, 3],
+        [2, 3, 1],
+        [3, 1, 2],
+        [3, 2, 1],
+    ] {
         for id in sequence {
             run.kill(Order(id));
         }
@@ -152,7 +174,8 @@ fn kill_everything(run: &mut Run) {
     }
 }
 
-/// Catalog and a front-end die with orders in flight, in both sequences and together with the leader.
+/// Catalog and a front-end die with orders in flight, in both sequences and together with the
+/// leader.
 fn catalog_and_front_end(run: &mut Run) {
     for pair in [[Catalog, Frontend(1)], [Frontend(2), Catalog]] {
         for service in pair {

@@ -37,7 +37,8 @@ pub struct Run {
     notes: Vec<String>,
 }
 
-/// Runs a scenario from its start to the verdict. The figures are filled in as far as it came, also when it panics.
+/// Runs a scenario from its start to the verdict. The figures are filled in as far as it came, also
+/// when it panics.
 ///
 /// # Panics
 /// When the bazaar does not behave; its folder then stays.
@@ -50,21 +51,43 @@ pub fn run(scenario: &Scenario, seed: u64, figures: &Mutex<Figures>) {
         }
     });
     let history = Arc::new(History::default());
-    let options =
-        Options { urls: bazaar.cluster.urls(), clients: CLIENTS, faithful: scenario.faithful, seed: seed ^ 0x5eed };
+    let options = Options {
+        urls: bazaar.cluster.urls(),
+        clients: CLIENTS,
+        faithful: scenario.faithful,
+        seed: seed ^ 0x5eed,
+    };
     let load = Load::start(&options, &history);
     let network = network.into_inner();
-    let mut run =
-        Run { bazaar, rng: Rng::with_seed(seed), network, load, faults: 0, refusals_from_us: 0, notes: Vec::new() };
+    let mut run = Run {
+        bazaar,
+        rng: Rng::with_seed(seed),
+        network,
+        load,
+        faults: 0,
+        refusals_from_us: 0,
+        notes: Vec::new(),
+    };
     // Kept from here on when anything fails: `judge` writes the same, and more, at the end.
     let keep = judge::Keep::new(&run.bazaar.folder(), scenario.name, seed, &history);
     run.healthy();
     (scenario.run)(&mut run);
     run.network.heal();
     run.healthy();
-    let Run { bazaar, load, faults, refusals_from_us, notes, .. } = run;
+    let Run {
+        bazaar,
+        load,
+        faults,
+        refusals_from_us,
+        notes,
+        ..
+    } = run;
     load.finish();
-    *figures.lock() = Figures { faults, notes, ..Figures::default() };
+    *figures.lock() = Figures {
+        faults,
+        notes,
+        ..Figures::default()
+    };
     judge::judge(bazaar, &history.events(), refusals_from_us, figures);
     keep.not_needed();
 }
@@ -80,7 +103,8 @@ impl Run {
         self.faults += 1;
     }
 
-    /// The catalog's file was made anew: what was refused before may trade when its key is used again, as `catalog rebuild` says.
+    /// The catalog's file was made anew: what was refused before may trade when its key is used
+    /// again, as `catalog rebuild` says.
     pub fn refusals_are_lost(&mut self) {
         self.refusals_from_us = self.now_us();
     }
@@ -102,7 +126,10 @@ impl Run {
     /// When it does not run.
     pub fn kill(&mut self, service: Service) {
         self.fault();
-        self.bazaar.cluster.kill(service).unwrap_or_else(|error| panic!("{error}"));
+        self.bazaar
+            .cluster
+            .kill(service)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Stops a service as SIGTERM does.
@@ -111,8 +138,15 @@ impl Run {
     /// When it does not end with code 0.
     pub fn stop(&mut self, service: Service) {
         self.fault();
-        let status = self.bazaar.cluster.stop(service).unwrap_or_else(|error| panic!("{error}"));
-        assert!(status.success(), "{service}, told to stop, ended with {status}");
+        let status = self
+            .bazaar
+            .cluster
+            .stop(service)
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert!(
+            status.success(),
+            "{service}, told to stop, ended with {status}"
+        );
     }
 
     /// Starts a service, and waits for nothing.
@@ -120,7 +154,10 @@ impl Run {
     /// # Panics
     /// When the system refuses the process.
     pub fn start(&mut self, service: Service) {
-        self.bazaar.cluster.start_service(service).unwrap_or_else(|error| panic!("{error}"));
+        self.bazaar
+            .cluster
+            .start_service(service)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Starts a service, and waits until it answers.
@@ -129,7 +166,10 @@ impl Run {
     /// When it does not.
     pub fn revive(&mut self, service: Service) {
         self.start(service);
-        self.bazaar.cluster.wait_live(service).unwrap_or_else(|error| panic!("{error}"));
+        self.bazaar
+            .cluster
+            .wait_live(service)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Pauses a service.
@@ -138,7 +178,10 @@ impl Run {
     /// When it does not run.
     pub fn pause(&mut self, service: Service) {
         self.fault();
-        self.bazaar.cluster.pause(service).unwrap_or_else(|error| panic!("{error}"));
+        self.bazaar
+            .cluster
+            .pause(service)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Lets a paused service go on.
@@ -146,7 +189,10 @@ impl Run {
     /// # Panics
     /// When it does not run.
     pub fn resume(&mut self, service: Service) {
-        self.bazaar.cluster.resume(service).unwrap_or_else(|error| panic!("{error}"));
+        self.bazaar
+            .cluster
+            .resume(service)
+            .unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Waits for a service to die by itself.
@@ -154,19 +200,30 @@ impl Run {
     /// # Panics
     /// When it does not, or another one does.
     pub fn wait_death(&mut self, service: Service) {
-        let died = wait::until(SOON, || Some(self.bazaar.cluster.died()).filter(|died| !died.is_empty()));
-        let died: Vec<Service> = died.unwrap_or_default().into_iter().map(|(service, _)| service).collect();
+        let died = wait::until(SOON, || {
+            Some(self.bazaar.cluster.died()).filter(|died| !died.is_empty())
+        });
+        let died: Vec<Service> = died
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(service, _)| service)
+            .collect();
         assert_eq!(died, [service], "who died");
         self.fault();
     }
 
-    /// Takes no offence at a service that ended by itself because it could not start (exit code 2), as long as it is this one.
+    /// Takes no offence at a service that ended by itself because it could not start (exit code 2),
+    /// as long as it is this one.
     ///
     /// # Panics
     /// When another service ended, or this one in another way.
     pub fn forget_refused_start(&mut self, service: Service) {
         for (ended, status) in self.bazaar.cluster.died() {
-            assert_eq!((ended, status.code()), (service, Some(2)), "who ended, and how");
+            assert_eq!(
+                (ended, status.code()),
+                (service, Some(2)),
+                "who ended, and how"
+            );
         }
     }
 
@@ -174,7 +231,11 @@ impl Run {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         let urls = self.bazaar.cluster.urls();
-        urls.iter().find_map(|url| client::api::Api::with_timeout(url, Duration::from_millis(500)).status().ok())
+        urls.iter().find_map(|url| {
+            client::api::Api::with_timeout(url, Duration::from_millis(500))
+                .status()
+                .ok()
+        })
     }
 
     /// The leader, once there is one.
@@ -204,36 +265,53 @@ impl Run {
     /// When they are not, in three times what is normal for a busy machine.
     pub fn progress(&self, orders: u64) {
         let wanted = self.load.acknowledged() + orders;
-        let done = wait::until(SOON * 2, || (self.load.acknowledged() >= wanted).then_some(()));
-        assert!(done.is_some(), "trading stands still: {} of {wanted} orders acknowledged", self.load.acknowledged());
+        let done = wait::until(SOON * 2, || {
+            (self.load.acknowledged() >= wanted).then_some(())
+        });
+        assert!(
+            done.is_some(),
+            "trading stands still: {} of {wanted} orders acknowledged",
+            self.load.acknowledged()
+        );
     }
 
-    /// Brings back what does not run, and waits until all replicas are level and in touch, every front-end is ready, and orders are
-    /// acknowledged.
+    /// Brings back what does not run, and waits until all replicas are level and in touch, every
+    /// front-end is ready, and orders are acknowledged.
     ///
     /// # Panics
     /// When that does not happen, or a service died by itself.
     pub fn healthy(&mut self) {
         let died = self.bazaar.cluster.died();
-        assert!(died.is_empty(), "services ended without being told to: {died:?}");
+        assert!(
+            died.is_empty(),
+            "services ended without being told to: {died:?}"
+        );
         for service in self.bazaar.cluster.services() {
             if self.bazaar.cluster.pid(service).is_none() {
                 self.revive(service);
             }
         }
         for index in 0..usize::from(FRONTENDS) {
-            self.bazaar.cluster.wait_ready(index).unwrap_or_else(|error| panic!("{error}"));
+            self.bazaar
+                .cluster
+                .wait_ready(index)
+                .unwrap_or_else(|error| panic!("{error}"));
         }
         self.progress(HEALTHY);
         self.wait_in_touch();
     }
 
-    /// Waits until the leader counts both others as in touch. Their logs are compared at the end, when trading has stopped.
+    /// Waits until the leader counts both others as in touch. Their logs are compared at the end,
+    /// when trading has stopped.
     fn wait_in_touch(&self) {
         let mut last = None;
         let level = wait::until(SOON, || {
-            let health: Vec<_> = (1..=3).filter_map(|id| self.bazaar.health(id).ok()).collect();
-            let level = health.iter().any(|h| h.leading.is_some() && h.in_touch.len() == 2);
+            let health: Vec<_> = (1..=3)
+                .filter_map(|id| self.bazaar.health(id).ok())
+                .collect();
+            let level = health
+                .iter()
+                .any(|h| h.leading.is_some() && h.in_touch.len() == 2);
             last = Some(health);
             level.then_some(())
         });
@@ -274,7 +352,14 @@ impl Run {
     /// Every service, in a random sequence.
     #[must_use]
     pub fn shuffled(&mut self) -> Vec<Service> {
-        let mut services = vec![Catalog, Order(1), Order(2), Order(3), Frontend(1), Frontend(2)];
+        let mut services = vec![
+            Catalog,
+            Order(1),
+            Order(2),
+            Order(3),
+            Frontend(1),
+            Frontend(2),
+        ];
         self.rng.shuffle(&mut services);
         services
     }
@@ -283,7 +368,13 @@ impl Run {
 /// The longest time that an acknowledged order took.
 pub fn worst<'a>(events: impl Iterator<Item = &'a Event>) -> Duration {
     let orders = events.filter(|event| {
-        matches!(event.call, Call::Order { .. }) && matches!(event.answer, Answer::Number(_) | Answer::Refused)
+        matches!(event.call, Call::Order { .. })
+            && matches!(event.answer, Answer::Number(_) | Answer::Refused)
     });
-    Duration::from_micros(orders.map(|event| event.end_us - event.start_us).max().unwrap_or(0))
+    Duration::from_micros(
+        orders
+            .map(|event| event.end_us - event.start_us)
+            .max()
+            .unwrap_or(0),
+    )
 }

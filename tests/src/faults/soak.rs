@@ -6,7 +6,8 @@ use client::cluster::proxy::Harm;
 use client::cluster::service::Service::{Catalog, Order};
 use std::time::Duration;
 
-/// A round of random faults, on a bazaar of its own: histories stay short enough to be judged at once.
+/// A round of random faults, on a bazaar of its own: histories stay short enough to be judged at
+/// once.
 pub const ROUND: Scenario = Scenario::new("soak", round).with_network();
 
 /// Faults of a round.

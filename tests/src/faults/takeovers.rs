@@ -1,4 +1,5 @@
-//! What goes wrong while something else is being mended: takeovers and catch-ups that are interrupted.
+//! What goes wrong while something else is being mended: takeovers and catch-ups that are
+//! interrupted.
 
 use super::Scenario;
 use super::run::Run;
@@ -14,7 +15,10 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new("double-failover", double_failover),
     Scenario::new("restart-in-catch-up", restart_in_catch_up),
     Scenario::new("donor-dies", donor_dies),
-    Scenario { faithful: true, ..Scenario::new("two-views", two_views).with_network() },
+    Scenario {
+        faithful: true,
+        ..Scenario::new("two-views", two_views).with_network()
+    },
 ];
 
 /// Whoever leads is killed and started again at once, many times.
@@ -60,7 +64,8 @@ fn restart_in_catch_up(run: &mut Run) {
     }
 }
 
-/// The leader, from which a returning replica fetches what it missed, is killed or paused meanwhile.
+/// The leader, from which a returning replica fetches what it missed, is killed or paused
+/// meanwhile.
 fn donor_dies(run: &mut Run) {
     for round in 0..3 {
         let follower = run.follower();
@@ -82,12 +87,14 @@ fn donor_dies(run: &mut Run) {
     }
 }
 
-/// Two front-ends of which each reaches one replica only: neither starves, though each would like another leader.
+/// Two front-ends of which each reaches one replica only: neither starves, though each would like
+/// another leader.
 fn two_views(run: &mut Run) {
     let views = [(1, 1), (2, 3)];
     for (frontend, reached) in views {
         for id in (1..=3).filter(|id| *id != reached) {
-            run.network.harm((Frontend(frontend), Order(id)), Harm::Refuse);
+            run.network
+                .harm((Frontend(frontend), Order(id)), Harm::Refuse);
             run.fault();
         }
     }
@@ -95,9 +102,18 @@ fn two_views(run: &mut Run) {
     let before = run.acknowledged_by_client();
     let both = wait::until(SOON * 2, || {
         let now = run.acknowledged_by_client();
-        let gained = |start: usize| (start..now.len()).step_by(2).map(|at| now[at] - before[at]).sum::<u64>();
+        let gained = |start: usize| {
+            (start..now.len())
+                .step_by(2)
+                .map(|at| now[at] - before[at])
+                .sum::<u64>()
+        };
         (gained(0) >= 10 && gained(1) >= 10).then_some(now)
     });
-    assert!(both.is_some(), "a front-end starves: {before:?}, and later {:?}", run.acknowledged_by_client());
+    assert!(
+        both.is_some(),
+        "a front-end starves: {before:?}, and later {:?}",
+        run.acknowledged_by_client()
+    );
     super::run::elapse(Duration::from_secs(2));
 }

@@ -1,4 +1,5 @@
-//! Clients that make a history: each trades, reads and queries at all front-ends in turn, and keeps to the contract (a repeat has the same key).
+//! Clients that make a history: each trades, reads and queries at all front-ends in turn, and keeps
+//! to the contract (a repeat has the same key).
 
 use super::{Answer, Call, Event, History};
 use client::api::{Api, ApiError};
@@ -59,7 +60,11 @@ impl Load {
     pub fn start(options: &Options, history: &Arc<History>) -> Self {
         let shared = Arc::new(Shared::default());
         let start = |number| {
-            let apis = options.urls.iter().map(|url| Api::with_timeout(url, ANSWER_TIMEOUT)).collect();
+            let apis = options
+                .urls
+                .iter()
+                .map(|url| Api::with_timeout(url, ANSWER_TIMEOUT))
+                .collect();
             let mut client = Client {
                 number,
                 apis,
@@ -70,10 +75,16 @@ impl Load {
                 shared: Arc::clone(&shared),
             };
             let builder = thread::Builder::new().name(format!("client-{number}"));
-            builder.spawn(move || client.run()).expect("the system starts a thread")
+            builder
+                .spawn(move || client.run())
+                .expect("the system starts a thread")
         };
         let clients = (0..options.clients).map(start).collect();
-        Self { history: Arc::clone(history), shared, clients }
+        Self {
+            history: Arc::clone(history),
+            shared,
+            clients,
+        }
     }
 
     /// Orders acknowledged so far.
@@ -136,14 +147,26 @@ impl Client {
 
     fn api(&mut self) -> &Api {
         let count = self.apis.len();
-        let at = if self.faithful { self.number as usize % count } else { self.rng.usize(..count) };
+        let at = if self.faithful {
+            self.number as usize % count
+        } else {
+            self.rng.usize(..count)
+        };
         &self.apis[at]
     }
 
     fn order(&mut self, keyed: bool) {
         let name = STOCKS[self.rng.usize(..STOCKS.len())].into();
-        let side = if self.rng.u32(..9) < 5 { Side::Buy } else { Side::Sell };
-        let order = NewOrder { name, quantity: self.rng.u64(1..=LARGEST), side };
+        let side = if self.rng.u32(..9) < 5 {
+            Side::Buy
+        } else {
+            Side::Sell
+        };
+        let order = NewOrder {
+            name,
+            quantity: self.rng.u64(1..=LARGEST),
+            side,
+        };
         self.keys += 1;
         let key = keyed.then(|| format!("client-{}-{}", self.number, self.keys));
         let start_us = self.history.now_us();
@@ -158,14 +181,18 @@ impl Client {
                 }
                 Err(ApiError::Refused { status: 409, .. }) => break Answer::Refused,
                 Err(error) => {
-                    nothing &=
-                        matches!(&error, ApiError::Refused { message, .. } if message.contains("nothing happened"));
+                    nothing &= matches!(&error, ApiError::Refused { message, .. } if message.contains("nothing happened"));
                     assert!(error.is_retryable(), "{order:?} was answered with {error}");
                 }
             }
-            let gives_up = !keyed || self.shared.stop.load(Ordering::Relaxed) || Instant::now() >= deadline;
+            let gives_up =
+                !keyed || self.shared.stop.load(Ordering::Relaxed) || Instant::now() >= deadline;
             if gives_up {
-                break if nothing { Answer::Nothing } else { Answer::Unknown };
+                break if nothing {
+                    Answer::Nothing
+                } else {
+                    Answer::Unknown
+                };
             }
             thread::sleep(REST);
         };
@@ -175,18 +202,28 @@ impl Client {
     fn read(&mut self) {
         let name = STOCKS[self.rng.usize(..STOCKS.len())];
         let start_us = self.history.now_us();
-        let answer = self.api().stock(name).map_or(Answer::Unknown, |stock| Answer::Quantity(stock.quantity));
+        let answer = self
+            .api()
+            .stock(name)
+            .map_or(Answer::Unknown, |stock| Answer::Quantity(stock.quantity));
         self.note(start_us, 1, Call::Read { name: name.into() }, answer);
     }
 
     fn query(&mut self) {
         // Around the newest one: both found and missing occur.
         let newest = self.shared.acknowledged.load(Ordering::Relaxed);
-        let number =
-            if self.rng.bool() { newest.saturating_sub(5) + self.rng.u64(..10) } else { self.rng.u64(..=newest) };
+        let number = if self.rng.bool() {
+            newest.saturating_sub(5) + self.rng.u64(..10)
+        } else {
+            self.rng.u64(..=newest)
+        };
         let start_us = self.history.now_us();
         let answer = match self.api().order_by_number(number) {
-            Ok(found) => Answer::Found(NewOrder { name: found.name, quantity: found.quantity, side: found.side }),
+            Ok(found) => Answer::Found(NewOrder {
+                name: found.name,
+                quantity: found.quantity,
+                side: found.side,
+            }),
             Err(ApiError::Refused { status: 404, .. }) => Answer::Missing,
             Err(_) => Answer::Unknown,
         };
@@ -195,6 +232,13 @@ impl Client {
 
     fn note(&self, start_us: u64, tries: u32, call: Call, answer: Answer) {
         let end_us = self.history.now_us();
-        self.history.note(Event { client: self.number, start_us, end_us, tries, call, answer });
+        self.history.note(Event {
+            client: self.number,
+            start_us,
+            end_us,
+            tries,
+            call,
+            answer,
+        });
     }
 }

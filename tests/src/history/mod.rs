@@ -1,7 +1,8 @@
 //! Histories of public calls, and what makes one right.
 //!
-//! Every call of a run is an [`Event`]: when it began and ended on one monotonic clock, what was asked and what came. A history is right
-//! when every stock behaves as a single one would that is used by one caller at a time (linearizability). Two checkers judge that:
+//! Every call of a run is an [`Event`]: when it began and ended on one monotonic clock, what was
+//! asked and what came. A history is right when every stock behaves as a single one would that is
+//! used by one caller at a time (linearizability). Two checkers judge that:
 //!
 //! | module | how |
 //! |---|---|
@@ -90,7 +91,10 @@ pub struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { began: Instant::now(), events: Mutex::default() }
+        Self {
+            began: Instant::now(),
+            events: Mutex::default(),
+        }
     }
 }
 
@@ -134,5 +138,8 @@ pub fn write(path: &Path, events: &[Event]) -> io::Result<()> {
 /// # Errors
 /// When the file cannot be read, or a line is no event.
 pub fn read(path: &Path) -> io::Result<Vec<Event>> {
-    BufReader::new(File::open(path)?).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+    BufReader::new(File::open(path)?)
+        .lines()
+        .map(|line| Ok(serde_json::from_str(&line?)?))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! The design as two state machines, explored by a model checker (stateright): every interleaving within the bounds of a configuration.
+//! The design as two state machines, explored by a model checker (stateright): every interleaving
+//! within the bounds of a configuration.
 //!
 //! | module | one idea |
 //! |---|---|
@@ -6,8 +7,9 @@
 //! | [`cache`] | the stock cache: leases, fills, registrations, invalidations, a catalog that restarts |
 //! | [`run`] | explores a model and says how much was explored |
 //!
-//! Both state spaces are finite, because whatever could go on for ever (attempts, terms, faults, time) has a budget in the configuration;
-//! they are explored to their end, so that the counts do not depend on threads or luck. `docs/model.md` tells what was left out, and why.
+//! Both state spaces are finite, because whatever could go on for ever (attempts, terms, faults,
+//! time) has a budget in the configuration; they are explored to their end, so that the counts do
+//! not depend on threads or luck. `docs/model.md` tells what was left out, and why.
 
 pub mod cache;
 pub mod orders;

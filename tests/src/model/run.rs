@@ -17,10 +17,12 @@ pub struct Explored {
     pub took: Duration,
 }
 
-/// Threads of one exploration. One: then the search is breadth-first to the letter, and a counterexample is a shortest one.
+/// Threads of one exploration. One: then the search is breadth-first to the letter, and a
+/// counterexample is a shortest one.
 const THREADS: usize = 1;
 
-/// Explores every state. All `always` properties must hold and all `sometimes` properties be reached.
+/// Explores every state. All `always` properties must hold and all `sometimes` properties be
+/// reached.
 ///
 /// # Panics
 /// With the counterexample, or the property that was never reached.
@@ -31,8 +33,17 @@ where
     M::Action: Debug + Clone + PartialEq,
 {
     let start = Instant::now();
-    let checker = model.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    let explored = Explored { states: checker.unique_state_count(), depth: checker.max_depth(), took: start.elapsed() };
+    let checker = model
+        .checker()
+        .threads(THREADS)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
+    let explored = Explored {
+        states: checker.unique_state_count(),
+        depth: checker.max_depth(),
+        took: start.elapsed(),
+    };
     println!(
         "model {name}: {} states, depth {}, {:.1} s: every property holds",
         explored.states,
@@ -43,11 +54,15 @@ where
     explored
 }
 
-/// Explores until one of the expected properties is broken, and returns the steps of a counterexample without any that it does not need.
+/// Explores until one of the expected properties is broken, and returns the steps of a
+/// counterexample without any that it does not need.
 ///
 /// # Panics
 /// When none of them is broken.
-#[expect(clippy::needless_pass_by_value, reason = "reads better where models are made in the call")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "reads better where models are made in the call"
+)]
 pub fn breaks<M>(name: &str, model: M, expected: &[&'static str]) -> Vec<M::Action>
 where
     M: Model + Clone + Send + Sync + 'static,
@@ -57,23 +72,36 @@ where
     let start = Instant::now();
     let wanted: BTreeSet<&'static str> = expected.iter().copied().collect();
     let until = HasDiscoveries::AnyOf(wanted.clone());
-    let checker = model.clone().checker().threads(THREADS).finish_when(until).spawn_bfs().join();
+    let checker = model
+        .clone()
+        .checker()
+        .threads(THREADS)
+        .finish_when(until)
+        .spawn_bfs()
+        .join();
     let states = checker.unique_state_count();
-    let found = checker.discoveries().into_iter().find(|(property, _)| wanted.contains(property));
+    let found = checker
+        .discoveries()
+        .into_iter()
+        .find(|(property, _)| wanted.contains(property));
     let Some((property, path)) = found else {
         panic!("{name}: explored {states} states, and none breaks any of {wanted:?}");
     };
     let steps = shrink(&model, property, path.into_actions());
     let seconds = start.elapsed().as_secs_f64();
-    println!("model {name}: '{property}' is broken after {} steps ({states} states, {seconds:.1} s):", steps.len());
+    println!(
+        "model {name}: '{property}' is broken after {} steps ({states} states, {seconds:.1} s):",
+        steps.len()
+    );
     for (i, step) in (1..).zip(&steps) {
         println!("  {i:>2}. {step:?}");
     }
     steps
 }
 
-/// Leaves out steps without which the property is broken all the same. The checker looks at states in blocks and keeps the last
-/// counterexample of a block, which may have steps that have nothing to do with it.
+/// Leaves out steps without which the property is broken all the same. The checker looks at states
+/// in blocks and keeps the last counterexample of a block, which may have steps that have nothing
+/// to do with it.
 fn shrink<M>(model: &M, property: &'static str, mut steps: Vec<M::Action>) -> Vec<M::Action>
 where
     M: Model,
@@ -108,7 +136,9 @@ where
         }
         let mut offered = Vec::new();
         model.actions(&state, &mut offered);
-        state = offered.contains(step).then(|| model.next_state(&state, step.clone()))??;
+        state = offered
+            .contains(step)
+            .then(|| model.next_state(&state, step.clone()))??;
     }
     (!condition(model, &state)).then_some(steps.len())
 }

@@ -8,8 +8,12 @@ use std::fmt::Write as _;
 
 /// Means by client, and what the files hold.
 pub fn section(measured: &Measured, folder: &str) -> String {
-    let clients: BTreeSet<&str> =
-        measured.latency.iter().map(|row| row.client.as_str()).filter(|client| *client != ALL_CLIENTS).collect();
+    let clients: BTreeSet<&str> = measured
+        .latency
+        .iter()
+        .map(|row| row.client.as_str())
+        .filter(|client| *client != ALL_CLIENTS)
+        .collect();
     let mut text = String::from(
         "## Appendix\n\n### Mean latency of each client (ms), near, with intervals\n\n| cache | p | request |",
     );
@@ -20,20 +24,33 @@ pub fn section(measured: &Measured, folder: &str) -> String {
     text.push_str("\n|---|---|---|");
     text.push_str(&"---|".repeat(clients.len()));
     text.push('\n');
-    let settings: BTreeSet<_> =
-        measured.latency.iter().filter(|row| row.distance_ms == 0).map(|row| (row.cache, row.p)).collect();
+    let settings: BTreeSet<_> = measured
+        .latency
+        .iter()
+        .filter(|row| row.distance_ms == 0)
+        .map(|row| (row.cache, row.p))
+        .collect();
     for (cache, p) in settings {
         for kind in Kind::ALL {
             let of = |client: &&str| {
                 let fits = |row: &&crate::eval::tables::LatencyRow| {
-                    row.client == **client && (row.distance_ms, row.cache, row.p, row.request) == (0, cache, p, kind)
+                    row.client == **client
+                        && (row.distance_ms, row.cache, row.p, row.request) == (0, cache, p, kind)
                 };
                 measured.latency.iter().find(fits).map(mean)
             };
             let cells: Vec<Option<String>> = clients.iter().map(of).collect();
             if cells.iter().any(Option::is_some) {
-                let cells: Vec<String> = cells.into_iter().map(|cell| cell.unwrap_or("–".into())).collect();
-                let _ = writeln!(text, "| {cache} | {p} % | {} | {} |", kind.label(), cells.join(" | "));
+                let cells: Vec<String> = cells
+                    .into_iter()
+                    .map(|cell| cell.unwrap_or("–".into()))
+                    .collect();
+                let _ = writeln!(
+                    text,
+                    "| {cache} | {p} % | {} | {} |",
+                    kind.label(),
+                    cells.join(" | ")
+                );
             }
         }
     }

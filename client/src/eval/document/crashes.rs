@@ -53,7 +53,10 @@ pub fn section(measured: &Measured, folder: &str) -> String {
             row.catch_up_ms
         );
     }
-    let _ = writeln!(text, "\n![slowest request in each 50 ms, with the faults]({folder}/crashes.svg)\n");
+    let _ = writeln!(
+        text,
+        "\n![slowest request in each 50 ms, with the faults]({folder}/crashes.svg)\n"
+    );
     text.push_str(&gaps(rows));
     text
 }
@@ -73,11 +76,18 @@ fn gaps(rows: &[CrashRow]) -> String {
     faults.sort_unstable();
     faults.dedup();
     let range = |values: &mut dyn Iterator<Item = f64>| {
-        let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+        let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(low, high), v| {
+            (low.min(v), high.max(v))
+        });
         let (low, high) = (format!("{low:.0}"), format!("{high:.0}"));
-        if low == high { format!("{low} ms") } else { format!("{low} to {high} ms") }
+        if low == high {
+            format!("{low} ms")
+        } else {
+            format!("{low} to {high} ms")
+        }
     };
-    let mut text = String::from("| fault | during | rounds | gap | catch-up |\n|---|---|---|---|---|\n");
+    let mut text =
+        String::from("| fault | during | rounds | gap | catch-up |\n|---|---|---|---|---|\n");
     for fault in &faults {
         let of = || rows.iter().filter(|row| kind(row) == *fault);
         let _ = writeln!(
@@ -102,15 +112,24 @@ pub fn answers(measured: &Measured) -> String {
     }
     let sum = |of: fn(&CrashRow) -> u64| rows.iter().map(of).sum::<u64>();
     let noticed = |of: fn(&CrashRow) -> u32| {
-        rows.iter().filter(|row| of(row) > 0).map(|row| row.round.to_string()).collect::<Vec<_>>()
+        rows.iter()
+            .filter(|row| of(row) > 0)
+            .map(|row| row.round.to_string())
+            .collect::<Vec<_>>()
     };
-    let (orders, check) = (noticed(|row| row.noticed_during_orders), noticed(|row| row.noticed_in_final_check));
+    let (orders, check) = (
+        noticed(|row| row.noticed_during_orders),
+        noticed(|row| row.noticed_in_final_check),
+    );
     let which = |when: &str, rounds: &[String]| match rounds {
         [] => format!("{when}, in none of {}", count(rows.len(), "round")),
         some => format!("{when}, in round {}", list(some)),
     };
     let longest = rows.iter().map(|row| row.gap_ms).fold(0.0, f64::max);
-    let slowest = rows.iter().map(|row| row.slowest_order_ms.max(row.slowest_query_ms)).fold(0.0, f64::max);
+    let slowest = rows
+        .iter()
+        .map(|row| row.slowest_order_ms.max(row.slowest_query_ms))
+        .fold(0.0, f64::max);
     let bad = sum(|row| row.retries) + sum(|row| row.unanswered) + sum(|row| row.unexpected);
     let transparent = if bad == 0 && orders.is_empty() && check.is_empty() {
         format!(
@@ -121,27 +140,50 @@ pub fn answers(measured: &Measured) -> String {
     } else {
         format!(
             "**Not entirely.** Clients repeated {}, gave {} up and met {}. The slowest answer took {} ms, the longest gap was {} ms.",
-            count(usize::try_from(sum(|row| row.retries)).unwrap_or(usize::MAX), "attempt"),
-            count(usize::try_from(sum(|row| row.unanswered)).unwrap_or(usize::MAX), "request"),
-            count(usize::try_from(sum(|row| row.unexpected)).unwrap_or(usize::MAX), "wrong answer"),
+            count(
+                usize::try_from(sum(|row| row.retries)).unwrap_or(usize::MAX),
+                "attempt"
+            ),
+            count(
+                usize::try_from(sum(|row| row.unanswered)).unwrap_or(usize::MAX),
+                "request"
+            ),
+            count(
+                usize::try_from(sum(|row| row.unexpected)).unwrap_or(usize::MAX),
+                "wrong answer"
+            ),
             ms(slowest),
             ms(longest)
         )
     };
-    let known: Vec<&CrashRow> = rows.iter().filter(|row| row.files_equal.is_some()).collect();
-    let differing: Vec<String> =
-        known.iter().filter(|row| row.files_equal == Some(false)).map(|row| row.round.to_string()).collect();
+    let known: Vec<&CrashRow> = rows
+        .iter()
+        .filter(|row| row.files_equal.is_some())
+        .collect();
+    let differing: Vec<String> = known
+        .iter()
+        .filter(|row| row.files_equal == Some(false))
+        .map(|row| row.round.to_string())
+        .collect();
     let same = match (known.is_empty(), differing.is_empty()) {
         (true, _) => "Not known: there was no command to look at the files (`VERIFY=`).".to_owned(),
         (false, true) => format!(
             "**Yes**, after each of {}: the canonical copies (`order verify`) had one SHA-256, at the end over {}.",
             count(known.len(), "round"),
-            count(known.last().and_then(|row| usize::try_from(row.orders_in_files?).ok()).unwrap_or(0), "order")
+            count(
+                known
+                    .last()
+                    .and_then(|row| usize::try_from(row.orders_in_files?).ok())
+                    .unwrap_or(0),
+                "order"
+            )
         ),
         (false, false) => format!("**No**: they differed after round {}.", list(&differing)),
     };
-    let (lost, doubled): (usize, usize) =
-        (rows.iter().map(|row| row.lost).sum(), rows.iter().map(|row| row.doubled).sum());
+    let (lost, doubled): (usize, usize) = (
+        rows.iter().map(|row| row.lost).sum(),
+        rows.iter().map(|row| row.doubled).sum(),
+    );
     let acknowledged: usize = rows.iter().map(|row| row.acknowledged).sum();
     format!(
         "{heading}\
@@ -191,21 +233,42 @@ mod tests {
     /// Good and bad findings come out as they are.
     #[test]
     fn answers_follow_the_rounds() {
-        let of = |crashes| answers(&Measured { crashes, ..Measured::default() });
+        let of = |crashes| {
+            answers(&Measured {
+                crashes,
+                ..Measured::default()
+            })
+        };
         let good = of(vec![row(1, 0, 0, Some(true)), row(2, 0, 0, Some(true))]);
-        assert!(good.contains("in none of 2 rounds") && good.contains("**Yes.** No client got an error"), "{good}");
-        assert!(good.contains("**Yes**, after each of 2 rounds") && good.contains("Of 140 orders"), "{good}");
+        assert!(
+            good.contains("in none of 2 rounds")
+                && good.contains("**Yes.** No client got an error"),
+            "{good}"
+        );
+        assert!(
+            good.contains("**Yes**, after each of 2 rounds") && good.contains("Of 140 orders"),
+            "{good}"
+        );
         let bad = of(vec![row(1, 0, 0, Some(true)), row(2, 3, 1, Some(false))]);
         assert!(
             bad.contains("During order requests, in round 2")
                 && bad.contains("**Not entirely.** Clients repeated 3 attempts"),
             "{bad}"
         );
-        assert!(bad.contains("**No**: they differed after round 2") && bad.contains("1 was lost"), "{bad}");
+        assert!(
+            bad.contains("**No**: they differed after round 2") && bad.contains("1 was lost"),
+            "{bad}"
+        );
         assert!(of(vec![row(1, 0, 0, None)]).contains("Not known"));
         assert!(
-            section(&Measured { crashes: vec![row(1, 0, 0, Some(true))], ..Measured::default() }, "f")
-                .contains("yes, `01234567…`")
+            section(
+                &Measured {
+                    crashes: vec![row(1, 0, 0, Some(true))],
+                    ..Measured::default()
+                },
+                "f"
+            )
+            .contains("yes, `01234567…`")
         );
     }
 }

@@ -8,11 +8,18 @@ use std::fmt::Write as _;
 
 /// Probabilities that were measured at a distance, in per cent.
 fn percents(measured: &Measured, distance_ms: u64) -> BTreeSet<u32> {
-    measured.cache.iter().filter(|row| row.distance_ms == distance_ms).map(|row| row.p).collect()
+    measured
+        .cache
+        .iter()
+        .filter(|row| row.distance_ms == distance_ms)
+        .map(|row| row.p)
+        .collect()
 }
 
 fn has_both(measured: &Measured) -> bool {
-    [Cache::On, Cache::Off].into_iter().all(|cache| measured.cache.iter().any(|row| row.cache == cache))
+    [Cache::On, Cache::Off]
+        .into_iter()
+        .all(|cache| measured.cache.iter().any(|row| row.cache == cache))
 }
 
 /// The table of all clients together.
@@ -23,7 +30,13 @@ fn table(measured: &Measured, distance_ms: u64) -> String {
     for cache in [Cache::On, Cache::Off] {
         for p in percents(measured, distance_ms) {
             let cells = Kind::ALL.map(|kind| match measured.of_all(distance_ms, cache, p, kind) {
-                Some(row) => format!("{} | {} | {} | {}", mean(row), ms(row.p50_ms), ms(row.p95_ms), ms(row.p99_ms)),
+                Some(row) => format!(
+                    "{} | {} | {} | {}",
+                    mean(row),
+                    ms(row.p50_ms),
+                    ms(row.p95_ms),
+                    ms(row.p99_ms)
+                ),
                 None => "– | – | – | –".into(),
             });
             if cells.iter().any(|cell| !cell.starts_with('–')) {
@@ -46,7 +59,8 @@ pub fn near(measured: &Measured, folder: &str) -> String {
         "Only one setting of the cache was measured: there was no command to set it (`FRONTEND=`).\n\n".into()
     };
     let server = if measured.server.is_empty() {
-        "The front-end's own time was not measured: its internal listener could not be reached.\n".into()
+        "The front-end's own time was not measured: its internal listener could not be reached.\n"
+            .into()
     } else {
         format!(
             "### The front-end's own time\n\n\
@@ -66,19 +80,32 @@ pub fn near(measured: &Measured, folder: &str) -> String {
 }
 
 fn server_table(measured: &Measured) -> String {
-    let mut text =
-        String::from("| cache | p | lookup | order | order query | hit ratio |\n|---|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "| cache | p | lookup | order | order query | hit ratio |\n|---|---|---|---|---|---|\n",
+    );
     for row in measured.cache.iter().filter(|row| row.distance_ms == 0) {
-        let cells = Kind::ALL.map(|kind| server_ms(measured, row.cache, row.p, kind).map_or("–".into(), ms));
-        let hits = if row.cache == Cache::On { format!("{:.1} %", row.hit_ratio * 100.0) } else { "–".into() };
-        let _ = writeln!(text, "| {} | {} % | {} | {hits} |", row.cache, row.p, cells.join(" | "));
+        let cells = Kind::ALL
+            .map(|kind| server_ms(measured, row.cache, row.p, kind).map_or("–".into(), ms));
+        let hits = if row.cache == Cache::On {
+            format!("{:.1} %", row.hit_ratio * 100.0)
+        } else {
+            "–".into()
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} % | {} | {hits} |",
+            row.cache,
+            row.p,
+            cells.join(" | ")
+        );
     }
     text
 }
 
 fn server_ms(measured: &Measured, cache: Cache, p: u32, kind: Kind) -> Option<f64> {
-    let fits =
-        |row: &&crate::eval::tables::ServerRow| (row.distance_ms, row.cache, row.p, row.request) == (0, cache, p, kind);
+    let fits = |row: &&crate::eval::tables::ServerRow| {
+        (row.distance_ms, row.cache, row.p, row.request) == (0, cache, p, kind)
+    };
     measured.server.iter().find(fits).map(|row| row.mean_ms)
 }
 
@@ -86,7 +113,8 @@ fn server_words(measured: &Measured) -> String {
     let factors: Vec<String> = percents(measured, 0)
         .into_iter()
         .filter_map(|p| {
-            let [on, off] = [Cache::On, Cache::Off].map(|cache| server_ms(measured, cache, p, Kind::Lookup));
+            let [on, off] =
+                [Cache::On, Cache::Off].map(|cache| server_ms(measured, cache, p, Kind::Lookup));
             Some(format!("{:.1} at p = {p} %", off? / on?))
         })
         .collect();
@@ -122,13 +150,25 @@ fn seen(measured: &Measured, distance_ms: u64) -> String {
             let of = |chosen: &dyn Fn(Comparison) -> Option<String>| -> Vec<String> {
                 compared
                     .iter()
-                    .filter_map(|(p, comparison)| Some(format!("p = {p} %{}", chosen(*comparison)?)))
+                    .filter_map(|(p, comparison)| {
+                        Some(format!("p = {p} %{}", chosen(*comparison)?))
+                    })
                     .collect()
             };
-            let faster =
-                of(&|c| if let Comparison::Faster(factor) = c { Some(format!(" ({factor:.2} times)")) } else { None });
-            let slower =
-                of(&|c| if let Comparison::Slower(factor) = c { Some(format!(" ({factor:.2} times)")) } else { None });
+            let faster = of(&|c| {
+                if let Comparison::Faster(factor) = c {
+                    Some(format!(" ({factor:.2} times)"))
+                } else {
+                    None
+                }
+            });
+            let slower = of(&|c| {
+                if let Comparison::Slower(factor) = c {
+                    Some(format!(" ({factor:.2} times)"))
+                } else {
+                    None
+                }
+            });
             let open = of(&|c| (c == Comparison::Open).then(String::new));
             let mut parts = Vec::new();
             if !faster.is_empty() {
@@ -138,7 +178,10 @@ fn seen(measured: &Measured, distance_ms: u64) -> String {
                 parts.push(format!("**slower** with the cache at {}", list(&slower)));
             }
             if !open.is_empty() {
-                parts.push(format!("no difference that the intervals show at {}", list(&open)));
+                parts.push(format!(
+                    "no difference that the intervals show at {}",
+                    list(&open)
+                ));
             }
             (!parts.is_empty()).then(|| format!("- **{}**: {}.\n", kind.label(), parts.join("; ")))
         })
@@ -149,7 +192,8 @@ fn seen(measured: &Measured, distance_ms: u64) -> String {
 /// What the cache brings, estimated.
 pub fn benefit(measured: &Measured) -> String {
     if !has_both(measured) {
-        return "## What the cache brings\n\nNot to be told: it was not measured on and off.\n".into();
+        return "## What the cache brings\n\nNot to be told: it was not measured on and off.\n"
+            .into();
     }
     let mut text = String::from(
         "## What the cache brings\n\n\
@@ -160,11 +204,18 @@ pub fn benefit(measured: &Measured) -> String {
     for p in percents(measured, 0) {
         let iteration = |cache| {
             let lookup = measured.of_all(0, cache, p, Kind::Lookup)?.mean_ms;
-            let order = measured.of_all(0, cache, p, Kind::Order).map_or(0.0, |row| row.mean_ms);
+            let order = measured
+                .of_all(0, cache, p, Kind::Order)
+                .map_or(0.0, |row| row.mean_ms);
             Some((lookup, lookup + f64::from(p) / 100.0 * order))
         };
-        let (Some(on), Some(off)) = (iteration(Cache::On), iteration(Cache::Off)) else { continue };
-        let hits = measured.cache.iter().find(|row| (row.distance_ms, row.cache, row.p) == (0, Cache::On, p));
+        let (Some(on), Some(off)) = (iteration(Cache::On), iteration(Cache::Off)) else {
+            continue;
+        };
+        let hits = measured
+            .cache
+            .iter()
+            .find(|row| (row.distance_ms, row.cache, row.p) == (0, Cache::On, p));
         let share = (off.0 - on.0) / off.1 * 100.0;
         saved.push((p, share));
         let _ = writeln!(
@@ -176,14 +227,26 @@ pub fn benefit(measured: &Measured) -> String {
             ms(off.1)
         );
     }
-    let (Some(first), Some(last)) = (saved.first(), saved.last()) else { return text };
+    let (Some(first), Some(last)) = (saved.first(), saved.last()) else {
+        return text;
+    };
     let trend = |(p, share): &(u32, f64)| match *share {
         share if share.abs() < 0.5 => format!("nothing that shows at p = {p} %"),
         share if share > 0.0 => format!("{share:.0} % less time at p = {p} %"),
         share => format!("{:.0} % **more** time at p = {p} %", -share),
     };
-    let _ = write!(text, "\nThe cache is worth {} and {}.", trend(first), trend(last));
-    let hits = |p: u32| measured.cache.iter().find(|row| (row.distance_ms, row.cache, row.p) == (0, Cache::On, p));
+    let _ = write!(
+        text,
+        "\nThe cache is worth {} and {}.",
+        trend(first),
+        trend(last)
+    );
+    let hits = |p: u32| {
+        measured
+            .cache
+            .iter()
+            .find(|row| (row.distance_ms, row.cache, row.p) == (0, Cache::On, p))
+    };
     if let (Some(few), Some(many)) = (hits(first.0), hits(last.0)) {
         let (few, many) = (few.hit_ratio * 100.0, many.hit_ratio * 100.0);
         if few > many {
@@ -193,8 +256,9 @@ pub fn benefit(measured: &Measured) -> String {
             );
         }
     }
-    let order =
-        measured.of_all(0, Cache::On, last.0, Kind::Order).zip(measured.of_all(0, Cache::On, last.0, Kind::Lookup));
+    let order = measured
+        .of_all(0, Cache::On, last.0, Kind::Order)
+        .zip(measured.of_all(0, Cache::On, last.0, Kind::Lookup));
     if let Some((order, lookup)) = order {
         let orders = f64::from(last.0) / 100.0 * order.mean_ms;
         let _ = write!(
@@ -219,25 +283,40 @@ pub fn far(measured: &Measured, folder: &str) -> String {
         let (on, off): (&LatencyRow, &LatencyRow) = (row(Cache::On)?, row(Cache::Off)?);
         Some((p, (off.mean_ms - on.mean_ms) / off.mean_ms * 100.0))
     };
-    let shares: Vec<(u32, f64)> = percents(measured, far).into_iter().filter_map(share).collect();
-    let saved: Vec<String> = shares.iter().map(|(p, share)| format!("{share:.1} % at p = {p} %")).collect();
+    let shares: Vec<(u32, f64)> = percents(measured, far)
+        .into_iter()
+        .filter_map(share)
+        .collect();
+    let saved: Vec<String> = shares
+        .iter()
+        .map(|(p, share)| format!("{share:.1} % at p = {p} %"))
+        .collect();
     let why = if shares.iter().all(|(_, share)| share.abs() < 20.0) {
         " The way dominates, as it does between a home and EC2; that is why the front-end's own time is shown apart."
     } else {
         ""
     };
-    let more = if measured.fact("place") == "elsewhere" { " more" } else { "" };
+    let more = if measured.fact("place") == "elsewhere" {
+        " more"
+    } else {
+        ""
+    };
     let words = if saved.is_empty() {
         String::new()
     } else {
-        format!("\nAt this distance the cache saves of a lookup's time {}.{why}\n", list(&saved))
+        format!(
+            "\nAt this distance the cache saves of a lookup's time {}.{why}\n",
+            list(&saved)
+        )
     };
     format!(
         "## At a distance\n\n\
          The same with a round trip of {far} ms{more} between clients and front-end: a TCP proxy holds each piece back for {} ms in either direction. \
          An order leaves a client in two pieces, head and body, which the proxy holds back one after the other: \
          its time here has half a round trip in it that a network would not add.\n\n{}\n![mean latency by p at a distance]({folder}/latency-far.svg)\n\n{}{words}",
-        ms(f64::from(u32::try_from(far).unwrap_or(u32::MAX)) / 2.0).trim_end_matches('0').trim_end_matches('.'),
+        ms(f64::from(u32::try_from(far).unwrap_or(u32::MAX)) / 2.0)
+            .trim_end_matches('0')
+            .trim_end_matches('.'),
         table(measured, far),
         seen(measured, far),
     )
@@ -250,13 +329,28 @@ mod tests {
     use crate::eval::tables::{ALL_CLIENTS, CacheRow};
 
     fn row(cache: Cache, mean: f64) -> LatencyRow {
-        let near = |value: f64| Estimate { value, low: value * 0.9, high: value * 1.1 };
-        let figures = Figures { count: 9, mean: near(mean), quantiles: [near(mean); 4] };
+        let near = |value: f64| Estimate {
+            value,
+            low: value * 0.9,
+            high: value * 1.1,
+        };
+        let figures = Figures {
+            count: 9,
+            mean: near(mean),
+            quantiles: [near(mean); 4],
+        };
         LatencyRow::new((0, cache, 20), ALL_CLIENTS, Kind::Lookup, &figures)
     }
 
     fn measured(on: f64, off: f64) -> Measured {
-        let cache = |cache| CacheRow { distance_ms: 0, cache, p: 20, hits: 3, misses: 1, hit_ratio: 0.75 };
+        let cache = |cache| CacheRow {
+            distance_ms: 0,
+            cache,
+            p: 20,
+            hits: 3,
+            misses: 1,
+            hit_ratio: 0.75,
+        };
         Measured {
             latency: vec![row(Cache::On, on), row(Cache::Off, off)],
             cache: vec![cache(Cache::On), cache(Cache::Off)],
@@ -268,11 +362,20 @@ mod tests {
     #[test]
     fn judged_by_figures() {
         let faster = near(&measured(0.5, 1.0), "f");
-        assert!(faster.contains("**lookup**: faster with the cache at p = 20 % (2.00 times)"), "{faster}");
+        assert!(
+            faster.contains("**lookup**: faster with the cache at p = 20 % (2.00 times)"),
+            "{faster}"
+        );
         let slower = near(&measured(3.0, 1.0), "f");
-        assert!(slower.contains("**slower** with the cache at p = 20 % (3.00 times)"), "{slower}");
+        assert!(
+            slower.contains("**slower** with the cache at p = 20 % (3.00 times)"),
+            "{slower}"
+        );
         let open = near(&measured(1.0, 1.05), "f");
-        assert!(open.contains("no difference that the intervals show at p = 20 %"), "{open}");
+        assert!(
+            open.contains("no difference that the intervals show at p = 20 %"),
+            "{open}"
+        );
         assert!(benefit(&measured(0.5, 1.0)).contains("50 % less time"));
         assert!(benefit(&measured(1.5, 1.0)).contains("50 % **more** time"));
         assert!(benefit(&Measured::default()).contains("Not to be told"));

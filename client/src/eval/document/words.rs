@@ -13,7 +13,12 @@ pub fn ms(value: f64) -> String {
 
 /// A mean with its interval.
 pub fn mean(row: &LatencyRow) -> String {
-    format!("{} [{}, {}]", ms(row.mean_ms), ms(row.mean_low), ms(row.mean_high))
+    format!(
+        "{} [{}, {}]",
+        ms(row.mean_ms),
+        ms(row.mean_low),
+        ms(row.mean_high)
+    )
 }
 
 /// `1 round`, `2 rounds`.
@@ -60,7 +65,10 @@ mod tests {
     #[test]
     fn english() {
         assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
-        assert_eq!((count(1, "round"), count(2, "round")), ("1 round".into(), "2 rounds".into()));
+        assert_eq!(
+            (count(1, "round"), count(2, "round")),
+            ("1 round".into(), "2 rounds".into())
+        );
         assert_eq!([0.1234, 1.234, 99.99].map(ms), ["0.123", "1.23", "100"]);
     }
 }

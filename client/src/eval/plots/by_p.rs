@@ -16,7 +16,9 @@ pub fn latency(measured: &Measured, distance_ms: u64) -> Result<Option<String>> 
 
 /// The 99th of 100, cache on beside off.
 pub fn latency_p99(measured: &Measured) -> Result<Option<String>> {
-    round_trips(measured, 0, "p99 latency (ms)", |row| (row.p99_ms, row.p99_low, row.p99_high))
+    round_trips(measured, 0, "p99 latency (ms)", |row| {
+        (row.p99_ms, row.p99_low, row.p99_high)
+    })
 }
 
 fn round_trips(
@@ -27,7 +29,8 @@ fn round_trips(
 ) -> Result<Option<String>> {
     let line = |cache: Cache, kind: Kind| {
         let rows = measured.latency.iter().filter(|row| {
-            row.client == ALL_CLIENTS && (row.distance_ms, row.cache, row.request) == (distance_ms, cache, kind)
+            row.client == ALL_CLIENTS
+                && (row.distance_ms, row.cache, row.request) == (distance_ms, cache, kind)
         });
         rows.map(|row| {
             let (value, low, high) = value(row);
@@ -41,8 +44,12 @@ fn round_trips(
 /// The front-end's own time.
 pub fn server(measured: &Measured) -> Result<Option<String>> {
     let line = |cache: Cache, kind: Kind| {
-        let rows = measured.server.iter().filter(|row| (row.distance_ms, row.cache, row.request) == (0, cache, kind));
-        rows.map(|row| (f64::from(row.p), row.mean_ms, row.mean_ms, row.mean_ms)).collect()
+        let rows = measured
+            .server
+            .iter()
+            .filter(|row| (row.distance_ms, row.cache, row.request) == (0, cache, kind));
+        rows.map(|row| (f64::from(row.p), row.mean_ms, row.mean_ms, row.mean_ms))
+            .collect()
     };
     beside(measured, "mean time in the front-end (ms)", line)
 }
@@ -60,9 +67,17 @@ fn beside(
             mark,
             points: points(cache, kind),
         };
-        Kind::ALL.into_iter().enumerate().map(line).filter(|line| !line.points.is_empty()).collect::<Vec<_>>()
+        Kind::ALL
+            .into_iter()
+            .enumerate()
+            .map(line)
+            .filter(|line| !line.points.is_empty())
+            .collect::<Vec<_>>()
     };
-    let by_cache: Vec<(Cache, Vec<Line>)> = caches(measured).into_iter().map(|cache| (cache, lines(cache))).collect();
+    let by_cache: Vec<(Cache, Vec<Line>)> = caches(measured)
+        .into_iter()
+        .map(|cache| (cache, lines(cache)))
+        .collect();
     let all: Vec<&Line> = by_cache.iter().flat_map(|(_, lines)| lines).collect();
     if all.is_empty() {
         return Ok(None);
@@ -82,7 +97,11 @@ fn beside(
 
 fn x_axis(measured: &Measured) -> Axis {
     let highest = measured.cache.iter().map(|row| row.p).max().unwrap_or(80);
-    Axis { label: X, from: -3.0, to: f64::from(highest) + 3.0 }
+    Axis {
+        label: X,
+        from: -3.0,
+        to: f64::from(highest) + 3.0,
+    }
 }
 
 /// Hits of all reads, near and far.
@@ -95,12 +114,27 @@ pub fn hit_ratio(measured: &Measured) -> Result<Option<String>> {
             .cache
             .iter()
             .filter(|row| row.cache == Cache::On && row.distance_ms == distance_ms)
-            .map(|row| (f64::from(row.p), row.hit_ratio * 100.0, row.hit_ratio * 100.0, row.hit_ratio * 100.0))
+            .map(|row| {
+                (
+                    f64::from(row.p),
+                    row.hit_ratio * 100.0,
+                    row.hit_ratio * 100.0,
+                    row.hit_ratio * 100.0,
+                )
+            })
             .collect(),
     };
     let far = measured.far_ms();
-    let distances = [(0, "near".to_owned(), BLUE), (far, format!("{far} ms away"), GREY)];
-    let lines: Vec<Line> = distances.into_iter().enumerate().map(line).filter(|line| !line.points.is_empty()).collect();
+    let distances = [
+        (0, "near".to_owned(), BLUE),
+        (far, format!("{far} ms away"), GREY),
+    ];
+    let lines: Vec<Line> = distances
+        .into_iter()
+        .enumerate()
+        .map(line)
+        .filter(|line| !line.points.is_empty())
+        .collect();
     if lines.is_empty() {
         return Ok(None);
     }
@@ -108,7 +142,10 @@ pub fn hit_ratio(measured: &Measured) -> Result<Option<String>> {
         title: "reads answered from the cache".into(),
         x: x_axis(measured),
         x_log: false,
-        y: Axis { to: 105.0, ..linear_axis("hit ratio (%)", &[]) },
+        y: Axis {
+            to: 105.0,
+            ..linear_axis("hit ratio (%)", &[])
+        },
         y_log: false,
         legend: SeriesLabelPosition::LowerLeft,
         lines,

@@ -1,4 +1,5 @@
-//! A panel with axes, lines, marks, error bars and a legend: what all plots with lines have in common.
+//! A panel with axes, lines, marks, error bars and a legend: what all plots with lines have in
+//! common.
 
 use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
@@ -70,18 +71,37 @@ pub fn draw(panels: &[Panel], height: u32) -> Result<String> {
 /// The whole range of values of some lines, on an axis by factors, with room for the legend above.
 pub fn log_axis(label: &'static str, lines: &[&Line]) -> Axis {
     let values = || lines.iter().flat_map(|line| &line.points);
-    let low = values().map(|point| point.2).filter(|low| *low > 0.0).fold(f64::INFINITY, f64::min);
+    let low = values()
+        .map(|point| point.2)
+        .filter(|low| *low > 0.0)
+        .fold(f64::INFINITY, f64::min);
     let high = values().map(|point| point.3).fold(0.0, f64::max);
     if low > high {
-        return Axis { label, from: 0.1, to: 10.0 };
+        return Axis {
+            label,
+            from: 0.1,
+            to: 10.0,
+        };
     }
-    Axis { label, from: low / 1.4, to: high * (high / low).powf(0.4).max(2.0) }
+    Axis {
+        label,
+        from: low / 1.4,
+        to: high * (high / low).powf(0.4).max(2.0),
+    }
 }
 
 /// The range from 0, with room for the legend above.
 pub fn linear_axis(label: &'static str, lines: &[&Line]) -> Axis {
-    let high = lines.iter().flat_map(|line| &line.points).map(|point| point.3).fold(0.0, f64::max);
-    Axis { label, from: 0.0, to: if high > 0.0 { high * 1.4 } else { 1.0 } }
+    let high = lines
+        .iter()
+        .flat_map(|line| &line.points)
+        .map(|point| point.3)
+        .fold(0.0, f64::max);
+    Axis {
+        label,
+        from: 0.0,
+        to: if high > 0.0 { high * 1.4 } else { 1.0 },
+    }
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
@@ -90,16 +110,27 @@ impl Panel {
     fn draw(&self, area: &Area<'_>) -> Result<()> {
         let (x, y) = (self.x.from..self.x.to, self.y.from..self.y.to);
         let mut builder = ChartBuilder::on(area);
-        builder.caption(&self.title, (FONT, 17)).margin(12).x_label_area_size(42).y_label_area_size(66);
+        builder
+            .caption(&self.title, (FONT, 17))
+            .margin(12)
+            .x_label_area_size(42)
+            .y_label_area_size(66);
         match (self.x_log, self.y_log) {
             (false, false) => self.fill(builder.build_cartesian_2d(x, y).map_err(text)?),
             (false, true) => self.fill(builder.build_cartesian_2d(x, y.log_scale()).map_err(text)?),
             (true, false) => self.fill(builder.build_cartesian_2d(x.log_scale(), y).map_err(text)?),
-            (true, true) => self.fill(builder.build_cartesian_2d(x.log_scale(), y.log_scale()).map_err(text)?),
+            (true, true) => self.fill(
+                builder
+                    .build_cartesian_2d(x.log_scale(), y.log_scale())
+                    .map_err(text)?,
+            ),
         }
     }
 
-    fn fill<'a, 'svg: 'a, X, Y>(&self, mut chart: ChartContext<'a, SVGBackend<'svg>, Cartesian2d<X, Y>>) -> Result<()>
+    fn fill<'a, 'svg: 'a, X, Y>(
+        &self,
+        mut chart: ChartContext<'a, SVGBackend<'svg>, Cartesian2d<X, Y>>,
+    ) -> Result<()>
     where
         X: Ranged<ValueType = f64> + ValueFormatter<f64>,
         Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
@@ -111,29 +142,53 @@ impl Panel {
             .y_desc(self.y.label)
             .axis_desc_style((FONT, 14))
             .label_style((FONT, 13));
-        mesh.light_line_style(RGBColor(238, 238, 238)).bold_line_style(RGBColor(215, 215, 215));
-        mesh.x_label_formatter(&|x| number(*x)).y_label_formatter(&|y| number(*y)).draw().map_err(text)?;
+        mesh.light_line_style(RGBColor(238, 238, 238))
+            .bold_line_style(RGBColor(215, 215, 215));
+        mesh.x_label_formatter(&|x| number(*x))
+            .y_label_formatter(&|y| number(*y))
+            .draw()
+            .map_err(text)?;
         for line in &self.lines {
             let colour = line.colour;
             let points = || line.points.iter().copied();
             chart
-                .draw_series(LineSeries::new(points().map(|(x, y, _, _)| (x, y)), colour.stroke_width(2)))
+                .draw_series(LineSeries::new(
+                    points().map(|(x, y, _, _)| (x, y)),
+                    colour.stroke_width(2),
+                ))
                 .map_err(text)?
                 .label(line.label.clone())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3))
+                });
             let bars = points().filter(|(_, _, low, high)| low < high);
-            let bar = |(x, y, low, high)| ErrorBar::new_vertical(x, low, y, high, colour.stroke_width(1), 7);
+            let bar = |(x, y, low, high)| {
+                ErrorBar::new_vertical(x, low, y, high, colour.stroke_width(1), 7)
+            };
             chart.draw_series(bars.map(bar)).map_err(text)?;
             let at = points().map(|(x, y, _, _)| (x, y));
             match line.mark {
-                0 => chart.draw_series(at.map(|at| Circle::new(at, 4, colour.filled()))).map_err(text)?,
-                1 => chart.draw_series(at.map(|at| TriangleMarker::new(at, 6, colour.filled()))).map_err(text)?,
-                _ => chart.draw_series(at.map(|at| Cross::new(at, 5, colour.stroke_width(2)))).map_err(text)?,
+                0 => chart
+                    .draw_series(at.map(|at| Circle::new(at, 4, colour.filled())))
+                    .map_err(text)?,
+                1 => chart
+                    .draw_series(at.map(|at| TriangleMarker::new(at, 6, colour.filled())))
+                    .map_err(text)?,
+                _ => chart
+                    .draw_series(at.map(|at| Cross::new(at, 5, colour.stroke_width(2))))
+                    .map_err(text)?,
             };
         }
         let mut legend = chart.configure_series_labels();
-        legend.position(self.legend.clone()).label_font((FONT, 13)).margin(8);
-        legend.background_style(WHITE.mix(0.85)).border_style(RGBColor(190, 190, 190)).draw().map_err(text)
+        legend
+            .position(self.legend.clone())
+            .label_font((FONT, 13))
+            .margin(8);
+        legend
+            .background_style(WHITE.mix(0.85))
+            .border_style(RGBColor(190, 190, 190))
+            .draw()
+            .map_err(text)
     }
 }
 
@@ -144,7 +199,11 @@ pub fn number(value: f64) -> String {
         below_ten if below_ten < 9.95 => format!("{value:.2}"),
         _ => format!("{value:.0}"),
     };
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 /// An error of the drawing library in words.
@@ -177,7 +236,11 @@ mod tests {
         };
         let panel = Panel {
             title: "cache on".into(),
-            x: Axis { label: "p (%)", from: 0.0, to: 80.0 },
+            x: Axis {
+                label: "p (%)",
+                from: 0.0,
+                to: 80.0,
+            },
             x_log: false,
             y: log_axis("ms", &[&line]),
             y_log: true,

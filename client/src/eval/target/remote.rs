@@ -1,4 +1,5 @@
-//! A bazaar that runs elsewhere: it is found by its URL, and killed and set up by commands of a shell that are given.
+//! A bazaar that runs elsewhere: it is found by its URL, and killed and set up by commands of a
+//! shell that are given.
 
 use super::{CacheSetting, Deed};
 use crate::api::Api;
@@ -11,8 +12,9 @@ use std::time::Duration;
 /// How long a bazaar may take to be ready after a command.
 const READY: Duration = Duration::from_secs(60);
 
-/// How a bazaar elsewhere is reached. In commands, `{id}` stands for a replica's id (where it is not named, the id comes last), `{cache}` for `on` or `off`, and `{size}` for what the
-/// cache holds at most.
+/// How a bazaar elsewhere is reached. In commands, `{id}` stands for a replica's id (where it is
+/// not named, the id comes last), `{cache}` for `on` or `off`, and `{size}` for what the cache
+/// holds at most.
 #[derive(Debug, Clone, Default)]
 pub struct Elsewhere {
     /// URL of the front-end.
@@ -46,7 +48,10 @@ pub struct Remote {
 
 impl Remote {
     pub(super) fn find(place: &Elsewhere) -> Result<Self, String> {
-        let remote = Self { place: place.clone(), setting: None };
+        let remote = Self {
+            place: place.clone(),
+            setting: None,
+        };
         remote.wait_ready()?;
         Ok(remote)
     }
@@ -85,11 +90,20 @@ impl Remote {
     }
 
     pub(super) fn set_cache(&mut self, setting: CacheSetting) -> Result<(), String> {
-        let Some(command) = self.place.frontend.clone().filter(|_| self.setting != Some(setting)) else {
+        let Some(command) = self
+            .place
+            .frontend
+            .clone()
+            .filter(|_| self.setting != Some(setting))
+        else {
             return Ok(());
         };
         let size = setting.capacity.map(|n| n.to_string()).unwrap_or_default();
-        shell(&command.replace("{cache}", &setting.cache.to_string()).replace("{size}", &size))?;
+        shell(
+            &command
+                .replace("{cache}", &setting.cache.to_string())
+                .replace("{size}", &size),
+        )?;
         self.wait_ready()?;
         self.setting = Some(setting);
         Ok(())
@@ -109,16 +123,24 @@ impl Remote {
     }
 
     pub(super) fn act(&self, deed: Deed, replicas: &[u8]) -> Result<(), String> {
-        let command = self.command(deed).ok_or_else(|| format!("no command was given to {deed:?} a replica"))?;
-        // At once: two replicas must not die one after the other because a connection has to be made for each.
+        let command = self
+            .command(deed)
+            .ok_or_else(|| format!("no command was given to {deed:?} a replica"))?;
+        // At once: two replicas must not die one after the other because a connection has to be
+        // made for each.
         let of = |id: &u8| match command.contains("{id}") {
             true => command.replace("{id}", &id.to_string()),
             false => format!("{command} {id}"),
         };
         let commands: Vec<String> = replicas.iter().map(of).collect();
         std::thread::scope(|scope| {
-            let running: Vec<_> = commands.iter().map(|command| scope.spawn(|| shell(command).map(drop))).collect();
-            running.into_iter().try_for_each(|thread| thread.join().expect("a command's thread does not panic"))
+            let running: Vec<_> = commands
+                .iter()
+                .map(|command| scope.spawn(|| shell(command).map(drop)))
+                .collect();
+            running
+                .into_iter()
+                .try_for_each(|thread| thread.join().expect("a command's thread does not panic"))
         })
     }
 
@@ -140,7 +162,8 @@ impl Remote {
     }
 }
 
-/// Whether these replicas follow with every order up to `last`, as far as the front-end tells: up to 200 ms late.
+/// Whether these replicas follow with every order up to `last`, as far as the front-end tells: up
+/// to 200 ms late.
 pub(super) fn follow_again(status: &Status, replicas: &[u8], last: Option<u64>) -> bool {
     replicas.iter().all(|id| {
         status.replicas.iter().any(|replica| {
@@ -151,7 +174,11 @@ pub(super) fn follow_again(status: &Status, replicas: &[u8], last: Option<u64>) 
 }
 
 fn shell(command: &str) -> Result<String, String> {
-    let output = Command::new("sh").args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output();
     let output = output.map_err(|e| format!("cannot run sh: {e}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -174,10 +201,18 @@ mod tests {
             dump: Some("echo number".into()),
             ..Elsewhere::default()
         };
-        let remote = Remote { place, setting: None };
+        let remote = Remote {
+            place,
+            setting: None,
+        };
         remote.act(Deed::Kill, &[1, 3]).expect("done");
         assert!(folder.path().join("1").exists() && folder.path().join("3").exists());
-        assert!(remote.act(Deed::Restart, &[1]).expect_err("fails").contains("exit 3"));
+        assert!(
+            remote
+                .act(Deed::Restart, &[1])
+                .expect_err("fails")
+                .contains("exit 3")
+        );
         assert!(!remote.can(Deed::Pause) && remote.act(Deed::Pause, &[1]).is_err());
         assert_eq!(remote.dump(), Ok(Some("number\n".into())));
         assert_eq!(remote.verify(), Ok(None));

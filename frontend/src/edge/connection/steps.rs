@@ -1,4 +1,5 @@
-//! What a connection does with bytes: from heads and bodies to requests, and from answers to output.
+//! What a connection does with bytes: from heads and bodies to requests, and from answers to
+//! output.
 
 use super::super::audience::Opening;
 use super::super::body::Decoder;
@@ -32,7 +33,8 @@ impl Connection {
         }
     }
 
-    /// Takes requests from `bytes` as long as there are whole ones and room for their answers, and returns how many bytes that used.
+    /// Takes requests from `bytes` as long as there are whole ones and room for their answers, and
+    /// returns how many bytes that used.
     pub(super) fn advance<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) -> usize {
         let mut at = 0;
         while self.output.pending().len() < PAUSE_BYTES {
@@ -53,15 +55,22 @@ impl Connection {
         at
     }
 
-    /// What is there is not enough: the head's time begins, or the end of the client's side shows what it meant.
+    /// What is there is not enough: the head's time begins, or the end of the client's side shows
+    /// what it meant.
     fn starve<W: World>(&mut self, rest: &[u8], turn: &mut Turn<'_, W>) {
         if self.ended {
             match &self.state {
                 State::Head { .. } if rest.is_empty() => {
-                    self.state = if self.output.is_empty() { State::Done } else { State::Closing };
+                    self.state = if self.output.is_empty() {
+                        State::Done
+                    } else {
+                        State::Closing
+                    };
                 }
                 State::Body(intake) => {
-                    let Exchange { trace, head_only, .. } = intake.exchange;
+                    let Exchange {
+                        trace, head_only, ..
+                    } = intake.exchange;
                     self.refuse(Reason::Incomplete, Some(trace), head_only, turn);
                 }
                 _ => self.refuse(Reason::Incomplete, None, is_head(rest), turn),
@@ -92,20 +101,40 @@ impl Connection {
     }
 
     /// Reads a head and begins its request; `None` when the head is not complete.
-    fn whole_head<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) -> Result<Option<usize>, head::Fault> {
+    fn whole_head<W: World>(
+        &mut self,
+        bytes: &[u8],
+        turn: &mut Turn<'_, W>,
+    ) -> Result<Option<usize>, head::Fault> {
         let limits = turn.limits;
-        let Some(line) = request_line(bytes, limits.target_bytes)? else { return Ok(None) };
-        let State::Head { scan, .. } = &mut self.state else { return Ok(None) };
+        let Some(line) = request_line(bytes, limits.target_bytes)? else {
+            return Ok(None);
+        };
+        let State::Head { scan, .. } = &mut self.state else {
+            return Ok(None);
+        };
         // Not beyond the limit: what is wrong there must not be seen before it is too large.
         let Some(end) = scan.end(&bytes[..bytes.len().min(limits.head_bytes)])? else {
-            return if bytes.len() > limits.head_bytes { Err(Reason::HeadTooLarge.into()) } else { Ok(None) };
+            return if bytes.len() > limits.head_bytes {
+                Err(Reason::HeadTooLarge.into())
+            } else {
+                Ok(None)
+            };
         };
         let fields = &bytes[line.length..end];
-        head::parse(&line, fields, limits.fields, |head, fields| self.begin(&line, head, fields, turn))?;
+        head::parse(&line, fields, limits.fields, |head, fields| {
+            self.begin(&line, head, fields, turn)
+        })?;
         Ok(Some(end))
     }
 
-    fn begin<W: World>(&mut self, line: &RequestLine<'_>, head: Head, fields: &[Header<'_>], turn: &mut Turn<'_, W>) {
+    fn begin<W: World>(
+        &mut self,
+        line: &RequestLine<'_>,
+        head: Head,
+        fields: &[Header<'_>],
+        turn: &mut Turn<'_, W>,
+    ) {
         let exchange = Exchange {
             trace: head.trace.unwrap_or_else(|| turn.world.new_trace()),
             close: !head.keep_alive,
@@ -118,7 +147,9 @@ impl Connection {
             && head.framing == Framing::Length(0)
             && let Some(body) = turn.world.quick(line.path)
         {
-            return self.write(&exchange, turn, |out, envelope| respond::prebuilt(out, &body, envelope));
+            return self.write(&exchange, turn, |out, envelope| {
+                respond::prebuilt(out, &body, envelope)
+            });
         }
         if line.method == Method::Get
             && line.query.is_none()
@@ -130,7 +161,9 @@ impl Connection {
         }
         let decoder = match Decoder::new(head.framing, turn.limits.body_bytes) {
             Ok(decoder) => decoder,
-            Err(reason) => return self.refuse(reason, Some(exchange.trace), exchange.head_only, turn),
+            Err(reason) => {
+                return self.refuse(reason, Some(exchange.trace), exchange.head_only, turn);
+            }
         };
         let request = Request {
             method: line.method.name().into(),
@@ -150,25 +183,48 @@ impl Connection {
         }
         let until = turn.now + turn.limits.body_timeout;
         let share = Share::new(turn.bodies);
-        self.state = State::Body(Box::new(Intake { request, decoder, share, exchange, until }));
+        self.state = State::Body(Box::new(Intake {
+            request,
+            decoder,
+            share,
+            exchange,
+            until,
+        }));
     }
 
-    fn follow<W: World>(&mut self, Opening { seat, bytes }: Opening, exchange: &Exchange, turn: &mut Turn<'_, W>) {
-        let exchange = Exchange { close: true, ..*exchange };
+    fn follow<W: World>(
+        &mut self,
+        Opening { seat, bytes }: Opening,
+        exchange: &Exchange,
+        turn: &mut Turn<'_, W>,
+    ) {
+        let exchange = Exchange {
+            close: true,
+            ..*exchange
+        };
         self.write(&exchange, turn, |out, envelope| {
             respond::feed(out, envelope);
             out.extend_from_slice(&bytes);
         });
-        self.state = State::Following { _seat: seat, opening: self.output.pending().len() };
+        self.state = State::Following {
+            _seat: seat,
+            opening: self.output.pending().len(),
+        };
     }
 
     fn body<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) -> Step {
-        let State::Body(intake) = &mut self.state else { return Step::Starved(0) };
+        let State::Body(intake) = &mut self.state else {
+            return Step::Starved(0);
+        };
         let exchange = intake.exchange;
         let taken = intake.decoder.take(bytes);
         // Also when the body is complete: whether it came in one read must not show.
         let covered = intake.share.cover(intake.decoder.held());
-        match if covered { taken } else { Err(Reason::BodyBudget) } {
+        match if covered {
+            taken
+        } else {
+            Err(Reason::BodyBudget)
+        } {
             Err(reason) => {
                 self.refuse(reason, Some(exchange.trace), exchange.head_only, turn);
                 Step::Used(bytes.len())
@@ -176,7 +232,12 @@ impl Connection {
             Ok(used) if !intake.decoder.is_complete() => Step::Starved(used),
             Ok(used) => {
                 if let State::Body(intake) = mem::replace(&mut self.state, BETWEEN) {
-                    let Intake { mut request, decoder, exchange, .. } = *intake;
+                    let Intake {
+                        mut request,
+                        decoder,
+                        exchange,
+                        ..
+                    } = *intake;
                     request.body = decoder.into_body();
                     self.dispatch(request, exchange, turn);
                 }
@@ -188,8 +249,11 @@ impl Connection {
     fn dispatch<W: World>(&mut self, request: Request, exchange: Exchange, turn: &mut Turn<'_, W>) {
         if request.path == "*" {
             // About the server, not about anything that a handler knows (RFC 9110 section 9.3.7).
-            let answer = Response::text(204, "", "").with_header("Allow", "GET, HEAD, POST, OPTIONS");
-            return self.write(&exchange, turn, |out, envelope| respond::response(out, &answer, envelope));
+            let answer =
+                Response::text(204, "", "").with_header("Allow", "GET, HEAD, POST, OPTIONS");
+            return self.write(&exchange, turn, |out, envelope| {
+                respond::response(out, &answer, envelope)
+            });
         }
         self.state = State::Waiting(exchange);
         turn.world.handle(request);
@@ -203,14 +267,26 @@ impl Connection {
         write: impl FnOnce(&mut Vec<u8>, &Envelope<'_>),
     ) {
         let close = exchange.close || turn.stopping;
-        let Exchange { trace, old, head_only, .. } = exchange;
-        let envelope = Envelope { date: turn.date, trace, close, old: *old, head_only: *head_only };
+        let Exchange {
+            trace,
+            old,
+            head_only,
+            ..
+        } = exchange;
+        let envelope = Envelope {
+            date: turn.date,
+            trace,
+            close,
+            old: *old,
+            head_only: *head_only,
+        };
         write(self.writer(turn), &envelope);
         self.idle_since = turn.now;
         self.state = if close { State::Closing } else { BETWEEN };
     }
 
-    /// Answers with a refusal and ends the connection: where the next request would begin is not known, or not to be waited for.
+    /// Answers with a refusal and ends the connection: where the next request would begin is not
+    /// known, or not to be waited for.
     pub(super) fn refuse<W: World>(
         &mut self,
         reason: Reason,
@@ -224,8 +300,15 @@ impl Connection {
         if reason.status() == 503 {
             answer = answer.with_header("Retry-After", "1");
         }
-        let exchange = Exchange { trace, close: true, old: false, head_only };
-        self.write(&exchange, turn, |out, envelope| respond::response(out, &answer, envelope));
+        let exchange = Exchange {
+            trace,
+            close: true,
+            old: false,
+            head_only,
+        };
+        self.write(&exchange, turn, |out, envelope| {
+            respond::response(out, &answer, envelope)
+        });
         self.held = Vec::new();
     }
 

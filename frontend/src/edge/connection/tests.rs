@@ -1,4 +1,5 @@
-//! Scripts for the state machine: what goes in and what comes out, without sockets and without waiting.
+//! Scripts for the state machine: what goes in and what comes out, without sockets and without
+//! waiting.
 
 use super::super::audience::{Opening, Seats};
 use super::super::budget::{Budget, FREE_BYTES};
@@ -37,7 +38,11 @@ struct Outside {
 impl Default for Outside {
     fn default() -> Self {
         let gauge = IntGauge::new("viewers", "Viewers.").expect("a gauge");
-        Self { requests: Vec::new(), reasons: Vec::new(), seats: Seats::new(1, gauge) }
+        Self {
+            requests: Vec::new(),
+            reasons: Vec::new(),
+            seats: Seats::new(1, gauge),
+        }
     }
 }
 
@@ -47,7 +52,10 @@ impl World for Outside {
     }
     fn follow(&mut self, path: &str) -> Option<Opening> {
         let seat = (path == "/feed").then(|| self.seats.take())??;
-        Some(Opening { seat, bytes: Arc::from(&b"first\n\n"[..]) })
+        Some(Opening {
+            seat,
+            bytes: Arc::from(&b"first\n\n"[..]),
+        })
     }
     fn handle(&mut self, request: Request) {
         self.requests.push(request);
@@ -61,7 +69,14 @@ impl World for Outside {
 }
 
 fn small() -> Limits {
-    Limits { head_bytes: 300, target_bytes: 100, fields: 30, body_bytes: 64, drain_bytes: 100, ..Limits::default() }
+    Limits {
+        head_bytes: 300,
+        target_bytes: 100,
+        fields: 30,
+        body_bytes: 64,
+        drain_bytes: 100,
+        ..Limits::default()
+    }
 }
 
 impl Script {
@@ -97,7 +112,8 @@ impl Script {
     /// Lets the client take up to `n` bytes of what is to be written.
     fn read(&mut self, n: usize) {
         let n = n.min(self.connection.output().len());
-        self.written.extend_from_slice(&self.connection.output()[..n]);
+        self.written
+            .extend_from_slice(&self.connection.output()[..n]);
         self.turn(|connection, turn| connection.sent(n, turn));
         self.half_closed |= self.connection.take_half_close();
     }
@@ -111,7 +127,11 @@ impl Script {
 
     /// The client sends bytes and takes what comes back.
     fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        assert!(self.connection.wants_input(), "the machine would not read {:?}", bytes.as_ref());
+        assert!(
+            self.connection.wants_input(),
+            "the machine would not read {:?}",
+            bytes.as_ref()
+        );
         self.turn(|connection, turn| connection.receive(bytes.as_ref(), turn));
         self.flush();
         self
@@ -140,7 +160,10 @@ impl Script {
     /// Statuses of the answers so far, in order.
     fn statuses(&self) -> Vec<u16> {
         let text = String::from_utf8_lossy(&self.written);
-        text.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].parse().expect("a status")).collect()
+        text.split("HTTP/1.1 ")
+            .skip(1)
+            .map(|answer| answer[..3].parse().expect("a status"))
+            .collect()
     }
 }
 
@@ -162,8 +185,13 @@ fn cached_read() {
                     Cache-Control: no-store\r\n\r\n{}";
     assert_eq!(script.send(with_trace).take_written(), expected);
     assert!(script.connection.idle_since().is_some() && script.connection.held.capacity() == 0);
-    assert!(script.connection.output.writer(&mut Vec::new()).capacity() == 0, "the buffer went back");
-    let head = script.send(with_trace.replace("GET", "HEAD")).take_written();
+    assert!(
+        script.connection.output.writer(&mut Vec::new()).capacity() == 0,
+        "the buffer went back"
+    );
+    let head = script
+        .send(with_trace.replace("GET", "HEAD"))
+        .take_written();
     assert_eq!(head, expected.strip_suffix("{}").expect("a body"));
     assert!(script.outside.requests.is_empty());
 }
@@ -176,13 +204,30 @@ fn handled_request() {
     assert!(script.outside.requests.is_empty());
     script.send("c");
     let request = script.outside.requests.pop().expect("complete");
-    assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/a%20b"));
-    assert_eq!((request.query.as_deref(), request.headers.get("x-y")), (Some("c=d"), Some("z")));
-    assert_eq!((request.body.as_slice(), request.trace.as_str()), (&b"abc"[..], "0000000000000000"));
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("POST", "/a%20b")
+    );
+    assert_eq!(
+        (request.query.as_deref(), request.headers.get("x-y")),
+        (Some("c=d"), Some("z"))
+    );
+    assert_eq!(
+        (request.body.as_slice(), request.trace.as_str()),
+        (&b"abc"[..], "0000000000000000")
+    );
     assert!(script.connection.is_waiting() && !script.connection.wants_input());
-    assert_eq!(script.connection.deadline(&script.limits), None, "a handler answers in its own time");
+    assert_eq!(
+        script.connection.deadline(&script.limits),
+        None,
+        "a handler answers in its own time"
+    );
     script.answer(&ok());
-    assert!(script.take_written().ends_with("X-Request-Id: 0000000000000000\r\nCache-Control: no-store\r\n\r\nok"));
+    assert!(
+        script
+            .take_written()
+            .ends_with("X-Request-Id: 0000000000000000\r\nCache-Control: no-store\r\n\r\nok")
+    );
     assert!(script.connection.wants_input());
 }
 
@@ -191,16 +236,23 @@ fn handled_request() {
 fn pipelining() {
     let mut script = Script::new();
     script.send([GET, POST, GET, OTHER, GET].concat());
-    assert_eq!((script.statuses(), script.outside.requests.len()), (vec![200], 1));
+    assert_eq!(
+        (script.statuses(), script.outside.requests.len()),
+        (vec![200], 1)
+    );
     assert!(!script.connection.wants_input(), "reading stops meanwhile");
     script.answer(&Response::error(404, "no"));
-    assert_eq!((script.statuses(), script.outside.requests.len()), (vec![200, 404, 200], 2));
+    assert_eq!(
+        (script.statuses(), script.outside.requests.len()),
+        (vec![200, 404, 200], 2)
+    );
     script.answer(&Response::error(409, "no"));
     assert_eq!(script.statuses(), [200, 404, 200, 409, 200]);
     assert!(script.connection.held.is_empty() && script.connection.wants_input());
 }
 
-/// However many requests come at once, and however slowly their answers are read, what is held is bounded; all are answered.
+/// However many requests come at once, and however slowly their answers are read, what is held is
+/// bounded; all are answered.
 #[test]
 fn pipelining_is_bounded() {
     let mut script = Script::new();
@@ -209,7 +261,11 @@ fn pipelining_is_bounded() {
         assert!(script.connection.wants_input());
         script.turn(|connection, turn| connection.receive(GET.repeat(requests).as_bytes(), turn));
         while !script.connection.output().is_empty() {
-            assert!(script.connection.output().len() < PAUSE_BYTES + 300, "{}", script.connection.output().len());
+            assert!(
+                script.connection.output().len() < PAUSE_BYTES + 300,
+                "{}",
+                script.connection.output().len()
+            );
             assert!(script.connection.held.len() <= 16 * 1024 && !script.connection.wants_input());
             script.read(1_000);
         }
@@ -217,19 +273,23 @@ fn pipelining_is_bounded() {
     assert_eq!(script.statuses().len(), 20 * requests);
 }
 
-/// A body that is held behind a pause, which its own 100 Continue can bring about, is taken when the answers are read.
+/// A body that is held behind a pause, which its own 100 Continue can bring about, is taken when
+/// the answers are read.
 #[test]
 fn body_behind_a_pause() {
     let expecting = POST.replace("Host", "Expect: 100-continue\r\nHost");
     let without_id = Script::new().send(GET).take_written().len() - 16;
     let mut paused = 0;
-    // The ids make the answers longer, byte by byte, so that one of them ends right below the bound.
+    // The ids make the answers longer, byte by byte, so that one of them ends right below the
+    // bound.
     for longer in 0..200 {
         let mut script = Script::new();
         let mut cached = String::new();
         let mut output = 0;
         for i in 0.. {
-            let id = "x".repeat(16 + if i < 5 { longer / 5 } else { 0 } + usize::from(i == 0) * (longer % 5));
+            let id = "x".repeat(
+                16 + if i < 5 { longer / 5 } else { 0 } + usize::from(i == 0) * (longer % 5),
+            );
             output += without_id + id.len();
             if output >= PAUSE_BYTES {
                 break;
@@ -237,7 +297,13 @@ fn body_behind_a_pause() {
             cached += &GET.replace("Host", &format!("X-Request-Id: {id}\r\nHost"));
         }
         script.turn(|connection, turn| {
-            connection.receive([&cached, &expecting].map(String::as_str).concat().as_bytes(), turn)
+            connection.receive(
+                [&cached, &expecting]
+                    .map(String::as_str)
+                    .concat()
+                    .as_bytes(),
+                turn,
+            )
         });
         paused += usize::from(matches!(script.connection.state, State::Body(_)));
         script.flush();
@@ -249,7 +315,8 @@ fn body_behind_a_pause() {
 /// 100 Continue: only when asked for, only when the body is wanted, and before the answer.
 #[test]
 fn expect_continue() {
-    let expecting = |more: &str| format!("POST /p HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{more}\r\n");
+    let expecting =
+        |more: &str| format!("POST /p HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{more}\r\n");
     let mut script = Script::new();
     script.send(expecting("Content-Length: 3\r\n"));
     assert_eq!(script.take_written(), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -263,39 +330,65 @@ fn expect_continue() {
     assert_eq!(script.statuses(), [413], "not invited first");
 }
 
-/// The end of a request that asks for it, or that is HTTP/1.0, is the end of its connection; what follows is not served.
+/// The end of a request that asks for it, or that is HTTP/1.0, is the end of its connection; what
+/// follows is not served.
 #[test]
 fn close() {
-    let get = |version: &str, connection: &str| format!("GET /cached HTTP/{version}\r\nHost: a\r\n{connection}\r\n");
+    let get = |version: &str, connection: &str| {
+        format!("GET /cached HTTP/{version}\r\nHost: a\r\n{connection}\r\n")
+    };
     for (request, told, open) in [
         (get("1.1", ""), "", true),
-        (get("1.1", "Connection: close\r\n"), "Connection: close\r\n", false),
+        (
+            get("1.1", "Connection: close\r\n"),
+            "Connection: close\r\n",
+            false,
+        ),
         (get("1.0", ""), "Connection: close\r\n", false),
-        (get("1.0", "Connection: keep-alive\r\n"), "Connection: keep-alive\r\n", true),
+        (
+            get("1.0", "Connection: keep-alive\r\n"),
+            "Connection: keep-alive\r\n",
+            true,
+        ),
     ] {
         let mut script = Script::new();
         script.send([request.as_str(), GET].concat());
-        assert_eq!(script.statuses().len(), if open { 2 } else { 1 }, "{request}");
+        assert_eq!(
+            script.statuses().len(),
+            if open { 2 } else { 1 },
+            "{request}"
+        );
         assert_eq!(script.half_closed, !open);
         let written = script.take_written();
         let first = written.split("\r\n\r\n").next().expect("a head");
         assert_eq!(
-            first.split_once("Connection").map_or("", |(_, rest)| rest.lines().next().unwrap_or_default()),
+            first
+                .split_once("Connection")
+                .map_or("", |(_, rest)| rest.lines().next().unwrap_or_default()),
             told.trim_end().trim_start_matches("Connection")
         );
     }
 }
 
-/// Large bodies share their memory: who finds it used up is told so, however the body is cut; small bodies always fit, and what was
-/// taken is given back when the body is complete, refused or given up.
+/// Large bodies share their memory: who finds it used up is told so, however the body is cut; small
+/// bodies always fit, and what was taken is given back when the body is complete, refused or given
+/// up.
 #[test]
 fn body_budget() {
     let bodies = Budget::new(1_000);
     let script = || {
-        let limits = Limits { body_bytes: 20_000, ..small() };
-        Script { bodies: Arc::clone(&bodies), limits, ..Script::new() }
+        let limits = Limits {
+            body_bytes: 20_000,
+            ..small()
+        };
+        Script {
+            bodies: Arc::clone(&bodies),
+            limits,
+            ..Script::new()
+        }
     };
-    let post = |length: usize| format!("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let post =
+        |length: usize| format!("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
     let body = |length: usize| vec![b'x'; length];
     let large = FREE_BYTES + 1_000;
     let mut holder = script();
@@ -309,11 +402,18 @@ fn body_budget() {
         for part in body(FREE_BYTES + 1).chunks(FREE_BYTES / parts + 1) {
             refused.send(part);
         }
-        assert_eq!((refused.statuses(), &refused.outside.reasons[..]), (vec![503], &[Reason::BodyBudget][..]));
+        assert_eq!(
+            (refused.statuses(), &refused.outside.reasons[..]),
+            (vec![503], &[Reason::BodyBudget][..])
+        );
         assert!(refused.half_closed && refused.take_written().contains("\r\nRetry-After: 1\r\n"));
     }
     holder.send("y");
-    assert_eq!(holder.outside.reasons, [Reason::BodyBudget], "its last byte is too much, too");
+    assert_eq!(
+        holder.outside.reasons,
+        [Reason::BodyBudget],
+        "its last byte is too much, too"
+    );
     let mut dripping = script();
     dripping.send(post(large)).send(body(large - 1));
     dripping.pass(dripping.limits.body_timeout);
@@ -321,7 +421,11 @@ fn body_budget() {
     for _ in 0..2 {
         let mut whole = script();
         whole.send(post(large)).send(body(large));
-        assert_eq!(whole.outside.requests.len(), 1, "given back by whoever was before");
+        assert_eq!(
+            whole.outside.requests.len(),
+            1,
+            "given back by whoever was before"
+        );
     }
     let mut vanished = script();
     vanished.send(post(large)).send(body(large - 1));
@@ -329,13 +433,16 @@ fn body_budget() {
     script().send(post(large)).send(body(large)).answer(&ok());
 }
 
-/// Behind its last answer a connection throws away what comes, within bounds, until the client is done.
+/// Behind its last answer a connection throws away what comes, within bounds, until the client is
+/// done.
 #[test]
 fn draining() {
     let closed = || {
         let mut script = Script::new();
         script.send("GET /cached HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        assert!(script.half_closed && script.connection.wants_input() && !script.connection.is_done());
+        assert!(
+            script.half_closed && script.connection.wants_input() && !script.connection.is_done()
+        );
         script
     };
     let mut script = closed();
@@ -350,7 +457,10 @@ fn draining() {
     script.pass(script.limits.drain_timeout - Duration::from_millis(1));
     assert!(!script.connection.is_done());
     script.pass(Duration::from_millis(1));
-    assert!(script.connection.is_done() && script.outside.reasons.is_empty(), "too long, and nobody's fault");
+    assert!(
+        script.connection.is_done() && script.outside.reasons.is_empty(),
+        "too long, and nobody's fault"
+    );
 }
 
 /// A client that ends its side gets every answer that it is owed; an unfinished request is told so.
@@ -362,11 +472,20 @@ fn half_close_by_the_client() {
     script.answer(&ok());
     assert_eq!(script.statuses(), [200, 200]);
     assert!(script.connection.is_done());
-    for (sent, statuses) in [("", &[][..]), ("\r\n", &[]), (&GET[..9], &[400]), (&POST[..POST.len() - 1], &[400])] {
+    for (sent, statuses) in [
+        ("", &[][..]),
+        ("\r\n", &[]),
+        (&GET[..9], &[400]),
+        (&POST[..POST.len() - 1], &[400]),
+    ] {
         let mut script = Script::new();
         script.send(sent);
         script.end();
-        assert_eq!((script.statuses().as_slice(), script.connection.is_done()), (statuses, true), "{sent}");
+        assert_eq!(
+            (script.statuses().as_slice(), script.connection.is_done()),
+            (statuses, true),
+            "{sent}"
+        );
     }
 }
 

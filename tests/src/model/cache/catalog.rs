@@ -32,7 +32,8 @@ pub struct Batch {
     pub listed: bool,
     /// The commit is done.
     pub committed: bool,
-    /// Sessions that have neither acknowledged nor ended, and whether their acknowledgement is on its way.
+    /// Sessions that have neither acknowledged nor ended, and whether their acknowledgement is on
+    /// its way.
     pub outstanding: Vec<(Session, bool)>,
 }
 
@@ -40,7 +41,14 @@ impl Catalog {
     /// A new one, without sessions.
     #[must_use]
     pub fn new() -> Self {
-        Self { shown: 0, durable: 0, changing: false, batch: None, table: SessionTable::default(), waits_until: None }
+        Self {
+            shown: 0,
+            durable: 0,
+            changing: false,
+            batch: None,
+            table: SessionTable::default(),
+            waits_until: None,
+        }
     }
 
     /// Whether stocks are told and trades taken.
@@ -58,7 +66,12 @@ impl Catalog {
 
     /// The process ends and starts again. What was committed is in the file.
     pub fn restart(&mut self, waits_until: Option<BootInstant>) {
-        *self = Self { shown: self.shown, durable: self.durable, waits_until, ..Self::new() };
+        *self = Self {
+            shown: self.shown,
+            durable: self.durable,
+            waits_until,
+            ..Self::new()
+        };
         if waits_until.is_none() {
             self.shown = self.durable;
         }

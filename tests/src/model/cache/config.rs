@@ -8,10 +8,11 @@ use std::time::Duration;
 pub type Index = usize;
 /// How many trades there were; the value of the stock.
 pub type Value = u8;
-/// Half a lease: the clock moves by this much. Finer steps reach nothing else, since what is compared are ends of leases, of margins, and
-/// whether a push is overdue.
+/// Half a lease: the clock moves by this much. Finer steps reach nothing else, since what is
+/// compared are ends of leases, of margins, and whether a push is overdue.
 pub const TICK: Duration = Duration::from_millis(500);
-/// What the clock of a front-end may lose against the catalog's while a lease lasts: just less than the margin.
+/// What the clock of a front-end may lose against the catalog's while a lease lasts: just less than
+/// the margin.
 pub const SKEW: Duration = LEASE_MARGIN.saturating_sub(Duration::from_millis(1));
 /// When the model begins.
 pub const START: BootInstant = BootInstant::from_millis(10_000);
@@ -19,7 +20,8 @@ pub const START: BootInstant = BootInstant::from_millis(10_000);
 /// The rules that have a switch; all of them on is the design.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// A reader gets the answer of a call that was sent after it came. Off: it joins a call under way.
+    /// A reader gets the answer of a call that was sent after it came. Off: it joins a call under
+    /// way.
     pub joiners_wait: bool,
     /// A registration's reply empties the cache and voids fills. Off: both stay.
     pub registration_empties: bool,
@@ -29,7 +31,8 @@ pub struct Rules {
     pub wait_after_start: bool,
     /// A batch is shown after each session's acknowledgement or end.
     pub acknowledged_before_shown: bool,
-    /// The lease is checked before the entry is taken. Off: the entry first, the lease a moment later.
+    /// The lease is checked before the entry is taken. Off: the entry first, the lease a moment
+    /// later.
     pub lease_before_entry: bool,
     /// The stock is marked as changing before the sessions are listed. Off: after.
     pub mark_before_list: bool,
@@ -41,7 +44,8 @@ pub struct Rules {
     pub lease_from_asking: bool,
     /// A session that leaves a push unanswered is not renewed.
     pub silent_is_not_renewed: bool,
-    /// An invalidation for an unknown session is refused, and ends it at the catalog; one for the pending session is taken.
+    /// An invalidation for an unknown session is refused, and ends it at the catalog; one for the
+    /// pending session is taken.
     pub pending_counts: bool,
 }
 

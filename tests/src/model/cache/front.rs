@@ -1,4 +1,5 @@
-//! A front-end: the cache for one stock, the lookup lane, the session. The rules are those of the code's cache, numbered as there.
+//! A front-end: the cache for one stock, the lookup lane, the session. The rules are those of the
+//! code's cache, numbered as there.
 
 use super::catalog::Session;
 use super::config::{Rules, Value};
@@ -9,7 +10,8 @@ use common::clock::BootInstant;
 pub struct Front {
     /// The cache.
     pub cache: Cache,
-    /// Readers that wait for the next call: what was shown when the last of them came. The last one demands most.
+    /// Readers that wait for the next call: what was shown when the last of them came. The last one
+    /// demands most.
     pub waiting: Option<Value>,
     /// Calls to the catalog.
     pub calls: Vec<Call>,
@@ -23,7 +25,8 @@ pub struct Front {
     pub keep_alives: u8,
     /// Its clock has lost the skew.
     pub slow: bool,
-    /// A reader who took the entry and has not checked the lease: the entry, and what was shown when the reader came.
+    /// A reader who took the entry and has not checked the lease: the entry, and what was shown
+    /// when the reader came.
     pub taken: Option<(Value, Value)>,
 }
 
@@ -123,10 +126,14 @@ impl Cache {
     /// Begins a fill.
     pub fn begin_fill(&mut self) -> Fill {
         self.stamp += 1;
-        Fill { epoch: self.epoch, stamp: self.stamp }
+        Fill {
+            epoch: self.epoch,
+            stamp: self.stamp,
+        }
     }
 
-    /// Rule 4: stores what a fill brought, if it may be cached, unless it was voided. `last`: no other one is in flight.
+    /// Rule 4: stores what a fill brought, if it may be cached, unless it was voided. `last`: no
+    /// other one is in flight.
     pub fn finish_fill(&mut self, fill: Fill, value: Option<Value>) {
         if !self.is_void(fill) && self.current.is_some() && value.is_some() {
             self.entry = value;
@@ -139,7 +146,8 @@ impl Cache {
         fill.epoch != self.epoch || fill.stamp <= self.void_up_to
     }
 
-    /// With no fill in flight the counts are as good as new: states shall not differ by how many there were.
+    /// With no fill in flight the counts are as good as new: states shall not differ by how many
+    /// there were.
     pub fn reset_counts(&mut self) {
         (self.epoch, self.stamp, self.void_up_to) = (0, 0, 0);
     }
@@ -187,7 +195,11 @@ impl Cache {
     }
 
     fn forget(&mut self) {
-        *self = Self { pending: self.pending, epoch: self.epoch + 1, ..Self::default() };
+        *self = Self {
+            pending: self.pending,
+            epoch: self.epoch + 1,
+            ..Self::default()
+        };
     }
 }
 

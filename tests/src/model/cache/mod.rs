@@ -1,4 +1,5 @@
-//! The cache of section 6 of the design as a state machine: one stock, whose value is the number of trades so far.
+//! The cache of section 6 of the design as a state machine: one stock, whose value is the number of
+//! trades so far.
 //!
 //! | module | one idea |
 //! |---|---|
@@ -10,9 +11,10 @@
 //! | [`properties`] | what must hold in every state, and what must be reached |
 //! | [`settle`] | from any state, a run without further faults answers |
 //!
-//! The leases at the catalog are the code's own [`::catalog::session_table::SessionTable`], with its real durations. The front-end's
-//! cache keeps its entries in hash maps, which a state cannot hold; [`front`] has its rules for one stock, and a test drives both
-//! with the same random events and compares what they answer.
+//! The leases at the catalog are the code's own [`::catalog::session_table::SessionTable`], with
+//! its real durations. The front-end's cache keeps its entries in hash maps, which a state cannot
+//! hold; [`front`] has its rules for one stock, and a test drives both with the same random events
+//! and compares what they answer.
 
 pub mod catalog;
 pub mod config;

@@ -37,10 +37,13 @@ pub const SLOW: &str = "reached: a slow clock's lease runs although it is over a
 pub fn all(config: &Config) -> Vec<Property<Caches>> {
     let mut all = vec![
         Property::always(CURRENT, |_, w: &World| {
-            (0..w.fronts.len()).all(|front| w.cached(front).is_none_or(|value| value == w.catalog.shown))
+            (0..w.fronts.len())
+                .all(|front| w.cached(front).is_none_or(|value| value == w.catalog.shown))
         }),
         Property::always(LINEAR, |_, w: &World| !w.stale),
-        Property::always(SETTLES, |m: &Caches, w: &World| w.settles(&m.0, Continuation::Healed)),
+        Property::always(SETTLES, |m: &Caches, w: &World| {
+            w.settles(&m.0, Continuation::Healed)
+        }),
         Property::always(SETTLES_ONE_WAY, |m: &Caches, w: &World| {
             (0..w.fronts.len()).all(|front| w.settles(&m.0, Continuation::Silent(front)))
         }),
@@ -55,24 +58,40 @@ pub fn all(config: &Config) -> Vec<Property<Caches>> {
 /// For a name that is none of the above.
 fn reached(name: &'static str) -> Property<Caches> {
     let reached: fn(&Caches, &World) -> bool = match name {
-        CACHED => |_, w| (0..w.fronts.len()).any(|front| w.cached(front).is_some_and(|value| value > 0)),
+        CACHED => {
+            |_, w| (0..w.fronts.len()).any(|front| w.cached(front).is_some_and(|value| value > 0))
+        }
         VOIDED => |_, w| {
-            let void = |f: &super::front::Front| f.calls.iter().any(|c| c.answer.is_some() && f.cache.is_void(c.fill));
+            let void = |f: &super::front::Front| {
+                f.calls
+                    .iter()
+                    .any(|c| c.answer.is_some() && f.cache.is_void(c.fill))
+            };
             w.fronts.iter().any(void)
         },
         NOT_CACHEABLE => |_, w| {
-            let mut answers = w.fronts.iter().flat_map(|front| &front.calls).filter_map(|call| call.answer);
+            let mut answers = w
+                .fronts
+                .iter()
+                .flat_map(|front| &front.calls)
+                .filter_map(|call| call.answer);
             answers.any(|(_, cacheable)| !cacheable)
         },
         PENDING => |_, w| {
             let mut pushed = w.catalog.batch.iter().flat_map(|batch| &batch.outstanding);
-            pushed.any(|(session, acknowledged)| *acknowledged && w.fronts[session.0].cache.pending == Some(*session))
+            pushed.any(|(session, acknowledged)| {
+                *acknowledged && w.fronts[session.0].cache.pending == Some(*session)
+            })
         },
         WAITED => |_, w| {
-            let silent = |f: &super::front::Front| f.cache.entry().is_some_and(|entry| entry < w.catalog.shown);
+            let silent = |f: &super::front::Front| {
+                f.cache.entry().is_some_and(|entry| entry < w.catalog.shown)
+            };
             w.fronts.iter().any(silent)
         },
-        AWAY => |_, w| !w.catalog.serving() && (0..w.fronts.len()).any(|front| w.cached(front).is_some()),
+        AWAY => |_, w| {
+            !w.catalog.serving() && (0..w.fronts.len()).any(|front| w.cached(front).is_some())
+        },
         UNTOLD => |_, w| !w.catalog.serving() && w.catalog.durable > w.catalog.shown,
         SLOW => |_, w| {
             let slow = |front: usize| w.fronts[front].slow && w.cached(front).is_some();

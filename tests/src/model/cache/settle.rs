@@ -1,5 +1,6 @@
-//! Liveness as a property of each state: a run from it, in which nothing more goes wrong, answers every reader and shows the trade under
-//! way; if there is none, one that begins now. The run is the model's own steps in a fixed sequence.
+//! Liveness as a property of each state: a run from it, in which nothing more goes wrong, answers
+//! every reader and shows the trade under way; if there is none, one that begins now. The run is
+//! the model's own steps in a fixed sequence.
 
 use super::config::{Config, Index};
 use super::step::Action;
@@ -25,7 +26,10 @@ impl World {
         let mut traded = false;
         for _ in 0..PATIENCE {
             if world.catalog.batch.is_none() && world.catalog.serving() {
-                let waits = world.fronts.iter().any(|front| front.waiting.is_some() || !front.calls.is_empty());
+                let waits = world
+                    .fronts
+                    .iter()
+                    .any(|front| front.waiting.is_some() || !front.calls.is_empty());
                 if traded && !waits {
                     return true;
                 }
@@ -36,7 +40,9 @@ impl World {
                 }
             }
             traded |= world.catalog.batch.is_some();
-            let next = world.next_reads().or_else(|| world.next_trade(config, continuation));
+            let next = world
+                .next_reads()
+                .or_else(|| world.next_trade(config, continuation));
             match next {
                 Some(action) => world.take(config, action),
                 None => world.let_time_pass(config, continuation),
@@ -48,7 +54,10 @@ impl World {
     fn next_reads(&self) -> Option<Action> {
         (0..self.fronts.len()).find_map(|own| {
             let front = &self.fronts[own];
-            let call = front.calls.iter().position(|call| call.answer.is_some() || self.catalog.serving());
+            let call = front
+                .calls
+                .iter()
+                .position(|call| call.answer.is_some() || self.catalog.serving());
             match (call, front.waiting) {
                 (Some(i), _) if front.calls[i].answer.is_some() => Some(Action::Finish(own, i)),
                 (Some(i), _) => Some(Action::Tell(own, i)),
@@ -61,7 +70,10 @@ impl World {
     fn next_trade(&self, config: &Config, continuation: Continuation) -> Option<Action> {
         let catalog = &self.catalog;
         let Some(batch) = &catalog.batch else {
-            return catalog.waits_until.filter(|until| self.now >= *until).map(|_| Action::EndWait);
+            return catalog
+                .waits_until
+                .filter(|until| self.now >= *until)
+                .map(|_| Action::EndWait);
         };
         if !batch.listed {
             return Some(Action::ListSessions);
@@ -78,15 +90,25 @@ impl World {
         }
         outstanding.find_map(|(session, acknowledged)| match *acknowledged {
             true => Some(Action::Acknowledge(*session)),
-            false if continuation != Continuation::Silent(session.0) => Some(Action::Push(*session)),
-            false => self.is_over(config, *session).then_some(Action::Drop(*session)),
+            false if continuation != Continuation::Silent(session.0) => {
+                Some(Action::Push(*session))
+            }
+            false => self
+                .is_over(config, *session)
+                .then_some(Action::Drop(*session)),
         })
     }
 
-    /// Nothing else moves: a front-end that is cut off one way goes on to renew its lease while time goes by.
+    /// Nothing else moves: a front-end that is cut off one way goes on to renew its lease while
+    /// time goes by.
     fn let_time_pass(&mut self, config: &Config, continuation: Continuation) {
         if let Continuation::Silent(own) = continuation {
-            for action in [Action::GiveUp(own), Action::KeepAlive(own), Action::Serve(own), Action::TakeAnswer(own)] {
+            for action in [
+                Action::GiveUp(own),
+                Action::KeepAlive(own),
+                Action::Serve(own),
+                Action::TakeAnswer(own),
+            ] {
                 if action != Action::KeepAlive(own) || self.fronts[own].cache.current.is_some() {
                     self.take(config, action);
                 }

@@ -1,5 +1,5 @@
-//! What can happen next, and what it does. A lost or late message is one that is not delivered yet; a pause of a process is that nothing
-//! happens there while time goes by.
+//! What can happen next, and what it does. A lost or late message is one that is not delivered yet;
+//! a pause of a process is that nothing happens there while time goes by.
 
 use super::catalog::{Batch, Session, id};
 use super::config::{Config, Index, TICK};
@@ -66,7 +66,8 @@ impl World {
     pub fn offer(&self, config: &Config, actions: &mut Vec<Action>) {
         if self.ticks < config.ticks {
             actions.push(Action::Tick(None));
-            let quick = (0..self.fronts.len()).filter(|front| config.skew && !self.fronts[*front].slow);
+            let quick =
+                (0..self.fronts.len()).filter(|front| config.skew && !self.fronts[*front].slow);
             actions.extend(quick.map(|front| Action::Tick(Some(front))));
         }
         for front in 0..self.fronts.len() {
@@ -76,7 +77,11 @@ impl World {
                 actions.push(Action::CrashFront(front));
             }
         }
-        actions.extend(self.strays.iter().map(|(session, registers)| Action::ServeStray(*session, *registers)));
+        actions.extend(
+            self.strays
+                .iter()
+                .map(|(session, registers)| Action::ServeStray(*session, *registers)),
+        );
         self.offer_catalog(config, actions);
     }
 
@@ -114,7 +119,9 @@ impl World {
                 actions.push(Action::KeepAlive(own));
             }
             None => {}
-            Some(Asking { answer: None, .. }) => actions.extend([Action::Serve(own), Action::GiveUp(own)]),
+            Some(Asking { answer: None, .. }) => {
+                actions.extend([Action::Serve(own), Action::GiveUp(own)])
+            }
             Some(_) => actions.extend([Action::TakeAnswer(own), Action::GiveUp(own)]),
         }
     }
@@ -122,7 +129,9 @@ impl World {
     fn offer_catalog(&self, config: &Config, actions: &mut Vec<Action>) {
         let catalog = &self.catalog;
         match &catalog.batch {
-            None if catalog.serving() && catalog.durable < config.trades => actions.push(Action::BeginTrade),
+            None if catalog.serving() && catalog.durable < config.trades => {
+                actions.push(Action::BeginTrade)
+            }
             None => {}
             Some(batch) if !batch.listed => actions.push(Action::ListSessions),
             Some(_) if !catalog.changing => actions.push(Action::MarkLate),
@@ -135,10 +144,18 @@ impl World {
             }
         }
         for (session, acknowledged) in catalog.batch.iter().flat_map(|batch| &batch.outstanding) {
-            let action = if *acknowledged { Action::Acknowledge } else { Action::Push };
+            let action = if *acknowledged {
+                Action::Acknowledge
+            } else {
+                Action::Push
+            };
             actions.push(action(*session));
         }
-        actions.extend(self.sessions().filter(|session| self.is_over(config, *session)).map(Action::Drop));
+        actions.extend(
+            self.sessions()
+                .filter(|session| self.is_over(config, *session))
+                .map(Action::Drop),
+        );
         if self.restarts < config.restarts {
             actions.push(Action::RestartCatalog);
         }
@@ -149,16 +166,26 @@ impl World {
 
     /// The sessions that the catalog knows.
     fn sessions(&self) -> impl Iterator<Item = Session> {
-        let chosen =
-            self.fronts.iter().enumerate().flat_map(|(own, front)| (1..=front.registrations).map(move |n| (own, n)));
+        let chosen = self
+            .fronts
+            .iter()
+            .enumerate()
+            .flat_map(|(own, front)| (1..=front.registrations).map(move |n| (own, n)));
         chosen.filter(|session| self.catalog.table.over_at(&id(*session)).is_some())
     }
 
     /// Whether the catalog may drop a session.
     #[must_use]
     pub fn is_over(&self, config: &Config, session: Session) -> bool {
-        let margin = if config.rules.margin { std::time::Duration::ZERO } else { LEASE_MARGIN };
-        self.catalog.table.over_at(&id(session)).is_some_and(|over| self.now >= over - margin)
+        let margin = if config.rules.margin {
+            std::time::Duration::ZERO
+        } else {
+            LEASE_MARGIN
+        };
+        self.catalog
+            .table
+            .over_at(&id(session))
+            .is_some_and(|over| self.now >= over - margin)
     }
 
     /// Takes one step.
@@ -174,9 +201,15 @@ impl World {
             Action::Arrive(own) => self.arrive(config, own),
             Action::StartCall(own) => {
                 let front = &mut self.fronts[own];
-                let Some(floor) = front.waiting.take() else { return };
+                let Some(floor) = front.waiting.take() else {
+                    return;
+                };
                 let fill = front.cache.begin_fill();
-                front.calls.push(Call { floor, fill, answer: None });
+                front.calls.push(Call {
+                    floor,
+                    fill,
+                    answer: None,
+                });
             }
             Action::Tell(own, i) => {
                 let cacheable = !self.catalog.changing || !config.rules.marked_is_not_cached;
@@ -190,7 +223,9 @@ impl World {
             Action::CheckLease(own) => {
                 let clock = self.clock(own);
                 let front = &mut self.fronts[own];
-                let Some((entry, shown)) = front.taken.take() else { return };
+                let Some((entry, shown)) = front.taken.take() else {
+                    return;
+                };
                 self.stale |= front.cache.leased(clock) && entry < shown;
             }
             Action::CrashFront(own) => {
@@ -219,11 +254,20 @@ impl World {
 
     fn finish(&mut self, own: Index, i: usize) {
         let front = &mut self.fronts[own];
-        let Call { floor, fill, answer } = front.calls.remove(i);
-        let Some((value, cacheable)) = answer else { return };
-        // It was shown when the catalog told it, and is what was shown when the reader came or something later.
+        let Call {
+            floor,
+            fill,
+            answer,
+        } = front.calls.remove(i);
+        let Some((value, cacheable)) = answer else {
+            return;
+        };
+        // It was shown when the catalog told it, and is what was shown when the reader came or
+        // something later.
         self.stale |= value < floor;
-        front.cache.finish_fill(fill, Some(value).filter(|_| cacheable));
+        front
+            .cache
+            .finish_fill(fill, Some(value).filter(|_| cacheable));
     }
 
     fn take_of_sessions(&mut self, config: &Config, action: Action) {
@@ -234,17 +278,31 @@ impl World {
                 front.registrations += 1;
                 let session = (own, front.registrations);
                 front.cache.begin_session(session);
-                front.asking = Some(Asking { session, registers: true, asked, answer: None });
+                front.asking = Some(Asking {
+                    session,
+                    registers: true,
+                    asked,
+                    answer: None,
+                });
             }
             Action::KeepAlive(own) => {
                 let asked = self.clock(own);
                 let front = &mut self.fronts[own];
-                let Some(session) = front.cache.current else { return };
+                let Some(session) = front.cache.current else {
+                    return;
+                };
                 front.keep_alives = front.keep_alives.saturating_add(1);
-                front.asking = Some(Asking { session, registers: false, asked, answer: None });
+                front.asking = Some(Asking {
+                    session,
+                    registers: false,
+                    asked,
+                    answer: None,
+                });
             }
             Action::Serve(own) => {
-                let Some(asking) = self.fronts[own].asking else { return };
+                let Some(asking) = self.fronts[own].asking else {
+                    return;
+                };
                 let answer = self.serve(config, asking.session, asking.registers);
                 if let Some(asking) = self.fronts[own].asking.as_mut() {
                     asking.answer = Some(answer);
@@ -267,9 +325,14 @@ impl World {
             let cache = &self.fronts[session.0].cache;
             let probed = cache.pending == Some(session) || cache.current == Some(session);
             let granted = probed && self.catalog.table.grant(id(session), now);
-            return if granted { Answer::Granted } else { Answer::Unknown };
+            return if granted {
+                Answer::Granted
+            } else {
+                Answer::Unknown
+            };
         }
-        if !config.rules.silent_is_not_renewed && self.catalog.table.over_at(&id(session)).is_some() {
+        if !config.rules.silent_is_not_renewed && self.catalog.table.over_at(&id(session)).is_some()
+        {
             self.catalog.table.push_answered(&id(session));
         }
         match self.catalog.table.keep_alive(&id(session), now) {
@@ -282,8 +345,20 @@ impl World {
     fn take_answer(&mut self, config: &Config, own: Index) {
         let clock = self.clock(own);
         let front = &mut self.fronts[own];
-        let Some(Asking { session, registers, asked, answer: Some(answer) }) = front.asking.take() else { return };
-        let lease_end = if config.rules.lease_from_asking { asked } else { clock } + LEASE;
+        let Some(Asking {
+            session,
+            registers,
+            asked,
+            answer: Some(answer),
+        }) = front.asking.take()
+        else {
+            return;
+        };
+        let lease_end = if config.rules.lease_from_asking {
+            asked
+        } else {
+            clock
+        } + LEASE;
         match (answer, registers) {
             (Answer::Granted, true) => front.cache.install_session(&config.rules, lease_end),
             (Answer::Granted, false) => front.cache.renew(session, lease_end),
@@ -294,7 +369,13 @@ impl World {
 
     /// A request that was not answered may arrive later.
     fn give_up(&mut self, own: Index) {
-        if let Some(Asking { session, registers, answer: None, .. }) = self.fronts[own].asking.take() {
+        if let Some(Asking {
+            session,
+            registers,
+            answer: None,
+            ..
+        }) = self.fronts[own].asking.take()
+        {
             self.strays.push((session, registers));
             self.strays.sort_unstable();
             self.strays.dedup();
@@ -311,14 +392,20 @@ impl World {
                 catalog.changing = config.rules.mark_before_list;
             }
             Action::ListSessions => {
-                known.iter().for_each(|session| catalog.table.push_begun(&id(*session), now));
-                let Some(batch) = catalog.batch.as_mut() else { return };
+                known
+                    .iter()
+                    .for_each(|session| catalog.table.push_begun(&id(*session), now));
+                let Some(batch) = catalog.batch.as_mut() else {
+                    return;
+                };
                 batch.listed = true;
                 batch.outstanding = known.into_iter().map(|session| (session, false)).collect();
             }
             Action::MarkLate => catalog.changing = true,
             Action::Commit => {
-                let Some(batch) = catalog.batch.as_mut() else { return };
+                let Some(batch) = catalog.batch.as_mut() else {
+                    return;
+                };
                 batch.committed = true;
                 catalog.durable += 1;
             }
@@ -338,7 +425,12 @@ impl World {
             }
             Action::RestartCatalog => {
                 self.restarts += 1;
-                catalog.restart(config.rules.wait_after_start.then(|| now + LEASE + LEASE_MARGIN));
+                catalog.restart(
+                    config
+                        .rules
+                        .wait_after_start
+                        .then(|| now + LEASE + LEASE_MARGIN),
+                );
             }
             Action::EndWait => {
                 catalog.waits_until = None;
@@ -348,11 +440,21 @@ impl World {
         }
     }
 
-    /// A push arrives. One for a session that the front-end does not use is refused, which ends that session at once.
+    /// A push arrives. One for a session that the front-end does not use is refused, which ends
+    /// that session at once.
     fn push(&mut self, config: &Config, session: Session) {
-        if self.fronts[session.0].cache.invalidate(&config.rules, session) {
-            let outstanding = self.catalog.batch.iter_mut().flat_map(|batch| &mut batch.outstanding);
-            outstanding.filter(|(other, _)| *other == session).for_each(|(_, acknowledged)| *acknowledged = true);
+        if self.fronts[session.0]
+            .cache
+            .invalidate(&config.rules, session)
+        {
+            let outstanding = self
+                .catalog
+                .batch
+                .iter_mut()
+                .flat_map(|batch| &mut batch.outstanding);
+            outstanding
+                .filter(|(other, _)| *other == session)
+                .for_each(|(_, acknowledged)| *acknowledged = true);
         } else {
             self.catalog.table.remove(&id(session));
             self.catalog.settle(session);

@@ -16,7 +16,8 @@ pub struct World {
     pub catalog: Catalog,
     /// The front-ends.
     pub fronts: Vec<Front>,
-    /// Requests of session threads that no longer wait for an answer, and may still arrive: the session, and whether it registers.
+    /// Requests of session threads that no longer wait for an answer, and may still arrive: the
+    /// session, and whether it registers.
     pub strays: Vec<(Session, bool)>,
     /// Crashes of the catalog so far.
     pub restarts: u8,
@@ -45,7 +46,11 @@ impl World {
     /// What a front-end's clock shows.
     #[must_use]
     pub fn clock(&self, front: Index) -> BootInstant {
-        if self.fronts[front].slow { self.now - SKEW } else { self.now }
+        if self.fronts[front].slow {
+            self.now - SKEW
+        } else {
+            self.now
+        }
     }
 
     /// What a front-end would answer from its cache now.

@@ -1,4 +1,5 @@
-//! What can happen next. A pause of a replica is that nothing happens there; a lost or late message is one that is not delivered yet.
+//! What can happen next. A pause of a replica is that nothing happens there; a lost or late message
+//! is one that is not delivered yet.
 
 use super::catalog::number;
 use super::config::{Config, Index, Key, REPLICAS};
@@ -91,7 +92,8 @@ impl State {
         let term = self.catalog.view().term;
         for &candidate in &config.candidates {
             // One that leads answers with its term and claims nothing.
-            let claims = |m: &Message| matches!(m, Message::Claim { from, .. } if *from == candidate);
+            let claims =
+                |m: &Message| matches!(m, Message::Claim { from, .. } if *from == candidate);
             if term < config.terms
                 && self.replicas[candidate].pipeline.is_none()
                 && !self.net.iter().any(claims)
@@ -131,13 +133,24 @@ impl State {
                 let ahead = self.replicas[other].log.len() > pipeline.received.len();
                 let behind = self.replicas[other].log.len() < pipeline.received.len();
                 if behind {
-                    actions.push(Action::Replicate { from: own, to: other, heard: false });
+                    actions.push(Action::Replicate {
+                        from: own,
+                        to: other,
+                        heard: false,
+                    });
                 }
                 if !ahead && (behind || !in_touch || self.waits_for(own, other)) {
-                    actions.push(Action::Replicate { from: own, to: other, heard: true });
+                    actions.push(Action::Replicate {
+                        from: own,
+                        to: other,
+                        heard: true,
+                    });
                 }
                 if in_touch && self.faults.missed_followers > 0 {
-                    actions.push(Action::LoseTouch { leader: own, follower: other });
+                    actions.push(Action::LoseTouch {
+                        leader: own,
+                        follower: other,
+                    });
                 }
             }
         }

@@ -1,5 +1,6 @@
-//! The catalog: its journal, recorded refusals, stocks and term. Commit, publication and answer are one step here, since the model of the
-//! cache looks at what lies between; a crash in between is an answer that never arrives.
+//! The catalog: its journal, recorded refusals, stocks and term. Commit, publication and answer are
+//! one step here, since the model of the cache looks at what lies between; a crash in between is an
+//! answer that never arrives.
 
 use super::config::{Config, Key, Rules, STOCKS};
 use ::catalog::leadership::{Claim, Leadership};
@@ -43,7 +44,10 @@ impl Catalog {
             journal: Vec::new(),
             refused: Vec::new(),
             left: config.initial,
-            leadership: Leadership::new(TermView { term: 0, owner: None }),
+            leadership: Leadership::new(TermView {
+                term: 0,
+                owner: None,
+            }),
             serving: true,
         }
     }
@@ -56,7 +60,9 @@ impl Catalog {
 
     /// Grants a claim of who saw the current term.
     pub fn claim(&mut self, replica: ReplicaId, seen: Term) -> Option<Term> {
-        let Claim::Grant(granted) = self.leadership.judge(replica, seen, LATER) else { return None };
+        let Claim::Grant(granted) = self.leadership.judge(replica, seen, LATER) else {
+            return None;
+        };
         self.leadership.install(granted, BootInstant::BOOT);
         Some(granted.term)
     }
@@ -69,7 +75,11 @@ impl Catalog {
 
     /// Decides an order and commits.
     pub fn trade(&mut self, config: &Config, key: Key) -> Verdict {
-        let Rules { dedupe_at_catalog, refusals_recorded, .. } = config.rules;
+        let Rules {
+            dedupe_at_catalog,
+            refusals_recorded,
+            ..
+        } = config.rules;
         if let Some(number) = self.number_of(key).filter(|_| dedupe_at_catalog) {
             return Verdict::Accepted(number);
         }

@@ -20,7 +20,8 @@ pub struct Order {
     pub side: Side,
     /// How many.
     pub quantity: u64,
-    /// How often it is sent at most: by its front-end, which gives up waiting, or by its client, who asks again with the same key.
+    /// How often it is sent at most: by its front-end, which gives up waiting, or by its client,
+    /// who asks again with the same key.
     pub attempts: u8,
 }
 
@@ -46,19 +47,23 @@ pub struct Faults {
 pub struct Rules {
     /// The catalog refuses a batch of another term.
     pub fencing: bool,
-    /// The catalog looks each key up in its journal. Off: the leader looks it up among its newest row, as one with a trimmed table would.
+    /// The catalog looks each key up in its journal. Off: the leader looks it up among its newest
+    /// row, as one with a trimmed table would.
     pub dedupe_at_catalog: bool,
     /// A refusal is recorded under its key.
     pub refusals_recorded: bool,
-    /// A batch's answer carries every row after the leader's last one. Off: those of the batch alone.
+    /// A batch's answer carries every row after the leader's last one. Off: those of the batch
+    /// alone.
     pub rows_from_last: bool,
     /// A replica leads once its log is complete up to the grant's end.
     pub complete_before_leading: bool,
     /// Only who led before it looked for an order, and still leads after, says that there is none.
     pub led_before_looking: bool,
-    /// An order is answered once it is durable at the leader and at each follower in touch. Off: at once.
+    /// An order is answered once it is durable at the leader and at each follower in touch. Off: at
+    /// once.
     pub durable_before_answer: bool,
-    /// A replica that leads but does not reach the catalog refuses to lead when it is asked. Off: it answers that it leads.
+    /// A replica that leads but does not reach the catalog refuses to lead when it is asked. Off:
+    /// it answers that it leads.
     pub unreachable_leader_refuses: bool,
 }
 
@@ -102,11 +107,21 @@ pub struct Config {
 /// A buy of one.
 #[must_use]
 pub const fn buy(stock: usize, attempts: u8) -> Order {
-    Order { stock, side: Side::Buy, quantity: 1, attempts }
+    Order {
+        stock,
+        side: Side::Buy,
+        quantity: 1,
+        attempts,
+    }
 }
 
 /// A sell of one.
 #[must_use]
 pub const fn sell(stock: usize, attempts: u8) -> Order {
-    Order { stock, side: Side::Sell, quantity: 1, attempts }
+    Order {
+        stock,
+        side: Side::Sell,
+        quantity: 1,
+        attempts,
+    }
 }

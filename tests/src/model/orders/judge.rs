@@ -6,8 +6,9 @@ use super::state::{Broken, State};
 use catalog::market::{Decision, decide};
 
 impl State {
-    /// An answer reaches the client. The journal's order is the order of events that it must fit: a trade lies between the request and the
-    /// answer, and after all that was told before the request; a refusal is true at some moment in between.
+    /// An answer reaches the client. The journal's order is the order of events that it must fit: a
+    /// trade lies between the request and the answer, and after all that was told before the
+    /// request; a refusal is true at some moment in between.
     pub fn tell(&mut self, config: &Config, key: Key, verdict: Verdict) {
         let client = &self.clients[usize::from(key)];
         match client.told {
@@ -32,19 +33,24 @@ impl State {
     }
 
     fn numbers_of(&self, keys: u16) -> impl Iterator<Item = u8> {
-        self.clients.iter().enumerate().filter_map(move |(key, client)| match client.told {
-            Some(Verdict::Accepted(number)) if keys >> key & 1 == 1 => Some(number),
-            _ => None,
-        })
+        self.clients
+            .iter()
+            .enumerate()
+            .filter_map(move |(key, client)| match client.told {
+                Some(Verdict::Accepted(number)) if keys >> key & 1 == 1 => Some(number),
+                _ => None,
+            })
     }
 
-    /// Whether there was a moment, since the journal had `from` rows, at which the order had to be refused.
+    /// Whether there was a moment, since the journal had `from` rows, at which the order had to be
+    /// refused.
     fn was_short(&self, config: &Config, key: Key, from: usize) -> bool {
         let order = config.orders[usize::from(key)];
         (from..=self.catalog.journal.len()).any(|rows| {
             let left = Self::left_after(config, &self.catalog.journal[..rows]);
             left.is_some_and(|left| {
-                decide(left[order.stock], order.side, order.quantity) == Decision::InsufficientQuantity
+                decide(left[order.stock], order.side, order.quantity)
+                    == Decision::InsufficientQuantity
             })
         })
     }
@@ -54,7 +60,9 @@ impl State {
     pub fn left_after(config: &Config, rows: &[Key]) -> Option<[u64; STOCKS]> {
         rows.iter().try_fold(config.initial, |mut left, key| {
             let order = config.orders[usize::from(*key)];
-            let Decision::Trade { left: after } = decide(left[order.stock], order.side, order.quantity) else {
+            let Decision::Trade { left: after } =
+                decide(left[order.stock], order.side, order.quantity)
+            else {
                 return None;
             };
             left[order.stock] = after;
@@ -62,10 +70,12 @@ impl State {
         })
     }
 
-    /// A replica that did not find an acknowledged order finds out whether it may say so: it must lead the current term, and have led it when
-    /// it looked.
+    /// A replica that did not find an acknowledged order finds out whether it may say so: it must
+    /// lead the current term, and have led it when it looked.
     pub fn confirm_missing(&mut self, config: &Config) {
-        let Some(query) = self.query.take() else { return };
+        let Some(query) = self.query.take() else {
+            return;
+        };
         let leads = self.replicas[query.replica].standing.leading();
         let current = leads == Some(self.catalog.view().term);
         if current && (leads == query.led || !config.rules.led_before_looking) {

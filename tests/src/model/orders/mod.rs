@@ -12,8 +12,8 @@
 //! | [`properties`] | what must hold in every state, and what must be reached |
 //! | [`settle`] | from any state, a run without further faults answers |
 //!
-//! The pure rules are the code's own: [`::catalog::leadership::Leadership`], [`::catalog::market::decide`], [`::order::role::Standing`],
-//! [`::order::commit::CommitTracker`].
+//! The pure rules are the code's own: [`::catalog::leadership::Leadership`],
+//! [`::catalog::market::decide`], [`::order::role::Standing`], [`::order::commit::CommitTracker`].
 
 pub mod action;
 pub mod catalog;

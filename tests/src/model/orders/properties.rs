@@ -1,4 +1,5 @@
-//! What must hold in every state (the invariants of section 9 of the design), and what must be reached.
+//! What must hold in every state (the invariants of section 9 of the design), and what must be
+//! reached.
 
 use super::Orders;
 use super::catalog::Verdict;
@@ -32,7 +33,8 @@ pub const SETTLES: &str = "live: without further faults every order is answered"
 /// The same with one replica alone.
 pub const SETTLES_ALONE: &str = "live: with any one replica alone every order is answered";
 /// The same with a replica that the catalog cannot be reached from.
-pub const SETTLES_CUT_OFF: &str = "live: with one replica cut off from the catalog every order is answered";
+pub const SETTLES_CUT_OFF: &str =
+    "live: with one replica cut off from the catalog every order is answered";
 
 /// An order given in a later term.
 pub const AFTER_FAILOVER: &str = "reached: an order is acknowledged after a failover";
@@ -56,23 +58,37 @@ pub const WAITING: &str = "reached: a leader calls a catalog that has just start
 pub fn all(config: &Config) -> Vec<Property<Orders>> {
     let mut all = vec![
         Property::always(NUMBERS, |_, s: &State| numbers_keep_their_content(s)),
-        Property::always(PREFIX, |_, s: &State| logs_are_prefixes(s) && !s.broken.contains(&Broken::Contradiction)),
-        Property::always(DURABLE, |_, s: &State| !s.broken.contains(&Broken::AcknowledgedTooEarly)),
+        Property::always(PREFIX, |_, s: &State| {
+            logs_are_prefixes(s) && !s.broken.contains(&Broken::Contradiction)
+        }),
+        Property::always(DURABLE, |_, s: &State| {
+            !s.broken.contains(&Broken::AcknowledgedTooEarly)
+        }),
         Property::always(READABLE, |_, s: &State| leader_has_all(s)),
-        Property::always(FOUND, |_, s: &State| !s.broken.contains(&Broken::AcknowledgedNotFound)),
+        Property::always(FOUND, |_, s: &State| {
+            !s.broken.contains(&Broken::AcknowledgedNotFound)
+        }),
         Property::always(ONCE, |_, s: &State| keys_trade_once(s)),
         Property::always(CONSERVED, |m: &Orders, s: &State| {
             State::left_after(&m.0, &s.catalog.journal) == Some(s.catalog.left)
         }),
-        Property::always(FENCED, |_, s: &State| !s.broken.contains(&Broken::OldTermTraded)),
-        Property::always(LINEAR, |_, s: &State| {
-            !s.broken.contains(&Broken::NotLinearizable) && !s.broken.contains(&Broken::ToldTwoThings)
+        Property::always(FENCED, |_, s: &State| {
+            !s.broken.contains(&Broken::OldTermTraded)
         }),
-        Property::always(TRUSTED, |_, s: &State| !s.broken.contains(&Broken::HistoryLost)),
-        Property::always(SETTLES, |m: &Orders, s: &State| s.settles(&m.0, Continuation::Healed)),
+        Property::always(LINEAR, |_, s: &State| {
+            !s.broken.contains(&Broken::NotLinearizable)
+                && !s.broken.contains(&Broken::ToldTwoThings)
+        }),
+        Property::always(TRUSTED, |_, s: &State| {
+            !s.broken.contains(&Broken::HistoryLost)
+        }),
+        Property::always(SETTLES, |m: &Orders, s: &State| {
+            s.settles(&m.0, Continuation::Healed)
+        }),
         Property::always(SETTLES_ALONE, |m: &Orders, s: &State| {
             // One alone is too few for a minimum of copies, by intent.
-            m.0.min_copies > 1 || (0..REPLICAS).all(|survivor| s.settles(&m.0, Continuation::Alone(survivor)))
+            m.0.min_copies > 1
+                || (0..REPLICAS).all(|survivor| s.settles(&m.0, Continuation::Alone(survivor)))
         }),
         Property::always(SETTLES_CUT_OFF, |m: &Orders, s: &State| {
             (0..REPLICAS).all(|cut| s.settles(&m.0, Continuation::CutOff(cut)))
@@ -90,12 +106,17 @@ fn reached(name: &'static str) -> Property<Orders> {
     let reached: fn(&Orders, &State) -> bool = match name {
         AFTER_FAILOVER => |_, s| {
             s.replicas.iter().any(|r| {
-                r.pipeline.as_ref().is_some_and(|p| p.term >= 2 && s.acknowledged >> p.base & 1 == 1 && p.base > 0)
+                r.pipeline
+                    .as_ref()
+                    .is_some_and(|p| p.term >= 2 && s.acknowledged >> p.base & 1 == 1 && p.base > 0)
             })
         },
         REFUSED_AGAIN => |m, s| {
             s.net.iter().any(|message| match message {
-                Message::Reply { key, verdict: Verdict::Refused } => {
+                Message::Reply {
+                    key,
+                    verdict: Verdict::Refused,
+                } => {
                     let order = m.0.orders[usize::from(*key)];
                     s.clients[usize::from(*key)].told == Some(Verdict::Refused)
                         && s.catalog.left[order.stock] >= order.quantity
@@ -103,18 +124,36 @@ fn reached(name: &'static str) -> Property<Orders> {
                 _ => false,
             })
         },
-        ROWS_CAUGHT_UP => |_, s| s.net.iter().any(|m| matches!(m, Message::Traded { rows, .. } if rows.len() > 1)),
+        ROWS_CAUGHT_UP => |_, s| {
+            s.net
+                .iter()
+                .any(|m| matches!(m, Message::Traded { rows, .. } if rows.len() > 1))
+        },
         OLD_LEADER => |_, s| {
             let current = s.catalog.view().term;
-            s.net.iter().any(|m| matches!(m, Message::Trade { term, .. } if *term < current))
+            s.net
+                .iter()
+                .any(|m| matches!(m, Message::Trade { term, .. } if *term < current))
         },
         COMPLETING => |_, s| s.replicas.iter().any(|r| r.standing.claiming().is_some()),
-        REFILLED => |_, s| s.replicas.iter().any(|r| r.lost && r.pipeline.is_some() && !r.log.is_empty()),
+        REFILLED => |_, s| {
+            s.replicas
+                .iter()
+                .any(|r| r.lost && r.pipeline.is_some() && !r.log.is_empty())
+        },
         THREE_COPIES => |_, s| {
             let copies = |p: &super::replica::Pipeline| p.tracker.copies() == REPLICAS;
-            s.acknowledged != 0 && s.replicas.iter().any(|r| r.pipeline.as_ref().is_some_and(copies))
+            s.acknowledged != 0
+                && s.replicas
+                    .iter()
+                    .any(|r| r.pipeline.as_ref().is_some_and(copies))
         },
-        WAITING => |_, s| !s.catalog.serving && s.net.iter().any(|message| matches!(message, Message::Trade { .. })),
+        WAITING => |_, s| {
+            !s.catalog.serving
+                && s.net
+                    .iter()
+                    .any(|message| matches!(message, Message::Trade { .. }))
+        },
         other => panic!("nothing is known about '{other}'"),
     };
     Property::sometimes(name, reached)
@@ -122,7 +161,9 @@ fn reached(name: &'static str) -> Property<Orders> {
 
 /// Every number that was told, or is on its way to be told, belongs to its key.
 fn numbers_keep_their_content(s: &State) -> bool {
-    let told = (0..).zip(&s.clients).filter_map(|(key, client)| Some((key, client.told?)));
+    let told = (0..)
+        .zip(&s.clients)
+        .filter_map(|(key, client)| Some((key, client.told?)));
     let telling = s.net.iter().filter_map(|message| match message {
         Message::Reply { key, verdict } => Some((*key, *verdict)),
         _ => None,
@@ -135,13 +176,17 @@ fn numbers_keep_their_content(s: &State) -> bool {
 
 fn logs_are_prefixes(s: &State) -> bool {
     s.replicas.iter().all(|replica| {
-        let received = replica.pipeline.as_ref().map_or(&[][..], |pipeline| &pipeline.received);
+        let received = replica
+            .pipeline
+            .as_ref()
+            .map_or(&[][..], |pipeline| &pipeline.received);
         s.catalog.journal.starts_with(&replica.log) && s.catalog.journal.starts_with(received)
     })
 }
 
 fn leader_has_all(s: &State) -> bool {
-    s.leader().is_none_or(|leader| s.acknowledged >> s.replicas[leader].log.len() == 0)
+    s.leader()
+        .is_none_or(|leader| s.acknowledged >> s.replicas[leader].log.len() == 0)
 }
 
 fn keys_trade_once(s: &State) -> bool {

@@ -34,7 +34,8 @@ pub struct Pipeline {
     pub base: u8,
     /// Every row that it has, durable here or not yet.
     pub received: Vec<Key>,
-    /// The call to the catalog that is waited for: the order, and how many rows were received when it was sent.
+    /// The call to the catalog that is waited for: the order, and how many rows were received when
+    /// it was sent.
     pub call: Option<(Key, u8)>,
     /// Who waits for an answer.
     pub tracker: CommitTracker<Waiter>,
@@ -56,12 +57,18 @@ impl Replica {
 
     /// The process ends and starts again: only the file stays.
     pub fn crash(&mut self) {
-        *self = Self { log: std::mem::take(&mut self.log), lost: self.lost, ..Self::default() };
+        *self = Self {
+            log: std::mem::take(&mut self.log),
+            lost: self.lost,
+            ..Self::default()
+        };
     }
 
     /// Leads the term that it claims, when its log goes far enough or nobody asks for that.
     pub fn try_lead(&mut self, own: Index, min_copies: usize, must_be_complete: bool) {
-        let Some(term) = self.standing.claiming() else { return };
+        let Some(term) = self.standing.claiming() else {
+            return;
+        };
         let complete = self.log.len() >= usize::from(self.wanted);
         if must_be_complete && !complete || !self.standing.lead(term) {
             return;
@@ -87,7 +94,11 @@ impl Pipeline {
     /// Lets an order wait until its row is durable; one without a row is done at once.
     #[must_use]
     pub fn submit(&mut self, waiter: Waiter) -> Done<Waiter> {
-        let needed = if let Verdict::Accepted(n) = waiter.1 { u64::from(n) + 1 } else { 0 };
+        let needed = if let Verdict::Accepted(n) = waiter.1 {
+            u64::from(n) + 1
+        } else {
+            0
+        };
         self.tracker.submit(needed, waiter, *START)
     }
 }

@@ -1,6 +1,8 @@
-//! Liveness as a property of each state: a run from it, in which nothing more goes wrong, answers every order that was sent. The run is the
-//! model's own steps in a fixed sequence, chosen as the services choose them: whoever can go on does, and a front-end asks the highest
-//! replica to lead when none does. stateright's `eventually` would not do, since it ignores runs that end in a circle.
+//! Liveness as a property of each state: a run from it, in which nothing more goes wrong, answers
+//! every order that was sent. The run is the model's own steps in a fixed sequence, chosen as the
+//! services choose them: whoever can go on does, and a front-end asks the highest replica to lead
+//! when none does. stateright's `eventually` would not do, since it ignores runs that end in a
+//! circle.
 
 use super::action::Action;
 use super::config::{Config, Index, Key, REPLICAS};
@@ -23,7 +25,11 @@ const PATIENCE: usize = 400;
 
 impl Continuation {
     fn alive(self, replica: Index) -> bool {
-        if let Self::Alone(survivor) = self { survivor == replica } else { true }
+        if let Self::Alone(survivor) = self {
+            survivor == replica
+        } else {
+            true
+        }
     }
 
     fn reaches_catalog(self, replica: Index) -> bool {
@@ -43,7 +49,8 @@ impl Continuation {
 }
 
 impl State {
-    /// Whether every order that was sent is answered in the end; if none waits, whether one that is sent now is.
+    /// Whether every order that was sent is answered in the end; if none waits, whether one that is
+    /// sent now is.
     #[must_use]
     pub fn settles(&self, config: &Config, world: Continuation) -> bool {
         let mut state = self.clone();
@@ -52,7 +59,10 @@ impl State {
                 state.replicas[dead].crash();
             }
         }
-        let fresh = (0..).zip(&state.clients).find(|(_, client)| client.sent == 0).map(|(key, _)| key);
+        let fresh = (0..)
+            .zip(&state.clients)
+            .find(|(_, client)| client.sent == 0)
+            .map(|(key, _)| key);
         let mut wanted: Vec<Key> = state.outstanding().collect();
         if wanted.is_empty() {
             wanted.extend(fresh);
@@ -65,7 +75,9 @@ impl State {
             }
             state.net.retain(|message| world.passes(message));
             let next = state.next_delivery().or_else(|| state.next_work(world));
-            let Some(next) = next.or_else(|| state.next_choice(config, world, &wanted, &mut passed_over)) else {
+            let Some(next) =
+                next.or_else(|| state.next_choice(config, world, &wanted, &mut passed_over))
+            else {
                 return false;
             };
             state.take(config, &next);
@@ -80,15 +92,23 @@ impl State {
         }
         // An order that its leader cannot take yet lets others pass.
         let takes = |message: &&Message| match message {
-            Message::Order { to, .. } => self.replicas[*to].pipeline.as_ref().is_none_or(|p| p.call.is_none()),
+            Message::Order { to, .. } => self.replicas[*to]
+                .pipeline
+                .as_ref()
+                .is_none_or(|p| p.call.is_none()),
             _ => true,
         };
-        self.net.iter().find(takes).map(|message| Action::Deliver(message.clone()))
+        self.net
+            .iter()
+            .find(takes)
+            .map(|message| Action::Deliver(message.clone()))
     }
 
     /// What replicas do by themselves.
     fn next_work(&self, world: Continuation) -> Option<Action> {
-        (0..REPLICAS).filter(|own| world.alive(*own)).find_map(|own| self.next_work_of(own, world))
+        (0..REPLICAS)
+            .filter(|own| world.alive(*own))
+            .find_map(|own| self.next_work_of(own, world))
     }
 
     fn next_work_of(&self, own: Index, world: Continuation) -> Option<Action> {
@@ -108,20 +128,33 @@ impl State {
         if pipeline.received.len() > replica.log.len() {
             return Some(Action::Write(own));
         }
-        (0..REPLICAS).filter(|other| *other != own).find_map(|other| {
-            let in_touch = pipeline.tracker.in_touch().any(|f| f == id(other));
-            if !world.alive(other) {
-                return in_touch.then_some(Action::LoseTouch { leader: own, follower: other });
-            }
-            let behind = self.replicas[other].log.len() < pipeline.received.len();
-            let newer = self.replicas[other].standing.known().term > pipeline.term;
-            let needed = behind || !in_touch && !self.is_ahead(other, own) || self.waits_for(own, other);
-            (needed || newer).then_some(Action::Replicate { from: own, to: other, heard: true })
-        })
+        (0..REPLICAS)
+            .filter(|other| *other != own)
+            .find_map(|other| {
+                let in_touch = pipeline.tracker.in_touch().any(|f| f == id(other));
+                if !world.alive(other) {
+                    return in_touch.then_some(Action::LoseTouch {
+                        leader: own,
+                        follower: other,
+                    });
+                }
+                let behind = self.replicas[other].log.len() < pipeline.received.len();
+                let newer = self.replicas[other].standing.known().term > pipeline.term;
+                let needed =
+                    behind || !in_touch && !self.is_ahead(other, own) || self.waits_for(own, other);
+                (needed || newer).then_some(Action::Replicate {
+                    from: own,
+                    to: other,
+                    heard: true,
+                })
+            })
     }
 
     fn is_ahead(&self, other: Index, leader: Index) -> bool {
-        let received = self.replicas[leader].pipeline.as_ref().map_or(0, |pipeline| pipeline.received.len());
+        let received = self.replicas[leader]
+            .pipeline
+            .as_ref()
+            .map_or(0, |pipeline| pipeline.received.len());
         self.replicas[other].log.len() > received
     }
 
@@ -134,14 +167,26 @@ impl State {
         passed_over: &mut Vec<Index>,
     ) -> Option<Action> {
         // Only who reaches the catalog says in its health that it leads.
-        if let Some(leader) = self.leader().filter(|leader| world.reaches_catalog(*leader)) {
-            return Some(Action::Send { key: wanted[0], to: leader });
+        if let Some(leader) = self
+            .leader()
+            .filter(|leader| world.reaches_catalog(*leader))
+        {
+            return Some(Action::Send {
+                key: wanted[0],
+                to: leader,
+            });
         }
         loop {
-            let candidate = (0..REPLICAS).rev().find(|c| world.alive(*c) && !passed_over.contains(c))?;
+            let candidate = (0..REPLICAS)
+                .rev()
+                .find(|c| world.alive(*c) && !passed_over.contains(c))?;
             let cut_off = !world.reaches_catalog(candidate);
-            if cut_off && self.replicas[candidate].pipeline.is_some() && !config.rules.unreachable_leader_refuses {
-                // It answers that it leads, is adopted, is found not to say so in its health, is asked again: for ever.
+            if cut_off
+                && self.replicas[candidate].pipeline.is_some()
+                && !config.rules.unreachable_leader_refuses
+            {
+                // It answers that it leads, is adopted, is found not to say so in its health, is
+                // asked again: for ever.
                 return None;
             }
             if !cut_off {

@@ -15,7 +15,8 @@ pub struct State {
     pub replicas: [Replica; REPLICAS],
     /// What happened to each order, by key.
     pub clients: Vec<Client>,
-    /// Messages on their way, sorted. One may arrive at any time, before or after any other, or never.
+    /// Messages on their way, sorted. One may arrive at any time, before or after any other, or
+    /// never.
     pub net: Vec<Message>,
     /// An order that is asked for by number.
     pub query: Option<Query>,
@@ -40,7 +41,8 @@ pub struct Client {
     pub after: u16,
 }
 
-/// A query for an order that was acknowledged and that this replica does not find: every other one has a true answer at once.
+/// A query for an order that was acknowledged and that this replica does not find: every other one
+/// has a true answer at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Query {
     /// Who was asked.
@@ -145,7 +147,8 @@ impl State {
         }
     }
 
-    /// Puts a message on its way. The same message twice is one: whoever repeats it has a budget of its own.
+    /// Puts a message on its way. The same message twice is one: whoever repeats it has a budget of
+    /// its own.
     pub fn post(&mut self, message: Message) {
         if let Err(place) = self.net.binary_search(&message) {
             self.net.insert(place, message);
@@ -161,6 +164,9 @@ impl State {
 
     /// The keys that have been sent and told nothing.
     pub fn outstanding(&self) -> impl Iterator<Item = Key> {
-        (0..).zip(&self.clients).filter(|(_, client)| client.sent > 0 && client.told.is_none()).map(|(key, _)| key)
+        (0..)
+            .zip(&self.clients)
+            .filter(|(_, client)| client.sent > 0 && client.told.is_none())
+            .map(|(key, _)| key)
     }
 }

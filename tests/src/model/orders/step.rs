@@ -54,7 +54,10 @@ impl State {
             Action::EndWait => self.catalog.serving = true,
             Action::Look(replica) => {
                 let led = self.replicas[*replica].standing.leading();
-                self.query = Some(Query { replica: *replica, led });
+                self.query = Some(Query {
+                    replica: *replica,
+                    led,
+                });
             }
             Action::ConfirmMissing => self.confirm_missing(config),
         }
@@ -79,14 +82,29 @@ impl State {
         let seen = self.catalog.view().term;
         self.replicas[to].claimed = Some(seen);
         let rows = Self::rows(&self.replicas[to].log);
-        self.post(Message::Claim { from: to, seen, rows });
+        self.post(Message::Claim {
+            from: to,
+            seen,
+            rows,
+        });
     }
 
     fn deliver(&mut self, config: &Config, message: &Message) {
         match *message {
             Message::Order { key, to } => self.take_order(config, key, to),
-            Message::Trade { from, term, rows, key } => self.trade(config, from, term, rows, key),
-            Message::Traded { to, term, call, verdict, ref rows } => {
+            Message::Trade {
+                from,
+                term,
+                rows,
+                key,
+            } => self.trade(config, from, term, rows, key),
+            Message::Traded {
+                to,
+                term,
+                call,
+                verdict,
+                ref rows,
+            } => {
                 self.take_answer(config, to, term, call, verdict, rows);
             }
             Message::Claim { from, seen, rows } => self.claim(from, seen, rows),
@@ -95,10 +113,13 @@ impl State {
         }
     }
 
-    /// The leader sends an order to the catalog, with its term and what it received. A replica that does not lead, or waits for another
-    /// call, sends the order back or lets it wait; both are the same as if it had not come yet.
+    /// The leader sends an order to the catalog, with its term and what it received. A replica that
+    /// does not lead, or waits for another call, sends the order back or lets it wait; both are the
+    /// same as if it had not come yet.
     fn take_order(&mut self, config: &Config, key: Key, to: Index) {
-        let Some(pipeline) = self.replicas[to].pipeline.as_mut() else { return };
+        let Some(pipeline) = self.replicas[to].pipeline.as_mut() else {
+            return;
+        };
         if pipeline.call.is_some() {
             return self.post(Message::Order { key, to });
         }
@@ -107,16 +128,26 @@ impl State {
         }
         if !config.rules.dedupe_at_catalog {
             // A table of the newest row only, as every table that is trimmed is at some time.
-            let newest = pipeline.received.len().checked_sub(1).filter(|last| pipeline.received[*last] == key);
+            let newest = pipeline
+                .received
+                .len()
+                .checked_sub(1)
+                .filter(|last| pipeline.received[*last] == key);
             if let Some(number) = newest {
-                let done = pipeline.submit((key, Verdict::Accepted(super::catalog::number(number))));
+                let done =
+                    pipeline.submit((key, Verdict::Accepted(super::catalog::number(number))));
                 return self.answer(to, done);
             }
         }
         let rows = Self::rows(&pipeline.received);
         pipeline.call = Some((key, rows));
         let term = pipeline.term;
-        self.post(Message::Trade { from: to, term, rows, key });
+        self.post(Message::Trade {
+            from: to,
+            term,
+            rows,
+            key,
+        });
     }
 
     fn trade(&mut self, config: &Config, from: Index, term: Term, rows: u8, key: Key) {
@@ -125,7 +156,12 @@ impl State {
         }
         if !self.catalog.serving {
             // Kept until the wait ends, as on its way.
-            return self.post(Message::Trade { from, term, rows, key });
+            return self.post(Message::Trade {
+                from,
+                term,
+                rows,
+                key,
+            });
         }
         if usize::from(rows) > self.catalog.journal.len() {
             self.broken.insert(Broken::HistoryLost);
@@ -135,20 +171,48 @@ impl State {
         if self.catalog.journal.len() > before && term < self.catalog.view().term {
             self.broken.insert(Broken::OldTermTraded);
         }
-        let first = if config.rules.rows_from_last { usize::from(rows) } else { before };
-        let rows_sent = self.catalog.journal.get(first..).unwrap_or_default().to_vec();
-        self.post(Message::Traded { to: from, term, call: (key, rows), verdict, rows: rows_sent });
+        let first = if config.rules.rows_from_last {
+            usize::from(rows)
+        } else {
+            before
+        };
+        let rows_sent = self
+            .catalog
+            .journal
+            .get(first..)
+            .unwrap_or_default()
+            .to_vec();
+        self.post(Message::Traded {
+            to: from,
+            term,
+            call: (key, rows),
+            verdict,
+            rows: rows_sent,
+        });
     }
 
-    fn take_answer(&mut self, config: &Config, to: Index, term: Term, call: (Key, u8), verdict: Verdict, rows: &[Key]) {
-        let Some(pipeline) = self.replicas[to].pipeline.as_mut() else { return };
+    fn take_answer(
+        &mut self,
+        config: &Config,
+        to: Index,
+        term: Term,
+        call: (Key, u8),
+        verdict: Verdict,
+        rows: &[Key],
+    ) {
+        let Some(pipeline) = self.replicas[to].pipeline.as_mut() else {
+            return;
+        };
         if pipeline.term != term || pipeline.call != Some(call) {
             return;
         }
         pipeline.call = None;
         pipeline.received.extend(rows);
         if !config.rules.durable_before_answer {
-            self.post(Message::Reply { key: call.0, verdict });
+            self.post(Message::Reply {
+                key: call.0,
+                verdict,
+            });
             return self.acknowledge(to, verdict);
         }
         let done = pipeline.submit((call.0, verdict));
@@ -161,7 +225,11 @@ impl State {
         }
         if let Some(term) = self.catalog.claim(id(from), seen) {
             let end = Self::rows(&self.catalog.journal);
-            self.post(Message::Granted { to: from, term, end });
+            self.post(Message::Granted {
+                to: from,
+                term,
+                end,
+            });
         }
     }
 
@@ -192,14 +260,18 @@ impl State {
 
     fn write(&mut self, own: Index) {
         let replica = &mut self.replicas[own];
-        let Some(pipeline) = replica.pipeline.as_mut() else { return };
+        let Some(pipeline) = replica.pipeline.as_mut() else {
+            return;
+        };
         replica.log.clone_from(&pipeline.received);
         let done = pipeline.tracker.local_durable(replica.log.len() as u64);
         self.answer(own, done);
     }
 
     fn replicate(&mut self, from: Index, to: Index, heard: bool) {
-        let Some(leader) = &self.replicas[from].pipeline else { return };
+        let Some(leader) = &self.replicas[from].pipeline else {
+            return;
+        };
         let (term, received) = (leader.term, leader.received.clone());
         let known = self.replicas[to].standing.known();
         if known.term > term {
@@ -209,7 +281,10 @@ impl State {
             return;
         }
         let follower = &mut self.replicas[to];
-        follower.hear(TermView { term, owner: Some(id(from)) });
+        follower.hear(TermView {
+            term,
+            owner: Some(id(from)),
+        });
         let both = follower.log.len().min(received.len());
         if follower.log[..both] != received[..both] {
             self.broken.insert(Broken::Contradiction);
@@ -220,7 +295,9 @@ impl State {
         }
         let rows = follower.log.len() as u64;
         if let (true, Some(leader)) = (heard, self.replicas[from].pipeline.as_mut()) {
-            let done = leader.tracker.follower_durable(id(to), rows, received.len() as u64);
+            let done = leader
+                .tracker
+                .follower_durable(id(to), rows, received.len() as u64);
             self.answer(from, done);
         }
     }
@@ -251,14 +328,23 @@ impl State {
     }
 
     fn acknowledge(&mut self, leader: Index, verdict: Verdict) {
-        let Verdict::Accepted(number) = verdict else { return };
+        let Verdict::Accepted(number) = verdict else {
+            return;
+        };
         self.acknowledged |= 1 << number;
-        let Some(pipeline) = &self.replicas[leader].pipeline else { return };
+        let Some(pipeline) = &self.replicas[leader].pipeline else {
+            return;
+        };
         let durable = |replica: Index| {
             let replica = &self.replicas[replica];
             replica.lost || replica.log.len() > usize::from(number)
         };
-        if !(durable(leader) && pipeline.tracker.in_touch().all(|follower| durable(index(follower)))) {
+        if !(durable(leader)
+            && pipeline
+                .tracker
+                .in_touch()
+                .all(|follower| durable(index(follower))))
+        {
             self.broken.insert(Broken::AcknowledgedTooEarly);
         }
     }

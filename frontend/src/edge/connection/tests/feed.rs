@@ -18,22 +18,36 @@ fn viewer() -> Script {
     script
 }
 
-/// A viewer gets a head without length, what was published before, then each event, whole and in order; its requests behind the first
-/// are not served.
+/// A viewer gets a head without length, what was published before, then each event, whole and in
+/// order; its requests behind the first are not served.
 #[test]
 fn follows() {
     let mut script = Script::new();
     script.send([FEED, GET].concat());
     let written = script.take_written();
-    assert!(written.starts_with("HTTP/1.1 200 OK\r\n") && written.ends_with("\r\n\r\nfirst\n\n"), "{written}");
-    assert!(written.contains("text/event-stream") && !written.contains("Content-Length"), "{written}");
+    assert!(
+        written.starts_with("HTTP/1.1 200 OK\r\n") && written.ends_with("\r\n\r\nfirst\n\n"),
+        "{written}"
+    );
+    assert!(
+        written.contains("text/event-stream") && !written.contains("Content-Length"),
+        "{written}"
+    );
     for event in ["one\n\n", "two\n\n"] {
         show(&mut script, event.as_bytes());
     }
     script.flush();
     assert_eq!(script.take_written(), "one\n\ntwo\n\n");
-    assert!(!script.connection.wants_input() && script.connection.idle_since().is_none() && !script.half_closed);
-    assert_eq!(script.connection.deadline(&script.limits), None, "it may watch for ever");
+    assert!(
+        !script.connection.wants_input()
+            && script.connection.idle_since().is_none()
+            && !script.half_closed
+    );
+    assert_eq!(
+        script.connection.deadline(&script.limits),
+        None,
+        "it may watch for ever"
+    );
     assert!(script.outside.requests.is_empty());
 }
 
@@ -43,7 +57,10 @@ fn only_viewers() {
     let mut script = Script::new();
     show(&mut script, b"one\n\n");
     assert!(script.connection.output().is_empty());
-    for request in [FEED.replace("GET", "HEAD"), FEED.replace("/feed", "/feed?poll")] {
+    for request in [
+        FEED.replace("GET", "HEAD"),
+        FEED.replace("/feed", "/feed?poll"),
+    ] {
         let mut script = Script::new();
         script.send(request);
         assert!(script.connection.is_waiting() && !script.connection.is_following());
@@ -55,11 +72,14 @@ fn only_viewers() {
     let mut script = Script::new();
     script.stopping = true;
     script.send(FEED);
-    assert!(script.connection.is_waiting(), "a server that stops begins no feed");
+    assert!(
+        script.connection.is_waiting(),
+        "a server that stops begins no feed"
+    );
 }
 
-/// A viewer that does not keep up is dropped before more than the bound waits for it, and its seat is free; what it was sent first does
-/// not count.
+/// A viewer that does not keep up is dropped before more than the bound waits for it, and its seat
+/// is free; what it was sent first does not count.
 #[test]
 fn slow_viewer() {
     let mut script = Script::new();
@@ -100,6 +120,20 @@ fn viewer_leaves() {
 /// Viewers take a tenth of the connections, and there is always a place for one.
 #[test]
 fn seats_of_a_server() {
-    assert_eq!(Limits { connections: 10_000, ..small() }.viewers(), 1_000);
-    assert_eq!(Limits { connections: 1, ..small() }.viewers(), 1);
+    assert_eq!(
+        Limits {
+            connections: 10_000,
+            ..small()
+        }
+        .viewers(),
+        1_000
+    );
+    assert_eq!(
+        Limits {
+            connections: 1,
+            ..small()
+        }
+        .viewers(),
+        1
+    );
 }

@@ -4,7 +4,8 @@ use super::{GET, OTHER, POST, Reason, Script};
 use common::http::Response;
 use proptest::prelude::*;
 
-/// What a client sees of a connection: everything that was written, the requests that the handler saw, and whether it is over.
+/// What a client sees of a connection: everything that was written, the requests that the handler
+/// saw, and whether it is over.
 type Seen = (String, Vec<(String, Vec<u8>)>, Vec<Reason>, bool);
 
 fn run(bytes: &[u8], cuts: &[usize]) -> Seen {
@@ -15,7 +16,10 @@ fn run(bytes: &[u8], cuts: &[usize]) -> Seen {
     loop {
         while let Some(request) = script.outside.requests.pop() {
             let answer = Response::text(200, "text/plain", request.body.clone());
-            seen.push((format!("{} {} {:?}", request.method, request.path, request.query), request.body));
+            seen.push((
+                format!("{} {} {:?}", request.method, request.path, request.query),
+                request.body,
+            ));
             script.answer(&answer);
         }
         if at == bytes.len() || !script.connection.wants_input() {
@@ -70,7 +74,8 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
 
-    /// However the same bytes are cut into reads, the same requests are seen and the same answers are written.
+    /// However the same bytes are cut into reads, the same requests are seen and the same answers
+    /// are written.
     #[test]
     fn any_split_gives_the_same(pieces in prop::collection::vec(piece(), 0..12), cuts in prop::collection::vec(1_usize..40, 1..8)) {
         let bytes = pieces.concat();

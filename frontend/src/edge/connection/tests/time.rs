@@ -5,17 +5,26 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Time-outs of head and body count from the first byte, however it drips; an idle connection goes without a word.
+/// Time-outs of head and body count from the first byte, however it drips; an idle connection goes
+/// without a word.
 #[test]
 fn time_outs() {
     let mut script = Script::new();
     script.pass(small().idle_timeout / 2);
     script.send("\r\n").pass(small().idle_timeout / 2);
-    assert!(script.connection.is_done() && script.written.is_empty(), "an empty line is no sign of life");
+    assert!(
+        script.connection.is_done() && script.written.is_empty(),
+        "an empty line is no sign of life"
+    );
     assert_eq!(script.outside.reasons, [Reason::Idle]);
 
     for (begin, drip, reason, timeout) in [
-        ("G", "ET /cached HTTP/1.1\r\nA: bbbbbbbbbbbbbbbbbbbbbbbbbbbb", Reason::HeadTimeout, small().head_timeout),
+        (
+            "G",
+            "ET /cached HTTP/1.1\r\nA: bbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+            Reason::HeadTimeout,
+            small().head_timeout,
+        ),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60\r\n\r\n",
             &"x".repeat(50),
@@ -34,9 +43,14 @@ fn time_outs() {
         let steps = u32::try_from(drip.len()).expect("few");
         for byte in drip.bytes() {
             assert!(script.statuses().is_empty(), "{reason:?} too early");
-            script.send([byte]).pass(timeout / steps + Duration::from_nanos(1));
+            script
+                .send([byte])
+                .pass(timeout / steps + Duration::from_nanos(1));
         }
-        assert_eq!((script.statuses(), &script.outside.reasons), (vec![408], &vec![reason]));
+        assert_eq!(
+            (script.statuses(), &script.outside.reasons),
+            (vec![408], &vec![reason])
+        );
         assert!(script.half_closed);
     }
 }
@@ -47,7 +61,9 @@ fn each_head_has_its_time() {
     let mut script = Script::new();
     for _ in 0..5 {
         let (first, rest) = OTHER.split_at(9);
-        script.send(first).pass(small().head_timeout - Duration::from_millis(1));
+        script
+            .send(first)
+            .pass(small().head_timeout - Duration::from_millis(1));
         script.send(rest).pass(2 * small().head_timeout);
         script.answer(&ok());
         script.pass(2 * SECOND);
@@ -67,7 +83,10 @@ fn unread_answers() {
         script.read(20_000);
         script.pass_without_reading(script.limits.send_timeout - Duration::from_millis(1));
     }
-    assert_eq!((script.statuses(), script.connection.is_done()), (vec![200], false));
+    assert_eq!(
+        (script.statuses(), script.connection.is_done()),
+        (vec![200], false)
+    );
 
     script.send(OTHER);
     script.turn(|connection, turn| connection.answer(&answer, turn));
