@@ -132,8 +132,8 @@ fuzz: tools ## fuzzes the public listener's connection for a minute: make fuzz S
 	@if ! command -v cargo-fuzz >/dev/null 2>&1; then \
 	  echo "cargo-fuzz is missing. Install it:" >&2; \
 	  echo "  cargo install cargo-fuzz" >&2; exit 1; fi
-	mkdir -p frontend/fuzz/corpus/connection
-	cd frontend && cargo +nightly fuzz run connection fuzz/corpus/connection fuzz/seeds/connection -- \
+	mkdir -p common/fuzz/corpus/connection
+	cd common && cargo +nightly fuzz run connection fuzz/corpus/connection fuzz/seeds/connection -- \
 	  -max_total_time=$(SECONDS) -max_len=20000
 
 # Settings and walkthrough: docs/ec2. What make is told reaches the scripts: make ec2-up EC2_TYPE=t3a.large

@@ -7,8 +7,8 @@ use crate::writer::Work;
 use common::chain::Hash;
 use common::database::{DbError, open_reader, orders};
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
-use common::lane::{Lane, LaneEnd};
 use common::metrics::{LaneGauges, Metrics};
+use common::queue::{Queue, QueueReceiver};
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
 use common::wire::catalog::{CatalogHealth, LookupRequest};
@@ -28,9 +28,9 @@ pub struct Api {
     /// The genesis.
     pub genesis: Genesis,
     /// To the writer.
-    pub work: Lane<Work>,
+    pub work: Queue<Work>,
     /// To the journal's reader.
-    pub journal: Lane<JournalPage>,
+    pub journal: Queue<JournalPage>,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// How full the lanes are, and their refusals.
@@ -156,7 +156,7 @@ pub fn serve_journal(
     path: &Path,
     seed: Hash,
     published: &Published,
-    pages: &LaneEnd<JournalPage>,
+    pages: &QueueReceiver<JournalPage>,
     stop: &Shutdown,
 ) {
     let mut connection = None;

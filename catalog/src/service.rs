@@ -13,9 +13,9 @@ use common::clock::BootInstant;
 use common::database::as_io;
 use common::filelock::FileLock;
 use common::http::tiny::{TinyConfig, TinyServer};
-use common::lane::lane;
 use common::metrics::{HttpMetrics, LaneGauges, Metrics};
-use common::occupant::{explain_file, explain_listen};
+use common::port_owner::{explain_file, explain_listen};
+use common::queue::queue;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{INTERNAL_BODY_LIMIT_BYTES, LEASE, LEASE_MARGIN};
@@ -90,8 +90,8 @@ impl Catalog {
             published.set_state(CatalogState::HistoryLost, &reason);
         }
         let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));
-        let (work, queued) = lane(WORK_QUEUE);
-        let (journal, pages) = lane(JOURNAL_QUEUE);
+        let (work, queued) = queue(WORK_QUEUE);
+        let (journal, pages) = queue(JOURNAL_QUEUE);
         let api = Api {
             published: Arc::clone(&published),
             sessions: Arc::clone(&sessions),

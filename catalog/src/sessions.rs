@@ -6,7 +6,7 @@ use crate::session_table::{KeepAlive, SessionTable};
 use common::clock::BootInstant;
 use common::http::client::{Call, CallError, HttpClient};
 use common::http::{Responder, Response};
-use common::lane::{Lane, LaneEnd, lane};
+use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{KEEP_ALIVE, LEASE, PROBE_TIMEOUT, PUSH_REPEAT};
@@ -30,7 +30,7 @@ const MAX_REGISTRATIONS: usize = 64;
 #[derive(Debug)]
 pub struct Sessions {
     shared: Arc<Shared>,
-    registrations: Lane<Registration>,
+    registrations: Queue<Registration>,
     _registrar: Thread,
     _keeper: Thread,
 }
@@ -84,7 +84,7 @@ impl Sessions {
             stop: Shutdown::new(),
             metrics: Arc::clone(metrics),
         });
-        let (registrations, waiting) = lane(MAX_REGISTRATIONS);
+        let (registrations, waiting) = queue(MAX_REGISTRATIONS);
         let registrar = Thread::spawn("registrar", {
             let shared = Arc::clone(&shared);
             move || shared.register_all(&waiting)
@@ -233,7 +233,7 @@ impl Shared {
             .set(i64::try_from(inner.table.len()).unwrap_or(0));
     }
 
-    fn register_all(self: &Arc<Self>, waiting: &LaneEnd<Registration>) {
+    fn register_all(self: &Arc<Self>, waiting: &QueueReceiver<Registration>) {
         while let Some(batch) = waiting.take_batch(1, &self.stop) {
             for (request, responder) in batch {
                 let stopping = self.stop.is_triggered();

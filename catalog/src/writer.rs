@@ -12,7 +12,7 @@ use common::clock::BootInstant;
 use common::crash;
 use common::database::DbError;
 use common::http::{Responder, Response};
-use common::lane::LaneEnd;
+use common::queue::QueueReceiver;
 use common::shutdown::Shutdown;
 use common::timing::{ANSWER_ROWS, MAX_BATCH};
 use common::wire::catalog::{CatalogState, ClaimAnswer, ClaimRequest, TradeAnswer, TradeRequest};
@@ -84,7 +84,7 @@ impl Writer {
     }
 
     /// Works until the service stops.
-    pub fn run(mut self, work: &LaneEnd<Work>, stop: &Shutdown) {
+    pub fn run(mut self, work: &QueueReceiver<Work>, stop: &Shutdown) {
         self.wait_at_start(work, stop);
         while let Some(batch) = work.take_batch(MAX_WORK, stop) {
             self.handle(batch);
@@ -94,7 +94,7 @@ impl Writer {
     /// The start-up wait: until every lease of an earlier run is over, claims are granted, but no
     /// trade is taken, since the front-ends that hold those leases cannot be told. Trades that come
     /// meanwhile are kept: their leader's call outlives the wait.
-    fn wait_at_start(&mut self, work: &LaneEnd<Work>, stop: &Shutdown) {
+    fn wait_at_start(&mut self, work: &QueueReceiver<Work>, stop: &Shutdown) {
         while self.published.state() == CatalogState::StartUpWait && !stop.is_triggered() {
             let left = self.serve_from.saturating_since(BootInstant::now());
             if left.is_zero() {

@@ -20,7 +20,7 @@ use crate::cluster::addresses::{Addresses, is_free};
 use crate::cluster::service::Service;
 use crate::cluster::{Cluster, ClusterError, START_TIMEOUT, Spec};
 use common::filelock::FileLock;
-use common::occupant::listener;
+use common::port_owner::listener;
 use control::{Asked, Control, Reply};
 use crossbeam::channel::RecvTimeoutError;
 use follow::Follower;

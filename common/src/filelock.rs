@@ -1,7 +1,7 @@
 //! One process per database file. The lock is on a file beside it: closing any descriptor of the
 //! database itself would drop the POSIX locks that SQLite holds on it.
 
-use crate::occupant::lock_holder;
+use crate::port_owner::lock_holder;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};

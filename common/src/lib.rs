@@ -7,7 +7,7 @@
 //! | [`wire`] | every message that crosses a process border, as a typed struct |
 //! | [`chain`] | the hash chain over the journal and its copies |
 //! | [`http`] | requests and answers; the tiny_http server; the ureq client |
-//! | [`lane`] | bounded queues between threads |
+//! | [`queue`] | bounded queues between threads |
 //! | [`settings`], [`cli`] | environment variables and command lines, with all mistakes reported at once |
 //! | [`timing`] | every interval and time-out of the system, their order asserted at compile time |
 //! | [`clock`] | a monotonic clock that counts suspended time |
@@ -16,7 +16,7 @@
 //! | [`logging`], [`metrics`], [`process_metrics`] | one line per event; Prometheus text; what the process takes of its machine |
 //! | [`database`] | SQLite files: how they are opened, and the two tables that every file has |
 //! | [`filelock`] | one process per database file |
-//! | [`occupant`] | who has the port or file that a start needs, for its message |
+//! | [`port_owner`] | who has the port or file that a start needs, for its message |
 
 pub mod chain;
 pub mod cli;
@@ -25,11 +25,11 @@ pub mod crash;
 pub mod database;
 pub mod filelock;
 pub mod http;
-pub mod lane;
 pub mod logging;
 pub mod metrics;
-pub mod occupant;
+pub mod port_owner;
 pub mod process_metrics;
+pub mod queue;
 pub mod settings;
 pub mod shutdown;
 pub mod threads;

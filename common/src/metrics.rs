@@ -1,8 +1,8 @@
 //! Metrics in Prometheus text format 0.0.4, with the prefix `bazaar_`, base units, and `_total` on
 //! counters.
 
-use crate::lane::Lane;
 use crate::process_metrics::ProcessMetrics;
+use crate::queue::Queue;
 use parking_lot::{Condvar, Mutex};
 use prometheus::core::{Collector, Metric};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
@@ -173,7 +173,7 @@ impl LaneGauges {
     }
 
     /// Shows a lane under this name.
-    pub fn watch<T: Send + 'static>(&self, name: &str, lane: &Lane<T>) {
+    pub fn watch<T: Send + 'static>(&self, name: &str, lane: &Queue<T>) {
         let (gauge, lane) = (self.depth.with_label_values(&[name]), lane.clone());
         self.refused.with_label_values(&[name]);
         self.metrics
@@ -386,7 +386,7 @@ mod tests {
     fn lanes_are_read_when_asked() {
         let metrics = Metrics::new();
         let gauges = LaneGauges::new(&metrics);
-        let (lane, _end) = crate::lane::lane(3);
+        let (lane, _end) = crate::queue::queue(3);
         gauges.watch("work", &lane);
         lane.put(1).expect("room");
         let text = metrics.text();

@@ -3,7 +3,7 @@
 //! trade.
 
 use crate::cache::shared::SharedCache;
-use crate::lanes::Depths;
+use crate::intake::Depths;
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::Metrics;
 use common::wire::frontend::{CachedNames, InvalidateRequest};

@@ -20,15 +20,13 @@
 //! |---|---|
 //! | [`api`] | the public paths, their checks and errors |
 //! | [`cache`] | what may be read without asking, as pure rules; [`cache::shared`] puts the lock around it |
-//! | [`session`] | the cache's lease |
+//! | [`cache::session`] | the cache's lease |
 //! | [`internal`] | the internal listener |
-//! | [`edge`] | the public HTTP server |
-//! | [`choice`] | who leads, as pure rules |
-//! | [`monitor`], [`prober`], [`election`] | the threads that carry them out |
-//! | [`leader`] | the leader as the lanes see it |
-//! | [`lanes`] | orders, queries, pages and lookups on their way |
+//! | [`leader`] | who leads: the election's rules, probers, monitor |
+//! | [`intake`] | the bounded queues between the listener's workers and the threads that call |
+//! | [`orders`] | batches of orders on their way to the leader |
+//! | [`reads`] | lookups, queries and pages on their way |
 //! | [`page`], [`feed`] | the page at `GET /`, and the live feed that it watches, `GET /events` |
-//! | [`views`], [`watch`] | what is seen of replicas and catalog, for the status |
 //! | [`settings`], [`metrics`], [`service`] | variables, counters, and all of it together |
 //!
 //! Invariants: a cached value is never older than a trade that was acknowledged; an order is sent
@@ -40,19 +38,13 @@
 
 pub mod api;
 pub mod cache;
-pub mod choice;
-pub mod edge;
-pub mod election;
 pub mod feed;
+pub mod intake;
 pub mod internal;
-pub mod lanes;
 pub mod leader;
 pub mod metrics;
-pub mod monitor;
+pub mod orders;
 pub mod page;
-pub mod prober;
+pub mod reads;
 pub mod service;
-pub mod session;
 pub mod settings;
-pub mod views;
-pub mod watch;

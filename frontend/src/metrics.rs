@@ -66,7 +66,7 @@ pub fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
 
 /// Everything about lanes and the leader.
 #[derive(Debug, Clone)]
-pub struct LaneMetrics {
+pub struct QueueMetrics {
     /// Requests that wait, by lane.
     pub depth: IntGaugeVec,
     /// Requests refused since their lane was full, by lane.
@@ -85,7 +85,7 @@ pub struct LaneMetrics {
     pub term: IntGauge,
 }
 
-impl LaneMetrics {
+impl QueueMetrics {
     /// Registers them.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {

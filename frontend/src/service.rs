@@ -2,33 +2,33 @@
 
 use crate::api::Api;
 use crate::api::status::Overview;
+use crate::cache::session::{self, SessionConfig};
 use crate::cache::shared::SharedCache;
-use crate::edge::Edge;
-use crate::edge::audience::Audience;
 use crate::feed::Feed;
 use crate::feed::publisher::Publisher;
 use crate::feed::stocks::StockReader;
+use crate::intake::{Depths, Entrance, LOOKUPS, ORDERS, PAGES, QUERIES};
 use crate::internal::Internal;
-use crate::lanes::gather::Gather;
-use crate::lanes::lookups::{LookupLane, PendingLookup};
-use crate::lanes::orders::{OrderLane, PendingOrder};
-use crate::lanes::pages::{PageLane, PendingPage};
-use crate::lanes::queries::{PendingQuery, QueryLane};
-use crate::lanes::{
-    Depths, Entrance, LOOKUPS, ORDERS, PAGES, QUERIES, lookups, orders, pages, queries,
-};
-use crate::leader::LeaderCell;
-use crate::metrics::{CacheMetrics, LaneMetrics, watch_cache};
-use crate::monitor::{Monitor, MonitorConfig};
-use crate::session::{self, SessionConfig};
+use crate::leader::catalog_prober;
+use crate::leader::cell::LeaderCell;
+use crate::leader::health_table::Views;
+use crate::leader::monitor::{Monitor, MonitorConfig};
+use crate::metrics::{CacheMetrics, QueueMetrics, watch_cache};
+use crate::orders::batcher::Batcher;
+use crate::orders::forwarder;
+use crate::orders::forwarder::{OrderForwarder, PendingOrder};
+use crate::reads::lookups::{LookupLane, PendingLookup};
+use crate::reads::pages::{PageLane, PendingPage};
+use crate::reads::queries::{PendingQuery, QueryLane};
+use crate::reads::{lookups, pages, queries};
 use crate::settings::{FrontendSettings, ServerKind};
-use crate::views::Views;
-use crate::watch;
 use common::http::client::HttpClient;
+use common::http::edge::Edge;
+use common::http::edge::audience::Audience;
 use common::http::tiny::{Access, TinyConfig, TinyServer};
-use common::lane::LaneEnd;
 use common::metrics::{HttpMetrics, Metrics};
-use common::occupant::explain_listen;
+use common::port_owner::explain_listen;
+use common::queue::QueueReceiver;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{INTERNAL_BODY_LIMIT_BYTES, PUBLIC_BODY_LIMIT_BYTES, STOP_GRACE};
@@ -65,7 +65,7 @@ pub struct Frontend {
 #[derive(Clone)]
 struct Ending {
     stop: Shutdown,
-    orders: Arc<Gather<PendingOrder>>,
+    orders: Arc<Batcher<PendingOrder>>,
     cell: Arc<LeaderCell>,
     clients: [HttpClient; 2],
 }
@@ -87,7 +87,7 @@ impl Frontend {
     pub fn start(settings: &FrontendSettings) -> io::Result<Self> {
         let metrics = Metrics::new();
         let http_metrics = HttpMetrics::new(&metrics);
-        let lane_metrics = LaneMetrics::new(&metrics);
+        let lane_metrics = QueueMetrics::new(&metrics);
         let token = settings.shared.token_text();
         let cache = Arc::new(SharedCache::new(
             settings.cache,
@@ -96,7 +96,7 @@ impl Frontend {
         ));
         watch_cache(&metrics, &cache);
         let cell = Arc::new(LeaderCell::new(
-            orders::FORWARDERS + queries::THREADS + pages::THREADS,
+            forwarder::FORWARDERS + queries::THREADS + pages::THREADS,
             token,
             lane_metrics.clone(),
         ));
@@ -226,7 +226,7 @@ struct Parts<'a> {
     cache: Arc<SharedCache>,
     cell: Arc<LeaderCell>,
     views: Arc<Views>,
-    metrics: LaneMetrics,
+    metrics: QueueMetrics,
     /// Connections to the catalog.
     catalog: HttpClient,
     /// Connections to replicas that do not lead.
@@ -253,12 +253,12 @@ impl Parts<'_> {
     fn lanes(
         &self,
         monitor: &Monitor,
-        orders: &Arc<Gather<PendingOrder>>,
-        queries: LaneEnd<PendingQuery>,
-        pages: LaneEnd<PendingPage>,
-        lookups: LaneEnd<PendingLookup>,
+        orders: &Arc<Batcher<PendingOrder>>,
+        queries: QueueReceiver<PendingQuery>,
+        pages: QueueReceiver<PendingPage>,
+        lookups: QueueReceiver<PendingLookup>,
     ) -> Vec<Thread> {
-        let orders = OrderLane {
+        let orders = OrderForwarder {
             queue: Arc::clone(orders),
             cell: Arc::clone(&self.cell),
             reports: monitor.reports(),
@@ -315,7 +315,7 @@ impl Parts<'_> {
 
     fn watchers(&self, internal: SocketAddr) -> Vec<Thread> {
         let (url, token) = (&self.settings.catalog_url, self.token());
-        let mut watchers = vec![watch::start(
+        let mut watchers = vec![catalog_prober::start(
             url,
             token.as_deref(),
             Arc::clone(&self.views),

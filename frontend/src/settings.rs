@@ -1,6 +1,6 @@
 //! The front-end's settings, from environment variables.
 
-use crate::edge::limits::EdgeConfig;
+use common::http::edge::limits::EdgeConfig;
 use common::settings::{Positive, ReplicaUrls, ServiceUrl, Settings, Shared, Switch};
 use common::wire::order::ReplicaId;
 use std::collections::BTreeMap;

@@ -210,7 +210,7 @@ fn orders_are_batched() {
     bazaar.replica(3).with(|state| state.manner = Manner::Hold);
     std::thread::scope(|scope| {
         let buy = || assert_eq!(bazaar.client.buy("FishCo", 1).status, 200);
-        let busy = frontend::lanes::orders::FORWARDERS;
+        let busy = frontend::orders::forwarder::FORWARDERS;
         for n in 1..=busy {
             scope.spawn(buy);
             wait_for("a forwarder is busy", || {

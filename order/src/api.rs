@@ -1,13 +1,13 @@
 //! Routes of a replica's listener. Workers answer what is in memory; orders, appends, reads and
 //! claims go to their lanes.
 
-use crate::log_writer::{Reply, WriterWork};
+use crate::leading::sequencer::OrderBatch;
+use crate::log::writer::{Reply, WriterWork};
 use crate::queries::Read;
 use crate::replica::Replica;
-use crate::sequencer::OrderBatch;
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
-use common::lane::Lane;
 use common::metrics::{LaneGauges, Metrics};
+use common::queue::Queue;
 use common::wire::Empty;
 use common::wire::catalog::TermView;
 use common::wire::replica::{
@@ -22,13 +22,13 @@ pub struct Api {
     /// Roles and positions.
     pub replica: Arc<Replica>,
     /// To the sequencer.
-    pub orders: Lane<OrderBatch>,
+    pub orders: Queue<OrderBatch>,
     /// To the log writer.
-    pub writer: Lane<WriterWork>,
+    pub writer: Queue<WriterWork>,
     /// To the reading threads.
-    pub reads: Lane<Read>,
+    pub reads: Queue<Read>,
     /// To the takeover thread.
-    pub takeover: Lane<(LeadRequest, Responder)>,
+    pub takeover: Queue<(LeadRequest, Responder)>,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// Refusals of full lanes.

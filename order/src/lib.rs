@@ -30,23 +30,11 @@
 //! (front-ends do).
 
 pub mod api;
-pub mod catalog;
-pub mod check;
-pub mod commit;
-pub mod log_writer;
+pub mod leading;
+pub mod log;
 pub mod metrics;
-pub mod pipeline;
 pub mod queries;
-pub mod reader;
-pub mod recent;
 pub mod replica;
-pub mod replication;
 pub mod role;
-pub mod sequencer;
 pub mod service;
 pub mod settings;
-pub mod store;
-pub mod takeover;
-pub mod term_keeper;
-pub mod traces;
-pub mod verify;

@@ -2,9 +2,9 @@
 
 use argh::FromArgs;
 use common::{cli, crash, logging, shutdown, threads};
+use order::log::verify::{dump, verify};
 use order::service::Order;
 use order::settings::OrderSettings;
-use order::verify::{dump, verify};
 use std::io::{BufWriter, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,12 +1,12 @@
 //! Reads of the log for others: orders by number, pages for a replica that catches up, the genesis.
 //! A few threads, each with its own connection.
 
-use crate::catalog::CatalogClient;
-use crate::reader::LogReader;
+use crate::leading::catalog::CatalogClient;
+use crate::log::reader::LogReader;
 use crate::replica::Replica;
 use common::database::{DbError, orders};
 use common::http::{Responder, Response};
-use common::lane::LaneEnd;
+use common::queue::QueueReceiver;
 use common::shutdown::Shutdown;
 use common::timing::{MAX_ORDERS_PAGE, PAGE_ROWS};
 use common::wire::order::{Order, Term};
@@ -59,7 +59,7 @@ pub struct Queries {
 
 impl Queries {
     /// Works until the service stops.
-    pub fn run(mut self, reads: &LaneEnd<Read>, stop: &Shutdown) {
+    pub fn run(mut self, reads: &QueueReceiver<Read>, stop: &Shutdown) {
         while let Some(batch) = reads.take_batch(1, stop) {
             for read in batch {
                 match read {

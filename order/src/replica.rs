@@ -2,11 +2,11 @@
 //! and batches on their way. Each method is one step under the lock; whoever ends a batch answers
 //! it outside.
 
-use crate::commit::{Done, Outcome};
+use crate::leading::commit::{Done, Outcome};
+use crate::leading::pipeline::{Pipeline, Waiter};
+use crate::leading::traces::Traces;
 use crate::metrics::OrderMetrics;
-use crate::pipeline::{Pipeline, Waiter};
 use crate::role::Standing;
-use crate::traces::Traces;
 use common::crash;
 use common::http::Response;
 use common::wire::catalog::TermView;

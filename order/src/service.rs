@@ -1,25 +1,25 @@
 //! The running replica: its threads, and the order in which they stop.
 
 use crate::api::Api;
-use crate::catalog::CatalogClient;
-use crate::check::check_old_rows;
-use crate::log_writer::{LogWriter, WriterWork};
+use crate::leading::catalog::CatalogClient;
+use crate::leading::replication::{Pace, Replication};
+use crate::leading::sequencer::Sequencer;
+use crate::leading::takeover::Takeover;
+use crate::leading::term_keeper::keep_term;
+use crate::log::check::check_old_rows;
+use crate::log::reader::LogReader;
+use crate::log::writer::{LogWriter, WriterWork};
 use crate::metrics::OrderMetrics;
 use crate::queries::{Queries, Read};
-use crate::reader::LogReader;
 use crate::replica::Replica;
-use crate::replication::{Pace, Replication};
-use crate::sequencer::Sequencer;
 use crate::settings::OrderSettings;
-use crate::takeover::Takeover;
-use crate::term_keeper::keep_term;
 use common::database::as_io;
 use common::filelock::FileLock;
 use common::http::client::HttpClient;
 use common::http::tiny::{TinyConfig, TinyServer};
-use common::lane::{Lane, LaneEnd, lane};
 use common::metrics::{HttpMetrics, LaneGauges, Metrics};
-use common::occupant::{explain_file, explain_listen};
+use common::port_owner::{explain_file, explain_listen};
+use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{INTERNAL_BODY_LIMIT_BYTES, ORDER_LANE};
@@ -57,7 +57,7 @@ struct Parts<'a> {
     settings: &'a OrderSettings,
     replica: Arc<Replica>,
     catalog: CatalogClient,
-    writer: Lane<WriterWork>,
+    writer: Queue<WriterWork>,
     own: Arc<OrderMetrics>,
     stop: Shutdown,
 }
@@ -84,10 +84,10 @@ impl Order {
             .map_err(file)?;
         let rows = log_writer.end().map_or(0, |end| end.next());
         tracing::info!(file = %settings.database.display(), orders = rows, "file opened, its end checked");
-        let (writer, writer_work) = lane(WRITER_QUEUE);
-        let (orders, order_batches) = lane(ORDER_LANE);
-        let (reads, read_work) = lane(READ_QUEUE);
-        let (takeover, lead_requests) = lane(TAKEOVER_QUEUE);
+        let (writer, writer_work) = queue(WRITER_QUEUE);
+        let (orders, order_batches) = queue(ORDER_LANE);
+        let (reads, read_work) = queue(READ_QUEUE);
+        let (takeover, lead_requests) = queue(TAKEOVER_QUEUE);
         let stop = Shutdown::new();
         let catalog = CatalogClient::new(&settings.catalog, settings.shared.token_text());
         let parts = Parts {
@@ -207,7 +207,7 @@ impl Parts<'_> {
         self.settings.peers.iter().map(thread).collect()
     }
 
-    fn sequencer(&self, batches: LaneEnd<crate::sequencer::OrderBatch>) -> Thread {
+    fn sequencer(&self, batches: QueueReceiver<crate::leading::sequencer::OrderBatch>) -> Thread {
         let (replica, own, stop) = (
             Arc::clone(&self.replica),
             Arc::clone(&self.own),
@@ -217,7 +217,7 @@ impl Parts<'_> {
         Thread::spawn("sequencer", move || sequencer.run(&batches, &stop))
     }
 
-    fn readers(&self, reads: &LaneEnd<Read>) -> Vec<Thread> {
+    fn readers(&self, reads: &QueueReceiver<Read>) -> Vec<Thread> {
         let thread = |i| {
             let queries = Queries {
                 replica: Arc::clone(&self.replica),
@@ -233,7 +233,7 @@ impl Parts<'_> {
     /// Takeover, term keeper, and the check of old rows.
     fn keepers(
         &self,
-        asked: LaneEnd<(common::wire::replica::LeadRequest, common::http::Responder)>,
+        asked: QueueReceiver<(common::wire::replica::LeadRequest, common::http::Responder)>,
         rows: u64,
     ) -> Vec<Thread> {
         let takeover = Takeover {

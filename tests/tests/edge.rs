@@ -2,14 +2,14 @@
 //! answered and can trade.
 
 // One client for both: what a hostile client may say is written down once.
-#[path = "../../frontend/tests/common_client/mod.rs"]
-mod common_client;
+#[path = "../../common/tests/raw_client/mod.rs"]
+mod raw_client;
 
 use client::cluster::service::Service;
 use client::wait;
 use common::wire::order::Side;
 use common::wire::public::ErrorBody;
-use common_client::{Answer, Client, hostile};
+use raw_client::{Answer, Client, hostile};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::io::{ErrorKind, Read};

@@ -52,7 +52,7 @@ fn wall_clock_is_read_where_jumps_do_no_harm() {
         // The beginning of a front-end's order key: it orders the index, random bits keep keys
         // apart.
         "frontend/src/api/mod.rs",
-        "frontend/src/edge/date.rs",
+        "common/src/http/edge/date.rs",
         // The time beside what the page tells of the cluster.
         "frontend/src/feed/mod.rs",
     ];

@@ -4,6 +4,7 @@
 //! [`tiny::TinyServer`], and the front-end's own edge. [`client::HttpClient`] is the way out.
 
 pub mod client;
+pub mod edge;
 mod socket;
 pub mod tiny;
 

@@ -1,8 +1,8 @@
 //! `GET /status` and `GET /readyz`: what the watching threads saw last, put together.
 
 use crate::cache::shared::SharedCache;
-use crate::leader::LeaderCell;
-use crate::views::Views;
+use crate::leader::cell::LeaderCell;
+use crate::leader::health_table::Views;
 use common::wire::catalog::CatalogState;
 use common::wire::order::Term;
 use common::wire::public::{CatalogStatus, ReplicaState, ReplicaStatus, Status};

@@ -2,6 +2,7 @@
 //! around it.
 
 pub mod lru;
+pub mod session;
 pub mod shared;
 #[cfg(test)]
 mod tests;

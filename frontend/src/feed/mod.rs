@@ -62,7 +62,7 @@ impl Feed {
     pub fn polled(&self) -> Response {
         *self.polled.lock() = Some(Instant::now());
         let body = [RETRY, &self.opening()].concat();
-        let fields = crate::edge::respond::FEED_FIELDS;
+        let fields = common::http::edge::respond::FEED_FIELDS;
         let answer = Response::text(200, "text/event-stream", body);
         fields.into_iter().fold(answer, |answer, (name, value)| {
             answer.with_header(name, value)

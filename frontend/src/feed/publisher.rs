@@ -4,7 +4,7 @@ use super::load::{Counts, Sample};
 use super::timeline::Timeline;
 use super::{Feed, unix_ms};
 use crate::api::status::Overview;
-use crate::edge::audience::Audience;
+use common::http::edge::audience::Audience;
 use common::metrics::HttpMetrics;
 use common::shutdown::Shutdown;
 use common::threads::Thread;

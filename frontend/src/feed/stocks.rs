@@ -5,8 +5,8 @@
 
 use super::Feed;
 use crate::cache::shared::view;
-use crate::edge::audience::Audience;
 use common::http::client::{Call, HttpClient};
+use common::http::edge::audience::Audience;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::wire::catalog::{LookupAnswer, LookupRequest};

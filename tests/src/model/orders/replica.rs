@@ -3,7 +3,7 @@
 use super::catalog::{Verdict, number};
 use super::config::{Index, Key, REPLICAS};
 use common::wire::order::{ReplicaId, Term};
-use order::commit::{CommitTracker, Done};
+use order::leading::commit::{CommitTracker, Done};
 use order::role::Standing;
 use std::sync::LazyLock;
 use std::time::Instant;

@@ -7,7 +7,7 @@ use super::replica::{Waiter, id, index};
 use super::state::{Broken, Message, Query, State};
 use common::wire::catalog::TermView;
 use common::wire::order::Term;
-use order::commit::{Done, Outcome};
+use order::leading::commit::{Done, Outcome};
 
 impl State {
     /// Takes one step.

@@ -1,0 +1,93 @@
+//! The edge's state machine, without a socket: bytes of a request in, bytes of an answer out.
+
+use common::http::edge::audience::Opening;
+use common::http::edge::budget::Budget;
+use common::http::edge::connection::{Connection, Turn, World};
+use common::http::edge::date::imf_fixdate;
+use common::http::edge::limits::Limits;
+use common::http::edge::reason::Reason;
+use common::http::edge::trace::Trace;
+use common::http::{Request, Response};
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+const LOOKUP: &[u8] =
+    b"GET /stocks/GameStart HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n";
+const ORDER: &[u8] = b"POST /orders HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\
+    Content-Type: application/json\r\nContent-Length: 48\r\n\r\n{\"name\":\"GameStart\",\"quantity\":12,\"type\":\"sell\"}";
+
+/// The cache answers lookups; an order is kept until it is answered.
+struct Outside {
+    cached: Arc<[u8]>,
+    order: Option<Request>,
+}
+
+impl World for Outside {
+    fn quick(&mut self, _path: &str) -> Option<Arc<[u8]>> {
+        Some(Arc::clone(&self.cached))
+    }
+    fn follow(&mut self, _path: &str) -> Option<Opening> {
+        None
+    }
+    fn handle(&mut self, request: Request) {
+        self.order = Some(request);
+    }
+    fn refused(&mut self, reason: Reason) {
+        panic!("the edge refused: {reason:?}");
+    }
+    fn new_trace(&mut self) -> Trace {
+        Trace::from_number(0)
+    }
+}
+
+fn edge(criterion: &mut Criterion) {
+    let (now, date, limits, bodies) = (
+        Instant::now(),
+        imf_fixdate(0),
+        Limits::default(),
+        Budget::new(1 << 20),
+    );
+    let cached: Arc<[u8]> =
+        Arc::from(&br#"{"data":{"name":"GameStart","price":15.99,"quantity":100}}"#[..]);
+    let answer = Response::text(
+        200,
+        "application/json",
+        br#"{"data":{"transaction_number":1234567}}"#.to_vec(),
+    );
+    for (name, bytes) in [("edge: cached read", LOOKUP), ("edge: order", ORDER)] {
+        let mut connection = Connection::new(now);
+        let (mut world, mut spare) = (
+            Outside {
+                cached: Arc::clone(&cached),
+                order: None,
+            },
+            Vec::new(),
+        );
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let mut turn = Turn {
+                    now,
+                    date: &date,
+                    limits: &limits,
+                    bodies: &bodies,
+                    stopping: false,
+                    spare: &mut spare,
+                    world: &mut world,
+                };
+                connection.receive(black_box(bytes), &mut turn);
+                if let Some(order) = turn.world.order.take() {
+                    assert_eq!(order.body.len(), 48, "the whole order came");
+                    connection.answer(&answer, &mut turn);
+                }
+                let n = connection.output().len();
+                assert!(n > 0, "each request is answered");
+                connection.sent(n, &mut turn);
+            });
+        });
+    }
+}
+
+criterion_group!(benches, edge);
+criterion_main!(benches);

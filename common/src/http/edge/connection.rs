@@ -1,0 +1,376 @@
+//! One connection as a pure state machine: bytes and time go in; requests, bytes to write and
+//! deadlines come out. No socket and no clock inside: the time is a parameter, and what it needs
+//! from outside stands in [`World`].
+//!
+//! ```text
+//!          head complete        body complete            answered
+//!   Head ────────────────► Body ──────────────► Waiting ──────────► Head …
+//!    │ │  (no body: at once)  │                    │ last answer
+//!    │ └─ cached: answered    │ refused            ▼                    written, half-closed
+//!    └────────────────────────┴───────────────► Closing ──────────────► Draining ──────────► Done
+//! ```
+//!
+//! A GET of a feed leads from Head to Following, where events are written until either side ends
+//! the connection.
+//!
+//! Invariants:
+//! - One request at a time: the next one is parsed when the one before has its answer queued, so
+//!   answers are in order.
+//! - Input is asked for only while no output waits and no request is with a handler: what a client
+//!   makes the edge hold is bounded by one head and one read beyond a body, plus [`PAUSE_BYTES`]
+//!   and one answer of output. All bodies together, but for the first bytes of each, are bounded by
+//!   [`super::budget`].
+//! - What comes out depends on the bytes, never on how they were cut into reads.
+//! - A viewer never has more than [`FEED_BYTES`] waiting beside what it was sent first: one that
+//!   does not keep up is dropped, whole events are never left out.
+//! - Every refusal is the last answer of its connection.
+
+use super::audience::{Opening, Seat};
+use super::body::Decoder;
+use super::budget::{Budget, Share};
+use super::date::DateText;
+use super::limits::Limits;
+use super::output::Output;
+use super::parse::Scan;
+use super::reason::Reason;
+use super::respond;
+use super::trace::Trace;
+use crate::http::{Request, Response};
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// While this much output waits, no further request of the connection is parsed.
+pub const PAUSE_BYTES: usize = 64 * 1024;
+/// An unread answer's time begins anew whenever the client has taken this much of it: large answers
+/// over slow lines are served, a client that takes byte after byte is not.
+const PROGRESS_BYTES: usize = 16 * 1024;
+
+/// A viewer that lets this much of its feed wait is dropped: it reads slower than things happen.
+pub const FEED_BYTES: usize = 64 * 1024;
+
+/// What a connection asks of the outside.
+pub trait World {
+    /// The prebuilt answer to a GET of this path, if there is one.
+    fn quick(&mut self, path: &str) -> Option<Arc<[u8]>>;
+    /// What a viewer of the feed at this path begins with, if there is one.
+    fn follow(&mut self, path: &str) -> Option<Opening>;
+    /// Takes a request. Its answer comes back through [`Connection::answer`], at any later time.
+    fn handle(&mut self, request: Request);
+    /// Is told that the edge itself refused a request, or gave the connection up.
+    fn refused(&mut self, reason: Reason);
+    /// A new trace id.
+    fn new_trace(&mut self) -> Trace;
+}
+
+/// What every step of a connection needs beside its own state.
+#[derive(Debug)]
+pub struct Turn<'a, W> {
+    /// Now.
+    pub now: Instant,
+    /// The same as a date.
+    pub date: &'a DateText,
+    /// The limits.
+    pub limits: &'a Limits,
+    /// The memory for bodies.
+    pub bodies: &'a Arc<Budget>,
+    /// Whether the server stops: answers are then the last ones of their connections.
+    pub stopping: bool,
+    /// A buffer to lend.
+    pub spare: &'a mut Vec<u8>,
+    /// The outside.
+    pub world: &'a mut W,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    state: State,
+    /// Bytes that came and were not used yet; empty between requests.
+    held: Vec<u8>,
+    output: Output,
+    /// Until when the output must be read, and what was taken of it since that was set.
+    send_until: Instant,
+    send_progress: usize,
+    idle_since: Instant,
+    /// The client has ended its side.
+    ended: bool,
+    half_close: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Between requests, or in a head whose first byte came at `since`.
+    Head { since: Option<Instant>, scan: Scan },
+    /// In a body.
+    Body(Box<Intake>),
+    /// The request is with its handler.
+    Waiting(Exchange),
+    /// A viewer, which keeps its seat as long as it is in this state.
+    Following {
+        /// Its place.
+        _seat: Seat,
+        /// How much of what it was sent first is still to be written: this does not count as
+        /// falling behind.
+        opening: usize,
+    },
+    /// The last answer is being written.
+    Closing,
+    /// Our side is closed; what the client still sends is thrown away, so that it can read the last
+    /// answer (RFC 9112 section 9.6).
+    Draining { left: usize, until: Instant },
+    /// Nothing more will happen.
+    Done,
+}
+
+/// A request whose body comes in.
+#[derive(Debug)]
+struct Intake {
+    request: Request,
+    decoder: Decoder,
+    /// Ends with the body's arrival: handlers keep no bodies, their queues hold what they read in
+    /// them.
+    share: Share,
+    exchange: Exchange,
+    until: Instant,
+}
+
+/// What the answer to a request depends on.
+#[derive(Debug, Clone, Copy)]
+struct Exchange {
+    trace: Trace,
+    close: bool,
+    old: bool,
+    head_only: bool,
+}
+
+const BETWEEN: State = State::Head {
+    since: None,
+    scan: Scan::START,
+};
+
+impl Connection {
+    /// A fresh connection.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            state: BETWEEN,
+            held: Vec::new(),
+            output: Output::default(),
+            send_until: now,
+            send_progress: 0,
+            idle_since: now,
+            ended: false,
+            half_close: false,
+        }
+    }
+
+    /// A connection that is refused before it asked anything.
+    #[must_use]
+    pub fn refused<W: World>(reason: Reason, turn: &mut Turn<'_, W>) -> Self {
+        let mut connection = Self::new(turn.now);
+        connection.refuse(reason, None, false, turn);
+        connection
+    }
+
+    /// Takes bytes that the client sent.
+    pub fn receive<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) {
+        if let State::Draining { left, .. } = &mut self.state {
+            *left = left.saturating_sub(bytes.len());
+            if *left == 0 {
+                self.state = State::Done;
+            }
+        } else if self.held.is_empty() {
+            let used = self.advance(bytes, turn);
+            if self.is_open() {
+                self.held.extend_from_slice(&bytes[used..]);
+            }
+        } else {
+            self.held.extend_from_slice(bytes);
+            self.resume(turn);
+        }
+    }
+
+    /// The client has ended its side. Requests that are complete are still answered.
+    pub fn end_of_input<W: World>(&mut self, turn: &mut Turn<'_, W>) {
+        self.ended = true;
+        match self.state {
+            State::Draining { .. } => self.state = State::Done,
+            State::Head { .. } | State::Body(_) => self.resume(turn),
+            State::Following { .. } => self.give_up_quietly(),
+            State::Waiting(_) | State::Closing | State::Done => {}
+        }
+    }
+
+    /// Takes the answer to the request that is with its handler.
+    pub fn answer<W: World>(&mut self, response: &Response, turn: &mut Turn<'_, W>) {
+        let State::Waiting(exchange) = self.state else {
+            return;
+        };
+        self.write(&exchange, turn, |out, envelope| {
+            respond::response(out, response, envelope)
+        });
+        self.resume(turn);
+    }
+
+    /// Takes an event, if this is a viewer.
+    pub fn show<W: World>(&mut self, event: &[u8], turn: &mut Turn<'_, W>) {
+        let State::Following { opening, .. } = self.state else {
+            return;
+        };
+        if self.output.pending().len() + event.len() > opening + FEED_BYTES {
+            return self.give_up(Reason::Slow, turn);
+        }
+        self.writer(turn).extend_from_slice(event);
+    }
+
+    /// What is to be written.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        self.output.pending()
+    }
+
+    /// The first `n` bytes of the output were written.
+    pub fn sent<W: World>(&mut self, n: usize, turn: &mut Turn<'_, W>) {
+        self.output.take(n, turn.spare);
+        if let State::Following { opening, .. } = &mut self.state {
+            *opening = opening.saturating_sub(n);
+        }
+        if !self.output.is_empty() {
+            self.send_progress += n;
+            if self.send_progress >= PROGRESS_BYTES {
+                self.send_progress = 0;
+                self.send_until = turn.now + turn.limits.send_timeout;
+            }
+            return;
+        }
+        match self.state {
+            State::Closing if self.ended => self.state = State::Done,
+            State::Closing => {
+                self.half_close = true;
+                let until = turn.now + turn.limits.drain_timeout;
+                self.state = State::Draining {
+                    left: turn.limits.drain_bytes,
+                    until,
+                };
+            }
+            State::Head { .. } | State::Body(_) if !self.held.is_empty() || self.ended => {
+                self.resume(turn)
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether bytes from the client can be taken now.
+    #[must_use]
+    pub fn wants_input(&self) -> bool {
+        match self.state {
+            State::Head { .. } | State::Body(_) => !self.ended && self.output.is_empty(),
+            State::Draining { .. } => true,
+            State::Waiting(_) | State::Following { .. } | State::Closing | State::Done => false,
+        }
+    }
+
+    /// Whether our side is to be closed now; tells so once.
+    pub fn take_half_close(&mut self) -> bool {
+        mem::take(&mut self.half_close)
+    }
+
+    /// Whether the connection is to be closed.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Whether a request is with its handler.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting(_))
+    }
+
+    /// Whether this is a viewer.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        matches!(self.state, State::Following { .. })
+    }
+
+    /// Since when there is no request, not even its first byte, and no answer to write; `None` when
+    /// there is.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Instant> {
+        let idle = matches!(self.state, State::Head { since: None, .. }) && self.output.is_empty();
+        idle.then_some(self.idle_since)
+    }
+
+    /// When [`Connection::expire`] has to be called, unless something happens before.
+    #[must_use]
+    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        match &self.state {
+            State::Done => None,
+            _ if !self.output.is_empty() => Some(self.send_until),
+            State::Head { since: None, .. } => Some(self.idle_since + limits.idle_timeout),
+            State::Head {
+                since: Some(since), ..
+            } => Some(*since + limits.head_timeout),
+            State::Body(intake) => Some(intake.until),
+            State::Draining { until, .. } => Some(*until),
+            // A handler answers in its own time, and a viewer may watch for ever. Closing has
+            // output, or it would be Draining.
+            State::Waiting(_) | State::Following { .. } | State::Closing => None,
+        }
+    }
+
+    /// Does what the deadline is for, if it has come.
+    pub fn expire<W: World>(&mut self, turn: &mut Turn<'_, W>) {
+        if self
+            .deadline(turn.limits)
+            .is_none_or(|deadline| turn.now < deadline)
+        {
+            return;
+        }
+        match &self.state {
+            _ if !self.output.is_empty() => self.give_up(Reason::Unread, turn),
+            State::Head { since: None, .. } => self.give_up(Reason::Idle, turn),
+            State::Head { since: Some(_), .. } => {
+                let head_only = is_head(&self.held);
+                self.refuse(Reason::HeadTimeout, None, head_only, turn);
+            }
+            State::Body(intake) => {
+                let Exchange {
+                    trace, head_only, ..
+                } = intake.exchange;
+                self.refuse(Reason::BodyTimeout, Some(trace), head_only, turn);
+            }
+            _ => self.state = State::Done,
+        }
+    }
+
+    /// Ends the connection without a word.
+    pub fn give_up<W: World>(&mut self, reason: Reason, turn: &mut Turn<'_, W>) {
+        turn.world.refused(reason);
+        self.give_up_quietly();
+    }
+
+    fn give_up_quietly(&mut self) {
+        self.output.clear();
+        self.held = Vec::new();
+        self.state = State::Done;
+    }
+
+    /// Whether requests may still be parsed from what comes.
+    fn is_open(&self) -> bool {
+        matches!(
+            self.state,
+            State::Head { .. } | State::Body(_) | State::Waiting(_)
+        )
+    }
+}
+
+/// Whether a request, right or not, is one whose answer has no body.
+fn is_head(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HEAD ")
+}
+
+mod steps;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! Viewers of a feed.
+
+use super::super::FEED_BYTES;
+use super::{GET, Script, small};
+use crate::http::edge::limits::Limits;
+use crate::http::edge::reason::Reason;
+
+const FEED: &str = "GET /feed HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn show(script: &mut Script, event: &[u8]) {
+    script.turn(|connection, turn| connection.show(event, turn));
+}
+
+fn viewer() -> Script {
+    let mut script = Script::new();
+    script.send(FEED);
+    assert!(script.connection.is_following());
+    script
+}
+
+/// A viewer gets a head without length, what was published before, then each event, whole and in
+/// order; its requests behind the first are not served.
+#[test]
+fn follows() {
+    let mut script = Script::new();
+    script.send([FEED, GET].concat());
+    let written = script.take_written();
+    assert!(
+        written.starts_with("HTTP/1.1 200 OK\r\n") && written.ends_with("\r\n\r\nfirst\n\n"),
+        "{written}"
+    );
+    assert!(
+        written.contains("text/event-stream") && !written.contains("Content-Length"),
+        "{written}"
+    );
+    for event in ["one\n\n", "two\n\n"] {
+        show(&mut script, event.as_bytes());
+    }
+    script.flush();
+    assert_eq!(script.take_written(), "one\n\ntwo\n\n");
+    assert!(
+        !script.connection.wants_input()
+            && script.connection.idle_since().is_none()
+            && !script.half_closed
+    );
+    assert_eq!(
+        script.connection.deadline(&script.limits),
+        None,
+        "it may watch for ever"
+    );
+    assert!(script.outside.requests.is_empty());
+}
+
+/// Events go to viewers only; HEAD, a query or a full house make an ordinary request of it.
+#[test]
+fn only_viewers() {
+    let mut script = Script::new();
+    show(&mut script, b"one\n\n");
+    assert!(script.connection.output().is_empty());
+    for request in [
+        FEED.replace("GET", "HEAD"),
+        FEED.replace("/feed", "/feed?poll"),
+    ] {
+        let mut script = Script::new();
+        script.send(request);
+        assert!(script.connection.is_waiting() && !script.connection.is_following());
+    }
+    let mut script = Script::new();
+    let taken = script.outside.seats.take();
+    script.send(FEED);
+    assert!(taken.is_some() && script.connection.is_waiting());
+    let mut script = Script::new();
+    script.stopping = true;
+    script.send(FEED);
+    assert!(
+        script.connection.is_waiting(),
+        "a server that stops begins no feed"
+    );
+}
+
+/// A viewer that does not keep up is dropped before more than the bound waits for it, and its seat
+/// is free; what it was sent first does not count.
+#[test]
+fn slow_viewer() {
+    let mut script = Script::new();
+    script.turn(|connection, turn| connection.receive(FEED.as_bytes(), turn));
+    let opening = script.connection.output().len();
+    let event = [b'x'; 1_000];
+    for _ in 0..FEED_BYTES / event.len() {
+        show(&mut script, &event);
+    }
+    assert!(script.connection.is_following() && script.outside.seats.take().is_none());
+    assert!(script.connection.output().len() <= opening + FEED_BYTES);
+    show(&mut script, &event);
+    assert!(script.connection.is_done() && script.connection.output().is_empty());
+    assert_eq!(script.outside.reasons, [Reason::Slow]);
+    assert!(script.outside.seats.take().is_some(), "the seat is free");
+}
+
+/// A viewer that reads nothing at all is dropped in the time that any answer has.
+#[test]
+fn stalled_viewer() {
+    let mut script = viewer();
+    show(&mut script, b"one\n\n");
+    script.now += script.limits.send_timeout;
+    script.turn(|connection, turn| connection.expire(turn));
+    assert!(script.connection.is_done());
+    assert_eq!(script.outside.reasons, [Reason::Unread]);
+}
+
+/// A viewer that ends its side is gone, and nobody's fault.
+#[test]
+fn viewer_leaves() {
+    let mut script = viewer();
+    script.end();
+    assert!(script.connection.is_done() && script.outside.reasons.is_empty());
+    assert!(script.outside.seats.take().is_some(), "the seat is free");
+}
+
+/// Viewers take a tenth of the connections, and there is always a place for one.
+#[test]
+fn seats_of_a_server() {
+    assert_eq!(
+        Limits {
+            connections: 10_000,
+            ..small()
+        }
+        .viewers(),
+        1_000
+    );
+    assert_eq!(
+        Limits {
+            connections: 1,
+            ..small()
+        }
+        .viewers(),
+        1
+    );
+}

@@ -1,0 +1,469 @@
+//! The event loop of one core: its listener, its connections, their deadlines and the answers that
+//! other threads send back.
+//!
+//! Readiness is edge-triggered and asked for once per connection, so that a cached read costs a
+//! wait, a read and a write. What was told is remembered until a read or write says "would block".
+
+use super::Shared;
+use super::connection::Connection;
+use super::date::Date;
+use super::entry::{Desk, Entry, Progress, READ_BYTES};
+use super::listen::{BACKLOG, is_exhausted};
+use super::mailbox::{Address, Letter, Mailbox};
+use super::meters::Meters;
+use super::reason::Reason;
+use super::slab::Slab;
+use super::timers::Timers;
+use crate::timing::STOP_GRACE;
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Token of the listener.
+pub const LISTENER: Token = Token(0);
+/// Token of the waker.
+pub const WAKER: Token = Token(1);
+const FIRST_CONNECTION: usize = 2;
+
+/// Reads and writes of one connection before the others have their turn.
+const TURNS: usize = 8;
+/// Connections that go on in one round although nothing new was told: an event for many viewers
+/// must not make all others wait.
+const AGAIN: usize = 32;
+/// Connections accepted before those that are open have their turn.
+const ACCEPTS: usize = 64;
+/// How long accepting rests when descriptors or memory ran out.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How often idle connections are looked at while it is crowded.
+const CROWD_LOOK: Duration = Duration::from_millis(250);
+/// How often a core with connections looks whether it has become crowded.
+const CROWD_CHECK: Duration = Duration::from_secs(1);
+/// Refused connections, over all cores, that are still told why; beyond, they are closed at once.
+const REFUSED_AT_ONCE: usize = 256;
+
+/// One core.
+pub struct Core {
+    poll: Poll,
+    /// Gone once the edge stops.
+    listener: Option<TcpListener>,
+    /// Set while the listener may have more, and from when on it may be asked.
+    accept_from: Option<Instant>,
+    entries: Slab<Entry>,
+    timers: Timers,
+    /// Places that have more to do although nothing new will be told.
+    again: VecDeque<usize>,
+    /// Connections that follow the feed; those that are gone are struck off at the next event.
+    viewers: Vec<Address>,
+    letters: Vec<Letter>,
+    numbers: u64,
+    crowd_look: Instant,
+    /// When the stop began.
+    stopping: Option<Instant>,
+    desk: Desk,
+}
+
+impl Core {
+    /// A core with its listener.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left for it.
+    pub fn new(
+        shared: Arc<Shared>,
+        poll: Poll,
+        mailbox: Arc<Mailbox>,
+        listener: std::net::TcpListener,
+    ) -> io::Result<Self> {
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let now = Instant::now();
+        let meters = Meters::new(Arc::clone(&shared.metrics));
+        let desk = Desk {
+            shared,
+            mailbox,
+            meters,
+            date: Date::new(now),
+            now,
+            spare: Vec::new(),
+            read: vec![0; READ_BYTES].into_boxed_slice(),
+            stopping: false,
+        };
+        Ok(Self {
+            poll,
+            listener: Some(listener),
+            accept_from: None,
+            entries: Slab::default(),
+            timers: Timers::default(),
+            again: VecDeque::new(),
+            viewers: Vec::new(),
+            letters: Vec::new(),
+            numbers: 0,
+            crowd_look: now,
+            stopping: None,
+            desk,
+        })
+    }
+
+    /// Serves until the edge stops and the last connection is closed, or the time for that is over.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(1_024);
+        loop {
+            let timeout = if self.desk.mailbox.may_sleep() {
+                self.timeout()
+            } else {
+                Some(Duration::ZERO)
+            };
+            let polled = self.poll.poll(&mut events, timeout);
+            self.desk.mailbox.awake();
+            if let Err(error) = polled {
+                // Interrupted by a signal. Nothing else can happen to a valid poll.
+                assert_eq!(
+                    error.kind(),
+                    ErrorKind::Interrupted,
+                    "waiting for events failed: {error}"
+                );
+                continue;
+            }
+            self.desk.now = Instant::now();
+            self.desk.date.refresh(self.desk.now);
+            self.round(&events);
+            if self
+                .stopping
+                .is_some_and(|since| self.entries.len() == 0 || self.desk.now >= since + STOP_GRACE)
+            {
+                break;
+            }
+        }
+        for slot in self.entries.places() {
+            self.close(slot);
+        }
+        self.desk.meters.flush();
+    }
+
+    fn round(&mut self, events: &Events) {
+        for _ in 0..self.again.len().min(AGAIN) {
+            if let Some(slot) = self.again.pop_front() {
+                self.serve(slot);
+            }
+        }
+        for event in events {
+            match event.token() {
+                LISTENER => self.accept_from = self.accept_from.or(Some(self.desk.now)),
+                WAKER => {}
+                Token(token) => self.ready(token - FIRST_CONNECTION, event),
+            }
+        }
+        self.deliver();
+        self.accept();
+        self.expire();
+        self.look_at_crowd();
+        self.desk.meters.flush_if_due(self.desk.now);
+        if self.stopping.is_none() && self.desk.shared.stopping.load(Ordering::SeqCst) {
+            self.stop();
+        }
+    }
+
+    /// How long to wait for events at most.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        // Also while it is not crowded: another core may make it so, and then our idle connections
+        // have to go.
+        let look = if self.is_crowded() {
+            self.crowd_look
+        } else {
+            self.desk.now + CROWD_CHECK
+        };
+        let crowded = (self.entries.len() > 0).then_some(look);
+        let stopped = self.stopping.map(|since| since + STOP_GRACE);
+        let next = [
+            self.timers.next(),
+            self.accept_from,
+            self.desk.meters.flush_at(),
+            crowded,
+            stopped,
+        ];
+        next.into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(self.desk.now))
+    }
+
+    fn ready(&mut self, slot: usize, event: &Event) {
+        let Some(entry) = self.entries.get_mut(slot) else {
+            return;
+        };
+        entry.readable |= event.is_readable();
+        entry.ended |= event.is_read_closed();
+        // A reset shows in the next read or write; while a request is with its handler there is
+        // none. (The end of the peer's side alone is no reason: it may wait for its answer.)
+        let dead = event.is_error() || (event.is_write_closed() && entry.connection.is_waiting());
+        if dead {
+            self.close(slot)
+        } else {
+            self.serve(slot)
+        }
+    }
+
+    /// Writes and reads for a connection until it has nothing to do, and closes it when it is done.
+    fn serve(&mut self, slot: usize) {
+        let Some(entry) = self.entries.get_mut(slot) else {
+            return;
+        };
+        let mut turns = 0;
+        let keep = loop {
+            match entry.step(slot, &mut self.desk) {
+                Progress::Some if turns < TURNS => turns += 1,
+                Progress::Some => {
+                    self.again.push_back(slot);
+                    break true;
+                }
+                Progress::None => break true,
+                Progress::Done => break false,
+            }
+        };
+        if keep {
+            if entry.connection.is_following() && !mem::replace(&mut entry.listed, true) {
+                self.viewers.push(Address {
+                    slot,
+                    number: entry.number,
+                });
+            }
+            let deadline = entry.connection.deadline(&self.desk.shared.config.limits);
+            self.timers.set(slot, &mut entry.timer, deadline);
+        } else {
+            self.close(slot);
+        }
+    }
+
+    fn close(&mut self, slot: usize) {
+        let Some(mut entry) = self.entries.remove(slot) else {
+            return;
+        };
+        self.timers.remove(slot, &mut entry.timer);
+        let count = if entry.refused {
+            &self.desk.shared.refused
+        } else {
+            &self.desk.shared.open
+        };
+        count.fetch_sub(1, Ordering::Relaxed);
+        self.desk.meters.shared().connections.dec();
+        // Dropping the stream closes it, which also ends its registration.
+    }
+
+    /// Gives answers to their connections; those whose connection is gone are dropped.
+    fn deliver(&mut self) {
+        let mut letters = mem::take(&mut self.letters);
+        self.desk.mailbox.empty_into(&mut letters);
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Answer(to, response) => {
+                    if let Some(entry) = self
+                        .entries
+                        .get_mut(to.slot)
+                        .filter(|entry| entry.number == to.number)
+                    {
+                        self.desk.turn(to, entry.peer, |turn, _| {
+                            entry.connection.answer(&response, turn)
+                        });
+                        self.serve(to.slot);
+                    }
+                }
+                Letter::Event(event) => self.show(&event),
+            }
+        }
+        self.letters = letters;
+    }
+
+    /// Gives an event to every viewer. It is written in the next rounds, for some of them in each.
+    fn show(&mut self, event: &[u8]) {
+        let (entries, desk, again) = (&mut self.entries, &mut self.desk, &mut self.again);
+        self.viewers.retain(|to| {
+            let entry = entries
+                .get_mut(to.slot)
+                .filter(|entry| entry.number == to.number);
+            let Some(entry) = entry.filter(|entry| entry.connection.is_following()) else {
+                return false;
+            };
+            let waits = !entry.connection.output().is_empty();
+            desk.turn(*to, entry.peer, |turn, _| {
+                entry.connection.show(event, turn)
+            });
+            // Where output waits for the client already, that it can be written will be told.
+            if !waits || entry.connection.is_done() {
+                again.push_back(to.slot);
+            }
+            true
+        });
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = self
+            .listener
+            .as_ref()
+            .filter(|_| self.accept_from.is_some_and(|at| at <= self.desk.now))
+        else {
+            return;
+        };
+        let mut accepted = Vec::new();
+        for _ in 0..ACCEPTS {
+            match listener.accept() {
+                Ok(connection) => accepted.push(connection),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.accept_from = None;
+                    break;
+                }
+                Err(error) => {
+                    self.desk.meters.shared().accept_errors.inc();
+                    if is_exhausted(&error) {
+                        tracing::warn!(%error, "connections cannot be accepted for the moment");
+                        self.accept_from = Some(self.desk.now + ACCEPT_REST);
+                        break;
+                    }
+                    // The fate of one connection that was gone before it was accepted.
+                    tracing::debug!(%error, "a connection was not accepted");
+                }
+            }
+        }
+        for (stream, peer) in accepted {
+            self.open(stream, peer);
+        }
+    }
+
+    fn open(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+        let shared = Arc::clone(&self.desk.shared);
+        shared.metrics.accepted.inc();
+        let refused =
+            shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
+        if refused {
+            shared.open.fetch_sub(1, Ordering::Relaxed);
+            if shared.refused.fetch_add(1, Ordering::Relaxed) >= REFUSED_AT_ONCE {
+                shared.refused.fetch_sub(1, Ordering::Relaxed);
+                return shared.metrics.refused(Reason::Overrun);
+            }
+        }
+        shared.metrics.connections.inc();
+        self.numbers += 1;
+        let (slot, number) = (self.entries.next(), self.numbers);
+        let token = Token(slot + FIRST_CONNECTION);
+        let registered = self.poll.registry().register(
+            &mut stream,
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        );
+        let connection = if refused {
+            self.desk.turn(Address { slot, number }, peer, |turn, _| {
+                Connection::refused(Reason::Crowded, turn)
+            })
+        } else {
+            Connection::new(self.desk.now)
+        };
+        self.entries.insert(Entry {
+            stream,
+            peer,
+            number,
+            connection,
+            readable: false,
+            ended: false,
+            timer: None,
+            refused,
+            listed: false,
+        });
+        match registered {
+            Ok(()) => self.serve(slot),
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be watched");
+                self.close(slot);
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some(slot) = self.timers.due(self.desk.now) {
+            if let Some(entry) = self.entries.get_mut(slot) {
+                entry.timer = None;
+                let to = Address {
+                    slot,
+                    number: entry.number,
+                };
+                self.desk
+                    .turn(to, entry.peer, |turn, _| entry.connection.expire(turn));
+                self.serve(slot);
+            }
+        }
+    }
+
+    fn is_crowded(&self) -> bool {
+        let shared = &self.desk.shared;
+        shared.open.load(Ordering::Relaxed) > shared.config.limits.crowded_from()
+    }
+
+    /// Closes connections that are idle for longer than the crowd allows.
+    fn look_at_crowd(&mut self) {
+        if !self.is_crowded() || self.desk.now < self.crowd_look {
+            return;
+        }
+        self.crowd_look = self.desk.now + CROWD_LOOK;
+        for slot in self.entries.places() {
+            let shared = &self.desk.shared;
+            // Asked anew for each: those that were closed made room for the next.
+            let allowed = shared
+                .config
+                .limits
+                .idle_while(shared.open.load(Ordering::Relaxed));
+            let Some(entry) = self.entries.get_mut(slot) else {
+                continue;
+            };
+            if entry
+                .connection
+                .idle_since()
+                .is_some_and(|since| self.desk.now >= since + allowed)
+            {
+                let to = Address {
+                    slot,
+                    number: entry.number,
+                };
+                self.desk.turn(to, entry.peer, |turn, _| {
+                    entry.connection.give_up(Reason::Idle, turn)
+                });
+                self.close(slot);
+            }
+        }
+    }
+
+    /// Takes what waits to be accepted, then no more; closes what is idle. Answers are the last of
+    /// their connections from here on.
+    fn stop(&mut self) {
+        // Asked once more: what is waiting may not have been told yet. At most as many as can wait:
+        // clients that go on connecting must not keep us from stopping.
+        self.accept_from = Some(self.desk.now);
+        for _ in 0..usize::from(BACKLOG).div_ceil(ACCEPTS) {
+            self.accept();
+        }
+        self.listener = None;
+        self.accept_from = None;
+        self.stopping = Some(self.desk.now);
+        self.desk.stopping = true;
+        for slot in self.entries.places() {
+            // What the client has sent before it could know is still served.
+            if let Some(entry) = self.entries.get_mut(slot) {
+                entry.readable = true;
+            }
+            self.serve(slot);
+            let ends = |entry: &Entry| {
+                entry.connection.idle_since().is_some() || entry.connection.is_following()
+            };
+            if self.entries.get_mut(slot).is_some_and(|entry| ends(entry)) {
+                self.close(slot);
+            }
+        }
+    }
+}

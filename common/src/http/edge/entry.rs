@@ -1,0 +1,214 @@
+//! One connection's socket and state machine, and what a core works with on all of them: a step is
+//! one write or one read.
+
+use super::Shared;
+use super::audience::Opening;
+use super::connection::{Connection, Turn, World};
+use super::date::{Date, DateText};
+use super::limits::Limits;
+use super::mailbox::{Address, EdgeAnswer, Mailbox};
+use super::meters::Meters;
+use super::reason::Reason;
+use super::trace::Trace;
+use crate::http::{Request, Responder};
+use mio::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What one read takes at most.
+pub const READ_BYTES: usize = 16 * 1024;
+
+/// A connection.
+pub struct Entry {
+    pub stream: TcpStream,
+    pub peer: SocketAddr,
+    /// A number that no other connection of the core ever has.
+    pub number: u64,
+    pub connection: Connection,
+    /// Reading may bring something.
+    pub readable: bool,
+    /// The peer's end was told: reads go on until they show it.
+    pub ended: bool,
+    /// For the timers alone.
+    pub timer: Option<Instant>,
+    /// Counted among the refused ones.
+    pub refused: bool,
+    /// Listed among the viewers.
+    pub listed: bool,
+}
+
+/// What a core works with on every connection.
+pub struct Desk {
+    pub shared: Arc<Shared>,
+    pub mailbox: Arc<Mailbox>,
+    pub meters: Meters,
+    pub date: Date,
+    /// Read once per wait, and after answers from the cache.
+    pub now: Instant,
+    /// The output buffer that is lent to connections.
+    pub spare: Vec<u8>,
+    /// Where reads go.
+    pub read: Box<[u8]>,
+    pub stopping: bool,
+}
+
+/// The outside of one connection for one turn.
+pub struct Outside<'a> {
+    shared: &'a Shared,
+    mailbox: &'a Arc<Mailbox>,
+    to: Address,
+    peer: SocketAddr,
+    cached: usize,
+}
+
+impl World for Outside<'_> {
+    fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
+        let body = self.shared.handler.quick(path)?;
+        self.cached += 1;
+        Some(body)
+    }
+
+    fn follow(&mut self, path: &str) -> Option<Opening> {
+        if !self.shared.handler.has_feed(path) {
+            return None;
+        }
+        // The seat first: what is published from here on comes as an event, what was before is in
+        // the opening.
+        let seat = self.shared.seats.take()?;
+        let bytes = self.shared.handler.opening(path)?;
+        self.shared
+            .metrics
+            .http
+            .answered("/events", 200, Duration::ZERO);
+        Some(Opening { seat, bytes })
+    }
+
+    fn handle(&mut self, mut request: Request) {
+        request.peer = Some(self.peer);
+        let answer = EdgeAnswer {
+            mailbox: Arc::clone(self.mailbox),
+            to: self.to,
+        };
+        let responder = Responder::new(Box::new(answer), Arc::clone(&self.shared.metrics.http));
+        self.shared.handler.handle(request, responder);
+    }
+
+    fn refused(&mut self, reason: Reason) {
+        self.shared.metrics.refused(reason);
+        tracing::debug!(peer = %self.peer, reason = reason.label(), "refused");
+    }
+
+    fn new_trace(&mut self) -> Trace {
+        Trace::from_number(fastrand::u64(..))
+    }
+}
+
+impl Desk {
+    /// Lets a connection take a step.
+    pub fn turn<R>(
+        &mut self,
+        to: Address,
+        peer: SocketAddr,
+        step: impl FnOnce(&mut Turn<'_, Outside<'_>>, &[u8]) -> R,
+    ) -> R {
+        let began = self.now;
+        let mut outside = Outside {
+            shared: &self.shared,
+            mailbox: &self.mailbox,
+            to,
+            peer,
+            cached: 0,
+        };
+        let date: &DateText = self.date.text();
+        let limits: &Limits = &self.shared.config.limits;
+        let (now, stopping, spare) = (self.now, self.stopping, &mut self.spare);
+        let bodies = &self.shared.bodies;
+        let result = step(
+            &mut Turn {
+                now,
+                date,
+                limits,
+                bodies,
+                stopping,
+                spare,
+                world: &mut outside,
+            },
+            &self.read,
+        );
+        let cached = outside.cached;
+        if cached > 0 {
+            self.now = Instant::now();
+            self.meters.cached(cached, self.now.duration_since(began));
+        }
+        result
+    }
+}
+
+/// What became of one step of a connection.
+pub enum Progress {
+    /// Something happened; there may be more.
+    Some,
+    /// Nothing to do until something is told.
+    None,
+    /// The connection is to be closed.
+    Done,
+}
+
+impl Entry {
+    /// Writes what waits, else reads.
+    pub fn step(&mut self, slot: usize, desk: &mut Desk) -> Progress {
+        let to = Address {
+            slot,
+            number: self.number,
+        };
+        // A viewer that has ended its side is gone: it has nothing to say that it could wait for an
+        // answer to.
+        if self.connection.is_done() || (self.ended && self.connection.is_following()) {
+            return Progress::Done;
+        }
+        if !self.connection.output().is_empty() {
+            return match self.stream.write(self.connection.output()) {
+                Ok(n) => {
+                    desk.meters.sent(n, desk.now);
+                    desk.turn(to, self.peer, |turn, _| self.connection.sent(n, turn));
+                    if self.connection.take_half_close()
+                        && self.stream.shutdown(Shutdown::Write).is_err()
+                    {
+                        return Progress::Done;
+                    }
+                    Progress::Some
+                }
+                Err(error) => after(&error, || ()),
+            };
+        }
+        if !self.connection.wants_input() || !(self.readable || self.ended) {
+            return Progress::None;
+        }
+        match self.stream.read(&mut desk.read) {
+            Ok(0) => desk.turn(to, self.peer, |turn, _| self.connection.end_of_input(turn)),
+            Ok(n) => {
+                // A short read has emptied the socket; what comes later will be told.
+                self.readable = n == READ_BYTES;
+                desk.meters.received(n, desk.now);
+                desk.turn(to, self.peer, |turn, read| {
+                    self.connection.receive(&read[..n], turn)
+                });
+            }
+            Err(error) => return after(&error, || self.readable = false),
+        }
+        Progress::Some
+    }
+}
+
+fn after(error: &io::Error, would_block: impl FnOnce()) -> Progress {
+    match error.kind() {
+        ErrorKind::WouldBlock => {
+            would_block();
+            Progress::None
+        }
+        ErrorKind::Interrupted => Progress::Some,
+        _ => Progress::Done,
+    }
+}

@@ -1,0 +1,462 @@
+//! The header fields of a request: what they say about its framing and its connection (RFC 9112
+//! sections 3.2, 6 and 9; RFC 9110 sections 7.2, 8.6 and 10.1.1). Whatever two recipients could
+//! understand differently is refused.
+
+use super::parse::{RequestLine, is_host};
+use super::reason::Reason;
+use super::trace::Trace;
+use crate::http::{Headers, TRACE_HEADER};
+use httparse::{EMPTY_HEADER, Header, Status};
+
+/// Fields that are parsed without allocating; heads with more take a larger table.
+const USUAL_FIELDS: usize = 24;
+
+/// How the body of a request is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// It has a known length, 0 without any field that says so.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked,
+}
+
+/// What the fields say to the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// How the body is delimited.
+    pub framing: Framing,
+    /// Whether the connection may stay open after the answer.
+    pub keep_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// The client's trace id, when it is one.
+    pub trace: Option<Trace>,
+}
+
+/// Parses the fields in `bytes`, which end with the empty line, gives them to `then`, and returns
+/// what that makes of them.
+///
+/// # Errors
+/// The first thing that is wrong. [`Fault`] carries the trace id if it was read before.
+pub fn parse<R>(
+    line: &RequestLine<'_>,
+    bytes: &[u8],
+    limit: usize,
+    then: impl FnOnce(Head, &[Header<'_>]) -> R,
+) -> Result<R, Fault> {
+    let mut usual = [EMPTY_HEADER; USUAL_FIELDS];
+    match httparse::parse_headers(bytes, &mut usual) {
+        Err(httparse::Error::TooManyHeaders) if limit > USUAL_FIELDS => {
+            let mut many = vec![EMPTY_HEADER; limit];
+            let fields = complete(httparse::parse_headers(bytes, &mut many), bytes, limit)?;
+            Ok(then(read(line, fields)?, fields))
+        }
+        parsed => {
+            let fields = complete(parsed, bytes, limit)?;
+            Ok(then(read(line, fields)?, fields))
+        }
+    }
+}
+
+/// A refusal and the trace id that its answer carries, when the client sent one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong.
+    pub reason: Reason,
+    /// The client's trace id.
+    pub trace: Option<Trace>,
+}
+
+impl From<Reason> for Fault {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            trace: None,
+        }
+    }
+}
+
+fn complete<'h, 'b>(
+    parsed: httparse::Result<(usize, &'h [Header<'b>])>,
+    bytes: &[u8],
+    limit: usize,
+) -> Result<&'h [Header<'b>], Reason> {
+    match parsed {
+        Ok(Status::Complete((used, fields))) if used == bytes.len() => {
+            if fields.len() > limit {
+                Err(Reason::TooManyFields)
+            } else {
+                Ok(fields)
+            }
+        }
+        Err(httparse::Error::TooManyHeaders) => Err(Reason::TooManyFields),
+        // Also an empty line within: the two scans disagree, so the bytes are not what they seem.
+        Ok(_) | Err(_) => Err(Reason::Field),
+    }
+}
+
+/// The fields for a handler. What is not UTF-8 shows as replacement characters.
+#[must_use]
+pub fn owned(fields: &[Header<'_>]) -> Headers {
+    let field = |f: &Header<'_>| {
+        (
+            f.name.to_owned(),
+            String::from_utf8_lossy(f.value).into_owned(),
+        )
+    };
+    Headers(fields.iter().map(field).collect())
+}
+
+/// What was found while going through the fields once.
+#[derive(Default)]
+struct Found<'a> {
+    hosts: usize,
+    host: Option<&'a [u8]>,
+    length: Option<u64>,
+    codings: Option<Codings>,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+    expects_more: bool,
+    trace: Option<Trace>,
+}
+
+/// The transfer codings, over all fields of that name.
+#[derive(Default, Clone, Copy)]
+struct Codings {
+    count: usize,
+    chunked: usize,
+    last_is_chunked: bool,
+}
+
+fn read(line: &RequestLine<'_>, fields: &[Header<'_>]) -> Result<Head, Fault> {
+    // The trace id first, so that every refusal below can carry it.
+    let trace = fields
+        .iter()
+        .find(|f| f.name.eq_ignore_ascii_case(TRACE_HEADER));
+    let trace = trace.and_then(|field| Trace::from_client(field.value));
+    let fault = |reason| Fault { reason, trace };
+    let mut found = Found {
+        trace,
+        ..Found::default()
+    };
+    for field in fields {
+        found.take(field).map_err(fault)?;
+    }
+    found.conclude(line).map_err(fault)
+}
+
+impl<'a> Found<'a> {
+    fn take(&mut self, field: &Header<'a>) -> Result<(), Reason> {
+        // By length first: most fields are none of these.
+        match field.name.len() {
+            4 if field.name.eq_ignore_ascii_case("host") => {
+                self.hosts += 1;
+                self.host = Some(field.value);
+            }
+            6 if field.name.eq_ignore_ascii_case("expect") => {
+                for expectation in members(field.value) {
+                    let known = expectation.eq_ignore_ascii_case(b"100-continue");
+                    self.expects_continue |= known;
+                    self.expects_more |= !known;
+                }
+            }
+            10 if field.name.eq_ignore_ascii_case("connection") => {
+                for option in members(field.value) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            14 if field.name.eq_ignore_ascii_case("content-length") => {
+                self.content_length(field.value)?
+            }
+            17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                let codings = self.codings.get_or_insert_default();
+                for coding in members(field.value) {
+                    codings.count += 1;
+                    codings.last_is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+                    codings.chunked += usize::from(codings.last_is_chunked);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A list of equal numbers is one number (RFC 9110 section 8.6); anything else but one number
+    /// is refused.
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Reason> {
+        for number in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
+                return Err(Reason::Framing);
+            }
+            // Saturating: a number that does not fit is beyond every limit, which is told apart
+            // from no number.
+            let digit =
+                |sum: u64, b: &u8| sum.saturating_mul(10).saturating_add(u64::from(b - b'0'));
+            let number = number.iter().fold(0, digit);
+            if self.length.is_some_and(|before| before != number) {
+                return Err(Reason::Framing);
+            }
+            self.length = Some(number);
+        }
+        Ok(())
+    }
+
+    fn conclude(&self, line: &RequestLine<'_>) -> Result<Head, Reason> {
+        let framing = self.framing(line.old)?;
+        let host = std::str::from_utf8(self.host.unwrap_or_default())
+            .ok()
+            .filter(|host| is_host(host));
+        if self.hosts > 1 || host.is_none() || (self.hosts == 0 && !line.old) {
+            return Err(Reason::Host);
+        }
+        // HTTP/1.0 knows no expectations (RFC 9110 section 10.1.1).
+        if self.expects_more && !line.old {
+            return Err(Reason::Expectation);
+        }
+        Ok(Head {
+            framing,
+            keep_alive: !self.close && (!line.old || self.keep_alive),
+            expects_continue: self.expects_continue && !line.old,
+            trace: self.trace,
+        })
+    }
+
+    fn framing(&self, old: bool) -> Result<Framing, Reason> {
+        let Some(codings) = self.codings else {
+            return Ok(Framing::Length(self.length.unwrap_or(0)));
+        };
+        // Beside a length, or in HTTP/1.0, which has no codings: an attempt to be understood
+        // differently by two recipients. Without chunked at the end, or with it twice, the body has
+        // no end that could be found (RFC 9112 sections 6.1 and 6.3).
+        if self.length.is_some() || old || !codings.last_is_chunked || codings.chunked > 1 {
+            return Err(Reason::Framing);
+        }
+        if codings.count > 1 {
+            Err(Reason::TransferCoding)
+        } else {
+            Ok(Framing::Chunked)
+        }
+    }
+}
+
+/// The members of a comma-separated list; empty ones do not count (RFC 9110 section 5.6.1).
+fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::request_line;
+    use super::*;
+
+    fn head_of(version: &str, fields: &str) -> Result<Head, Reason> {
+        let line = format!("POST /a HTTP/{version}\r\n");
+        let line = request_line(line.as_bytes(), 100)
+            .expect("right")
+            .expect("complete");
+        parse(&line, format!("{fields}\r\n").as_bytes(), 30, |head, _| {
+            head
+        })
+        .map_err(|fault| fault.reason)
+    }
+
+    fn head(fields: &str) -> Result<Head, Reason> {
+        head_of("1.1", &format!("Host: a\r\n{fields}"))
+    }
+
+    fn framing(fields: &str) -> Result<Framing, Reason> {
+        head(fields).map(|head| head.framing)
+    }
+
+    /// Content-Length: one number, or the same one again.
+    #[test]
+    fn lengths() {
+        assert_eq!(framing(""), Ok(Framing::Length(0)));
+        assert_eq!(framing("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
+        assert_eq!(framing("content-length:\t005 \r\n"), Ok(Framing::Length(5)));
+        assert_eq!(
+            framing("Content-Length: 5\r\nContent-Length: 5, 5\r\n"),
+            Ok(Framing::Length(5))
+        );
+        assert_eq!(
+            framing("Content-Length: 99999999999999999999999\r\n"),
+            Ok(Framing::Length(u64::MAX))
+        );
+        for wrong in [
+            "",
+            "x",
+            "-1",
+            "+5",
+            "5 6",
+            "5,",
+            "5, 6",
+            "0x5",
+            "5.0",
+            "5;",
+            "5\r\nContent-Length: 6",
+        ] {
+            assert_eq!(
+                framing(&format!("Content-Length: {wrong}\r\n")),
+                Err(Reason::Framing),
+                "{wrong}"
+            );
+        }
+    }
+
+    /// Transfer-Encoding: chunked, once, last, alone, in HTTP/1.1.
+    #[test]
+    fn codings() {
+        assert_eq!(
+            framing("Transfer-Encoding: chunked\r\n"),
+            Ok(Framing::Chunked)
+        );
+        assert_eq!(
+            framing("Transfer-Encoding: , CHUNKED ,\r\n"),
+            Ok(Framing::Chunked)
+        );
+        assert_eq!(
+            framing("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"),
+            Err(Reason::TransferCoding)
+        );
+        for wrong in [
+            "",
+            "identity",
+            "xchunked",
+            "chunked;a=b",
+            "\"chunked\"",
+            "chunked, gzip",
+            "chunked, chunked",
+            "chunked\r\nContent-Length: 5",
+            "chunked\r\nContent-Length: 0",
+            "gzip, chunked\r\nContent-Length: 5",
+        ] {
+            assert_eq!(
+                framing(&format!("Transfer-Encoding: {wrong}\r\n")),
+                Err(Reason::Framing),
+                "{wrong}"
+            );
+        }
+        assert_eq!(
+            head_of("1.0", "Transfer-Encoding: chunked\r\n"),
+            Err(Reason::Framing)
+        );
+    }
+
+    /// Host: exactly one in 1.1, at most one in 1.0, and one that is a host.
+    #[test]
+    fn hosts() {
+        assert!(head_of("1.0", "").is_ok() && head_of("1.1", "Host:\r\n").is_ok());
+        for (version, wrong) in [
+            ("1.1", ""),
+            ("1.1", "Host: a\r\nHost: a\r\n"),
+            ("1.1", "Host: a/b\r\n"),
+            ("1.0", "Host: a\r\nhost: b\r\n"),
+        ] {
+            assert_eq!(
+                head_of(version, wrong),
+                Err(Reason::Host),
+                "{version} {wrong}"
+            );
+        }
+    }
+
+    /// What is no field, or could be taken for another one.
+    #[test]
+    fn malformed_fields() {
+        for wrong in [
+            "Content-Length : 5",
+            "Content-Length\t: 5",
+            " Content-Length: 5",
+            "A: b\r\n folded",
+            "A: b\r\n\tfolded",
+            "A",
+            ": b",
+            "A b: c",
+            "A: b\rc",
+            "A: b\0c",
+            "A: b\u{1}c",
+            "A\0: c",
+            "A: b\u{7f}c",
+            "Ä: b",
+        ] {
+            assert_eq!(
+                head(&format!("{wrong}\r\n")),
+                Err(Reason::Field),
+                "{wrong:?}"
+            );
+        }
+        assert!(head("A:\r\nB: é \t c\r\nC:d\r\n").is_ok());
+    }
+
+    /// Persistence by version and Connection.
+    #[test]
+    fn keep_alive() {
+        for (version, connection, kept) in [
+            ("1.1", "", true),
+            ("1.1", "Connection: Close\r\n", false),
+            ("1.1", "Connection: x, close\r\n", false),
+            ("1.1", "Connection: closed\r\n", true),
+            (
+                "1.1",
+                "Connection: keep-alive\r\nConnection: close\r\n",
+                false,
+            ),
+            ("1.0", "", false),
+            ("1.0", "Connection: Keep-Alive\r\n", true),
+            ("1.0", "Connection: keep-alive, close\r\n", false),
+        ] {
+            let head = head_of(version, &format!("Host: a\r\n{connection}")).expect("right");
+            assert_eq!(head.keep_alive, kept, "{version} {connection}");
+        }
+    }
+
+    /// Expectations: met, refused, or not known to 1.0.
+    #[test]
+    fn expectations() {
+        assert!(
+            head("Expect: 100-Continue\r\n")
+                .expect("right")
+                .expects_continue
+        );
+        assert_eq!(
+            head("Expect: 100-continue, wonders\r\n"),
+            Err(Reason::Expectation)
+        );
+        assert!(
+            !head_of("1.0", "Expect: 100-continue\r\n")
+                .expect("right")
+                .expects_continue
+        );
+        assert!(head_of("1.0", "Expect: wonders\r\n").is_ok());
+    }
+
+    /// The limit of fields counts them exactly, also beyond the usual number; and a refusal carries
+    /// the client's trace id.
+    #[test]
+    fn field_limit_and_trace() {
+        assert!(head(&"A: b\r\n".repeat(29)).is_ok());
+        assert_eq!(head(&"A: b\r\n".repeat(30)), Err(Reason::TooManyFields));
+        let line = request_line(b"GET / HTTP/1.1\r\n", 100)
+            .expect("right")
+            .expect("complete");
+        let few =
+            parse(&line, b"Host: a\r\nA: b\r\nC: d\r\n\r\n", 2, |_, _| ()).expect_err("three");
+        assert_eq!(few.reason, Reason::TooManyFields);
+        let fault = parse(
+            &line,
+            b"Content-Length: x\r\nX-Request-Id: mine\r\n\r\n",
+            9,
+            |_, _| (),
+        )
+        .expect_err("no number");
+        assert_eq!(
+            (fault.reason, fault.trace.map(|t| t.as_str().to_owned())),
+            (Reason::Framing, Some("mine".into()))
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! The edge: the public HTTP/1.1 server. Its clients are strangers, so that what it does for one of
+//! them is bounded in bytes and in time.
+//!
+//! ```text
+//!   clients ──► kernel (SO_REUSEPORT) ──► core 0: listener, connections, deadlines ──► Quick::quick   cached: answered inline
+//!                                    └──► core 1: the same                         └─► Handler::handle ──► lanes
+//!                                              ▲                                                             │
+//!                                              └── mailbox, waker ◄── Responder::send, from any thread ◄─────┘
+//! ```
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`connection`] | one connection as a pure state machine: no socket, no clock |
+//! | [`parse`], [`head`], [`body`] | request line, fields, body: strict |
+//! | [`budget`] | memory that all bodies share |
+//! | [`audience`] | connections that follow a feed, and what is published to all of them |
+//! | [`respond`], [`date`], [`trace`], [`output`] | answers |
+//! | [`limits`], [`reason`] | what clients may ask, and why they are refused |
+//! | `core`, `entry`, `slab`, `timers`, `mailbox` | the event loop of one core |
+//! | `listen`, `meters` | listening sockets; counters |
+//!
+//! Threads: one per core, which never blocks but to wait for events. Invariants: those of
+//! [`connection`]; a connection belongs to one core for its life; at most one request of a
+//! connection is with a handler, whose answer finds its connection or nothing; a viewer gets what
+//! was published after it came, whole and in order, or is dropped.
+//!
+//! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100
+//! Continue` only when asked for; limits per address, since behind a proxy all clients have the
+//! same one.
+
+pub mod audience;
+pub mod body;
+pub mod budget;
+pub mod connection;
+mod core;
+pub mod date;
+mod entry;
+pub mod head;
+pub mod limits;
+mod listen;
+mod mailbox;
+mod meters;
+pub mod output;
+pub mod parse;
+pub mod reason;
+pub mod respond;
+mod slab;
+mod timers;
+pub mod trace;
+
+use self::audience::{Audience, Seats};
+use self::budget::Budget;
+use self::core::{Core, WAKER};
+use self::limits::EdgeConfig;
+use self::mailbox::Mailbox;
+use self::meters::EdgeMetrics;
+use crate::http::Handler;
+use crate::metrics::{HttpMetrics, Metrics};
+use crate::threads::Thread;
+use mio::{Poll, Waker};
+use parking_lot::Mutex;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What the edge serves.
+pub trait Quick: Handler {
+    /// Prebuilt body (application/json, status 200) of a cached `GET /stocks/<name>`; `path` as
+    /// sent. `None`: not cached; the request goes through [`Handler::handle`]. Called for every GET
+    /// and HEAD without query and body. Must not block: all connections of the core wait.
+    fn quick(&self, path: &str) -> Option<Arc<[u8]>>;
+
+    /// Whether there is a feed at `path`. Called for every GET without query and body that is not
+    /// quick, before a seat is taken. Must not block either.
+    fn has_feed(&self, _path: &str) -> bool {
+        false
+    }
+
+    /// What a new viewer of the feed at `path` is sent first; `None`: there is none now, and the
+    /// request goes through [`Handler::handle`]. Must not block either.
+    fn opening(&self, _path: &str) -> Option<Arc<[u8]>> {
+        None
+    }
+}
+
+/// What the cores share.
+pub(crate) struct Shared {
+    config: EdgeConfig,
+    handler: Arc<dyn Quick>,
+    metrics: Arc<EdgeMetrics>,
+    bodies: Arc<Budget>,
+    seats: Arc<Seats>,
+    /// Connections that count against the limit.
+    open: AtomicUsize,
+    /// Connections beyond it that are being told so.
+    refused: AtomicUsize,
+    stopping: AtomicBool,
+}
+
+/// A running edge. Dropping it stops it.
+pub struct Edge {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    cores: Mutex<Vec<Thread>>,
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// Binds and starts, and raises the process's limit of open files to what the connection limit
+    /// needs.
+    ///
+    /// # Errors
+    /// When the address cannot be bound (the message names it), or the system has no descriptor
+    /// left.
+    pub fn start(
+        config: EdgeConfig,
+        handler: Arc<dyn Quick>,
+        http: Arc<HttpMetrics>,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
+        listen::raise_file_limit(config.limits.connections);
+        let threads = config.threads.max(1);
+        let (address, listeners) =
+            listen::listen(config.listen, threads, config.limits.send_timeout)?;
+        let metrics = Arc::new(EdgeMetrics::new(metrics, http));
+        let bodies = Budget::new(config.limits.body_budget_bytes);
+        let seats = Seats::new(config.limits.viewers(), metrics.viewers.clone());
+        let shared = Arc::new(Shared {
+            seats,
+            config,
+            handler,
+            metrics,
+            bodies,
+            open: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+        });
+        let mut mailboxes = Vec::new();
+        let mut cores = Vec::new();
+        for listener in listeners {
+            let poll = Poll::new()?;
+            let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?));
+            cores.push(Core::new(
+                Arc::clone(&shared),
+                poll,
+                Arc::clone(&mailbox),
+                listener,
+            )?);
+            mailboxes.push(mailbox);
+        }
+        // Started together once nothing can fail any more.
+        let named = cores.into_iter().enumerate();
+        let cores = named
+            .map(|(i, core)| Thread::spawn(&format!("edge{i}"), move || core.run()))
+            .collect();
+        Ok(Self {
+            address,
+            shared,
+            mailboxes,
+            cores: Mutex::new(cores),
+        })
+    }
+
+    /// The address in use.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Those who follow a feed.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        Audience::new(Arc::clone(&self.shared.seats), self.mailboxes.clone())
+    }
+
+    /// Stops: accepts no more, answers what is in flight with `Connection: close`, within
+    /// [`crate::timing::STOP_GRACE`], and returns when every connection is closed. Called by drop.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for mailbox in &self.mailboxes {
+            mailbox.wake();
+        }
+        // Joined by drop.
+        self.cores.lock().clear();
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,221 @@
+//! How an answer looks on the wire. One place writes every head, so that Content-Length, Date,
+//! Connection and the trace id are right on all of them. No field tells which server this is, or
+//! its version.
+
+use super::date::DateText;
+use super::trace::Trace;
+use crate::http::{Response, reason};
+
+/// Tells a client that waits for it to send the body.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Fields of a feed: nobody keeps it, and no proxy gathers it up before it passes it on.
+pub const FEED_FIELDS: [(&str, &str); 3] = [
+    ("Cache-Control", "no-store"),
+    ("X-Accel-Buffering", "no"),
+    ("X-Content-Type-Options", "nosniff"),
+];
+
+/// What an answer carries beside the handler's part.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// Now.
+    pub date: &'a DateText,
+    /// The request's trace id.
+    pub trace: &'a Trace,
+    /// Whether the connection ends with this answer.
+    pub close: bool,
+    /// Whether the client speaks HTTP/1.0, where persistence must be told.
+    pub old: bool,
+    /// Whether the request was HEAD: the answer has a body's fields, but no body.
+    pub head_only: bool,
+}
+
+/// Writes a success with a prebuilt JSON body.
+pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], envelope: &Envelope<'_>) {
+    head(out, 200, Some(("application/json", body.len())), envelope);
+    out.extend_from_slice(b"Cache-Control: no-store\r\n");
+    out.extend_from_slice(b"\r\n");
+    if !envelope.head_only {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Writes a handler's answer.
+pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &Envelope<'_>) {
+    // 204 has no body, and must not say how long it is (RFC 9110 section 8.6).
+    let content = (response.status != 204).then_some((response.content_type, response.body.len()));
+    head(out, response.status, content, envelope);
+    let cache_control = ("Cache-Control", response.cache_control());
+    let others = response
+        .headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()));
+    let others = others.filter(|(name, _)| !name.eq_ignore_ascii_case("cache-control"));
+    for (name, value) in [cache_control].into_iter().chain(others) {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        // Whatever a handler puts into a value, it stays within its line.
+        out.extend(
+            value
+                .bytes()
+                .map(|byte| if byte.is_ascii_control() { b' ' } else { byte }),
+        );
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    if !envelope.head_only && content.is_some() {
+        out.extend_from_slice(&response.body);
+    }
+}
+
+/// Writes the head of a feed of server-sent events, which ends with its connection.
+pub fn feed(out: &mut Vec<u8>, envelope: &Envelope<'_>) {
+    head(out, 200, None, envelope);
+    out.extend_from_slice(b"Content-Type: text/event-stream\r\n");
+    for (name, value) in FEED_FIELDS {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn head(out: &mut Vec<u8>, status: u16, content: Option<(&str, usize)>, envelope: &Envelope<'_>) {
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        number(out, usize::from(status));
+        out.push(b' ');
+        out.extend_from_slice(reason(status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if let Some((content_type, length)) = content {
+        out.extend_from_slice(b"Content-Type: ");
+        out.extend_from_slice(content_type.as_bytes());
+        out.extend_from_slice(b"\r\nContent-Length: ");
+        number(out, length);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"Date: ");
+    out.extend_from_slice(envelope.date);
+    out.extend_from_slice(b"\r\nX-Request-Id: ");
+    out.extend_from_slice(envelope.trace.as_bytes());
+    out.extend_from_slice(match (envelope.close, envelope.old) {
+        (true, _) => b"\r\nConnection: close\r\n",
+        (false, true) => b"\r\nConnection: keep-alive\r\n",
+        (false, false) => b"\r\n",
+    });
+}
+
+fn number(out: &mut Vec<u8>, mut number: usize) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::date::imf_fixdate;
+    use super::*;
+    use crate::http::IMMUTABLE;
+
+    fn written(answer: &Response, close: bool, old: bool, head_only: bool) -> String {
+        let (date, trace) = (imf_fixdate(0), Trace::from_number(1));
+        let mut out = Vec::new();
+        response(
+            &mut out,
+            answer,
+            &Envelope {
+                date: &date,
+                trace: &trace,
+                close,
+                old,
+                head_only,
+            },
+        );
+        String::from_utf8(out).expect("text")
+    }
+
+    const COMMON: &str =
+        "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Request-Id: 0000000000000001\r\n";
+    const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
+
+    /// Every byte of an answer, with a body and without.
+    #[test]
+    fn bytes_of_answers() {
+        let missing = Response::text(404, "text/plain", "no").with_header("Retry-After", "1");
+        let head = format!(
+            "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n{COMMON}"
+        );
+        assert_eq!(
+            written(&missing, false, false, false),
+            format!("{head}{NOT_KEPT}Retry-After: 1\r\n\r\nno")
+        );
+        assert_eq!(
+            written(&missing, false, true, true),
+            format!("{head}Connection: keep-alive\r\n{NOT_KEPT}Retry-After: 1\r\n\r\n")
+        );
+        let none = Response::text(204, "", "ignored").with_header("Allow", "GET");
+        assert_eq!(
+            written(&none, true, true, false),
+            format!(
+                "HTTP/1.1 204 No Content\r\n{COMMON}Connection: close\r\n{NOT_KEPT}Allow: GET\r\n\r\n"
+            )
+        );
+    }
+
+    /// The head of a feed says that it ends with the connection, and has no length.
+    #[test]
+    fn feeds() {
+        let (date, trace) = (imf_fixdate(0), Trace::from_number(1));
+        let mut out = Vec::new();
+        feed(
+            &mut out,
+            &Envelope {
+                date: &date,
+                trace: &trace,
+                close: true,
+                old: false,
+                head_only: false,
+            },
+        );
+        let expected = format!(
+            "HTTP/1.1 200 OK\r\n{COMMON}Connection: close\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+             X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        );
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
+
+    /// A value of a handler cannot begin another field or answer, and its word on caches is the
+    /// only one.
+    #[test]
+    fn values_stay_in_their_line() {
+        let answer = Response::text(200, "text/plain", "")
+            .with_header("Cache-Control", IMMUTABLE)
+            .with_header("Location", "a\r\nSet-Cookie: b\0");
+        let bytes = written(&answer, false, false, false);
+        assert_eq!(bytes.matches("Cache-Control").count(), 1, "{bytes}");
+        assert!(bytes.contains("\r\nLocation: a  Set-Cookie: b \r\n\r\n"));
+    }
+
+    /// Numbers of every length.
+    #[test]
+    fn numbers() {
+        for n in [0, 7, 10, 65_536, usize::MAX] {
+            let mut out = Vec::new();
+            number(&mut out, n);
+            assert_eq!(out, n.to_string().as_bytes());
+        }
+    }
+}

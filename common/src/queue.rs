@@ -1,0 +1,102 @@
+//! A lane: a bounded queue between the threads that take requests and the threads that do the slow
+//! part. When it is full, who asked is refused at once, so that slow work never delays quick
+//! answers.
+
+use crate::shutdown::Shutdown;
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+
+/// The way into a lane; clones share it.
+#[derive(Debug)]
+pub struct Queue<T>(Sender<T>);
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// The way out of a lane; clones share the work.
+#[derive(Debug)]
+pub struct QueueReceiver<T>(Receiver<T>);
+
+impl<T> Clone for QueueReceiver<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// A lane for at most `bound` waiting items.
+#[must_use]
+pub fn queue<T>(bound: usize) -> (Queue<T>, QueueReceiver<T>) {
+    let (enter, leave) = bounded(bound);
+    (Queue(enter), QueueReceiver(leave))
+}
+
+impl<T> Queue<T> {
+    /// Puts an item in.
+    ///
+    /// # Errors
+    /// The item itself, when the lane is full or nobody reads it any more: answer 503.
+    pub fn put(&self, item: T) -> Result<(), T> {
+        self.0.try_send(item).map_err(|e| match e {
+            TrySendError::Full(item) | TrySendError::Disconnected(item) => item,
+        })
+    }
+
+    /// How many items wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> QueueReceiver<T> {
+    /// Waits for an item, then takes what else is there, up to `cap` in all. `None` once the
+    /// service stops and the lane is empty.
+    #[must_use]
+    pub fn take_batch(&self, cap: usize, stop: &Shutdown) -> Option<Vec<T>> {
+        let first = stop.receive(&self.0)?;
+        let mut batch = vec![first];
+        while batch.len() < cap {
+            match self.0.try_recv() {
+                Ok(item) => batch.push(item),
+                Err(_) => break,
+            }
+        }
+        Some(batch)
+    }
+
+    /// The underlying channel, to wait on it among others.
+    #[must_use]
+    pub fn receiver(&self) -> &Receiver<T> {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Items leave in order, at most `cap` at once; a full lane refuses; a stopped one is drained
+    /// to its end.
+    #[test]
+    fn bounded_and_drained() {
+        let stop = Shutdown::new();
+        let (enter, leave) = queue(5);
+        for n in 0..5 {
+            assert_eq!(enter.put(n), Ok(()));
+        }
+        assert_eq!(enter.put(9), Err(9));
+        assert_eq!(leave.take_batch(3, &stop), Some(vec![0, 1, 2]));
+        stop.trigger();
+        assert_eq!(leave.take_batch(3, &stop), Some(vec![3, 4]));
+        assert_eq!(leave.take_batch(3, &stop), None);
+        assert!(enter.is_empty());
+    }
+}

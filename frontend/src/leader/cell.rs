@@ -1,0 +1,283 @@
+//! The leader that orders go to, as the monitor names it and the lanes read it.
+//!
+//! Each term has its own pool of connections. When the next term's leader is named, the old pool is
+//! shut down, so that calls in flight to a leader that hangs end at once and their orders go to the
+//! new one. When merely the leader is gone, the pool stays: it may be back in the same term (it
+//! could not reach the catalog for a while) with the answers to those calls.
+
+use crate::metrics::QueueMetrics;
+use common::http::client::HttpClient;
+use common::wire::order::{ReplicaId, Term};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A leader in one term.
+#[derive(Debug)]
+pub struct Leader {
+    /// Who.
+    pub id: ReplicaId,
+    /// In which term.
+    pub term: Term,
+    /// Its base URL.
+    pub url: String,
+    /// Connections for the calls of this term.
+    pub client: HttpClient,
+}
+
+/// What is known of the leader at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The leader, where there is one.
+    pub leader: Option<Arc<Leader>>,
+    /// Its term; of the last one while there is none.
+    pub term: Term,
+    /// Counts what was said about the leader, to wait for news.
+    pub news: News,
+}
+
+/// Counts of what was said about the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct News {
+    changes: u64,
+    confirmations: u64,
+}
+
+/// What ends a wait for news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitFor {
+    /// Another leader, or none.
+    Change,
+    /// That, or word that the present one still leads.
+    ChangeOrConfirmation,
+}
+
+/// The current leader, for any thread to read and to wait for.
+#[derive(Debug)]
+pub struct LeaderCell {
+    state: Mutex<State>,
+    changed: Condvar,
+    metrics: QueueMetrics,
+    token: Option<String>,
+    pool: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    view: View,
+    /// The pool of the newest term, also while it has no leader.
+    newest: Option<Arc<Leader>>,
+    closed: bool,
+}
+
+impl LeaderCell {
+    /// A cell without leader. `pool` connections are kept to the leader.
+    #[must_use]
+    pub fn new(pool: usize, token: Option<&str>, metrics: QueueMetrics) -> Self {
+        let view = View {
+            leader: None,
+            term: 0,
+            news: News {
+                changes: 0,
+                confirmations: 0,
+            },
+        };
+        Self {
+            state: Mutex::new(State {
+                view,
+                newest: None,
+                closed: false,
+            }),
+            changed: Condvar::new(),
+            metrics,
+            token: token.map(Into::into),
+            pool,
+        }
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.state.lock().view.clone()
+    }
+
+    /// Names the leader.
+    pub fn set(&self, id: ReplicaId, term: Term, url: &str) {
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        let same = state
+            .newest
+            .as_ref()
+            .filter(|l| (l.id, l.term) == (id, term))
+            .map(Arc::clone);
+        let leader = same.unwrap_or_else(|| {
+            let client = HttpClient::new(self.pool, self.token.as_deref());
+            Arc::new(Leader {
+                id,
+                term,
+                url: url.into(),
+                client,
+            })
+        });
+        let old = state.newest.replace(Arc::clone(&leader));
+        state.view.term = term;
+        state.view.leader = Some(Arc::clone(&leader));
+        state.view.news.changes += 1;
+        drop(state);
+        self.changed.notify_all();
+        if old.as_ref().is_some_and(|old| Arc::ptr_eq(old, &leader)) {
+            // Back in the same term: no change, and its calls in flight are still good.
+            return;
+        }
+        self.metrics.leader_changes.inc();
+        self.metrics
+            .term
+            .set(i64::try_from(term).unwrap_or(i64::MAX));
+        if let Some(old) = old {
+            old.client.abort();
+        }
+    }
+
+    /// There is no leader.
+    pub fn clear(&self) {
+        let mut state = self.state.lock();
+        state.view.leader = None;
+        state.view.news.changes += 1;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The leader, after doubts, still leads.
+    pub fn confirm(&self) {
+        self.state.lock().view.news.confirmations += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a leader; `None` at the deadline, and once closed.
+    #[must_use]
+    pub fn wait(&self, deadline: Instant) -> Option<(Arc<Leader>, News)> {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(leader) = &state.view.leader {
+                return Some((Arc::clone(leader), state.view.news));
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out()
+                && state.view.leader.is_none()
+            {
+                return None;
+            }
+        }
+    }
+
+    /// Waits until something else than `known` is said about the leader, at most until `deadline`.
+    pub fn wait_news(&self, known: News, wait_for: WaitFor, deadline: Instant) {
+        let mut state = self.state.lock();
+        let same = |state: &State| match wait_for {
+            WaitFor::Change => state.view.news.changes == known.changes,
+            WaitFor::ChangeOrConfirmation => state.view.news == known,
+        };
+        while !state.closed && same(&state) {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Whether it was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// The end of the service: wakes all who wait and ends the calls in flight.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let newest = state.newest.clone();
+        drop(state);
+        self.changed.notify_all();
+        if let Some(leader) = newest {
+            leader.client.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::metrics::Metrics;
+    use std::time::Duration;
+
+    fn cell() -> Arc<LeaderCell> {
+        Arc::new(LeaderCell::new(1, None, QueueMetrics::new(&Metrics::new())))
+    }
+
+    fn id(n: u8) -> ReplicaId {
+        ReplicaId::try_from(n).expect("an id")
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    /// Who waits for a leader gets it when it is named, and nothing at the deadline.
+    #[test]
+    fn waits_for_a_leader() {
+        let cell = cell();
+        assert!(
+            cell.wait(Instant::now() + Duration::from_millis(1))
+                .is_none()
+        );
+        let waiter = std::thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || {
+                cell.wait(soon())
+                    .map(|(leader, _)| (leader.id, leader.term))
+            }
+        });
+        cell.set(id(3), 7, "http://127.0.0.1:1");
+        assert_eq!(waiter.join().expect("joins"), Some((id(3), 7)));
+        cell.clear();
+        assert_eq!((cell.view().leader.is_none(), cell.view().term), (true, 7));
+    }
+
+    /// The same leader in the same term keeps its connections; another term gets new ones.
+    #[test]
+    fn one_pool_per_term() {
+        let cell = cell();
+        let set = |term| {
+            cell.set(id(3), term, "http://127.0.0.1:1");
+            cell.view().leader.expect("just set")
+        };
+        let first = set(7);
+        cell.clear();
+        assert!(Arc::ptr_eq(&first, &set(7)));
+        assert!(!Arc::ptr_eq(&first, &set(8)));
+    }
+
+    /// A confirmation wakes only who waits for one; a change wakes all; closing wakes all for good.
+    #[test]
+    fn news_wake_waiters() {
+        let cell = cell();
+        cell.set(id(1), 1, "http://127.0.0.1:1");
+        let known = cell.view().news;
+        cell.confirm();
+        cell.wait_news(known, WaitFor::ChangeOrConfirmation, soon());
+        let before = Instant::now();
+        cell.wait_news(
+            known,
+            WaitFor::Change,
+            Instant::now() + Duration::from_millis(5),
+        );
+        assert!(before.elapsed() >= Duration::from_millis(5));
+        cell.clear();
+        cell.wait_news(known, WaitFor::Change, soon());
+        cell.close();
+        assert!(cell.wait(soon()).is_none() && cell.is_closed());
+    }
+}

@@ -1,0 +1,163 @@
+//! The thread that makes the blocking calls of a judgement for the monitor: reading the term,
+//! asking a replica to lead.
+
+use crate::leader::election::{Answer, Event, Round};
+use common::http::client::{Call, CallError, HttpClient};
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::wire::catalog::TermView;
+use common::wire::order::ReplicaId;
+use common::wire::replica::{LeadAnswer, LeadRequest};
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::time::Duration;
+
+/// How long the catalog may take to tell the term: its workers answer that, never behind its
+/// writer.
+const TERM_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long a candidate may take to claim. Longer than any healthy claim; after it the judgement
+/// begins anew, and finds the candidate's term if the claim was granted meanwhile.
+const LEAD_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Jobs that may wait: a judgement has one at a time, and one abandoned before it.
+const JOBS: usize = 8;
+
+/// A running election thread. The service's stop ends it; dropping it waits for that.
+#[derive(Debug)]
+pub struct Elections {
+    jobs: Sender<Job>,
+    token: Option<String>,
+    /// Connections of the newest request to lead, to end it.
+    asking: Option<HttpClient>,
+    _thread: Thread,
+}
+
+enum Job {
+    ReadTerm(Round),
+    Ask {
+        round: Round,
+        candidate: ReplicaId,
+        url: String,
+        request: LeadRequest,
+        client: HttpClient,
+    },
+}
+
+struct Worker {
+    catalog: HttpClient,
+    catalog_url: String,
+    jobs: Receiver<Job>,
+    events: Sender<Event>,
+}
+
+impl Elections {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start(
+        catalog_url: &str,
+        token: Option<&str>,
+        events: Sender<Event>,
+        stop: &Shutdown,
+    ) -> Self {
+        let (jobs, waiting) = bounded(JOBS);
+        let worker = Worker {
+            catalog: HttpClient::new(1, token),
+            catalog_url: catalog_url.into(),
+            jobs: waiting,
+            events,
+        };
+        let stop = stop.clone();
+        let thread = Thread::spawn("election", move || worker.run(&stop));
+        Self {
+            jobs,
+            token: token.map(Into::into),
+            asking: None,
+            _thread: thread,
+        }
+    }
+
+    /// Reads the term; the answer comes as an event.
+    pub fn read_term(&self, round: Round) {
+        self.put(Job::ReadTerm(round));
+    }
+
+    /// Asks a replica to lead; the answer comes as an event.
+    pub fn ask(&mut self, round: Round, candidate: ReplicaId, url: &str, request: LeadRequest) {
+        let client = HttpClient::new(1, self.token.as_deref());
+        self.asking = Some(client.clone());
+        self.put(Job::Ask {
+            round,
+            candidate,
+            url: url.into(),
+            request,
+            client,
+        });
+    }
+
+    /// Ends the newest request to lead.
+    pub fn abandon(&mut self) {
+        if let Some(client) = self.asking.take() {
+            client.abort();
+        }
+    }
+
+    fn put(&self, job: Job) {
+        // Judgements end by answers or by `abandon`, so the queue holds more than there can be.
+        // Gone: the service stops.
+        let full = self.jobs.try_send(job).is_err_and(|e| e.is_full());
+        assert!(!full, "the election thread never has {JOBS} jobs");
+    }
+}
+
+impl Worker {
+    fn run(&self, stop: &Shutdown) {
+        while let Some(job) = stop.receive(&self.jobs) {
+            let event = match job {
+                Job::ReadTerm(round) => Event::Term(round, self.read_term()),
+                Job::Ask {
+                    round,
+                    candidate,
+                    url,
+                    request,
+                    client,
+                } => Event::Lead(round, ask(&client, candidate, &url, request)),
+            };
+            if stop.is_triggered() || self.events.send(event).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn read_term(&self) -> Option<TermView> {
+        let read = || {
+            self.catalog
+                .get::<TermView>(&self.catalog_url, "/term", TERM_TIMEOUT)
+        };
+        let first = match read() {
+            // A kept connection to a catalog that was restarted: a new one tells more.
+            Err(CallError::NoAnswer(_)) => read(),
+            answer => answer,
+        };
+        first
+            .inspect_err(|error| tracing::debug!(%error, "the catalog does not tell the term"))
+            .ok()
+    }
+}
+
+fn ask(client: &HttpClient, candidate: ReplicaId, url: &str, request: LeadRequest) -> Answer {
+    let seen = request.seen;
+    let call = Call {
+        method: "PUT",
+        base: url,
+        path: "/leader",
+        timeout: LEAD_TIMEOUT,
+        trace: None,
+    };
+    tracing::debug!(replica = %candidate, seen, "asking a replica to lead");
+    match client.call::<_, LeadAnswer>(call, &request) {
+        Ok(answer) => Answer::Lead(answer),
+        Err(CallError::Status { status: 412, .. }) => Answer::Outdated,
+        Err(error) => {
+            tracing::warn!(replica = %candidate, seen, %error, "a replica that was asked to lead does not");
+            Answer::Failed
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One thread per replica: asks for its health each heartbeat, or at once when woken, and tells it
+//! who leads. It never decides.
+
+use crate::leader::election::{Event, Outcome, Probe};
+use crate::leader::health_table::Views;
+use common::clock::BootInstant;
+use common::http::client::{Call, CallError, HttpClient};
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::timing::{CONNECT_TIMEOUT, HEARTBEAT, PROBE_TIMEOUT};
+use common::wire::order::ReplicaId;
+use common::wire::replica::{Health, LeaderNotice};
+use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A running prober. The service's stop ends it; dropping it waits for that.
+#[derive(Debug)]
+pub struct Prober {
+    /// Bounded at one: a second wake-up while one waits says nothing new.
+    wake: Sender<()>,
+    /// The newest word on who leads that the replica was not yet told.
+    notice: Arc<Mutex<Option<LeaderNotice>>>,
+    _thread: Thread,
+}
+
+/// Whom a prober watches, and to whom it reports.
+pub struct ProberConfig {
+    /// The replica.
+    pub id: ReplicaId,
+    /// Its base URL.
+    pub url: String,
+    /// Shown to it, where there is one.
+    pub token: Option<String>,
+    /// For each probe that ended.
+    pub events: Sender<Event>,
+    /// For the status.
+    pub views: Arc<Views>,
+    /// The service's stop.
+    pub stop: Shutdown,
+}
+
+impl Prober {
+    /// Starts it.
+    #[must_use]
+    pub fn start(config: ProberConfig) -> Self {
+        let (wake, woken) = bounded(1);
+        let notice = Arc::new(Mutex::new(None));
+        let thread = Thread::spawn(&format!("probe-{}", config.id), {
+            let notice = Arc::clone(&notice);
+            let client = HttpClient::new(1, config.token.as_deref());
+            move || {
+                Worker {
+                    config,
+                    client,
+                    notice,
+                    woken,
+                }
+                .run()
+            }
+        });
+        Self {
+            wake,
+            notice,
+            _thread: thread,
+        }
+    }
+
+    /// Begins a probe at once, or as soon as the one under way has ended.
+    pub fn probe_now(&self) {
+        // Full: it will be woken anyway.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Tells the replica who leads.
+    pub fn announce(&self, notice: LeaderNotice) {
+        *self.notice.lock() = Some(notice);
+        self.probe_now();
+    }
+}
+
+struct Worker {
+    config: ProberConfig,
+    client: HttpClient,
+    notice: Arc<Mutex<Option<LeaderNotice>>>,
+    woken: Receiver<()>,
+}
+
+impl Worker {
+    fn run(&self) {
+        while !self.config.stop.is_triggered() {
+            let began = Instant::now();
+            let probe = self.probe();
+            self.config
+                .views
+                .set_replica(self.config.id, &probe.outcome);
+            if self
+                .config
+                .events
+                .send(Event::Probe(self.config.id, probe))
+                .is_err()
+            {
+                return;
+            }
+            self.announce();
+            let rest = HEARTBEAT.saturating_sub(began.elapsed());
+            // Woken, timed out or stopped: the loop's head knows.
+            let _ = self.config.stop.receive_timeout(&self.woken, rest);
+        }
+    }
+
+    fn probe(&self) -> Probe {
+        let mut probe = self.probe_once();
+        if probe.outcome == Outcome::Missed
+            && BootInstant::now().saturating_since(probe.began) < PROBE_TIMEOUT / 2
+        {
+            // A kept connection that the other side closed says nothing about who listens now.
+            probe = self.probe_once();
+        }
+        probe
+    }
+
+    fn probe_once(&self) -> Probe {
+        let began = BootInstant::now();
+        let answer = self
+            .client
+            .get::<Health>(&self.config.url, "/health", PROBE_TIMEOUT);
+        let outcome = outcome(
+            answer,
+            self.config.id,
+            BootInstant::now().saturating_since(began),
+        );
+        Probe { began, outcome }
+    }
+
+    fn announce(&self) {
+        let Some(notice) = self.notice.lock().take() else {
+            return;
+        };
+        let call = Call {
+            method: "PUT",
+            base: &self.config.url,
+            path: "/term",
+            timeout: PROBE_TIMEOUT,
+            trace: None,
+        };
+        // A lost one is repeated: the replica's health tells whom it takes for the leader.
+        match self.client.call::<_, serde::de::IgnoredAny>(call, &notice) {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(replica = %self.config.id, term = notice.term, %error, "leader not announced")
+            }
+        }
+    }
+}
+
+fn outcome(answer: Result<Health, CallError>, id: ReplicaId, took: Duration) -> Outcome {
+    match answer {
+        Ok(health) if health.replica == id => Outcome::Health(health),
+        Ok(health) => {
+            tracing::error!(expected = %id, answers = %health.replica, "another replica answers under this URL");
+            Outcome::Missed
+        }
+        // A connection that was not made in time is a miss like any other: one lost packet does not
+        // end a leader.
+        Err(CallError::NotSent(_)) if took < CONNECT_TIMEOUT / 2 => Outcome::Refused,
+        Err(error) => {
+            tracing::debug!(replica = %id, %error, "probe missed");
+            Outcome::Missed
+        }
+    }
+}

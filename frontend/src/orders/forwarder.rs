@@ -1,0 +1,363 @@
+//! The order lane: a few forwarders, each of which takes what has gathered ([`super::batcher`]) as
+//! one batch, sends it to the leader, and answers each order. While there is no leader, or a call
+//! fails, the batch is held and sent again with the same order keys: the catalog knows which of
+//! them traded already.
+
+use super::batcher::Batcher;
+use crate::intake::{Waiting, unavailable};
+use crate::leader::cell::{Leader, LeaderCell, WaitFor};
+use crate::leader::monitor::Reports;
+use crate::metrics::QueueMetrics;
+use common::crash;
+use common::http::client::{Call, CallError};
+use common::http::{Responder, Response};
+use common::threads::Thread;
+use common::timing::{LEADER_SLACK, LEADER_TO_CATALOG, MAX_BATCH, MAX_REPLICATION_TIMEOUT};
+use common::wire::order::{Side, Submission, Term, Verdict};
+use common::wire::public::Receipt;
+use common::wire::replica::{NotLeader, OrdersAnswer, OrdersRequest, Unavailable};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Threads that forward, and so batches under way at most.
+pub const FORWARDERS: usize = 4;
+/// Bound of a call to the leader: what the leader itself may wait for, and some.
+const CALL_TIMEOUT: Duration = Duration::from_millis(
+    (LEADER_TO_CATALOG.as_millis() + MAX_REPLICATION_TIMEOUT.as_millis() + LEADER_SLACK.as_millis())
+        as u64,
+);
+/// Least time for a call, however near the deadline is.
+const CALL_LEAST: Duration = Duration::from_millis(50);
+/// Pause before the same leader is asked again in the same term.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// An order that waits for its answer.
+pub struct PendingOrder {
+    /// The order, under the key of all its attempts.
+    pub submission: Submission,
+    /// Whether the client gave an `Idempotency-Key`, with which it can ask again.
+    pub client_key: bool,
+    /// When it came.
+    pub arrived: Instant,
+    /// Until when it may wait.
+    pub deadline: Instant,
+    /// Whether an attempt may have traded without an answer that says so.
+    pub attempted: bool,
+    /// For the answer.
+    pub responder: Responder,
+}
+
+impl Waiting for PendingOrder {
+    fn into_responder(self) -> Responder {
+        self.responder
+    }
+}
+
+/// What the forwarders share.
+#[derive(Clone)]
+pub struct OrderForwarder {
+    /// The orders that wait.
+    pub queue: Arc<Batcher<PendingOrder>>,
+    /// Where the leader is named.
+    pub cell: Arc<LeaderCell>,
+    /// Where failed calls are reported.
+    pub reports: Reports,
+    /// Counters.
+    pub metrics: QueueMetrics,
+}
+
+impl OrderForwarder {
+    /// Starts the forwarders. Closing the queue ends them, once it is empty.
+    #[must_use]
+    pub fn start(self) -> Vec<Thread> {
+        let forwarder = |i| {
+            let lane = self.clone();
+            Thread::spawn(&format!("forward-{i}"), move || lane.run())
+        };
+        (0..FORWARDERS).map(forwarder).collect()
+    }
+
+    fn run(&self) {
+        while let Some(batch) = self.queue.take(MAX_BATCH) {
+            for order in &batch {
+                self.observe("lane", order.arrived);
+            }
+            let orders = batch.len();
+            self.forward(batch);
+            self.queue.finished(orders);
+        }
+    }
+
+    /// Answers every order of a batch, after as many calls as it takes.
+    fn forward(&self, mut batch: Vec<PendingOrder>) {
+        let mut failed: Option<Term> = None;
+        loop {
+            batch = answer_expired(batch);
+            let Some(deadline) = batch.iter().map(|order| order.deadline).min() else {
+                return;
+            };
+            let waiting = Instant::now();
+            let Some((leader, news)) = self.cell.wait(deadline) else {
+                if self.cell.is_closed() {
+                    return batch
+                        .into_iter()
+                        .for_each(|order| give_up(order, "this front-end is stopping"));
+                }
+                continue;
+            };
+            self.observe("leader", waiting);
+            batch = match self.send(&leader, deadline, batch, failed.is_some()) {
+                Sent::Answered => return,
+                Sent::Held(batch) => batch,
+            };
+            self.reports.failed(leader.term);
+            // The first failure in a term may have been a connection that broke: the same leader is
+            // tried again as soon as a probe says that it leads. After that it gets a pause, unless
+            // another one is named.
+            let again = failed.replace(leader.term) == Some(leader.term);
+            let wait_for = if again {
+                WaitFor::Change
+            } else {
+                WaitFor::ChangeOrConfirmation
+            };
+            self.cell
+                .wait_news(news, wait_for, Instant::now() + BACK_OFF);
+        }
+    }
+
+    /// One call to the leader. Only the first failure of a batch is worth a warning: what follows
+    /// is one outage.
+    fn send(
+        &self,
+        leader: &Leader,
+        deadline: Instant,
+        mut batch: Vec<PendingOrder>,
+        again: bool,
+    ) -> Sent {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = left.clamp(CALL_LEAST, CALL_TIMEOUT);
+        let call = Call {
+            method: "POST",
+            base: &leader.url,
+            path: "/orders",
+            timeout,
+            trace: None,
+        };
+        let request = OrdersRequest {
+            orders: batch.iter().map(|order| &order.submission).collect(),
+        };
+        self.metrics.order_batch.observe(batch.len() as f64);
+        let began = Instant::now();
+        let answer = leader.client.call::<_, OrdersAnswer>(call, &request);
+        self.observe("forward", began);
+        let error = match answer {
+            Ok(answer) if answer.verdicts.len() == batch.len() => {
+                let began = Instant::now();
+                batch
+                    .into_iter()
+                    .zip(answer.verdicts)
+                    .for_each(|(order, verdict)| answer_verdict(order, verdict, leader));
+                self.observe("answer", began);
+                return Sent::Answered;
+            }
+            Ok(answer) => CallError::Misfit(format!(
+                "{} verdicts for {} orders",
+                answer.verdicts.len(),
+                batch.len()
+            )),
+            Err(error) => error,
+        };
+        let failure = Failure::of(&error);
+        let (orders, first_trace, why) =
+            (batch.len(), &batch[0].submission.trace, &failure.message);
+        if again {
+            tracing::debug!(leader = %leader.id, term = leader.term, orders, first_trace, why, "a batch was not answered again");
+        } else {
+            tracing::warn!(leader = %leader.id, term = leader.term, orders, first_trace, why, "a batch was not answered");
+        }
+        for order in &mut batch {
+            order.attempted |= failure.outcome_unknown;
+        }
+        if failure.retry {
+            return Sent::Held(batch);
+        }
+        batch
+            .into_iter()
+            .for_each(|order| give_up(order, &failure.message));
+        Sent::Answered
+    }
+
+    fn observe(&self, stage: &str, since: Instant) {
+        self.metrics
+            .order_stage
+            .with_label_values(&[stage])
+            .observe(since.elapsed().as_secs_f64());
+    }
+}
+
+enum Sent {
+    /// Every order has its answer.
+    Answered,
+    /// They are to be sent again.
+    Held(Vec<PendingOrder>),
+}
+
+/// What a failed call means for its orders.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    outcome_unknown: bool,
+    retry: bool,
+    message: String,
+}
+
+impl Failure {
+    fn of(error: &CallError) -> Self {
+        if let Some(answer) = error.refusal::<NotLeader>(421) {
+            return Self {
+                outcome_unknown: answer.outcome_unknown,
+                retry: true,
+                message: error.to_string(),
+            };
+        }
+        if let Some(answer) = error.refusal::<Unavailable>(503) {
+            let Unavailable {
+                message,
+                outcome_unknown,
+                retry,
+            } = answer;
+            return Self {
+                outcome_unknown,
+                retry,
+                message,
+            };
+        }
+        // An answer that does not fit may come from a replica that is being replaced by another
+        // version: the next leader's may fit.
+        let retry = error.is_retryable() || matches!(error, CallError::Misfit(_));
+        Self {
+            outcome_unknown: error.outcome_unknown(),
+            retry,
+            message: format!("the order service answers with {error}"),
+        }
+    }
+}
+
+fn answer_expired(batch: Vec<PendingOrder>) -> Vec<PendingOrder> {
+    let now = Instant::now();
+    let (expired, rest): (Vec<_>, Vec<_>) =
+        batch.into_iter().partition(|order| order.deadline <= now);
+    expired
+        .into_iter()
+        .for_each(|order| give_up(order, "the order service did not answer in time"));
+    rest
+}
+
+/// Answers 503 with what is known of the outcome.
+fn give_up(order: PendingOrder, why: &str) {
+    let message = match (order.attempted, order.client_key) {
+        (false, _) => format!("{why}; nothing happened: try again"),
+        (true, true) => format!("{why}; outcome unknown, retry with the same Idempotency-Key"),
+        (true, false) => format!(
+            "{why}; outcome unknown, retry with the same Idempotency-Key (this request had none: sent again, it may trade twice)"
+        ),
+    };
+    let Submission {
+        order: content,
+        trace,
+    } = &order.submission;
+    tracing::warn!(trace, key = %content.key, why, outcome_unknown = order.attempted, "order given up");
+    order.responder.send(unavailable(&message));
+}
+
+fn answer_verdict(order: PendingOrder, verdict: Verdict, leader: &Leader) {
+    let Submission {
+        order: content,
+        trace,
+    } = &order.submission;
+    tracing::debug!(
+        trace, key = %content.key, verdict = ?verdict, leader = %leader.id, term = leader.term,
+        took_us = order.arrived.elapsed().as_micros(), "order answered"
+    );
+    let (name, quantity) = (&content.name, content.quantity);
+    let response = match verdict {
+        Verdict::Accepted(transaction_number) => Response::data(Receipt { transaction_number })
+            .with_header("Location", format!("/orders/{transaction_number}")),
+        Verdict::InsufficientQuantity => Response::error(
+            409,
+            &match content.side {
+                Side::Buy => {
+                    format!("insufficient quantity: fewer than {quantity} of '{name}' are left")
+                }
+                Side::Sell => format!("'{name}' cannot hold {quantity} more"),
+            },
+        ),
+        Verdict::UnknownStock => Response::error(
+            404,
+            &format!("there is no stock '{name}'; GET /stocks lists them"),
+        ),
+        Verdict::KeyReused => Response::error(
+            422,
+            "this Idempotency-Key was used before with another order; nothing happened: use a new key for a new order",
+        ),
+    };
+    crash::point("frontend-before-answer");
+    order.responder.send(response);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status<T: serde::Serialize>(status: u16, body: &T) -> CallError {
+        CallError::Status {
+            status,
+            body: serde_json::to_vec(body).expect("serialises"),
+        }
+    }
+
+    /// Each failure says whether orders may have traded and whether they are sent again, as the
+    /// protocol has it.
+    #[test]
+    fn failures() {
+        let not_leader = |outcome_unknown| {
+            status(
+                421,
+                &NotLeader {
+                    term: 3,
+                    leader: None,
+                    outcome_unknown,
+                },
+            )
+        };
+        let busy = |outcome_unknown, retry| {
+            status(
+                503,
+                &Unavailable {
+                    message: "disk full".into(),
+                    outcome_unknown,
+                    retry,
+                },
+            )
+        };
+        for (error, outcome_unknown, retry) in [
+            (not_leader(false), false, true),
+            (not_leader(true), true, true),
+            (busy(false, false), false, false),
+            (busy(true, true), true, true),
+            (CallError::NotSent("refused".into()), false, true),
+            (CallError::NoAnswer("closed".into()), true, true),
+            (CallError::Misfit("text".into()), true, true),
+            (status(500, &"dropped"), true, true),
+            (status(503, &"full"), false, true),
+            (status(401, &"token"), false, false),
+        ] {
+            let failure = Failure::of(&error);
+            assert_eq!(
+                (failure.outcome_unknown, failure.retry),
+                (outcome_unknown, retry),
+                "{error}"
+            );
+        }
+        assert_eq!(Failure::of(&busy(true, false)).message, "disk full");
+    }
+}

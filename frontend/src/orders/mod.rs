@@ -1,0 +1,5 @@
+//! Orders on their way to the leader: the [`batcher`] decides when a batch leaves, the
+//! [`forwarder`] sends it and answers its clients.
+
+pub mod batcher;
+pub mod forwarder;

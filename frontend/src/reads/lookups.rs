@@ -1,0 +1,239 @@
+//! The lookup lane: reads of stocks that the cache does not answer. A thread takes what is queued,
+//! asks the catalog once for the distinct names, and answers all. A reader that arrives while the
+//! call is under way waits for the next one: the answer may have left the catalog before a trade
+//! that this reader already knows of.
+
+use crate::cache::shared::{FoundStock, SharedCache, view};
+use crate::intake::{Waiting, unavailable};
+use crate::metrics::QueueMetrics;
+use common::http::client::{Call, CallError, HttpClient};
+use common::http::{Responder, Response};
+use common::queue::QueueReceiver;
+use common::shutdown::Shutdown;
+use common::threads::Thread;
+use common::timing::MAX_BATCH;
+use common::wire::catalog::{LookupAnswer, LookupRequest};
+use common::wire::public::StockView;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Threads that ask: while one waits for the catalog, another can ask for who came since.
+pub const THREADS: usize = 3;
+/// Bound of one call, so that a catalog that hangs is tried again on a new connection.
+const CALL_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Least time for a call, however near the deadline is.
+const CALL_LEAST: Duration = Duration::from_millis(50);
+/// Pause before the catalog is asked again.
+const BACK_OFF: Duration = Duration::from_millis(20);
+
+/// What a reader wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    /// One stock.
+    Stock(String),
+    /// All stocks.
+    All,
+}
+
+/// A reader that waits for its answer.
+pub struct PendingLookup {
+    /// What it wants.
+    pub want: Want,
+    /// Until when it may wait.
+    pub deadline: Instant,
+    /// For the answer.
+    pub responder: Responder,
+}
+
+impl Waiting for PendingLookup {
+    fn into_responder(self) -> Responder {
+        self.responder
+    }
+}
+
+/// What the threads share.
+#[derive(Clone)]
+pub struct LookupLane {
+    /// The lane's end.
+    pub end: QueueReceiver<PendingLookup>,
+    /// Filled with what is found.
+    pub cache: Arc<SharedCache>,
+    /// Base URL of the catalog.
+    pub catalog_url: String,
+    /// Connections to it.
+    pub client: HttpClient,
+    /// Counters.
+    pub metrics: QueueMetrics,
+    /// The service's stop.
+    pub stop: Shutdown,
+}
+
+impl LookupLane {
+    /// Starts the threads. The service's stop ends them, once the lane is empty.
+    #[must_use]
+    pub fn start(self) -> Vec<Thread> {
+        let asker = |i| {
+            let lane = self.clone();
+            Thread::spawn(&format!("lookup-{i}"), move || lane.run())
+        };
+        (0..THREADS).map(asker).collect()
+    }
+
+    fn run(&self) {
+        while let Some(readers) = self.end.take_batch(MAX_BATCH, &self.stop) {
+            self.serve(readers);
+        }
+    }
+
+    /// Answers every reader, after as many calls as it takes. Whoever arrives between two calls is
+    /// taken along.
+    fn serve(&self, mut readers: Vec<PendingLookup>) {
+        let mut why = String::from("the catalog did not answer in time");
+        loop {
+            readers = answer_expired(readers, &why);
+            if readers.is_empty() {
+                return;
+            }
+            self.metrics.lookup_batch.observe(readers.len() as f64);
+            let (all, named): (Vec<_>, Vec<_>) = readers
+                .into_iter()
+                .partition(|reader| reader.want == Want::All);
+            let outcomes = [self.ask_named(named), self.ask_all(all)];
+            readers = Vec::new();
+            for outcome in outcomes {
+                let Err((error, unanswered)) = outcome else {
+                    continue;
+                };
+                tracing::debug!(%error, readers = unanswered.len(), "stock reads not answered by the catalog");
+                why = format!("the catalog does not answer stock reads now ({error})");
+                if error.is_retryable() {
+                    readers.extend(unanswered);
+                } else {
+                    tracing::error!(%error, "the catalog refuses stock reads");
+                    give_up(unanswered, &why);
+                }
+            }
+            if !readers.is_empty() && self.stop.wait(BACK_OFF) {
+                return give_up(readers, "this front-end is stopping");
+            }
+            while readers.len() < MAX_BATCH
+                && !readers.is_empty()
+                && let Ok(reader) = self.end.receiver().try_recv()
+            {
+                readers.push(reader);
+            }
+        }
+    }
+
+    fn ask_named(
+        &self,
+        readers: Vec<PendingLookup>,
+    ) -> Result<(), (CallError, Vec<PendingLookup>)> {
+        if readers.is_empty() {
+            return Ok(());
+        }
+        let names: BTreeSet<&str> = readers
+            .iter()
+            .filter_map(|reader| reader.want.name())
+            .collect();
+        // Begun before the call is sent: an invalidation from here on voids them.
+        let fills = self.cache.begin_fills(names.iter().copied());
+        let answer = self.ask(Some(names.into_iter().map(Into::into).collect()), &readers);
+        let stocks = answer.as_ref().map_or(&[][..], |answer| &answer.stocks);
+        let found: HashMap<&str, FoundStock> = stocks
+            .iter()
+            .map(|stock| (&*stock.name, stock.into()))
+            .collect();
+        self.cache.finish_fills(fills, &found);
+        if let Err(error) = answer {
+            return Err((error, readers));
+        }
+        for PendingLookup {
+            want, responder, ..
+        } in readers
+        {
+            let name = want.name().unwrap_or_default();
+            responder.send(match found.get(name) {
+                Some(stock) => stock_response(&stock.body),
+                None => Response::error(
+                    404,
+                    &format!("there is no stock '{name}'; GET /stocks lists them"),
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    fn ask_all(&self, readers: Vec<PendingLookup>) -> Result<(), (CallError, Vec<PendingLookup>)> {
+        if readers.is_empty() {
+            return Ok(());
+        }
+        match self.ask(None, &readers) {
+            Ok(answer) => {
+                let views: Vec<StockView> = answer.stocks.iter().map(view).collect();
+                let response = Response::data(views);
+                readers
+                    .into_iter()
+                    .for_each(|reader| reader.responder.send(response.clone()));
+                Ok(())
+            }
+            Err(error) => Err((error, readers)),
+        }
+    }
+
+    fn ask(
+        &self,
+        names: Option<Vec<String>>,
+        readers: &[PendingLookup],
+    ) -> Result<LookupAnswer, CallError> {
+        let deadline = readers
+            .iter()
+            .map(|reader| reader.deadline)
+            .min()
+            .unwrap_or_else(Instant::now);
+        let timeout = deadline
+            .saturating_duration_since(Instant::now())
+            .clamp(CALL_LEAST, CALL_TIMEOUT);
+        let call = Call {
+            method: "POST",
+            base: &self.catalog_url,
+            path: "/lookup",
+            timeout,
+            trace: None,
+        };
+        self.client.call(call, &LookupRequest { names })
+    }
+}
+
+impl Want {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Stock(name) => Some(name),
+            Self::All => None,
+        }
+    }
+}
+
+/// The answer with a prebuilt body.
+#[must_use]
+pub fn stock_response(body: &Arc<[u8]>) -> Response {
+    Response::text(200, "application/json", body.to_vec())
+}
+
+fn answer_expired(readers: Vec<PendingLookup>, why: &str) -> Vec<PendingLookup> {
+    let now = Instant::now();
+    let (expired, rest): (Vec<_>, Vec<_>) = readers
+        .into_iter()
+        .partition(|reader| reader.deadline <= now);
+    give_up(expired, why);
+    rest
+}
+
+fn give_up(readers: Vec<PendingLookup>, why: &str) {
+    for reader in readers {
+        reader
+            .responder
+            .send(unavailable(&format!("{why}; try again")));
+    }
+}

@@ -1,0 +1,6 @@
+//! Reads that the cache does not answer: [`lookups`] of stocks at the catalog, [`queries`] for one
+//! order and [`pages`] of orders at the replicas.
+
+pub mod lookups;
+pub mod pages;
+pub mod queries;

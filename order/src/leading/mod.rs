@@ -1,0 +1,21 @@
+//! The part of a replica that works while it leads: the way of an order from the front-end's batch
+//! to its acknowledgement, and how a replica comes to lead.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`sequencer`] | takes batches, calls the catalog, hands rows on |
+//! | [`pipeline`] | the batches between the catalog's answer and their acknowledgement |
+//! | [`commit`] | when a batch is durable everywhere, as pure rules |
+//! | [`replication`] | one thread per follower: catch-up and steady state in one loop |
+//! | [`takeover`], [`term_keeper`] | how a replica claims a term, and how it notices that it lost it |
+//! | [`catalog`] | the calls to the catalog |
+//! | [`traces`] | the trace ids of the orders under way |
+
+pub mod catalog;
+pub mod commit;
+pub mod pipeline;
+pub mod replication;
+pub mod sequencer;
+pub mod takeover;
+pub mod term_keeper;
+pub mod traces;

@@ -1,0 +1,257 @@
+//! The sequencer: the leader's one caller of the catalog. It takes the orders that are queued,
+//! sends them in one batch, and goes on with the next batch while the log writer and the
+//! replication threads make this one durable.
+
+use crate::leading::catalog::CatalogClient;
+use crate::leading::pipeline::Waiter;
+use crate::log::writer::{Reply, WriterWork};
+use crate::metrics::OrderMetrics;
+use crate::replica::{NotTaken, Replica};
+use common::crash;
+use common::http::client::CallError;
+use common::http::{Responder, Response};
+use common::queue::{Queue, QueueReceiver};
+use common::shutdown::Shutdown;
+use common::timing::MAX_BATCH;
+use common::wire::catalog::{TermView, TradeAnswer, TradeRequest};
+use common::wire::order::{Position, Rows, Submission, Term};
+use common::wire::replica::Unavailable;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A front-end's batch.
+#[derive(Debug)]
+pub struct OrderBatch {
+    /// The orders.
+    pub orders: Vec<Submission>,
+    /// To answer them all.
+    pub responder: Responder,
+}
+
+/// The sequencer's state; owned by its thread.
+#[derive(Debug)]
+pub struct Sequencer {
+    replica: Arc<Replica>,
+    catalog: CatalogClient,
+    writer: Queue<WriterWork>,
+    metrics: Arc<OrderMetrics>,
+}
+
+impl Sequencer {
+    /// A sequencer that gives rows to `writer`.
+    #[must_use]
+    pub fn new(
+        replica: Arc<Replica>,
+        catalog: CatalogClient,
+        writer: Queue<WriterWork>,
+        metrics: Arc<OrderMetrics>,
+    ) -> Self {
+        Self {
+            replica,
+            catalog,
+            writer,
+            metrics,
+        }
+    }
+
+    /// Works until the service stops.
+    pub fn run(&self, lane: &QueueReceiver<OrderBatch>, stop: &Shutdown) {
+        let mut held = VecDeque::new();
+        loop {
+            if held.is_empty() {
+                match lane.take_batch(MAX_BATCH, stop) {
+                    Some(batch) => held.extend(batch),
+                    None => return,
+                }
+            }
+            // Front-ends' batches stay whole: one of them is answered by one answer.
+            let mut batch: Vec<OrderBatch> = Vec::new();
+            let mut orders = 0;
+            while let Some(next) = held
+                .pop_front_if(|next| batch.is_empty() || orders + next.orders.len() <= MAX_BATCH)
+            {
+                orders += next.orders.len();
+                batch.push(next);
+            }
+            self.trade(batch);
+        }
+    }
+
+    fn trade(&self, mut batch: Vec<OrderBatch>) {
+        let (term, position) = match self.replica.admit() {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                let response = refusal_response(&refusal);
+                return batch
+                    .into_iter()
+                    .for_each(|b| b.responder.send(response.clone()));
+            }
+        };
+        for taken in &batch {
+            self.metrics
+                .queue_seconds
+                .observe(taken.responder.age().as_secs_f64());
+        }
+        let counts: Vec<usize> = batch.iter().map(|b| b.orders.len()).collect();
+        let orders: Vec<Submission> = batch
+            .iter_mut()
+            .flat_map(|b| std::mem::take(&mut b.orders))
+            .collect();
+        self.metrics.batch_orders.observe(orders.len() as f64);
+        let request = TradeRequest {
+            term,
+            position,
+            orders,
+        };
+        let timer = self.metrics.catalog_seconds.start_timer();
+        let traded = self.catalog.trade(&request);
+        timer.observe_duration();
+        match traded {
+            Ok(answer) => {
+                crash::point("leader-after-catalog");
+                self.accept(
+                    term,
+                    position,
+                    answer,
+                    &request,
+                    batch.into_iter().zip(counts),
+                );
+            }
+            Err(error) => {
+                let response = self.failed(term, &error);
+                batch
+                    .into_iter()
+                    .for_each(|b| b.responder.send(response.clone()));
+            }
+        }
+    }
+
+    /// Passes the new rows on, and lets each front-end's batch wait for its own.
+    fn accept(
+        &self,
+        term: Term,
+        position: Position,
+        answer: TradeAnswer,
+        request: &TradeRequest,
+        batch: impl Iterator<Item = (OrderBatch, usize)>,
+    ) {
+        for (submission, verdict) in request.orders.iter().zip(&answer.verdicts) {
+            tracing::debug!(trace = submission.trace, key = %submission.order.key, ?verdict, term, "order sequenced");
+        }
+        self.replica
+            .traces
+            .note(request.orders.iter().zip(&answer.verdicts));
+        let complete = answer.verdicts.len() == request.orders.len()
+            && self.pass_on(term, position, answer.rows, answer.end);
+        let mut verdicts = answer.verdicts.into_iter();
+        let waiters = batch.map(|(b, n)| Waiter {
+            responder: b.responder,
+            verdicts: verdicts.by_ref().take(n).collect(),
+        });
+        if complete {
+            self.replica.await_durable(term, waiters.collect());
+        } else {
+            self.replica
+                .step_down(term, "it could not take the catalog's rows");
+            let response = Response::json(421, &self.replica.not_leader(true));
+            waiters.for_each(|waiter| waiter.responder.send(response.clone()));
+        }
+    }
+
+    /// Gives rows to the followers and the log writer, and fetches the rest when the answer could
+    /// not hold them all. False when they are not to be had, or this replica no longer leads.
+    fn pass_on(&self, term: Term, position: Position, rows: Rows, end: Position) -> bool {
+        let mut next = position.next();
+        let mut rows = rows;
+        loop {
+            if rows.first != next {
+                tracing::error!(
+                    term,
+                    expected = next,
+                    got = rows.first,
+                    "the catalog's rows do not continue the log"
+                );
+                return false;
+            }
+            next = rows.end();
+            let run = Arc::new(rows);
+            if !self.replica.receive(term, &run) {
+                return false;
+            }
+            if !run.orders.is_empty()
+                && self
+                    .writer
+                    .put(WriterWork::Append(Arc::clone(&run), Reply::Leader(term)))
+                    .is_err()
+            {
+                tracing::error!(term, "the log writer does not keep up");
+                return false;
+            }
+            if next >= end.next() {
+                return true;
+            }
+            rows = match self.catalog.journal(next.checked_sub(1)) {
+                Ok(page) if !page.orders.is_empty() => page,
+                Ok(_) => return false,
+                Err(error) => {
+                    tracing::warn!(term, %error, "rows after the catalog's answer could not be fetched");
+                    return false;
+                }
+            };
+        }
+    }
+
+    /// The answer to a batch whose call brought no verdicts.
+    fn failed(&self, term: Term, error: &CallError) -> Response {
+        if let Some(newer) = error.refusal::<TermView>(412) {
+            tracing::warn!(term, newer = newer.term, "fenced by the catalog");
+            // Only an older view is an error here, and then there is nothing to learn.
+            let _ = self.replica.hear(newer);
+            self.replica.step_down(term, "fenced by the catalog");
+            return Response::json(421, &self.replica.not_leader(false));
+        }
+        if let Some(refusal) = error.refusal::<Unavailable>(503) {
+            return Response::json(503, &refusal);
+        }
+        if let CallError::Status { status: 409, .. } = error {
+            tracing::error!(term, %error, "the catalog does not know this log");
+            let message = format!("the catalog refuses this bazaar's history: {error}");
+            return Response::json(
+                503,
+                &Unavailable {
+                    message,
+                    outcome_unknown: false,
+                    retry: false,
+                },
+            );
+        }
+        tracing::warn!(term, %error, "the catalog's call failed");
+        let message = format!("the catalog could not be asked: {error}");
+        Response::json(
+            503,
+            &Unavailable {
+                message,
+                outcome_unknown: error.outcome_unknown(),
+                retry: true,
+            },
+        )
+    }
+}
+
+fn refusal_response(refusal: &NotTaken) -> Response {
+    match refusal {
+        NotTaken::NotLeader(body) => Response::json(421, body),
+        NotTaken::TooFewCopies { copies, wanted } => {
+            let message =
+                format!("{copies} replicas are in touch, ORDER_MIN_COPIES wants {wanted}");
+            Response::json(
+                503,
+                &Unavailable {
+                    message,
+                    outcome_unknown: false,
+                    retry: true,
+                },
+            )
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Takes the leadership over when a front-end asks: claims the next term at the catalog, completes
+//! the log from the journal, then leads.
+
+use crate::leading::catalog::CatalogClient;
+use crate::log::writer::{Reply, WriterWork};
+use crate::replica::Replica;
+use common::http::client::CallError;
+use common::http::{Responder, Response};
+use common::queue::{Queue, QueueReceiver};
+use common::shutdown::Shutdown;
+use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermView};
+use common::wire::order::{Position, Rows, Term};
+use common::wire::replica::{LeadAnswer, LeadRequest};
+use crossbeam::channel::bounded;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Works until the service stops; owned by one thread, so that there is one claim at a time.
+#[derive(Debug)]
+pub struct Takeover {
+    /// This replica.
+    pub replica: Arc<Replica>,
+    /// The catalog.
+    pub catalog: CatalogClient,
+    /// The log writer.
+    pub writer: Queue<WriterWork>,
+    /// Ends the thread.
+    pub stop: Shutdown,
+}
+
+/// Pause after a page of the journal could not be had.
+const BACK_OFF: Duration = Duration::from_millis(20);
+/// A claim whose log does not grow for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+impl Takeover {
+    /// Works until the service stops.
+    pub fn run(&self, asked: &QueueReceiver<(LeadRequest, Responder)>) {
+        while let Some(batch) = asked.take_batch(1, &self.stop) {
+            for (request, responder) in batch {
+                if let Some((term, end)) = self.claim(request, responder) {
+                    self.complete(term, end);
+                }
+            }
+        }
+    }
+
+    /// Claims, and answers. Returns the claim when the log is yet to be completed.
+    fn claim(&self, request: LeadRequest, responder: Responder) -> Option<(Term, Position)> {
+        if let Some(term) = self.replica.leading_openly() {
+            responder.send(Response::json(200, &LeadAnswer::Leading(term)));
+            return None;
+        }
+        // After a stop, too: what still waits is refused at once.
+        let Some(position) = self
+            .replica
+            .candidacy()
+            .filter(|_| !self.stop.is_triggered())
+        else {
+            let why = "this replica may not lead: its log is empty or cannot be written, it cannot reach the catalog, or it stops";
+            responder.send(Response::unavailable(why));
+            return None;
+        };
+        let LeadRequest { seen, longest } = request;
+        let claim = ClaimRequest {
+            replica: self.replica.id,
+            position,
+            seen,
+            longest,
+        };
+        let (term, end) = match self.catalog.claim(&claim) {
+            Ok(ClaimAnswer::Granted { term, end }) => (term, end),
+            Ok(ClaimAnswer::Wait { ms }) => {
+                responder.send(Response::json(200, &LeadAnswer::Wait(ms)));
+                return None;
+            }
+            Err(error) => {
+                responder.send(self.refused(&error));
+                return None;
+            }
+        };
+        if !self.replica.begin_claim(term) {
+            let known = self.replica.known_term().term;
+            tracing::error!(
+                term,
+                known,
+                "the catalog granted a term below one that it granted before: its file is older than this log"
+            );
+            responder.send(Response::unavailable(
+                "the catalog's term went backwards: run 'catalog rebuild'",
+            ));
+            return None;
+        }
+        if self.replica.lead(term, end) {
+            responder.send(Response::json(200, &LeadAnswer::Leading(term)));
+            return None;
+        }
+        tracing::info!(term, last = ?position.last, wanted = ?end.last, "claimed: completing the log");
+        responder.send(Response::json(200, &LeadAnswer::Claiming(term)));
+        Some((term, end))
+    }
+
+    fn refused(&self, error: &CallError) -> Response {
+        if let Some(view) = error.refusal::<TermView>(412) {
+            // Only an older view is an error here, and then there is nothing to learn.
+            let _ = self.replica.hear(view);
+            return Response::json(412, &view);
+        }
+        tracing::warn!(%error, "the claim failed");
+        let status = if let CallError::Status { status: 409, .. } = error {
+            409
+        } else {
+            503
+        };
+        Response::error(status, &format!("the claim failed: {error}"))
+            .with_header("Retry-After", "1")
+    }
+
+    /// Completes the log from the journal, then leads.
+    fn complete(&self, term: Term, end: Position) {
+        let mut grown = Instant::now();
+        while self.replica.known_term().term == term && !self.stop.is_triggered() {
+            if self.replica.lead(term, end) {
+                return;
+            }
+            match self.fetch() {
+                Ok(true) => grown = Instant::now(),
+                grew if grown.elapsed() > PATIENCE => {
+                    tracing::warn!(
+                        term,
+                        why = grew.err(),
+                        "claim given up: the log does not grow"
+                    );
+                    break;
+                }
+                _ => drop(self.stop.wait(BACK_OFF)),
+            }
+        }
+        self.replica.abandon_claim(term);
+    }
+
+    /// One page of the journal. False when there was nothing in it.
+    fn fetch(&self) -> Result<bool, String> {
+        let here = self.replica.durable().ok_or("the log is empty")?;
+        let rows: Rows = self.catalog.journal(here.last).map_err(|e| e.to_string())?;
+        if rows.orders.is_empty() {
+            return Ok(false);
+        }
+        let (sender, receiver) = bounded(1);
+        let work = WriterWork::Append(Arc::new(rows), Reply::Local(sender));
+        self.writer
+            .put(work)
+            .map_err(|_| String::from("the log writer is busy"))?;
+        self.stop
+            .receive(&receiver)
+            .unwrap_or_else(|| Err("stopped".into()))
+            .map(|_| true)
+    }
+}
