@@ -129,7 +129,7 @@ fn waiting_readers_share_a_call() {
     bazaar.catalog.with(|state| state.hold_lookups = true);
     std::thread::scope(|scope| {
         // As many calls as there are threads, so that everybody else waits.
-        let busy = frontend::lanes::lookups::THREADS;
+        let busy = frontend::reads::lookups::THREADS;
         for n in 0..busy {
             let name = format!("/stocks/None{n}");
             let bazaar = &bazaar;
