@@ -1,8 +1,8 @@
 //! The workload client against front-ends that lie, fail and dawdle: the checker itself is checked.
 
-use client::cluster::addresses::PortBlock;
 use client::stats::Kind;
 use client::workload::{self, Control, Options, Outcome};
+use cluster::addresses::PortBlock;
 use common::http::tiny::{Access, TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};

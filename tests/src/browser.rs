@@ -2,7 +2,7 @@
 //! command after the other.
 
 use client::api::Api;
-use client::wait;
+use cluster::wait;
 use serde_json::{Value, json};
 use std::env;
 use std::fs;

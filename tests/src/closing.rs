@@ -14,7 +14,7 @@ use crate::harness::Bazaar;
 use crate::recorder::Recorded;
 use crate::tool;
 use client::api::Api;
-use client::cluster::service::Service;
+use cluster::service::Service;
 use common::wire::order::{Genesis, OrderKey, Side};
 use common::wire::public::NewOrder;
 use std::collections::{BTreeMap, HashSet};

@@ -3,11 +3,11 @@
 use crate::recorder::Recorder;
 use crate::{closing, contract};
 use client::api::{Api, ApiError};
-use client::cluster::addresses::PortBlock;
-use client::cluster::service::Service;
-use client::cluster::{Cluster, Spec};
-use client::wait;
 use client::workload::{self, Control, Options, Outcome};
+use cluster::addresses::PortBlock;
+use cluster::service::Service;
+use cluster::wait;
+use cluster::{Cluster, Spec};
 use common::wire::order::Side;
 use common::wire::public::{NewOrder, Status};
 use common::wire::replica::Health;

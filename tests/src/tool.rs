@@ -1,7 +1,7 @@
 //! Runs a binary of the bazaar to its end, with a deadline.
 
-use client::cluster::{binaries, process};
-use client::wait;
+use cluster::wait;
+use cluster::{binaries, process};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;

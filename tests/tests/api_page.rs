@@ -1,6 +1,6 @@
 //! The examples of `docs/api.md`, run as they stand there.
 
-use client::wait;
+use cluster::wait;
 use common::wire::public::NewOrder;
 use std::fs;
 use std::io::{self, Write};

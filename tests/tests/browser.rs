@@ -1,7 +1,7 @@
 //! The page in a real browser. Skipped, with a line that says so, where none is installed.
 
-use client::cluster::service::Service;
-use client::wait;
+use cluster::service::Service;
+use cluster::wait;
 use common::wire::order::Side;
 use common::wire::public::NewOrder;
 use serde_json::{Value, json};

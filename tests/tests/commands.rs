@@ -1,8 +1,8 @@
 //! The binaries as a user meets them: `bazaar run|kill|restart`, `client`, `--help`, `--version`.
 
 use client::api::Api;
-use client::cluster::addresses::PortBlock;
-use client::wait;
+use cluster::addresses::PortBlock;
+use cluster::wait;
 use rustix::process::Signal;
 use std::fs;
 use std::path::Path;

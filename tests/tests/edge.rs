@@ -5,8 +5,8 @@
 #[path = "../../common/tests/raw_client/mod.rs"]
 mod raw_client;
 
-use client::cluster::service::Service;
-use client::wait;
+use cluster::service::Service;
+use cluster::wait;
 use common::wire::order::Side;
 use common::wire::public::ErrorBody;
 use raw_client::{Answer, Client, hostile};

@@ -1,9 +1,9 @@
 //! The evaluation: it runs, its files agree with each other, and those that are kept agree with the
 //! text that is kept.
 
-use client::eval::plots;
-use client::eval::tables::{Cache, Measured};
 use client::stats::Kind;
+use eval::plots;
+use eval::tables::{Cache, Measured};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -142,7 +142,7 @@ fn kept_text_agrees_with_kept_figures() {
     let kept = fs::read_to_string(docs.join("evaluation.md")).expect("a document");
     assert_eq!(
         kept,
-        client::eval::document::write(&measured, "evaluation"),
+        eval::document::write(&measured, "evaluation"),
         "run 'make eval', or 'eval draw'"
     );
     let plots = plots::draw(&measured).expect("drawn");

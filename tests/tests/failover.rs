@@ -2,9 +2,9 @@
 //! afterwards.
 
 use client::api::Api;
-use client::cluster::service::Service::{Frontend, Order};
-use client::wait;
 use client::workload::Outcome;
+use cluster::service::Service::{Frontend, Order};
+use cluster::wait;
 use common::wire::order::Side;
 use common::wire::public::ReplicaState;
 use common::wire::replica::NotLeader;

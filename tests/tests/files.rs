@@ -1,8 +1,8 @@
 //! Files that are damaged, deleted or lost: what is fetched again, what is refused, and what `order
 //! verify` says.
 
-use client::cluster::service::Service::{self, Catalog, Order};
-use client::wait;
+use cluster::service::Service::{self, Catalog, Order};
+use cluster::wait;
 use common::wire::catalog::CatalogState;
 use common::wire::order::Side;
 use std::fs;

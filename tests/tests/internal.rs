@@ -1,7 +1,7 @@
 //! The internal listeners: who may call, and what is open to all.
 
 use client::api::Api;
-use client::cluster::service::Service;
+use cluster::service::Service;
 use common::wire::order::Side;
 use tests::harness::Bazaar;
 

@@ -1,8 +1,8 @@
 //! What operators see: metrics that Prometheus takes, one order's way through all logs, and no
 //! secret anywhere.
 
-use client::cluster::service::Service;
-use client::wait;
+use cluster::service::Service;
+use cluster::wait;
 use common::wire::order::Side;
 use common::wire::public::NewOrder;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! The public API against a real cluster: every row of its table, and the shape of every error.
 
 use client::api::{Answer, Api, IDEMPOTENCY_KEY};
-use client::cluster::service::Service;
+use cluster::service::Service;
 use common::timing::PUBLIC_BODY_LIMIT_BYTES;
 use common::wire::catalog::CatalogState;
 use common::wire::order::Side;

@@ -2,8 +2,8 @@
 //! all of it, wrong starts.
 
 use client::api::ApiError;
-use client::cluster::service::Service::{self, Catalog, Frontend, Order};
-use client::wait;
+use cluster::service::Service::{self, Catalog, Frontend, Order};
+use cluster::wait;
 use common::wire::catalog::CatalogHealth;
 use common::wire::order::Side;
 use std::time::Instant;
@@ -276,7 +276,7 @@ fn wrong_starts() {
     bazaar.close();
 }
 
-fn port_of(spec: &client::cluster::Spec, service: Service) -> String {
+fn port_of(spec: &cluster::Spec, service: Service) -> String {
     let url = spec.internal_url(service);
     let internal = url.rsplit(':').next().unwrap_or_default().to_owned();
     match service {

@@ -1,7 +1,7 @@
 //! Many viewers of the live feed, and what they cost those who trade.
 
-use client::cluster::service::Service;
-use client::wait;
+use cluster::service::Service;
+use cluster::wait;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -5,8 +5,8 @@ use super::Scenario;
 use super::run::Run;
 use crate::harness::SOON;
 use crate::tool;
-use client::cluster::service::Service::{self, Catalog, Frontend, Order};
-use client::wait;
+use cluster::service::Service::{self, Catalog, Frontend, Order};
+use cluster::wait;
 use common::crash;
 use std::sync::OnceLock;
 

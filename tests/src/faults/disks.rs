@@ -4,8 +4,8 @@
 use super::Scenario;
 use super::run::Run;
 use crate::harness::SOON;
-use client::cluster::service::Service::{self, Catalog, Order};
-use client::wait;
+use cluster::service::Service::{self, Catalog, Order};
+use cluster::wait;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,7 @@ pub mod run;
 pub mod soak;
 pub mod takeovers;
 
-use client::cluster::Spec;
+use cluster::Spec;
 use run::Run;
 
 /// A schedule of faults.

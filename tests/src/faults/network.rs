@@ -1,8 +1,8 @@
 //! A proxy on every way between two services of a cluster.
 
-use client::cluster::Spec;
-use client::cluster::proxy::{Harm, Proxy};
-use client::cluster::service::Service::{self, Catalog, Frontend, Order};
+use cluster::Spec;
+use cluster::proxy::{Harm, Proxy};
+use cluster::service::Service::{self, Catalog, Frontend, Order};
 use std::collections::BTreeMap;
 
 /// A way: who calls whom.

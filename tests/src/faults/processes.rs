@@ -2,7 +2,7 @@
 
 use super::Scenario;
 use super::run::{Run, elapse};
-use client::cluster::service::Service::{Catalog, Frontend, Order};
+use cluster::service::Service::{Catalog, Frontend, Order};
 use std::time::Duration;
 
 /// The scenarios.

@@ -2,8 +2,8 @@
 
 use super::Scenario;
 use super::run::Run;
-use client::cluster::proxy::Harm;
-use client::cluster::service::Service::{Catalog, Order};
+use cluster::proxy::Harm;
+use cluster::service::Service::{Catalog, Order};
 use std::time::Duration;
 
 /// A round of random faults, on a bazaar of its own: histories stay short enough to be judged at

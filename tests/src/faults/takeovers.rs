@@ -4,9 +4,9 @@
 use super::Scenario;
 use super::run::Run;
 use crate::harness::SOON;
-use client::cluster::proxy::Harm;
-use client::cluster::service::Service::{Frontend, Order};
-use client::wait;
+use cluster::proxy::Harm;
+use cluster::service::Service::{Frontend, Order};
+use cluster::wait;
 use std::time::Duration;
 
 /// The scenarios.

@@ -1,0 +1,376 @@
+//! What is shown, step by step.
+
+use super::{Screen, Tone};
+use client::api::Api;
+use client::report::Report;
+use client::workload::{self, Control, Options, Outcome};
+use cluster::own::Own;
+use cluster::service::Service;
+use cluster::wait;
+use common::wire::order::Side;
+use common::wire::public::{NewOrder, ReplicaState, Status};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long clients trade between two steps.
+const TRADE: Duration = Duration::from_secs(5);
+/// How long the leader is paused.
+const PAUSE: Duration = Duration::from_secs(3);
+/// A line about the trading is shown so often.
+const TELL: Duration = Duration::from_secs(1);
+/// How long anything may take that takes a second as a rule.
+const SOON: Duration = Duration::from_secs(30);
+const CLIENTS: usize = 5;
+
+/// What was shown.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// What the clients saw.
+    pub report: Report,
+    /// Whether the three files are equal.
+    pub files_equal: bool,
+    /// From the kill to the next leader.
+    pub failover: Duration,
+    /// From the pause to the next leader.
+    pub pause_failover: Duration,
+}
+
+impl Shown {
+    /// Whether everything was as it must be.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.report.clean && self.files_equal
+    }
+}
+
+pub(super) fn show(screen: &mut Screen) -> Result<Shown, String> {
+    screen.say(
+        Tone::Heading,
+        "A catalog, an order service of three replicas, and a front-end, each a process",
+    );
+    let mut own = Own::start(|spec| {
+        spec.set("BAZAAR_LOG", "warn");
+        Ok(())
+    })?;
+    let api = Api::new(&own.cluster.url(0));
+    // The cache answers from its first lease on, which a front-end does not wait for to be ready.
+    wait::until(SOON, || {
+        status(&api).ok().filter(|status| status.cache.leased)
+    })
+    .ok_or("the cache gets no lease")?;
+    tell_status(screen, &api)?;
+    look_and_buy(screen, &api)?;
+
+    screen.say(Tone::Plain, "");
+    screen.say(Tone::Heading, "Five clients trade as fast as they can");
+    let options = Options {
+        probability: 0.8,
+        iterations: u64::MAX,
+        clients: CLIENTS,
+        ..Options::new(&own.cluster.url(0))
+    };
+    let control = Control::default();
+    let (outcome, failover, pause_failover) = thread::scope(|scope| {
+        let clients = scope.spawn(|| workload::run(&options, &control));
+        let failures = injure(screen, &mut own, &api, &control);
+        control.stop_trading();
+        let outcome = clients.join().expect("the workload ends without panic");
+        failures.and_then(|(failover, pause)| Ok((outcome?, failover, pause)))
+    })?;
+    let report = Report::new(&options, &outcome);
+    final_check(screen, &report, &outcome);
+    let files_equal = compare_files(screen, &mut own)?;
+    Ok(Shown {
+        report,
+        files_equal,
+        failover,
+        pause_failover,
+    })
+}
+
+fn look_and_buy(screen: &mut Screen, api: &Api) -> Result<(), String> {
+    screen.say(Tone::Plain, "");
+    screen.say(
+        Tone::Heading,
+        "Reads come from the front-end's cache, and are never stale",
+    );
+    for _ in 0..2 {
+        let hits = status(api)?.cache.hits;
+        let started = Instant::now();
+        let stock = api.stock("GameStart").map_err(|e| e.to_string())?;
+        let took = started.elapsed().as_micros();
+        let source = if status(api)?.cache.hits > hits {
+            "the cache"
+        } else {
+            "the catalog"
+        };
+        screen.say(Tone::Command, "GET /stocks/GameStart");
+        screen.say(
+            Tone::Plain,
+            &format!("  quantity {}, from {source}, {took} µs", stock.quantity),
+        );
+    }
+    let order = NewOrder {
+        name: "GameStart".into(),
+        quantity: 5,
+        side: Side::Buy,
+    };
+    let number = api.order(&order, None).map_err(|e| e.to_string())?;
+    screen.say(
+        Tone::Command,
+        "POST /orders {\"name\":\"GameStart\",\"quantity\":5,\"type\":\"buy\"}",
+    );
+    screen.say(
+        Tone::Plain,
+        &format!("  order number {number}; the catalog told every cache to forget GameStart before it answered"),
+    );
+    let stock = api.stock("GameStart").map_err(|e| e.to_string())?;
+    screen.say(Tone::Command, "GET /stocks/GameStart");
+    screen.say(Tone::Plain, &format!("  quantity {}", stock.quantity));
+    Ok(())
+}
+
+/// Kills the leader and brings it back, then pauses the next one. Gives how long each took to be
+/// replaced.
+fn injure(
+    screen: &mut Screen,
+    own: &mut Own,
+    api: &Api,
+    control: &Control,
+) -> Result<(Duration, Duration), String> {
+    watch(screen, control, TRADE);
+    let killed = leader(api)?;
+    screen.say(
+        Tone::Bad,
+        &format!("  kill -9 of replica {killed}, the leader"),
+    );
+    let harmed = Instant::now();
+    own.cluster
+        .kill(Service::Order(killed))
+        .map_err(|e| e.to_string())?;
+    let failover = succeeded(screen, api, killed, harmed)?;
+    watch(screen, control, TRADE);
+
+    screen.say(Tone::Bad, &format!("  replica {killed} is started again"));
+    let mended = Instant::now();
+    let goal = status(api)?
+        .replicas
+        .into_iter()
+        .filter_map(|replica| replica.last)
+        .max();
+    own.cluster
+        .start_service(Service::Order(killed))
+        .map_err(|e| e.to_string())?;
+    caught_up(screen, api, killed, goal, mended)?;
+    watch(screen, control, TRADE / 2);
+
+    let paused = leader(api)?;
+    screen.say(
+        Tone::Bad,
+        &format!("  SIGSTOP to replica {paused}, the leader: it neither answers nor ends"),
+    );
+    let harmed = Instant::now();
+    own.cluster
+        .pause(Service::Order(paused))
+        .map_err(|e| e.to_string())?;
+    let pause_failover = succeeded(screen, api, paused, harmed)?;
+    watch(screen, control, PAUSE);
+    screen.say(
+        Tone::Bad,
+        &format!("  SIGCONT: replica {paused} goes on, and finds that its term is over"),
+    );
+    let mended = Instant::now();
+    let goal = status(api)?
+        .replicas
+        .into_iter()
+        .filter_map(|replica| replica.last)
+        .max();
+    own.cluster
+        .resume(Service::Order(paused))
+        .map_err(|e| e.to_string())?;
+    caught_up(screen, api, paused, goal, mended)?;
+    watch(screen, control, TRADE / 2);
+    tell_status(screen, api)?;
+    Ok((failover, pause_failover))
+}
+
+fn final_check(screen: &mut Screen, report: &Report, outcome: &Outcome) {
+    screen.say(Tone::Plain, "");
+    screen.say(
+        Tone::Heading,
+        "The clients have read every order back; what they saw, in milliseconds",
+    );
+    // The first line names the address of this run.
+    let table = report.table();
+    let table = table
+        .split_once('\n')
+        .map_or(table.as_str(), |(_, rest)| rest);
+    screen.say(Tone::Plain, table.trim());
+    if outcome.is_clean() {
+        screen.say(
+            Tone::Good,
+            "every acknowledged order is there, once, with its content",
+        );
+    } else {
+        screen.say(Tone::Bad, "that must not be");
+    }
+}
+
+fn compare_files(screen: &mut Screen, own: &mut Own) -> Result<bool, String> {
+    own.cluster.stop_all().map_err(|e| e.to_string())?;
+    screen.say(Tone::Plain, "");
+    screen.say(Tone::Heading, "The files of the three replicas");
+    screen.say(Tone::Command, "order verify order1.db order2.db order3.db");
+    let verified = own.order_tool("verify", &[1, 2, 3])?;
+    for line in verified.lines() {
+        screen.say(Tone::Plain, &format!("  {}", shortened(line)));
+    }
+    let equal = verified.lines().last() == Some("equal");
+    screen.say(
+        if equal { Tone::Good } else { Tone::Bad },
+        if equal {
+            "the files are equal"
+        } else {
+            "the files DIFFER"
+        },
+    );
+    Ok(equal)
+}
+
+/// Long hashes by their first digits.
+fn shortened(line: &str) -> String {
+    let word = |word: &str| {
+        if word.len() == 64 {
+            format!("{}…", &word[..12])
+        } else {
+            word.to_owned()
+        }
+    };
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Tells each second how the trading goes, for a time.
+fn watch(screen: &mut Screen, control: &Control, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        let (orders, lookups, started) = (control.acknowledged(), control.done(), Instant::now());
+        thread::sleep(TELL.min(until.saturating_duration_since(started)));
+        let seconds = started.elapsed().as_secs_f64();
+        if seconds < 0.2 {
+            break;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts of seconds")]
+        let rate = |now: u64, before: u64| (now - before) as f64 / seconds;
+        let (orders_rate, lookups_rate) = (
+            rate(control.acknowledged(), orders),
+            rate(control.done(), lookups),
+        );
+        screen.say(
+            Tone::Plain,
+            &format!(
+                "  {:>7} orders so far; {orders_rate:>6.0} orders/s, {lookups_rate:>6.0} lookups/s",
+                control.acknowledged()
+            ),
+        );
+    }
+}
+
+fn succeeded(screen: &mut Screen, api: &Api, old: u8, since: Instant) -> Result<Duration, String> {
+    let new = wait::until(SOON, || {
+        status(api)
+            .ok()
+            .filter(|s| s.leader.is_some_and(|leader| u8::from(leader) != old))
+    });
+    let new = new.ok_or("no other replica came to lead")?;
+    let took = since.elapsed();
+    let leader = new.leader.map_or(0, u8::from);
+    screen.say(
+        Tone::Good,
+        &format!(
+            "  replica {leader} leads term {} after {} ms",
+            new.term,
+            took.as_millis()
+        ),
+    );
+    Ok(took)
+}
+
+fn caught_up(
+    screen: &mut Screen,
+    api: &Api,
+    replica: u8,
+    goal: Option<u64>,
+    since: Instant,
+) -> Result<(), String> {
+    let done = wait::until(SOON, || {
+        let status = status(api).ok()?;
+        let own = status
+            .replicas
+            .into_iter()
+            .find(|r| u8::from(r.id) == replica)?;
+        (own.state == ReplicaState::Follower && own.last >= goal).then_some(())
+    });
+    done.ok_or_else(|| format!("replica {replica} does not catch up"))?;
+    screen.say(
+        Tone::Good,
+        &format!(
+            "  replica {replica} follows with every order after {} ms",
+            since.elapsed().as_millis()
+        ),
+    );
+    Ok(())
+}
+
+fn leader(api: &Api) -> Result<u8, String> {
+    let leader = wait::until(SOON, || status(api).ok()?.leader);
+    leader
+        .map(u8::from)
+        .ok_or_else(|| "there is no leader".into())
+}
+
+fn status(api: &Api) -> Result<Status, String> {
+    api.status().map_err(|e| format!("GET /status: {e}"))
+}
+
+fn tell_status(screen: &mut Screen, api: &Api) -> Result<(), String> {
+    let status = status(api)?;
+    let replicas: Vec<String> = status
+        .replicas
+        .iter()
+        .map(|replica| {
+            let state = match replica.state {
+                ReplicaState::Leader => "leads",
+                ReplicaState::Claiming => "claims",
+                ReplicaState::Follower => "follows",
+                ReplicaState::CatchingUp => "catches up",
+                ReplicaState::Down => "is down",
+            };
+            format!("replica {} {state}", u8::from(replica.id))
+        })
+        .collect();
+    screen.say(Tone::Command, "GET /status");
+    screen.say(
+        Tone::Plain,
+        &format!("  {}; term {}", replicas.join(", "), status.term),
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only hashes are shortened.
+    #[test]
+    fn hashes() {
+        let line = format!(
+            "order1.db: orders 5 last_hash {} sha256 {}",
+            "a".repeat(64),
+            "b".repeat(64)
+        );
+        assert_eq!(
+            shortened(&line),
+            "order1.db: orders 5 last_hash aaaaaaaaaaaa… sha256 bbbbbbbbbbbb…"
+        );
+    }
+}

@@ -1,0 +1,471 @@
+//! `bazaar run`: all services on this machine, their logs on one terminal, and a loud word when one
+//! dies. Nothing restarts by itself.
+//!
+//! One thread does it all, in short steps: prints what is new in the logs, looks for services that
+//! died, waits for readiness, carries out what `bazaar kill` and `bazaar restart` ask over the
+//! control socket (so that a restarted service is this program's child again), and stops everything
+//! on Ctrl-C.
+//!
+//! In the folder: `*.db` the services' files, `logs/`, `pids/<service>.pid`, `url` of the
+//! front-end, `token` (what internal calls must show; readable by its owner alone), `control.sock`.
+
+mod control;
+mod follow;
+mod screen;
+
+pub use control::{Action, ask};
+
+use client::api::Api;
+use cluster::addresses::{Addresses, is_free};
+use cluster::service::Service;
+use cluster::{Cluster, ClusterError, START_TIMEOUT, Spec};
+use common::filelock::FileLock;
+use common::port_owner::listener;
+use control::{Asked, Control, Reply};
+use crossbeam::channel::RecvTimeoutError;
+use follow::Follower;
+use screen::Screen;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Folder that is used when none is named.
+pub const DEFAULT_FOLDER: &str = "run";
+
+/// File in the folder that tells where the front-end is.
+const URL_FILE: &str = "url";
+/// Folder in it of the process ids.
+const PIDS: &str = "pids";
+/// One step of the loop: how long a line of a log waits to be shown.
+const STEP: Duration = Duration::from_millis(50);
+/// How long one look at the front-end may hold the loop up.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// How `bazaar run` was called.
+#[derive(Debug)]
+pub struct Options {
+    /// Where state and logs are.
+    pub folder: PathBuf,
+    /// Where the services listen.
+    pub addresses: Addresses,
+    /// What internal calls must show; none: a random one.
+    pub token: Option<String>,
+}
+
+/// Runs the bazaar until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// Why it could not be started or stopped, with the remedy.
+pub fn run(options: Options) -> Result<(), String> {
+    let folder = options.folder.clone();
+    fs::create_dir_all(folder.join(PIDS))
+        .map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    let _alone = take_folder(&folder)?;
+    check_ports(&options.addresses)?;
+    let stop = stop_flag().map_err(|e| format!("cannot listen to signals: {e}"))?;
+    let mut spec = Spec::new(&folder, options.addresses);
+    spec.inherit = true;
+    spec.own_groups = true;
+    spec.token = options.token.or(spec.token);
+    write_secret(
+        &folder.join("token"),
+        spec.token.as_deref().unwrap_or_default(),
+    )?;
+    let control = Control::listen(&folder)?;
+    // For `bazaar status`; like the process ids a help, which nothing depends on.
+    drop(fs::write(
+        folder.join(URL_FILE),
+        format!("http://{}\n", spec.addresses.frontends[0].public),
+    ));
+    let mut cluster = Cluster::prepare(spec).map_err(text)?;
+    // Where the logs end now: what is already there was shown by an earlier run.
+    let follower = Follower::new(
+        cluster
+            .services()
+            .into_iter()
+            .map(|service| (service, cluster.log_path(service))),
+    );
+    for service in cluster.services() {
+        cluster.start_service(service).map_err(text)?;
+    }
+    let mut launcher = Launcher {
+        folder,
+        cluster,
+        follower,
+        screen: Screen::new(),
+        ready: Ready::Since(Instant::now()),
+    };
+    launcher.write_pids();
+    let outcome = launcher.watch(&control, &stop);
+    // Nothing new is asked of a bazaar that is being stopped.
+    drop(control);
+    outcome.and(launcher.stop())
+}
+
+/// Where the front-end of the bazaar in this folder was started last.
+#[must_use]
+pub fn saved_url(folder: &Path) -> Option<String> {
+    Some(
+        fs::read_to_string(folder.join(URL_FILE))
+            .ok()?
+            .trim()
+            .to_owned(),
+    )
+}
+
+/// The process ids of the services that the bazaar in this folder runs.
+#[must_use]
+pub fn pids(folder: &Path) -> BTreeMap<String, u32> {
+    let files = fs::read_dir(folder.join(PIDS))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let read = |path: PathBuf| {
+        let service = path.file_stem()?.to_str()?.to_owned();
+        Some((
+            service,
+            fs::read_to_string(&path).ok()?.trim().parse().ok()?,
+        ))
+    };
+    files.filter_map(|file| read(file.path())).collect()
+}
+
+/// The words that bring a service back, or take it away, for a bazaar in this folder.
+#[must_use]
+pub fn command(folder: &Path, action: Action, service: &dyn Display) -> String {
+    let action = action.word();
+    if folder == Path::new(DEFAULT_FOLDER) {
+        return format!(
+            "make {action} ID={}",
+            service.to_string().trim_start_matches("order")
+        );
+    }
+    format!("bazaar {action} {service} --dir {}", folder.display())
+}
+
+struct Launcher {
+    folder: PathBuf,
+    cluster: Cluster,
+    follower: Follower,
+    screen: Screen,
+    ready: Ready,
+}
+
+enum Ready {
+    /// Not yet; started then.
+    Since(Instant),
+    /// Not yet, and said that it takes long.
+    Late,
+    /// Yes.
+    Told,
+}
+
+impl Launcher {
+    /// The loop, until told to stop.
+    fn watch(&mut self, control: &Control, stop: &AtomicBool) -> Result<(), String> {
+        let url = self.cluster.url(0);
+        let api = Api::with_timeout(&url, LOOK_TIMEOUT);
+        self.screen
+            .note("starting: catalog, three replicas of the order service, front-end");
+        while !stop.load(Ordering::Relaxed) {
+            self.show_logs();
+            self.look_for_deaths()?;
+            if !matches!(self.ready, Ready::Told) {
+                self.look_whether_ready(&api, &url);
+            }
+            match control.asked().recv_timeout(STEP) {
+                Ok(Asked {
+                    action,
+                    service,
+                    reply,
+                }) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.carry_out(action, service));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("the control socket's thread ended".into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn show_logs(&mut self) {
+        let screen = &mut self.screen;
+        self.follower
+            .poll(|service, line| screen.log_line(service, line));
+    }
+
+    fn look_for_deaths(&mut self) -> Result<(), String> {
+        for (service, status) in self.cluster.died() {
+            self.show_logs();
+            self.remove_pid(service);
+            if !matches!(self.ready, Ready::Told) {
+                let log = self.cluster.log_path(service);
+                return Err(format!(
+                    "{service} ended before the bazaar was ready ({status}); see above, or {}",
+                    log.display()
+                ));
+            }
+            self.tell_death(service, &format!("has died ({status})"));
+        }
+        Ok(())
+    }
+
+    fn tell_death(&mut self, service: Service, how: &str) {
+        let remedy = command(&self.folder, Action::Restart, &service);
+        self.screen.loud(
+            &format!("{service} {how}"),
+            &format!("bring it back with: {remedy}"),
+        );
+    }
+
+    fn look_whether_ready(&mut self, api: &Api, url: &str) {
+        let reason = match api.get("/readyz") {
+            Ok(answer) if answer.status == 200 => {
+                self.ready = Ready::Told;
+                // Any stock does for an example; the first of the usual ones, where it is there.
+                let stocks = api.stocks().unwrap_or_default();
+                let usual = stocks
+                    .iter()
+                    .find(|stock| stock.name == "GameStart")
+                    .or(stocks.first());
+                let stock = usual.map_or("GameStart", |stock| stock.name.as_str());
+                return self.screen.welcome(url, stock, &self.folder);
+            }
+            Ok(answer) => answer.error_message().unwrap_or(answer.body),
+            Err(error) => error.to_string(),
+        };
+        if matches!(self.ready, Ready::Since(started) if started.elapsed() > START_TIMEOUT) {
+            self.ready = Ready::Late;
+            self.screen.loud(
+                "the front-end is still not ready",
+                &format!("it says: {reason}"),
+            );
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, service: Service) -> Reply {
+        let outcome = match action {
+            Action::Kill => self.kill(service),
+            Action::Restart => self.restart(service),
+        };
+        match outcome {
+            Ok(message) => Reply { ok: true, message },
+            Err(error) => Reply {
+                ok: false,
+                message: error.to_string(),
+            },
+        }
+    }
+
+    fn kill(&mut self, service: Service) -> Result<String, ClusterError> {
+        self.known(service)?;
+        let remedy = command(&self.folder, Action::Restart, &service);
+        self.cluster
+            .kill(service)
+            .map_err(|e| ClusterError::new(format!("{e}; bring it back with: {remedy}")))?;
+        self.remove_pid(service);
+        self.show_logs();
+        self.tell_death(service, "was killed (SIGKILL), as asked");
+        Ok(format!(
+            "{service} was killed (SIGKILL); bring it back with: {remedy}"
+        ))
+    }
+
+    fn restart(&mut self, service: Service) -> Result<String, ClusterError> {
+        self.known(service)?;
+        self.screen.note(&format!("restarting {service}, as asked"));
+        let outcome = self.cluster.restart(service);
+        self.write_pids();
+        outcome?;
+        let pid = self.cluster.pid(service).unwrap_or_default();
+        self.screen
+            .note(&format!("{service} runs again, with process id {pid}"));
+        Ok(format!("{service} runs again, with process id {pid}"))
+    }
+
+    fn known(&self, service: Service) -> Result<(), ClusterError> {
+        let services = self.cluster.services();
+        if services.contains(&service) {
+            return Ok(());
+        }
+        let names: Vec<String> = services.iter().map(ToString::to_string).collect();
+        Err(ClusterError::new(format!(
+            "there is no {service} here, only {}",
+            names.join(", ")
+        )))
+    }
+
+    /// Stops everything, and shows what the services say meanwhile.
+    fn stop(&mut self) -> Result<(), String> {
+        self.screen.note("stopping");
+        let outcome = self.cluster.stop_all();
+        self.show_logs();
+        for service in self.cluster.services() {
+            self.remove_pid(service);
+        }
+        outcome.map_err(text)?;
+        self.screen.note(&format!(
+            "stopped; what was traded is in {}",
+            self.folder.display()
+        ));
+        Ok(())
+    }
+
+    fn pid_path(&self, service: Service) -> PathBuf {
+        self.folder.join(PIDS).join(format!("{service}.pid"))
+    }
+
+    /// The files are a help for people; nothing here depends on them, so that a full disk stops
+    /// nothing.
+    fn write_pids(&self) {
+        for service in self.cluster.services() {
+            match self.cluster.pid(service) {
+                Some(pid) => drop(fs::write(self.pid_path(service), format!("{pid}\n"))),
+                None => self.remove_pid(service),
+            }
+        }
+    }
+
+    fn remove_pid(&self, service: Service) {
+        let _ = fs::remove_file(self.pid_path(service));
+    }
+}
+
+/// One launcher per folder.
+fn take_folder(folder: &Path) -> Result<FileLock, String> {
+    FileLock::take(&folder.join("bazaar")).map_err(|error| {
+        if error.kind() == io::ErrorKind::ResourceBusy {
+            format!(
+                "a bazaar runs in {} already: stop it (Ctrl-C there), or name another folder with --dir",
+                folder.display()
+            )
+        } else {
+            error.to_string()
+        }
+    })
+}
+
+/// All ports are checked before anything starts, and all that are taken are named together.
+fn check_ports(addresses: &Addresses) -> Result<(), String> {
+    let all = addresses.all();
+    let taken: Vec<_> = all
+        .iter()
+        .filter(|(_, address)| !is_free(*address))
+        .collect();
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let mut message = String::from("these addresses cannot be listened on; nothing was started:");
+    for (service, address) in &taken {
+        let who = listener(address.port()).map_or(String::new(), |who| format!(": {who} has it"));
+        message += &format!("\n  {address} ({service}){who}");
+    }
+    let port = taken[0].1.port();
+    message += &format!(
+        "\nstop what uses them ('ss -ltnp sport = :{port}' shows it), or take other ports: bazaar run --ports-from 9000"
+    );
+    Err(message)
+}
+
+/// Set by Ctrl-C, SIGTERM, and the end of the terminal. A second one ends this program at once, and
+/// the services with it.
+///
+/// # Errors
+/// When the signals cannot be had.
+pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+fn write_secret(path: &Path, secret: &str) -> Result<(), String> {
+    // Made anew, so that an old file's permissions do not stay.
+    let _ = fs::remove_file(path);
+    let file = fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| writeln!(file, "{secret}"))
+        .map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn text(error: ClusterError) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    /// Every taken address is named with its service, and the remedy.
+    #[test]
+    fn taken_ports_are_named() {
+        let used = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|l| Ok((l.local_addr()?, l)))
+            .expect("a port");
+        let mut addresses = Addresses::consecutive(1, 3, 1);
+        addresses.orders[1] = used.0;
+        let error = check_ports(&addresses).expect_err("one is taken");
+        assert!(
+            error.contains(&format!("{} (order2)", used.0)) && error.contains("--ports-from"),
+            "{error}"
+        );
+    }
+
+    /// The advice fits where the bazaar runs.
+    #[test]
+    fn advice() {
+        let replica = Service::Order(3);
+        assert_eq!(
+            command(Path::new("run"), Action::Restart, &replica),
+            "make restart ID=3"
+        );
+        assert_eq!(
+            command(Path::new("run"), Action::Kill, &Service::Catalog),
+            "make kill ID=catalog"
+        );
+        assert_eq!(
+            command(Path::new("/x"), Action::Restart, &replica),
+            "bazaar restart order3 --dir /x"
+        );
+    }
+
+    /// A folder belongs to one launcher, and the token to its owner.
+    #[test]
+    fn folder_and_token() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let held = take_folder(folder.path()).expect("free");
+        assert!(
+            take_folder(folder.path())
+                .expect_err("held")
+                .contains("runs in")
+        );
+        drop(held);
+        let path = folder.path().join("token");
+        write_secret(&path, "old")
+            .and_then(|()| write_secret(&path, "new"))
+            .expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "new\n");
+        assert_eq!(
+            fs::metadata(&path).expect("there").permissions().mode() & 0o777,
+            0o600
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! `bazaar`: starts all services on this machine and watches them; kills and restarts one; shows
+//! how they are.
+
+use argh::FromArgs;
+use bazaar::demo;
+use bazaar::launcher::{self, Action, DEFAULT_FOLDER};
+use bazaar::status;
+use cluster::addresses::{Addresses, FrontendAddresses};
+use cluster::binaries;
+use cluster::service::Service;
+use common::cli;
+use common::settings::{ServiceUrl, Settings, Token};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Highest first port: six are needed below 32768, where the range of outgoing connections begins.
+const HIGHEST_FIRST_PORT: u16 = 32_762;
+
+/// Starts the stock bazaar on this machine: catalog, three replicas of the order service,
+/// front-end.
+#[derive(FromArgs)]
+struct Flags {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Run(Run),
+    Kill(Kill),
+    Restart(Restart),
+    Status(StatusFlags),
+    Demo(Demo),
+}
+
+/// Starts everything, shows the logs, and stops everything on Ctrl-C. Exit code 2: it could not be
+/// started.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "run")]
+struct Run {
+    /// folder of database files and logs (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+    /// first of six consecutive ports, instead of the documented ones; the front-end is on the
+    /// sixth
+    #[argh(option)]
+    ports_from: Option<u16>,
+}
+
+/// Kills a service of a running bazaar with SIGKILL. Exit code 1: it does not run.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "kill")]
+struct Kill {
+    /// catalog, order1 to order3 (or 1 to 3), or frontend
+    #[argh(positional)]
+    service: Service,
+    /// folder of the bazaar (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+}
+
+/// Starts a service of a running bazaar that has died; stops it first where it runs. Exit code 1:
+/// it did not start.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "restart")]
+struct Restart {
+    /// catalog, order1 to order3 (or 1 to 3), or frontend
+    #[argh(positional)]
+    service: Service,
+    /// folder of the bazaar (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+}
+
+/// Shows services, roles, term, last numbers, lag and cache of a running bazaar. Exit code 1: its
+/// front-end does not answer.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "status")]
+struct StatusFlags {
+    /// again every second, until Ctrl-C
+    #[argh(switch)]
+    watch: bool,
+    /// a front-end elsewhere, such as http://127.0.0.1:8080
+    #[argh(option)]
+    url: Option<ServiceUrl>,
+    /// folder of the bazaar (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+}
+
+/// Shows the whole system in half a minute, with a bazaar of its own. Exit code 1: something was
+/// not as it must be.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "demo")]
+struct Demo {
+    /// writes what was shown to this document, with pictures in a folder beside it
+    #[argh(option)]
+    record: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let (variables, settings) = cli::read_settings(read_environment);
+    let flags: Flags = cli::parse("bazaar", env!("CARGO_PKG_VERSION"), &variables);
+    match flags.command {
+        Command::Run(run) => {
+            let outcome = settings
+                .map_err(|e| e.to_string())
+                .and_then(|environment| start(run, environment));
+            outcome.map_or_else(
+                |error| cli::start_failed("bazaar", &error),
+                |()| ExitCode::SUCCESS,
+            )
+        }
+        Command::Kill(Kill { service, dir }) => tell(launcher::ask(&dir, Action::Kill, service)),
+        Command::Restart(Restart { service, dir }) => {
+            tell(launcher::ask(&dir, Action::Restart, service))
+        }
+        Command::Status(StatusFlags { watch, url, dir }) => {
+            show_status(watch, url.map(|url| url.0).as_deref(), &dir)
+        }
+        Command::Demo(Demo { record }) => match demo::run(record.as_deref()) {
+            Ok(shown) => ExitCode::from(u8::from(!shown.is_well())),
+            Err(error) => tell(Err(error)),
+        },
+    }
+}
+
+struct Environment {
+    addresses: Addresses,
+    token: Option<Token>,
+}
+
+/// The services' own variables reach them. Those that tell where one of them listens are read here
+/// too; replicas, of which one variable cannot name three, stay where they are documented.
+fn read_environment(settings: &mut Settings) -> Environment {
+    let documented = Addresses::documented();
+    let mut listen =
+        |name, default: SocketAddr, help| settings.get(name, &default.to_string(), help);
+    let frontend = documented.frontends[0];
+    let addresses = Addresses {
+        catalog: listen(
+            "CATALOG_LISTEN",
+            documented.catalog,
+            "where the catalog listens",
+        ),
+        orders: documented.orders,
+        frontends: vec![FrontendAddresses {
+            public: listen(
+                "FRONTEND_LISTEN",
+                frontend.public,
+                "where the front-end listens for clients",
+            ),
+            internal: listen(
+                "FRONTEND_INTERNAL_LISTEN",
+                frontend.internal,
+                "where the front-end listens for services",
+            ),
+        }],
+    };
+    let token = settings.optional(
+        "BAZAAR_TOKEN",
+        "secret that internal calls must show; unset: a random one",
+    );
+    let _: Option<String> = settings.optional(
+        binaries::VARIABLE,
+        "folder of the services' binaries; unset: that of this program. All other variables of the services reach them",
+    );
+    Environment { addresses, token }
+}
+
+fn start(run: Run, environment: Environment) -> Result<(), String> {
+    let addresses = match run.ports_from {
+        None => environment.addresses,
+        Some(first) if (1_024..=HIGHEST_FIRST_PORT).contains(&first) => {
+            Addresses::consecutive(first, 3, 1)
+        }
+        Some(first) => {
+            return Err(format!(
+                "--ports-from {first}: write a number from 1024 to {HIGHEST_FIRST_PORT}"
+            ));
+        }
+    };
+    launcher::run(launcher::Options {
+        folder: run.dir,
+        addresses,
+        token: environment.token.map(|token| token.0),
+    })
+}
+
+fn show_status(watch: bool, url: Option<&str>, dir: &Path) -> ExitCode {
+    let outcome = if watch {
+        launcher::stop_flag()
+            .and_then(|stop| status::watch(dir, url, &stop))
+            .map(|()| true)
+    } else {
+        status::show(dir, url)
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever reads (`| head`, say) has gone.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bazaar status: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell(outcome: Result<String, String>) -> ExitCode {
+    match outcome {
+        Ok(message) => {
+            println!("{message}");
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("bazaar: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

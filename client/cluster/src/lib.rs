@@ -1,0 +1,469 @@
+//! A bazaar of real processes on this machine: catalog, replicas of the order service, front-ends.
+//! Started, stopped, killed, paused, resumed and restarted one by one; the launcher, the tests and
+//! the evaluation share it.
+//!
+//! - Database files and logs live in one folder. Each service's standard output and error are
+//!   appended to `<folder>/logs/<service>.log`, never a pipe.
+//! - Dropping a cluster kills and reaps all of its processes. When this program dies in another way
+//!   they die with it where `setpriv` (util-linux) is installed; see [`process`].
+//! - Nothing is restarted by itself.
+
+pub mod addresses;
+pub mod binaries;
+pub mod own;
+pub mod process;
+pub mod proxy;
+pub mod service;
+mod spec;
+pub mod wait;
+
+pub use spec::Spec;
+
+use client::api::Api;
+use common::timing::STOP_GRACE;
+use process::Process;
+use rustix::process::Signal;
+use service::Service;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::mem;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// How long a service may take until it answers, and a cluster until its front-ends are ready.
+/// Generous: a deadline for what went wrong, on a machine that does much else.
+pub const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a service may take to end once told to: its own grace, and some for a busy machine.
+const STOP_TIMEOUT: Duration = Duration::from_millis(STOP_GRACE.as_millis() as u64 + 10_000);
+/// Bound of one look at a service that starts.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Why a cluster did not do what it was told. Each text says what to look at.
+#[derive(Debug)]
+pub struct ClusterError {
+    message: String,
+    port_taken: bool,
+}
+
+impl ClusterError {
+    /// An error with this text.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            port_taken: false,
+        }
+    }
+
+    /// Whether a service found its port taken: worth another try on other ports.
+    #[must_use]
+    pub fn is_port_taken(&self) -> bool {
+        self.port_taken
+    }
+}
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ClusterError {}
+
+/// Result of what is done to a cluster.
+pub type Result<T> = std::result::Result<T, ClusterError>;
+
+/// A running cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    spec: Spec,
+    running: BTreeMap<Service, Process>,
+    /// How services that do not run ended, where they ran before.
+    ended: BTreeMap<Service, ExitStatus>,
+    /// Those of them that ended without being told to, and that nobody was told of yet.
+    untold: Vec<(Service, ExitStatus)>,
+}
+
+impl Cluster {
+    /// Starts every service at once (they wait for each other), and waits until all answer and
+    /// every front-end is ready.
+    ///
+    /// # Errors
+    /// When a service cannot be started or ends at once, with the end of its log.
+    pub fn start(spec: Spec) -> Result<Self> {
+        let mut cluster = Self::spawn(spec)?;
+        for service in cluster.services() {
+            cluster.wait_live(service)?;
+        }
+        for index in 0..cluster.spec.addresses.frontends.len() {
+            cluster.wait_ready(index)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts every service and waits for nothing.
+    ///
+    /// # Errors
+    /// When a binary or the folder is missing, or the system refuses a process.
+    pub fn spawn(spec: Spec) -> Result<Self> {
+        let mut cluster = Self::prepare(spec)?;
+        for service in cluster.services() {
+            cluster.start_service(service)?;
+        }
+        Ok(cluster)
+    }
+
+    /// A cluster none of whose services runs yet: start those that are wanted.
+    ///
+    /// # Errors
+    /// When the folder for the logs cannot be made.
+    pub fn prepare(spec: Spec) -> Result<Self> {
+        let logs = spec.folder.join("logs");
+        fs::create_dir_all(&logs)
+            .map_err(|e| ClusterError::new(format!("cannot make {}: {e}", logs.display())))?;
+        Ok(Self {
+            spec,
+            running: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            untold: Vec::new(),
+        })
+    }
+
+    /// All services of the cluster, running or not.
+    #[must_use]
+    pub fn services(&self) -> Vec<Service> {
+        self.spec.services()
+    }
+
+    /// How the cluster was set up.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The same, to be changed: a service takes it up when it is started next.
+    pub fn spec_mut(&mut self) -> &mut Spec {
+        &mut self.spec
+    }
+
+    /// Public URL of a front-end, counted from 0.
+    #[must_use]
+    pub fn url(&self, frontend: usize) -> String {
+        format!(
+            "http://{}",
+            addresses::reachable(self.spec.addresses.frontends[frontend].public)
+        )
+    }
+
+    /// Public URLs of all front-ends.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        (0..self.spec.addresses.frontends.len())
+            .map(|index| self.url(index))
+            .collect()
+    }
+
+    /// A client of a service's internal listener, showing the cluster's token.
+    #[must_use]
+    pub fn internal(&self, service: Service) -> Api {
+        let api = Api::with_timeout(&self.spec.internal_url(service), LOOK_TIMEOUT * 10);
+        match &self.spec.token {
+            Some(token) => api.with_token(token),
+            None => api,
+        }
+    }
+
+    /// The log of a service.
+    #[must_use]
+    pub fn log_path(&self, service: Service) -> PathBuf {
+        self.spec.log_path(service)
+    }
+
+    /// Process id of a service that runs.
+    #[must_use]
+    pub fn pid(&self, service: Service) -> Option<u32> {
+        self.running.get(&service).map(Process::pid)
+    }
+
+    /// How a service that does not run ended.
+    #[must_use]
+    pub fn how_ended(&self, service: Service) -> Option<ExitStatus> {
+        self.ended.get(&service).copied()
+    }
+
+    /// Starts a service that does not run. Does not wait; see [`Cluster::wait_live`].
+    ///
+    /// # Errors
+    /// When it runs, its binary is missing, or the system refuses the process.
+    pub fn start_service(&mut self, service: Service) -> Result<u32> {
+        self.check_ended(service);
+        if let Some(process) = self.running.get(&service) {
+            return Err(ClusterError::new(format!(
+                "{service} runs already, with process id {}",
+                process.pid()
+            )));
+        }
+        if !self.services().contains(&service) {
+            return Err(ClusterError::new(format!("this cluster has no {service}")));
+        }
+        let process = Process::start(&self.spec, service)?;
+        let pid = process.pid();
+        self.forget_end(service);
+        self.running.insert(service, process);
+        Ok(pid)
+    }
+
+    /// Waits until a service answers on its internal listener.
+    ///
+    /// # Errors
+    /// When it ends instead, or does not answer in time; with the end of its log.
+    pub fn wait_live(&mut self, service: Service) -> Result<()> {
+        let api = Api::with_timeout(&self.spec.internal_url(service), LOOK_TIMEOUT);
+        self.wait_for(service, "/livez", &api)
+    }
+
+    /// Waits until a front-end is ready to trade.
+    ///
+    /// # Errors
+    /// As [`Cluster::wait_live`].
+    pub fn wait_ready(&mut self, frontend: usize) -> Result<()> {
+        let api = Api::with_timeout(&self.url(frontend), LOOK_TIMEOUT);
+        let service = self.spec.frontend(frontend);
+        self.wait_for(service, "/readyz", &api)
+    }
+
+    fn wait_for(&mut self, service: Service, path: &str, api: &Api) -> Result<()> {
+        let mut last = String::from("no answer yet");
+        let outcome = wait::until(START_TIMEOUT, || {
+            if let Some(status) = self.check_ended(service) {
+                return Some(Err(
+                    self.explain(service, &format!("{service} ended: {status}"))
+                ));
+            }
+            match api.get(path) {
+                Ok(answer) if answer.status == 200 => Some(Ok(())),
+                Ok(answer) => {
+                    last = format!("{}: {}", answer.status, answer.body);
+                    None
+                }
+                Err(error) => {
+                    last = error.to_string();
+                    None
+                }
+            }
+        });
+        outcome.unwrap_or_else(|| {
+            let what = format!(
+                "{service} did not answer {path} within {} s: {last}",
+                START_TIMEOUT.as_secs()
+            );
+            Err(self.explain(service, &what))
+        })
+    }
+
+    /// An error that shows the end of the service's log.
+    fn explain(&self, service: Service, what: &str) -> ClusterError {
+        let path = self.log_path(service);
+        let log = process::tail(&path);
+        let port_taken = log.contains("cannot listen");
+        ClusterError {
+            message: format!("{what}\nthe end of {}:\n{log}", path.display()),
+            port_taken,
+        }
+    }
+
+    /// Tells a service to stop (SIGTERM) and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not run, or had to be killed because it did not stop.
+    pub fn stop(&mut self, service: Service) -> Result<ExitStatus> {
+        // A paused process would not hear it.
+        self.signal(service, Signal::CONT)?;
+        self.signal(service, Signal::TERM)?;
+        if let Some(status) = wait::until(STOP_TIMEOUT, || self.check_ended(service)) {
+            self.untold.retain(|(ended, _)| *ended != service);
+            return Ok(status);
+        }
+        self.kill(service)?;
+        Err(self.explain(
+            service,
+            &format!(
+                "{service} did not stop within {} s and was killed",
+                STOP_TIMEOUT.as_secs()
+            ),
+        ))
+    }
+
+    /// Kills a service (SIGKILL), paused or not, and reaps it.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self, service: Service) -> Result<()> {
+        self.signal(service, Signal::KILL)?;
+        if let Some(mut process) = self.running.remove(&service) {
+            let status = process.reap();
+            self.ended.extend(status.map(|status| (service, status)));
+        }
+        Ok(())
+    }
+
+    /// Stops a service's process in its tracks (SIGSTOP): it neither answers nor ends.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&mut self, service: Service) -> Result<()> {
+        self.signal(service, Signal::STOP)
+    }
+
+    /// Lets a paused service go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&mut self, service: Service) -> Result<()> {
+        self.signal(service, Signal::CONT)
+    }
+
+    /// Stops a service where it runs, starts it, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not stop, start, or answer.
+    pub fn restart(&mut self, service: Service) -> Result<()> {
+        self.check_ended(service);
+        if self.running.contains_key(&service) {
+            self.stop(service)?;
+        }
+        self.start_service(service)?;
+        self.wait_live(service)
+    }
+
+    /// Stops everything: front-ends first, so that they finish what they promised, the catalog
+    /// last. Services that do not run are passed over.
+    ///
+    /// # Errors
+    /// The first trouble; the others are stopped all the same.
+    pub fn stop_all(&mut self) -> Result<()> {
+        let mut trouble = None;
+        for service in self.services().into_iter().rev() {
+            self.check_ended(service);
+            if self.running.contains_key(&service)
+                && let Err(error) = self.stop(service)
+            {
+                trouble.get_or_insert(error);
+            }
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    /// Services that have ended without being told to, and how; each end is told once, whichever
+    /// call noticed it.
+    pub fn died(&mut self) -> Vec<(Service, ExitStatus)> {
+        for service in self.services() {
+            self.check_ended(service);
+        }
+        mem::take(&mut self.untold)
+    }
+
+    fn forget_end(&mut self, service: Service) {
+        self.ended.remove(&service);
+        self.untold.retain(|(ended, _)| *ended != service);
+    }
+
+    /// Looks whether a service has ended; reaps it if so. Also answers for one that had ended
+    /// before.
+    fn check_ended(&mut self, service: Service) -> Option<ExitStatus> {
+        if let Some(process) = self.running.get_mut(&service) {
+            let status = process.try_reap()?;
+            self.running.remove(&service);
+            self.ended.insert(service, status);
+            self.untold.push((service, status));
+        }
+        self.ended.get(&service).copied()
+    }
+
+    fn signal(&mut self, service: Service, signal: Signal) -> Result<()> {
+        // Not reaped yet, so that the process id is still its own.
+        if self.check_ended(service).is_none()
+            && let Some(process) = self.running.get(&service)
+        {
+            return process.signal(signal);
+        }
+        let how = self.ended.get(&service).map_or_else(
+            || "was not started".into(),
+            |status| format!("ended: {status}"),
+        );
+        Err(ClusterError::new(format!(
+            "{service} is not running; it {how}"
+        )))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Killed, not stopped: whoever wants a clean end says so, and a failing test must not wait.
+        for process in self.running.values_mut() {
+            process.kill_and_reap();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use addresses::Addresses;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Every end that was not asked for is told once, whichever call noticed it first; one that was
+    /// asked for is not told.
+    #[test]
+    fn ends_are_told_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, script) in [
+            ("catalog", "exit 3"),
+            ("order", "exec sleep 60"),
+            ("frontend", "exit 0"),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("executable");
+        }
+        // Never listened on: these services are scripts.
+        let mut spec = Spec::new(folder.path(), Addresses::consecutive(10_000, 3, 1));
+        spec.binaries = folder.path().into();
+        let mut cluster = Cluster::spawn(spec).expect("starts");
+        let ended = wait::until(START_TIMEOUT, || cluster.check_ended(Service::Catalog));
+        assert_eq!(ended.and_then(|status| status.code()), Some(3));
+        assert!(
+            cluster
+                .kill(Service::Catalog)
+                .expect_err("has ended")
+                .to_string()
+                .contains("not running")
+        );
+        cluster.kill(Service::Order(2)).expect("killed");
+        assert_eq!(
+            cluster
+                .stop(Service::Order(1))
+                .map(|status| status.success())
+                .ok(),
+            Some(false),
+            "by the signal"
+        );
+        assert!(wait::until(START_TIMEOUT, || cluster.check_ended(Service::Frontend(1))).is_some());
+        let died: Vec<Service> = cluster
+            .died()
+            .into_iter()
+            .map(|(service, _)| service)
+            .collect();
+        assert_eq!(died, [Service::Catalog, Service::Frontend(1)]);
+        assert!(cluster.died().is_empty());
+        assert!(cluster.pid(Service::Order(3)).is_some());
+        assert!(
+            cluster
+                .start_service(Service::Order(3))
+                .expect_err("runs")
+                .to_string()
+                .contains("runs already")
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! `eval`: measures a bazaar into CSV files, and draws plots and a document from them.
+
+use argh::FromArgs;
+use common::cli;
+use common::settings::{ServiceUrl, Settings, Token};
+use eval::plan::Plan;
+use eval::target::{Elsewhere, Place};
+use eval::worker::{self, Task};
+use eval::{draw, measure};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where CSV files and plots are kept.
+const FOLDER: &str = "docs/evaluation";
+/// Where the text is.
+const DOCUMENT: &str = "docs/evaluation.md";
+
+/// Evaluates the stock bazaar: latency with and without cache, load, distance, crashes.
+#[derive(FromArgs)]
+struct Flags {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Measure(Measure),
+    Draw(Draw),
+    Worker(Worker),
+}
+
+/// Measures, and writes CSV files. Starts a bazaar of its own unless EVAL_URL names one. Exit code
+/// 1: it could not be measured.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "measure")]
+struct Measure {
+    /// folder of the CSV files (default: docs/evaluation)
+    #[argh(option, default = "PathBuf::from(FOLDER)")]
+    folder: PathBuf,
+    /// everything once and briefly: no figures of use
+    #[argh(switch)]
+    quick: bool,
+    /// what sequences and clients are drawn from (default: random)
+    #[argh(option, default = "fastrand::u64(..)")]
+    seed: u64,
+}
+
+/// Draws plots and writes the document, from CSV files alone. Exit code 1: a file is missing or
+/// wrong.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "draw")]
+struct Draw {
+    /// folder of the CSV files, and of the plots (default: docs/evaluation)
+    #[argh(option, default = "PathBuf::from(FOLDER)")]
+    folder: PathBuf,
+    /// the document (default: docs/evaluation.md)
+    #[argh(option, default = "PathBuf::from(DOCUMENT)")]
+    document: PathBuf,
+}
+
+/// One client, for the evaluation itself: it trades until standard input says "check", and prints
+/// what it saw as JSON.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "worker")]
+struct Worker {
+    /// URL of the front-end
+    #[argh(option)]
+    url: String,
+    /// probability of a trade, 0 to 1
+    #[argh(option)]
+    probability: f64,
+    /// what is drawn from
+    #[argh(option)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    let (variables, place) = cli::read_settings(read_environment);
+    let flags: Flags = cli::parse("eval", env!("CARGO_PKG_VERSION"), &variables);
+    let outcome = match flags.command {
+        Command::Measure(Measure {
+            folder,
+            quick,
+            seed,
+        }) => match place {
+            Ok(place) => measure(
+                &place,
+                &if quick {
+                    Plan::quick(seed)
+                } else {
+                    Plan::full(seed)
+                },
+                &folder,
+            ),
+            Err(mistakes) => return cli::start_failed("eval", &mistakes),
+        },
+        Command::Draw(Draw { folder, document }) => draw(&folder, &document),
+        Command::Worker(Worker {
+            url,
+            probability,
+            seed,
+        }) => worker::work(&Task {
+            url,
+            probability,
+            seed,
+        }),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("eval: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A bazaar elsewhere, and what may be done to it.
+fn read_environment(settings: &mut Settings) -> Place {
+    let url: Option<ServiceUrl> = settings.optional(
+        "EVAL_URL",
+        "URL of the front-end of a bazaar that runs elsewhere; unset: one is started here",
+    );
+    let internal: Option<ServiceUrl> = settings.optional(
+        "EVAL_INTERNAL",
+        "URL of its internal listener: server-side times, replacement",
+    );
+    let token: Option<Token> =
+        settings.optional("BAZAAR_TOKEN", "secret that internal calls there must show");
+    let mut command = |name, help| settings.optional(name, help);
+    let elsewhere = Elsewhere {
+        url: String::new(),
+        internal: internal.map(|url| url.0),
+        token: token.map(|token| token.0),
+        kill: command(
+            "EVAL_KILL",
+            "command that kills a replica there; {id} is its id (else that comes last)",
+        ),
+        restart: command("EVAL_RESTART", "command that brings it back"),
+        pause: command("EVAL_PAUSE", "command that pauses a replica there"),
+        resume: command("EVAL_RESUME", "command that lets it go on"),
+        frontend: command(
+            "EVAL_FRONTEND",
+            "command that starts the front-end anew with cache {cache} (on, off) and size {size}",
+        ),
+        verify: command(
+            "EVAL_VERIFY",
+            "command that prints 'order verify' of all replicas' files there",
+        ),
+        dump: command(
+            "EVAL_DUMP",
+            "command that prints 'order dump' of one of them",
+        ),
+    };
+    url.map_or(Place::Here, |url| {
+        Place::Elsewhere(Box::new(Elsewhere {
+            url: url.0,
+            ..elsewhere
+        }))
+    })
+}

@@ -1,0 +1,160 @@
+//! What a front-end tells of itself: counters of its internal listener (Prometheus text), and of
+//! the cache in `GET /status`.
+
+use client::api::Api;
+use client::stats::Kind;
+use cluster::wait;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a front-end may take to add up what it has answered.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What a front-end has counted since it was started.
+#[derive(Debug, Clone, Default)]
+pub struct Scrape {
+    /// Lines of `/metrics` without comments: name with labels, and value. Empty where the internal
+    /// listener cannot be reached.
+    values: BTreeMap<String, f64>,
+    hits: u64,
+    misses: u64,
+}
+
+/// How much was counted between two scrapes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Counted {
+    /// Requests answered, and seconds from request read to answer, by kind.
+    pub answered: [(f64, f64); 3],
+    /// Reads answered from the cache.
+    pub hits: u64,
+    /// Reads that went to the catalog.
+    pub misses: u64,
+}
+
+impl Scrape {
+    /// Asks a front-end; its internal listener only where that is known.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn of(public: &Api, internal: Option<&Api>) -> Result<Self, String> {
+        let cache = public
+            .status()
+            .map_err(|e| format!("GET /status: {e}"))?
+            .cache;
+        let mut scrape = Self {
+            hits: cache.hits,
+            misses: cache.misses,
+            ..Self::default()
+        };
+        if let Some(internal) = internal {
+            let answer = internal
+                .get("/metrics")
+                .map_err(|e| format!("GET /metrics: {e}"))?;
+            scrape.values = parse(&answer.body);
+        }
+        Ok(scrape)
+    }
+
+    /// What was counted since this scrape, once the front-end has added up all of it: it counts
+    /// cached reads at once, their times ten times a second.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn until_now(&self, public: &Api, internal: Option<&Api>) -> Result<Counted, String> {
+        let mut counted = Counted::default();
+        let complete = wait::until(SETTLED_WITHIN, || match Self::of(public, internal) {
+            Ok(now) => {
+                counted = now.since(self);
+                let reads = (counted.hits + counted.misses) as f64;
+                (internal.is_none() || counted.answered[Kind::Lookup as usize].0 >= reads)
+                    .then_some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        });
+        complete.unwrap_or(Ok(())).map(|()| counted)
+    }
+
+    /// What was counted since an earlier scrape of the same process.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Counted {
+        let difference = |name: String| {
+            let value = |scrape: &Self| scrape.values.get(&name).copied().unwrap_or(0.0);
+            value(self) - value(earlier)
+        };
+        let answered = Kind::ALL.map(|kind| {
+            let of = |what| {
+                difference(format!(
+                    "bazaar_http_request_seconds_{what}{{route=\"{}\"}}",
+                    route(kind)
+                ))
+            };
+            (of("count"), of("sum"))
+        });
+        Counted {
+            answered,
+            hits: self.hits.saturating_sub(earlier.hits),
+            misses: self.misses.saturating_sub(earlier.misses),
+        }
+    }
+}
+
+impl Counted {
+    /// Adds another count.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.answered.iter_mut().zip(&other.answered) {
+            mine.0 += theirs.0;
+            mine.1 += theirs.1;
+        }
+        self.hits += other.hits;
+        self.misses += other.misses;
+    }
+}
+
+fn route(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Lookup => "/stocks/{name}",
+        Kind::Order => "/orders",
+        Kind::OrderQuery => "/orders/{number}",
+    }
+}
+
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let line = |line: &str| {
+        let (name, value) = line.rsplit_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(line)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Differences of counts and seconds come out by kind.
+    #[test]
+    fn differences() {
+        let scrape = |count: u32, hits| Scrape {
+            values: parse(&format!(
+                "# HELP x y\nbazaar_http_request_seconds_sum{{route=\"/stocks/{{name}}\"}} {}\n\
+                 bazaar_http_request_seconds_count{{route=\"/stocks/{{name}}\"}} {count}\n",
+                f64::from(count) / 4.0
+            )),
+            hits,
+            misses: 1,
+        };
+        let mut counted = scrape(12, 7).since(&scrape(4, 2));
+        assert_eq!(
+            counted,
+            Counted {
+                answered: [(8.0, 2.0), (0.0, 0.0), (0.0, 0.0)],
+                hits: 5,
+                misses: 0
+            }
+        );
+        counted.add(&counted.clone());
+        assert_eq!((counted.answered[0], counted.hits), ((16.0, 4.0), 10));
+    }
+}
