@@ -4,7 +4,7 @@ use argh::FromArgs;
 use catalog::rebuild::{Rebuilt, rebuild};
 use catalog::service::Catalog;
 use catalog::settings::CatalogSettings;
-use common::{cli, crash, logging, shutdown, threads};
+use common::{cli, crash, descriptors, logging, shutdown, threads};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
     }
     logging::start("catalog", settings.shared.log);
     threads::end_process_on_panic();
+    descriptors::raise();
     if let Err(error) = crash::start() {
         return cli::start_failed("catalog", &error);
     }

@@ -15,6 +15,7 @@
 //! | [`threads`], [`shutdown`] | named threads joined on drop; signals; the stop of a service |
 //! | [`logging`], [`metrics`], [`process_metrics`] | one line per event; Prometheus text; what the process takes of its machine |
 //! | [`database`] | SQLite files: how they are opened, and the two tables that every file has |
+//! | [`descriptors`] | the limit of open files, and what listeners may have of it |
 //! | [`filelock`] | one process per database file |
 //! | [`port_owner`] | who has the port or file that a start needs, for its message |
 
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod clock;
 pub mod crash;
 pub mod database;
+pub mod descriptors;
 pub mod filelock;
 pub mod http;
 pub mod logging;

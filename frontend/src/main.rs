@@ -1,7 +1,7 @@
 //! The front-end's process.
 
 use argh::FromArgs;
-use common::{cli, crash, logging, shutdown, threads};
+use common::{cli, crash, descriptors, logging, shutdown, threads};
 use frontend::service::Frontend;
 use frontend::settings::FrontendSettings;
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     };
     logging::start("frontend", settings.shared.log);
     threads::end_process_on_panic();
+    descriptors::raise();
     if let Err(error) = crash::start() {
         return cli::start_failed("frontend", &error);
     }

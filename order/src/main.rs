@@ -1,7 +1,7 @@
 //! The `order` binary: a replica, and the commands that look at its file.
 
 use argh::FromArgs;
-use common::{cli, crash, logging, shutdown, threads};
+use common::{cli, crash, descriptors, logging, shutdown, threads};
 use order::log::verify::{dump, verify};
 use order::service::Order;
 use order::settings::OrderSettings;
@@ -82,6 +82,7 @@ fn main() -> ExitCode {
 fn run(settings: &OrderSettings) -> ExitCode {
     logging::start(&format!("order-{}", settings.id), settings.shared.log);
     threads::end_process_on_panic();
+    descriptors::raise();
     if let Err(error) = crash::start() {
         return cli::start_failed("order", &error);
     }

@@ -47,6 +47,8 @@ const CROWD_LOOK: Duration = Duration::from_millis(250);
 const CROWD_CHECK: Duration = Duration::from_secs(1);
 /// Refused connections, over all cores, that are still told why; beyond, they are closed at once.
 const REFUSED_AT_ONCE: usize = 256;
+/// Where few connections are allowed, as many as this part of them: each takes a descriptor too.
+const REFUSED_PART: usize = 8;
 
 /// One core.
 pub struct Core {
@@ -345,7 +347,8 @@ impl Core {
             shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
         if refused {
             shared.open.fetch_sub(1, Ordering::Relaxed);
-            if shared.refused.fetch_add(1, Ordering::Relaxed) >= REFUSED_AT_ONCE {
+            let most = shared.config.limits.connections.div_ceil(REFUSED_PART);
+            if shared.refused.fetch_add(1, Ordering::Relaxed) >= most.min(REFUSED_AT_ONCE) {
                 shared.refused.fetch_sub(1, Ordering::Relaxed);
                 return shared.metrics.refused(Reason::Overrun);
             }

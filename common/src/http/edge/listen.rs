@@ -9,8 +9,6 @@ use std::time::Duration;
 pub const BACKLOG: u16 = 4_096;
 /// When the kernel begins to ask a silent peer whether it still exists.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Descriptors beside the connections: refused ones for a moment, files, calls to other services.
-const OTHER_DESCRIPTORS: u64 = 1_024;
 
 /// Makes `count` listeners on `address`, and returns them with the address in use.
 ///
@@ -64,39 +62,6 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     )?;
     socket.set_reuse_address(true)?;
     Ok(socket)
-}
-
-/// Raises the process's limit of open files to what `connections` need, as far as the system
-/// allows, and says so where it does not.
-pub fn raise_file_limit(connections: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::try_from(connections)
-        .unwrap_or(u64::MAX)
-        .saturating_add(OTHER_DESCRIPTORS);
-    let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    if limit.current.is_some_and(|current| current < possible) {
-        let raised = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: Some(possible),
-                ..limit
-            },
-        );
-        if let Err(error) = raised {
-            tracing::warn!(%error, "the limit of open files cannot be raised");
-        }
-    }
-    if let Some(current) = getrlimit(Resource::Nofile)
-        .current
-        .filter(|current| *current < wanted)
-    {
-        tracing::warn!(
-            open_files = current,
-            connections,
-            "the limit of open files is below what the connection limit needs: connections beyond it wait to be accepted"
-        );
-    }
 }
 
 /// Whether accepting failed because descriptors or memory ran out: it will again at once, so it has

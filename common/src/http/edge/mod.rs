@@ -54,6 +54,7 @@ use self::core::{Core, WAKER};
 use self::limits::EdgeConfig;
 use self::mailbox::Mailbox;
 use self::meters::EdgeMetrics;
+use crate::descriptors::{self, Share};
 use crate::http::Handler;
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::threads::Thread;
@@ -116,19 +117,20 @@ impl fmt::Debug for Edge {
 }
 
 impl Edge {
-    /// Binds and starts, and raises the process's limit of open files to what the connection limit
-    /// needs.
+    /// Binds and starts. The connection limit is cut to what the process's limit of open files
+    /// allows.
     ///
     /// # Errors
     /// When the address cannot be bound (the message names it), or the system has no descriptor
     /// left.
     pub fn start(
-        config: EdgeConfig,
+        mut config: EdgeConfig,
         handler: Arc<dyn Quick>,
         http: Arc<HttpMetrics>,
         metrics: &Metrics,
     ) -> io::Result<Self> {
-        listen::raise_file_limit(config.limits.connections);
+        let limits = &mut config.limits;
+        limits.connections = descriptors::connections_within(Share::Public, limits.connections, 1);
         let threads = config.threads.max(1);
         let (address, listeners) =
             listen::listen(config.listen, threads, config.limits.send_timeout)?;
