@@ -1,10 +1,11 @@
 //! The `catalog` binary.
 
-use argh::FromArgs;
+use argh::{FromArgs, SubCommands};
 use catalog::rebuild::{Rebuilt, rebuild};
 use catalog::service::Catalog;
-use catalog::settings::CatalogSettings;
-use common::{cli, crash, descriptors, logging, shutdown, threads};
+use catalog::settings::{CatalogSettings, read_database};
+use common::cli::{self, Program};
+use common::{crash, descriptors, logging, shutdown, terminal, threads};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,24 +42,27 @@ struct Rebuild {
 }
 
 fn main() -> ExitCode {
-    let (variables, settings) = cli::read_settings(CatalogSettings::read);
-    let arguments: Arguments = cli::parse("catalog", env!("CARGO_PKG_VERSION"), &variables);
+    let (all, settings) = cli::read_settings(CatalogSettings::read);
+    let (of_rebuild, database) = cli::read_settings(read_database);
+    let program = Program {
+        name: "catalog",
+        version: env!("CARGO_PKG_VERSION"),
+        commands: Command::COMMANDS,
+    };
+    let arguments: Arguments = cli::parse(program, |command| match command {
+        "rebuild" => of_rebuild.clone(),
+        _ => all.clone(),
+    });
+    if let Some(Command::Rebuild(Rebuild { from })) = arguments.command {
+        return match database {
+            Ok(database) => run_rebuild(&from, &database),
+            Err(mistakes) => cli::start_failed("catalog rebuild", &mistakes),
+        };
+    }
     let settings = match settings {
         Ok(settings) => settings,
         Err(mistakes) => return cli::start_failed("catalog", &mistakes),
     };
-    if let Some(Command::Rebuild(Rebuild { from })) = arguments.command {
-        return match rebuild(&from, &settings.database) {
-            Ok(rebuilt) => {
-                report(&rebuilt, &settings.database);
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("catalog rebuild: {error}");
-                ExitCode::FAILURE
-            }
-        };
-    }
     logging::start("catalog", settings.shared.log);
     threads::end_process_on_panic();
     descriptors::raise();
@@ -78,16 +82,23 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn report(rebuilt: &Rebuilt, database: &Path) {
-    println!(
-        "{}: {} orders, last hash {}, term {}",
+fn run_rebuild(from: &Path, database: &Path) -> ExitCode {
+    match rebuild(from, database) {
+        Ok(rebuilt) => terminal::report("catalog rebuild", &words(&rebuilt, database)),
+        Err(error) => cli::failed("catalog rebuild", &error),
+    }
+}
+
+fn words(rebuilt: &Rebuilt, database: &Path) -> String {
+    let kept_as = rebuilt.kept_as.as_ref().map_or(String::new(), |kept_as| {
+        format!("the file that was there is kept as {}\n", kept_as.display())
+    });
+    format!(
+        "{}: {} orders, last hash {}, term {}\n{kept_as}\
+         recorded refusals are lost: a key that was refused may trade when it is used again",
         database.display(),
         rebuilt.position.next(),
         rebuilt.position.hash,
         rebuilt.term
-    );
-    if let Some(kept_as) = &rebuilt.kept_as {
-        println!("the file that was there is kept as {}", kept_as.display());
-    }
-    println!("recorded refusals are lost: a key that was refused may trade when it is used again");
+    )
 }

@@ -26,11 +26,7 @@ impl CatalogSettings {
                 "127.0.0.1:7100",
                 "address and port to listen on",
             ),
-            database: settings.get(
-                "CATALOG_DB",
-                "catalog.db",
-                "database file; made when it does not exist",
-            ),
+            database: read_database(settings),
             stocks: settings.optional(
                 "CATALOG_STOCKS",
                 "CSV file (name,price,quantity) of the stocks that a new bazaar starts with",
@@ -38,4 +34,13 @@ impl CatalogSettings {
             shared: Shared::read(settings),
         }
     }
+}
+
+/// Reads the one variable that `catalog rebuild` needs.
+pub fn read_database(settings: &mut Settings) -> PathBuf {
+    settings.get(
+        "CATALOG_DB",
+        "catalog.db",
+        "database file; made when it does not exist",
+    )
 }

@@ -3,6 +3,7 @@
 //! of errors too.
 
 use common::http::client::KnownHosts;
+use common::terminal::escape;
 use common::timing::{CLIENT_TIMEOUT, CONNECT_TIMEOUT};
 use common::wire::public::{Data, ErrorBody, NewOrder, OrderView, Receipt, Status, StockView};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -95,11 +96,13 @@ impl ApiError {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAnswer(why) => write!(f, "no answer: {why}"),
+            // The other side's words: one line, whatever they are.
+            Self::NoAnswer(why) => write!(f, "no answer: {}", escape(why)),
             Self::Refused {
                 status, message, ..
-            } => write!(f, "{status}: {message}"),
+            } => write!(f, "{status}: {}", escape(message)),
             Self::Misfit { status, why } => {
+                let why = escape(why);
                 write!(f, "{status} with an answer that does not fit: {why}")
             }
         }

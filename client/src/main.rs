@@ -3,11 +3,13 @@
 use argh::FromArgs;
 use client::report::Report;
 use client::workload::{self, Control, Options};
-use common::cli;
+use common::cli::{self, Program};
 use common::settings::{Positive, ServiceUrl, Settings, SettingsError};
+use common::terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::ffi::OsStr;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +45,12 @@ fn main() -> ExitCode {
     // Read twice: the table of variables belongs into --help, which comes before the flags are
     // known.
     let (variables, _) = cli::read_settings(read_environment);
-    let flags: Flags = cli::parse("client", env!("CARGO_PKG_VERSION"), &variables);
+    let program = Program {
+        name: "client",
+        version: env!("CARGO_PKG_VERSION"),
+        commands: &[],
+    };
+    let flags: Flags = cli::parse(program, |_| variables.clone());
     let options = match read_options(&flags) {
         Ok(options) => options,
         Err(mistakes) => return cli::start_failed("client", &mistakes),
@@ -58,9 +65,8 @@ fn main() -> ExitCode {
     } else {
         report.table()
     };
-    // A reader that has gone away is no failure of the run.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::from(u8::from(!report.clean))
+    let code = ExitCode::from(u8::from(!report.clean));
+    terminal::printed("client", terminal::print(&text), code)
 }
 
 /// A probability.
@@ -81,7 +87,7 @@ impl FromStr for Probability {
 struct Environment {
     url: ServiceUrl,
     probability: Probability,
-    iterations: u64,
+    iterations: Positive,
     clients: Positive,
     seed: Option<u64>,
 }
@@ -121,13 +127,13 @@ fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
         ("CLIENT_CLIENTS", &flags.clients),
         ("CLIENT_SEED", &flags.seed),
     ];
-    let is_replaced = |name: &str| {
+    let is_replaced = |name: &OsStr| {
         replaced
             .iter()
             .any(|(n, flag)| *n == name && flag.is_some())
     };
     let mut settings =
-        Settings::from_pairs(std::env::vars().filter(|(name, _)| !is_replaced(name)));
+        Settings::from_os_pairs(std::env::vars_os().filter(|(name, _)| !is_replaced(name)));
     let mut options = read_environment(&mut settings);
     flag(&mut settings, "--url", flags.url.as_ref(), |url| {
         options.url = url
@@ -154,7 +160,7 @@ fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
     let defaults = Options::new(&options.url.0);
     Ok(Options {
         probability: options.probability.0,
-        iterations: options.iterations,
+        iterations: options.iterations.0 as u64,
         clients: options.clients.0,
         seed: options.seed.unwrap_or(defaults.seed),
         ..defaults

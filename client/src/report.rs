@@ -2,6 +2,7 @@
 
 use crate::stats::{Kind, Summary};
 use crate::workload::{Options, Outcome};
+use common::terminal::escape;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -158,7 +159,7 @@ impl Report {
             counted(found, "mismatch")
         );
         for mismatch in self.mismatches.iter().take(SHOWN_MISMATCHES) {
-            let _ = writeln!(text, "  MISMATCH {mismatch}");
+            let _ = writeln!(text, "  MISMATCH {}", escape(mismatch));
         }
         let yes_no = |noticed| if noticed { "yes" } else { "no" };
         let _ = writeln!(
@@ -168,7 +169,7 @@ impl Report {
             yes_no(self.noticed_in_final_check)
         );
         for example in &self.examples {
-            let _ = writeln!(text, "  {example}");
+            let _ = writeln!(text, "  {}", escape(example));
         }
         text
     }

@@ -1,6 +1,8 @@
 //! Serves one constant stock from memory, through the edge or through tiny_http, for comparisons:
 //! `edge_constant edge|tiny_http <address> <threads>`. Stops on SIGTERM or Ctrl-C.
 
+#![allow(clippy::print_stdout, reason = "for the script that runs it")]
+
 use common::http::edge::limits::EdgeConfig;
 use common::http::edge::{Edge, Quick};
 use common::http::tiny::{Access, TinyConfig, TinyServer};

@@ -33,8 +33,8 @@ pub fn point(name: &'static str) {
 /// # Errors
 /// When the variable names no crash point, or this program was built without them.
 pub fn start() -> Result<(), String> {
-    match std::env::var(VARIABLE) {
-        Ok(value) if !value.is_empty() => arm(&value),
+    match std::env::var_os(VARIABLE) {
+        Some(value) if !value.is_empty() => arm(&value.to_string_lossy()),
         _ => Ok(()),
     }
 }

@@ -9,6 +9,7 @@
 //! | [`http`] | requests and answers; the tiny_http server; the ureq client |
 //! | [`queue`] | bounded queues between threads |
 //! | [`settings`], [`cli`] | environment variables and command lines, with all mistakes reported at once |
+//! | [`terminal`] | standard output and error that may be gone; text of others made inert |
 //! | [`timing`] | every interval and time-out of the system, their order asserted at compile time |
 //! | [`clock`] | a monotonic clock that counts suspended time |
 //! | [`crash`] | places at which fault tests let a service die |
@@ -34,6 +35,7 @@ pub mod process_metrics;
 pub mod queue;
 pub mod settings;
 pub mod shutdown;
+pub mod terminal;
 pub mod threads;
 pub mod timing;
 pub mod wire;

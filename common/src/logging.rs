@@ -1,6 +1,7 @@
 //! Logging: one line per event on standard output, with time, level, service (and replica id),
 //! message and fields; as text, or as one JSON object per line for programs.
 
+use crate::terminal;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -136,7 +137,7 @@ fn text_line(
     fields: &Fields,
 ) -> Result<String, fmt::Error> {
     let mut line = format!("{time} {level:5} {service} ");
-    push_one_line(&mut line, &fields.message);
+    line.push_str(&terminal::escape(&fields.message));
     for (name, value) in &fields.fields {
         write!(line, " {name}=")?;
         let plain = !value.is_empty()
@@ -146,7 +147,7 @@ fn text_line(
         if plain {
             line.push_str(value);
         } else {
-            write!(line, "{value:?}")?;
+            line.push_str(&terminal::escape(&format!("{value:?}")));
         }
     }
     Ok(line)
@@ -169,22 +170,11 @@ fn json_line(
         .into_iter()
         .chain(fields.fields.iter().map(|(n, v)| (*n, v.as_str())));
     for (i, (name, value)) in all.enumerate() {
-        let value = serde_json::to_string(value).map_err(|_| fmt::Error)?;
-        write!(line, "{}\"{name}\":{value}", if i == 0 { "" } else { "," })?;
+        let (comma, value) = (if i == 0 { "" } else { "," }, terminal::json_string(value));
+        write!(line, "{comma}\"{name}\":{value}")?;
     }
     line.push('}');
     Ok(line)
-}
-
-/// Control characters from outside must not break a line in two.
-fn push_one_line(line: &mut String, text: &str) {
-    for c in text.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
 }
 
 #[cfg(test)]

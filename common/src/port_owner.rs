@@ -1,6 +1,7 @@
 //! Who has what a start needs: the process that listens on a port, or holds a lock. Looked up in
 //! `/proc`, as far as it lets this user see; for messages only.
 
+use crate::terminal;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -129,7 +130,8 @@ fn locking_process(line: &str, inode: &str) -> Option<u32> {
 
 fn name(pid: u32) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(command) => format!("process {pid} ({})", command.trim()),
+        // A process names itself as it likes.
+        Ok(command) => format!("process {pid} ({})", terminal::escape(command.trim())),
         Err(_) => format!("process {pid}"),
     }
 }

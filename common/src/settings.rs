@@ -2,13 +2,14 @@
 //! what `--help` shows and collects all mistakes, so that one start reports them together.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
 
 /// Reads variables, remembers each, and collects mistakes.
 #[derive(Debug)]
 pub struct Settings {
-    environment: BTreeMap<String, String>,
+    environment: BTreeMap<OsString, OsString>,
     read: Vec<Variable>,
     mistakes: Vec<String>,
 }
@@ -45,15 +46,23 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 impl Settings {
-    /// Reads the process's environment.
+    /// Reads the process's environment. Only what is read from it need be text: other programs'
+    /// variables may hold anything.
     #[must_use]
     pub fn from_environment() -> Self {
-        Self::from_pairs(std::env::vars())
+        Self::from_os_pairs(std::env::vars_os())
     }
 
     /// Reads the given pairs instead.
     #[must_use]
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let pairs = pairs.into_iter();
+        Self::from_os_pairs(pairs.map(|(name, value)| (name.into(), value.into())))
+    }
+
+    /// Reads the given pairs, which need not be text.
+    #[must_use]
+    pub fn from_os_pairs(pairs: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         Self {
             environment: pairs.into_iter().collect(),
             read: Vec::new(),
@@ -97,8 +106,9 @@ impl Settings {
         T: FromStr,
         T::Err: fmt::Display,
     {
+        let mistakes = self.mistakes.len();
         let given = self.note(name, "required", help);
-        if given.is_none() {
+        if given.is_none() && self.mistakes.len() == mistakes {
             self.mistakes.push(format!("{name} is not set: {help}"));
         }
         given.and_then(|value| self.parse(name, &value))
@@ -145,16 +155,29 @@ impl Settings {
     fn note(&mut self, name: &'static str, default: &str, help: &'static str) -> Option<String> {
         let set_to = self
             .environment
-            .get(name)
+            .get(OsStr::new(name))
             .filter(|v| !v.is_empty())
             .cloned();
         self.read.push(Variable {
             name,
             default: default.into(),
             help,
-            set_to: set_to.clone(),
+            set_to: set_to.as_ref().map(|v| v.to_string_lossy().into_owned()),
         });
-        set_to
+        match set_to?.into_string() {
+            Ok(text) => Some(text),
+            Err(value) => {
+                let shown = if name.contains("TOKEN") {
+                    "(not shown)".into()
+                } else {
+                    format!("{value:?}")
+                };
+                self.mistakes.push(format!(
+                    "{name}={shown}: it is not UTF-8: write it in UTF-8, and a path without such a name"
+                ));
+                None
+            }
+        }
     }
 
     fn parse<T>(&mut self, name: &str, value: &str) -> Option<T>
@@ -382,6 +405,33 @@ mod tests {
         let table = s.table();
         assert!(table.contains("second [default: 3, now 7]") && table.contains("now set"));
         assert!(!table.contains("longenough"));
+        assert_eq!(s.finish(), Ok(()));
+    }
+
+    /// A variable that is not text is a mistake where it is read, and nothing to anybody else; a
+    /// secret is not shown then either.
+    #[test]
+    fn only_variables_that_are_read_need_be_text() {
+        use std::os::unix::ffi::OsStringExt;
+        let latin1 = || OsString::from_vec(b"M\xfcller".to_vec());
+        let names = ["NAME", "A_DB", "B_TOKEN", "C_ID"];
+        let pairs = || {
+            let named = names.map(|name| (OsString::from(name), latin1()));
+            named.into_iter().chain([(latin1(), latin1())])
+        };
+        let mut s = Settings::from_os_pairs(pairs());
+        assert_eq!(s.get::<String>("A_DB", "a.db", "file"), "a.db");
+        assert_eq!(s.optional::<Token>("B_TOKEN", "secret"), None);
+        assert_eq!(s.required::<u8>("C_ID", "id"), None);
+        let SettingsError(mistakes) = s.finish().expect_err("three mistakes");
+        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+        assert!(mistakes[0].starts_with(r#"A_DB="M\xFCller": it is not UTF-8"#));
+        assert!(
+            mistakes[1].starts_with("B_TOKEN=(not shown)"),
+            "{mistakes:?}"
+        );
+        let mut s = Settings::from_os_pairs(pairs());
+        assert_eq!(s.get::<u8>("D", "3", "number"), 3);
         assert_eq!(s.finish(), Ok(()));
     }
 

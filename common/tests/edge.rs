@@ -1,5 +1,7 @@
 //! The edge over real sockets: hostile clients, each followed by an honest one that must be served.
 
+#![allow(clippy::print_stdout, reason = "for whoever runs the test")]
+
 mod raw_client;
 
 use common::http::edge::limits::{EdgeConfig, Limits};

@@ -5,6 +5,8 @@
 //! What ends a process, or takes its descriptors, runs in a child: this test binary, started again
 //! with the name of one test and a variable that says what to serve.
 
+#![allow(clippy::print_stdout, reason = "for whoever runs the test")]
+
 mod raw_client;
 
 use common::http::edge::limits::{EdgeConfig, Limits};

@@ -1,14 +1,20 @@
 //! The front-end's process.
 
 use argh::FromArgs;
-use common::{cli, crash, descriptors, logging, shutdown, threads};
+use common::cli::{self, Program};
+use common::{crash, descriptors, logging, shutdown, threads};
 use frontend::service::Frontend;
 use frontend::settings::FrontendSettings;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let (variables, settings) = cli::read_settings(FrontendSettings::read);
-    let _: Arguments = cli::parse("frontend", env!("CARGO_PKG_VERSION"), &variables);
+    let program = Program {
+        name: "frontend",
+        version: env!("CARGO_PKG_VERSION"),
+        commands: &[],
+    };
+    let _: Arguments = cli::parse(program, |_| variables.clone());
     let settings = match settings {
         Ok(settings) => settings,
         Err(mistakes) => return cli::start_failed("frontend", &mistakes),

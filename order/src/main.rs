@@ -1,12 +1,13 @@
 //! The `order` binary: a replica, and the commands that look at its file.
 
-use argh::FromArgs;
-use common::{cli, crash, descriptors, logging, shutdown, threads};
+use argh::{FromArgs, SubCommands};
+use common::cli::{self, Program};
+use common::terminal::{self, Output};
+use common::{crash, descriptors, logging, shutdown, threads};
 use order::log::verify::{dump, verify};
 use order::service::Order;
 use order::settings::OrderSettings;
-use std::io::{BufWriter, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A replica of the order service of the stock bazaar. Without a command it runs the replica, set
@@ -52,30 +53,47 @@ struct Dump {
 
 fn main() -> ExitCode {
     let (variables, settings) = cli::read_settings(OrderSettings::read);
-    let arguments: Arguments = cli::parse("order", env!("CARGO_PKG_VERSION"), &variables);
+    let program = Program {
+        name: "order",
+        version: env!("CARGO_PKG_VERSION"),
+        commands: Command::COMMANDS,
+    };
+    let arguments: Arguments = cli::parse(program, |command| match command {
+        "" => variables.clone(),
+        _ => String::new(),
+    });
     match arguments.command {
-        Some(Command::Verify(Verify { files })) if files.is_empty() => {
-            cli::start_failed("order verify", &"name at least one file")
-        }
-        Some(Command::Verify(Verify { files })) => match verify(&files, &mut stdout().lock()) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => cli::start_failed("order verify", &error),
-        },
-        Some(Command::Dump(Dump { file })) => {
-            match dump(&file, &mut BufWriter::new(stdout().lock())) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("order dump: {error}");
-                    ExitCode::FAILURE
-                }
-            }
-        }
+        Some(Command::Verify(Verify { files })) => run_verify(&files),
+        Some(Command::Dump(Dump { file })) => run_dump(&file),
         None => match settings {
             Ok(Some(settings)) => run(&settings),
             Ok(None) => cli::start_failed("order", &"no settings"),
             Err(mistakes) => cli::start_failed("order", &mistakes),
         },
+    }
+}
+
+fn run_verify(files: &[PathBuf]) -> ExitCode {
+    if files.is_empty() {
+        return cli::start_failed("order verify", &"name at least one file");
+    }
+    // Written at the end: the verdict is the exit code, also where a reader has gone before.
+    let mut text = Vec::new();
+    match verify(files, &mut text) {
+        Ok(equal) => {
+            let written = terminal::print(&String::from_utf8_lossy(&text));
+            terminal::printed("order verify", written, ExitCode::from(u8::from(!equal)))
+        }
+        Err(error) => cli::start_failed("order verify", &error),
+    }
+}
+
+fn run_dump(file: &Path) -> ExitCode {
+    let mut out = Output::new();
+    let dumped = dump(file, &mut out);
+    match (out.finish(), dumped) {
+        (Ok(()), Err(error)) => cli::failed("order dump", &error),
+        (written, _) => terminal::printed("order dump", written, ExitCode::SUCCESS),
     }
 }
 

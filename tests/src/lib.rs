@@ -16,6 +16,12 @@
 //! No test sleeps for a fixed time: it waits for a condition with a deadline. Random tests print
 //! their seed and take it from `BAZAAR_SEED`.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "for whoever reads a test that fails"
+)]
+
 pub mod browser;
 pub mod closing;
 pub mod contract;

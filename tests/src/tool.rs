@@ -50,7 +50,10 @@ pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Runn
     let binary =
         binaries::find(&binaries::folder(), name).unwrap_or_else(|error| panic!("{error}"));
     let mut command = process::dying_with_us(&binary);
-    for (variable, _) in std::env::vars() {
+    for (variable, _) in std::env::vars_os() {
+        let Some(variable) = variable.to_str() else {
+            continue;
+        };
         let ours = [
             "BAZAAR_",
             "CATALOG_",
@@ -172,7 +175,12 @@ impl Drop for Running {
     }
 }
 
-fn read(file: &File) -> String {
+/// What was written to a file so far.
+///
+/// # Panics
+/// When it cannot be read.
+#[must_use]
+pub fn read(file: &File) -> String {
     let mut text = Vec::new();
     // A handle of its own would share the position with the writer, whose writes must go on at the
     // end.

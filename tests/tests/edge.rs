@@ -1,6 +1,8 @@
 //! Strangers at the public listener of a real front-end: whatever they do, honest clients are
 //! answered and can trade.
 
+#![allow(clippy::print_stdout, reason = "for whoever runs the test")]
+
 // One client for both: what a hostile client may say is written down once.
 #[path = "../../common/tests/raw_client/mod.rs"]
 mod raw_client;

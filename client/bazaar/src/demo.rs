@@ -8,7 +8,9 @@ mod script;
 
 pub use script::Shown;
 
+use common::terminal;
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::path::Path;
 
 /// What a line is.
@@ -33,6 +35,8 @@ struct Line {
 struct Screen {
     colour: bool,
     lines: Vec<Line>,
+    /// The first error of standard output.
+    written: io::Result<()>,
 }
 
 impl Screen {
@@ -41,10 +45,12 @@ impl Screen {
         Self {
             colour: io::stdout().is_terminal() && !unwanted,
             lines: Vec::new(),
+            written: Ok(()),
         }
     }
 
     fn say(&mut self, tone: Tone, text: &str) {
+        let text = &*terminal::escape_lines(text);
         let code = match tone {
             Tone::Heading => "\x1b[1m",
             Tone::Plain => "",
@@ -59,8 +65,9 @@ impl Screen {
         };
         let mut out = io::stdout().lock();
         // A terminal that has gone away must not end it in the middle: its processes are stopped in
-        // any case.
-        let _ = writeln!(out, "{painted}").and_then(|()| out.flush());
+        // any case. The end says so.
+        let written = writeln!(out, "{painted}").and_then(|()| out.flush());
+        self.written = mem::replace(&mut self.written, Ok(())).and(written);
         self.lines.extend(text.lines().map(|line| Line {
             tone,
             text: line.into(),
@@ -74,15 +81,16 @@ impl Screen {
     }
 }
 
-/// Shows it; with `record`, keeps it as a document with pictures beside it.
+/// Shows it; with `record`, keeps it as a document with pictures beside it. The second value says
+/// whether standard output took it.
 ///
 /// # Errors
-/// When the bazaar does not start, or what was seen cannot be written.
-pub fn run(record: Option<&Path>) -> Result<Shown, String> {
+/// When the bazaar does not start, or the document cannot be written.
+pub fn run(record: Option<&Path>) -> Result<(Shown, io::Result<()>), String> {
     let mut screen = Screen::new();
     let shown = script::show(&mut screen)?;
     if let Some(document) = record {
         record::write(document, &screen.lines, &shown)?;
     }
-    Ok(shown)
+    Ok((shown, screen.written))
 }

@@ -1,15 +1,16 @@
 //! `bazaar`: starts all services on this machine and watches them; kills and restarts one; shows
 //! how they are.
 
-use argh::FromArgs;
+use argh::{FromArgs, SubCommands};
 use bazaar::demo;
 use bazaar::launcher::{self, Action, DEFAULT_FOLDER};
 use bazaar::status;
 use cluster::addresses::{Addresses, FrontendAddresses};
 use cluster::binaries;
 use cluster::service::Service;
-use common::cli;
+use common::cli::{self, Program};
 use common::settings::{ServiceUrl, Settings, Token};
+use common::terminal;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -103,7 +104,17 @@ struct Demo {
 
 fn main() -> ExitCode {
     let (variables, settings) = cli::read_settings(read_environment);
-    let flags: Flags = cli::parse("bazaar", env!("CARGO_PKG_VERSION"), &variables);
+    let (of_demo, _) = cli::read_settings(read_binaries);
+    let program = Program {
+        name: "bazaar",
+        version: env!("CARGO_PKG_VERSION"),
+        commands: Command::COMMANDS,
+    };
+    let flags: Flags = cli::parse(program, |command| match command {
+        "" | "run" => variables.clone(),
+        "demo" => of_demo.clone(),
+        _ => String::new(),
+    });
     match flags.command {
         Command::Run(run) => {
             let outcome = settings
@@ -122,7 +133,10 @@ fn main() -> ExitCode {
             show_status(watch, url.map(|url| url.0).as_deref(), &dir)
         }
         Command::Demo(Demo { record }) => match demo::run(record.as_deref()) {
-            Ok(shown) => ExitCode::from(u8::from(!shown.is_well())),
+            Ok((shown, written)) => {
+                let code = ExitCode::from(u8::from(!shown.is_well()));
+                terminal::printed("bazaar demo", written, code)
+            }
             Err(error) => tell(Err(error)),
         },
     }
@@ -164,11 +178,15 @@ fn read_environment(settings: &mut Settings) -> Environment {
         "BAZAAR_TOKEN",
         "secret that internal calls must show; unset: a random one",
     );
+    read_binaries(settings);
+    Environment { addresses, token }
+}
+
+fn read_binaries(settings: &mut Settings) {
     let _: Option<String> = settings.optional(
         binaries::VARIABLE,
         "folder of the services' binaries; unset: that of this program. All other variables of the services reach them",
     );
-    Environment { addresses, token }
 }
 
 fn start(run: Run, environment: Environment) -> Result<(), String> {
@@ -203,22 +221,13 @@ fn show_status(watch: bool, url: Option<&str>, dir: &Path) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         // Whoever reads (`| head`, say) has gone.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bazaar status: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => terminal::printed("bazaar status", Err(error), ExitCode::FAILURE),
     }
 }
 
 fn tell(outcome: Result<String, String>) -> ExitCode {
     match outcome {
-        Ok(message) => {
-            println!("{message}");
-            ExitCode::SUCCESS
-        }
-        Err(message) => {
-            eprintln!("bazaar: {message}");
-            ExitCode::FAILURE
-        }
+        Ok(message) => terminal::report("bazaar", &message),
+        Err(message) => cli::failed("bazaar", &message),
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::launcher::{pids, saved_url};
 use client::api::Api;
+use common::terminal::{self, escape};
 use common::wire::catalog::CatalogState;
 use common::wire::public::{CacheStatus, ReplicaState, Status};
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ pub fn look(folder: &Path, url: Option<&str>) -> Picture {
 /// When standard output cannot be written.
 pub fn show(folder: &Path, url: Option<&str>) -> io::Result<bool> {
     let picture = look(folder, url);
-    print(&picture.to_string())?;
+    terminal::print(&picture.to_string())?;
     Ok(picture.status.is_ok())
 }
 
@@ -90,7 +91,8 @@ pub fn watch(folder: &Path, url: Option<&str>, stop: &Arc<AtomicBool>) -> io::Re
         let looked = Instant::now();
         let picture = look(folder, url);
         let gap = if clear.is_empty() && !first { "\n" } else { "" };
-        print(&format!("{clear}{gap}{picture}"))?;
+        clear_screen(clear)?;
+        terminal::print(&format!("{gap}{picture}"))?;
         first = false;
         while looked.elapsed() < EVERY && !stop.load(Ordering::Relaxed) {
             thread::sleep(STEP);
@@ -99,10 +101,8 @@ pub fn watch(folder: &Path, url: Option<&str>, stop: &Arc<AtomicBool>) -> io::Re
     Ok(())
 }
 
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+fn clear_screen(clear: &str) -> io::Result<()> {
+    io::stdout().lock().write_all(clear.as_bytes())
 }
 
 impl std::fmt::Display for Picture {
@@ -110,7 +110,8 @@ impl std::fmt::Display for Picture {
         match &self.status {
             Ok(status) => f.write_str(&self.picture(status)?),
             Err(why) => {
-                writeln!(f, "The front-end at {} does not answer: {why}", self.url)?;
+                let (url, why) = (escape(&self.url), escape(why));
+                writeln!(f, "The front-end at {url} does not answer: {why}")?;
                 self.pids
                     .iter()
                     .try_for_each(|(service, pid)| writeln!(f, "{service:<10} runs, process {pid}"))
@@ -131,7 +132,7 @@ impl Picture {
             self.url, status.term
         )?;
         if let Some(why) = &self.not_ready {
-            writeln!(text, "It cannot trade now: {why}")?;
+            writeln!(text, "It cannot trade now: {}", escape(why))?;
         }
         writeln!(
             text,

@@ -41,7 +41,8 @@ impl Process {
             .map_err(|e| ClusterError::new(format!("cannot write {}: {e}", path.display())))?;
         let mut command = dying_with_us(&binary);
         for (name, _) in std::env::vars_os() {
-            if !name.to_str().is_some_and(|name| spec.passes_on(name)) {
+            // Ours are text: another name is none of ours.
+            if !name.to_str().is_none_or(|name| spec.passes_on(name)) {
                 command.env_remove(name);
             }
         }

@@ -1,7 +1,7 @@
 //! `eval`: measures a bazaar into CSV files, and draws plots and a document from them.
 
-use argh::FromArgs;
-use common::cli;
+use argh::{FromArgs, SubCommands};
+use common::cli::{self, Program};
 use common::settings::{ServiceUrl, Settings, Token};
 use eval::plan::Plan;
 use eval::target::{Elsewhere, Place};
@@ -77,7 +77,15 @@ struct Worker {
 
 fn main() -> ExitCode {
     let (variables, place) = cli::read_settings(read_environment);
-    let flags: Flags = cli::parse("eval", env!("CARGO_PKG_VERSION"), &variables);
+    let program = Program {
+        name: "eval",
+        version: env!("CARGO_PKG_VERSION"),
+        commands: Command::COMMANDS,
+    };
+    let flags: Flags = cli::parse(program, |command| match command {
+        "" | "measure" => variables.clone(),
+        _ => String::new(),
+    });
     let outcome = match flags.command {
         Command::Measure(Measure {
             folder,
@@ -108,10 +116,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("eval: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => cli::failed("eval", &error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! How far a long run is: a bar with the time left on a terminal, a line per step elsewhere.
 
+use common::terminal::complain;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::thread;
@@ -52,11 +53,11 @@ impl Progress {
             self.show(what);
         } else {
             let percent = millis(self.done) * 100 / millis(self.total).max(1);
-            eprintln!(
+            complain(&format!(
                 "{:>3} %  {} left  {what}",
                 percent.min(100),
                 clock(self.left())
-            );
+            ));
         }
     }
 
@@ -78,7 +79,7 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        eprintln!("measured in {}", clock(self.began.elapsed()));
+        complain(&format!("measured in {}", clock(self.began.elapsed())));
     }
 
     fn show(&self, what: &str) {

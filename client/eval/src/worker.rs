@@ -7,6 +7,7 @@ use client::stats::Kind;
 use client::workload::{self, Acknowledged, Control, Options};
 use cluster::process::{dying_with_us, spawn};
 use common::clock::BootInstant;
+use common::terminal::complain;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -92,7 +93,7 @@ pub fn work(task: &Task) -> Result<(), String> {
         let outcome = workload::run(&options, &control);
         if let Err(error) = &outcome {
             // Nobody may have closed standard input yet, and the thread above waits for that.
-            eprintln!("eval worker: {error}");
+            complain(&format!("eval worker: {error}"));
             std::process::exit(1);
         }
         outcome

@@ -1,7 +1,8 @@
 //! `faults`: runs the scenarios one after the other, or random ones until the time is up, and
 //! prints a table.
 
-use common::cli;
+use common::cli::{self, Program};
+use common::terminal;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -27,10 +28,15 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments: Arguments = cli::parse("faults", env!("CARGO_PKG_VERSION"), HELP);
+    let program = Program {
+        name: "faults",
+        version: env!("CARGO_PKG_VERSION"),
+        commands: &[],
+    };
+    let arguments: Arguments = cli::parse(program, |_| HELP.into());
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-    println!("seed {seed}");
-    println!(
+    say(&format!("seed {seed}"));
+    say(&format!(
         "{:<24} {:>7} {:>8} {:>8} {:>5} {:>8} {:>6} {:>6} {:>12}",
         "scenario",
         "faults",
@@ -41,7 +47,7 @@ fn main() -> ExitCode {
         "stale",
         "other",
         "worst delay"
-    );
+    ));
     let begun = Instant::now();
     let mut all = Figures::default();
     let mut failed = Vec::new();
@@ -73,12 +79,17 @@ fn main() -> ExitCode {
         }
     }
     print("all", &all);
-    println!("{} s, seed {seed}", begun.elapsed().as_secs());
+    say(&format!("{} s, seed {seed}", begun.elapsed().as_secs()));
     if failed.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("FAILED: {}", failed.join(", "));
+    say(&format!("FAILED: {}", failed.join(", ")));
     ExitCode::FAILURE
+}
+
+/// A line on standard output. What that does not take is no reason to stop: the exit code tells.
+fn say(line: &str) {
+    let _ = terminal::print(&format!("{line}\n"));
 }
 
 /// Runs one and prints its line. False when it failed: what it left, and where, stands on standard
@@ -89,17 +100,20 @@ fn line(scenario: &Scenario, seed: u64, all: &mut Figures) -> bool {
     let figures = figures.into_inner();
     print(scenario.name, &figures);
     for note in &figures.notes {
-        println!("  {note}");
+        say(&format!("  {note}"));
     }
     if !passed {
-        println!("  FAILED; again with: --seed {seed} {}", scenario.name);
+        say(&format!(
+            "  FAILED; again with: --seed {seed} {}",
+            scenario.name
+        ));
     }
     all.add(&figures);
     passed
 }
 
 fn print(name: &str, figures: &Figures) {
-    println!(
+    say(&format!(
         "{name:<24} {:>7} {:>8} {:>8} {:>5} {:>8} {:>6} {:>6} {:>9} ms",
         figures.faults,
         figures.acknowledged,
@@ -109,5 +123,5 @@ fn print(name: &str, figures: &Figures) {
         figures.stale,
         figures.other,
         figures.worst.as_millis()
-    );
+    ));
 }
