@@ -3,8 +3,13 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
-# Where cargo puts what it builds.
-TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+# Where cargo puts what it builds: variables (CARGO_TARGET_DIR, CARGO_BUILD_TARGET_DIR) and configuration files may name a folder, so cargo
+# is asked. Its name may hold blanks: it is quoted everywhere.
+TARGET := $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+ifneq (,$(or $(findstring ",$(TARGET)),$(findstring $$,$(TARGET)),$(findstring `,$(TARGET)),$(findstring \,$(TARGET))))
+  $(error cargo builds in $(TARGET): name a folder without quotes, dollar signs and backslashes in CARGO_TARGET_DIR)
+endif
+TARGET := $(if $(subst $(CURDIR)/target,,$(TARGET)),$(TARGET),target)
 RELEASE := $(TARGET)/release
 # State of 'make run-all': database files, logs, process ids.
 RUN := run
@@ -39,35 +44,41 @@ tools:
 	  echo "a C compiler (cc) is missing; SQLite is built with it. Install it (Debian, Ubuntu):" >&2; \
 	  echo "  sudo apt install build-essential" >&2; exit 1; fi
 
+# One command for all goals: with other packages cargo would choose other features, and build all again.
+BUILD := cargo build --release --workspace --bins --exclude tests
+
 build: tools ## builds everything, optimised
-	cargo build --release --workspace --bins --exclude tests
+	$(BUILD)
+	@built=$$($(BUILD) --quiet --message-format=json | sed -n 's/.*"executable":"\([^"]*\/bazaar\)".*/\1/p' | tail -n 1); \
+	if ! [ "$$built" -ef "$(RELEASE)/bazaar" ]; then \
+	  echo "cargo built $$built, and these goals use $(RELEASE)/bazaar: a target (build.target, CARGO_BUILD_TARGET) is configured;" >&2; \
+	  echo "unset it for this project, or start the programs from there" >&2; exit 1; fi
 
 run-all: build ## starts catalog, three replicas and front-end; Ctrl-C stops them
-	@exec $(RELEASE)/bazaar run --dir $(RUN)
+	@exec "$(RELEASE)/bazaar" run --dir "$(RUN)"
 
 kill: ## kills a service of run-all: make kill ID=3
 	@$(call need,ID,$@ ID=3)
 	@$(call need_binary,bazaar)
-	@$(RELEASE)/bazaar kill --dir $(RUN) $(ID)
+	@"$(RELEASE)/bazaar" kill --dir "$(RUN)" $(ID)
 
 restart: ## brings a service of run-all back: make restart ID=3
 	@$(call need,ID,$@ ID=3)
 	@$(call need_binary,bazaar)
-	@$(RELEASE)/bazaar restart --dir $(RUN) $(ID)
+	@"$(RELEASE)/bazaar" restart --dir "$(RUN)" $(ID)
 
 status: ## shows services, roles, numbers and cache, every second: Ctrl-C ends it
 	@$(call need_binary,bazaar)
-	@$(RELEASE)/bazaar status --watch --dir $(RUN)
+	@"$(RELEASE)/bazaar" status --watch --dir "$(RUN)"
 
-client: tools ## trades at a running bazaar and checks every order: make client P=0.6 N=200
-	@cargo build --quiet --release --bin client
-	@$(RELEASE)/client --probability $(P) --iterations $(N) --clients $(C) \
+client: build ## trades at a running bazaar and checks every order: make client P=0.6 N=200
+	@"$(RELEASE)/client" --probability $(P) --iterations $(N) --clients $(C) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(URL),--url $(URL))
 
 clean-run: ## removes the state of run-all: the next run starts afresh
-	@if [ -e $(RUN)/bazaar.lock ] && ! flock --nonblock $(RUN)/bazaar.lock true; then \
+	@if [ -e "$(RUN)/bazaar.lock" ] && command -v flock >/dev/null && ! flock --nonblock "$(RUN)/bazaar.lock" true; then \
 	  echo "a bazaar runs in $(RUN): stop it first (Ctrl-C where it runs)" >&2; exit 1; fi
-	rm -rf $(RUN)
+	rm -rf "$(RUN)"
 
 # The binaries first: the system tests start them.
 test: tools ## all tests
@@ -90,15 +101,15 @@ eval eval-quick: export EVAL_DUMP = $(DUMP)
 eval eval-quick demo: export TMPDIR ?= /var/tmp
 
 eval: build ## measures everything and writes docs/evaluation.md, about 5 minutes: make eval URL=http://host:8080
-	@$(RELEASE)/eval measure $(if $(SEED),--seed $(SEED))
-	@$(RELEASE)/eval draw
+	@"$(RELEASE)/eval" measure $(if $(SEED),--seed $(SEED))
+	@"$(RELEASE)/eval" draw
 
 eval-quick: build ## the same briefly, into build/: to see that it works
-	@$(RELEASE)/eval measure --quick --folder build/evaluation $(if $(SEED),--seed $(SEED))
-	@$(RELEASE)/eval draw --folder build/evaluation --document build/evaluation.md
+	@"$(RELEASE)/eval" measure --quick --folder build/evaluation $(if $(SEED),--seed $(SEED))
+	@"$(RELEASE)/eval" draw --folder build/evaluation --document build/evaluation.md
 
 demo: build ## half a minute that shows it all: clients trade, the leader is killed, and nothing is lost
-	@$(RELEASE)/bazaar demo
+	@"$(RELEASE)/bazaar" demo
 
 # What 'make test' explores in a minute, with more orders, faults and time. Needs about 2 GB of memory.
 model: tools ## explores the model deeper, and prints how much was explored: minutes
@@ -112,16 +123,16 @@ check: tools ## formatting, lints and documentation, warnings as errors
 
 # Binaries with crash points, in a folder of their own: those that users run have none.
 FAULTS := $(TARGET)/faults/debug/faults
-BUILD_FAULTS := cargo build --quiet --workspace --bins --features common/crash-points --target-dir $(TARGET)/faults
+BUILD_FAULTS := cargo build --quiet --workspace --bins --features common/crash-points --target-dir "$(TARGET)/faults"
 
 faults: tools ## all fault scenarios, about 6 minutes: make faults SEED=7 ONLY=name
 	@$(BUILD_FAULTS)
-	@$(FAULTS) $(if $(SEED),--seed $(SEED)) $(ONLY)
+	@"$(FAULTS)" $(if $(SEED),--seed $(SEED)) $(ONLY)
 
 MINUTES ?= 20
 soak: tools ## random faults until the time is up: make soak MINUTES=20 SEED=7
 	@$(BUILD_FAULTS)
-	@$(FAULTS) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@"$(FAULTS)" --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Nightly Rust, which instruments the code, and cargo-fuzz: neither is needed for anything else.
 fuzz: SECONDS ?= 60
@@ -144,7 +155,7 @@ ec2-up: ## makes a machine on EC2, which costs money until ec2-down: docs/ec2/RE
 
 ec2-deploy: ## installs and starts the bazaar there, and waits until it is open
 	@if [ '$(EC2_BUILD)' != there ]; then $(MAKE) --no-print-directory build; fi
-	@BINARIES=$(RELEASE) $(EC2)/deploy.sh
+	@BINARIES="$(RELEASE)" $(EC2)/deploy.sh
 
 ec2-eval: ## measures the bazaar there from here, and kills replicas over ssh: crash experiments
 	@QUICK='$(QUICK)' $(EC2)/eval.sh
@@ -157,7 +168,7 @@ ec2-down: ## removes all that ec2-up made, and checks
 
 test-ec2: tools ## tests the EC2 scripts without AWS: some minutes
 	cargo build --workspace --bins
-	@BINARIES=$(TARGET)/debug VENV=build/ec2-venv $(EC2)/test/run.sh
+	@BINARIES="$(TARGET)/debug" VENV=build/ec2-venv $(EC2)/test/run.sh
 
 # Compares with what is installed of etcd, PostgreSQL and nginx; the results go to docs/bench.
 ROUNDS ?= 3
@@ -170,8 +181,8 @@ bench: build ## measures beside etcd, PostgreSQL and nginx, about 8 minutes: mak
 	  echo "python3 is missing; the bench is written in it. Install it (Debian, Ubuntu):" >&2; \
 	  echo "  sudo apt install python3" >&2; exit 1; fi
 	$(if $(MICRO),cargo bench -p common -p catalog -p frontend --bench '*')
-	@exec python3 -B tests/bench/bench.py --binaries $(RELEASE) --rounds $(ROUNDS) --seconds $(SECONDS) --orders $(ORDERS) \
+	@exec python3 -B tests/bench/bench.py --binaries "$(RELEASE)" --rounds $(ROUNDS) --seconds $(SECONDS) --orders $(ORDERS) \
 	  --kills $(KILLS) --dir $(BENCH_DIR) $(if $(ONLY),--only $(ONLY))
 
 need = if [ -z "$($(1))" ]; then echo "say which: make $(2)" >&2; exit 2; fi
-need_binary = if [ ! -x $(RELEASE)/$(1) ]; then echo "nothing was built yet: start a bazaar with 'make run-all' first" >&2; exit 1; fi
+need_binary = if [ ! -x "$(RELEASE)/$(1)" ]; then echo "nothing was built yet: start a bazaar with 'make run-all' first" >&2; exit 1; fi

@@ -15,6 +15,8 @@ wait_for_ssh() {
   until error=$(remote "$1" true 2>&1); do
     [[ $error != *'Permission denied'* ]] ||
       die "machine $1 refuses EC2_USER=$EC2_USER with the key $KEY: admin is for Debian, ubuntu for Ubuntu, ec2-user for Amazon Linux"
+    [[ $error != *'Host key verification failed'* ]] || [ "$EC2_HOST_KEYS" = learn ] ||
+      die "the key of machine $1 ($(public "$1")) is not in $EC2_STATE/known_hosts, and EC2_HOST_KEYS=known: docs/ec2/README.md tells how to get it"
     [[ $error != *'HOST IDENTIFICATION HAS CHANGED'* ]] ||
       die "machine $1 shows another host key than before: if you made it anew, remove $EC2_STATE/known_hosts"
     [ "$SECONDS" -lt "$deadline" ] ||

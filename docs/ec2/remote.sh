@@ -14,13 +14,14 @@ internal() { awk -v number="$1" '$1 == number { print $3 }' "$HOSTS"; }
 # What the public API is reached under: the front-end is on the first machine.
 URL=http://$(public 1):$EC2_PORT
 
-# remote NUMBER COMMAND: runs it in a shell there; ssh's options may come in place of it. A machine's key is learnt at the first call, and
-# has to stay the same.
+# remote NUMBER COMMAND: runs it in a shell there; ssh's options may come in place of it. With EC2_HOST_KEYS=learn a machine's key is learnt
+# at the first call, and has to stay the same; with known it has to be in the file before.
 remote() {
-  local machine=$1
+  local machine=$1 unknown=accept-new
   shift
+  [ "$EC2_HOST_KEYS" = learn ] || unknown=yes
   ssh -i "$KEY" -p "$EC2_SSH_PORT" -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=5 -o LogLevel=ERROR \
-    -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile="$EC2_STATE/known_hosts" \
+    -o StrictHostKeyChecking=$unknown -o UserKnownHostsFile="$EC2_STATE/known_hosts" \
     "$EC2_USER@$(public "$machine")" "$@"
 }
 

@@ -17,11 +17,17 @@ case $EC2_NAME in *[!A-Za-z0-9-]*) die "EC2_NAME=$EC2_NAME: write letters, digit
 HOSTS=$EC2_STATE/hosts
 KEY=$EC2_STATE/key
 
-# What ec2-up was told holds for all that follows, unless it is told otherwise.
+# What ec2-up was told holds for all that follows, unless it is told otherwise. The file is read, never evaluated: a name outside the list
+# (bash would run the index of an "array") and a value with other characters are refused.
 KEPT='EC2_REGION EC2_TYPE EC2_MACHINES EC2_PORT EC2_IMAGE EC2_USER EC2_SSH_PORT EC2_DISK_GB'
 made_in=
 if [ -f "$EC2_STATE/settings" ]; then
   while IFS='=' read -r name value; do
+    case " $KEPT " in
+      *" $name "*) ;;
+      *) die "$EC2_STATE/settings: '$name' is no setting that is kept there: remove that line" ;;
+    esac
+    [[ $value =~ ^[A-Za-z0-9._-]*$ ]] || die "$EC2_STATE/settings: $name=$value: write letters, digits, dots, dashes and underscores"
     [ -n "${!name-}" ] || printf -v "$name" %s "$value"
     [ "$name" != EC2_REGION ] || made_in=$value
   done <"$EC2_STATE/settings"
@@ -36,6 +42,7 @@ fi
 : "${EC2_USER:=admin}"  # who logs in there: admin on Debian, ubuntu on Ubuntu, ec2-user on Amazon Linux
 : "${EC2_SSH_PORT:=22}"
 : "${EC2_DISK_GB:=16}"
+: "${EC2_HOST_KEYS:=learn}" # learn: a machine's key is taken as it is first seen; known: only keys in $EC2_STATE/known_hosts
 : "${EC2_PRICE:=}"      # USD per hour of one machine; empty: known for m5a.xlarge in us-east-1 only
 : "${EC2_BUILD:=here}"  # where the binaries are built: here, or on the first machine (there)
 : "${EC2_SET:=}"        # more settings of the services: EC2_SET='FRONTEND_CACHE=off BAZAAR_LOG=debug'
@@ -48,4 +55,11 @@ fi
 [[ $EC2_ALLOW =~ ^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2})?$ ]] || die "EC2_ALLOW=$EC2_ALLOW: write an IPv4 range such as 203.0.113.7/32"
 case $EC2_MACHINES in 1 | 3) ;; *) die "EC2_MACHINES=$EC2_MACHINES: write 1 or 3" ;; esac
 case $EC2_BUILD in here | there) ;; *) die "EC2_BUILD=$EC2_BUILD: write here or there" ;; esac
-case $EC2_PORT in *[!0-9]*) die "EC2_PORT=$EC2_PORT: write a port number" ;; esac
+case $EC2_HOST_KEYS in learn | known) ;; *) die "EC2_HOST_KEYS=$EC2_HOST_KEYS: write learn or known" ;; esac
+for name in EC2_PORT EC2_SSH_PORT EC2_DISK_GB; do
+  [[ ${!name} =~ ^[0-9]+$ ]] || die "$name=${!name}: write a number"
+done
+[[ $EC2_TYPE =~ ^[a-z0-9.-]+$ ]] || die "EC2_TYPE=$EC2_TYPE: write a type such as m5a.xlarge"
+[[ $EC2_IMAGE =~ ^(ami-[a-z0-9]+)?$ ]] || die "EC2_IMAGE=$EC2_IMAGE: write an image such as ami-0123456789abcdef0"
+# ssh would take a user that begins with a dash for an option.
+[[ $EC2_USER =~ ^[a-z_][a-z0-9_-]*$ ]] || die "EC2_USER=$EC2_USER: write a login name such as admin"

@@ -90,7 +90,7 @@ run_machine() {
   disk=$(cloud ec2 describe-images --image-ids "$image" --query 'Images[0].RootDeviceName')
   cloud ec2 run-instances --image-id "$image" --instance-type "$EC2_TYPE" --key-name "$EC2_NAME" \
     --security-group-ids "$group" ${2:+--subnet-id "$2"} \
-    --block-device-mappings "DeviceName=$disk,Ebs={VolumeSize=$EC2_DISK_GB,VolumeType=gp3,DeleteOnTermination=true}" \
+    --block-device-mappings "DeviceName=$disk,Ebs={VolumeSize=$EC2_DISK_GB,VolumeType=gp3,Encrypted=true,DeleteOnTermination=true}" \
     --metadata-options HttpTokens=required \
     --tag-specifications "$(tags volume)" \
     "ResourceType=instance,Tags=[{Key=bazaar,Value=$EC2_NAME},{Key=bazaar-machine,Value=$1},{Key=Name,Value=$EC2_NAME-$1}]" \
@@ -148,7 +148,9 @@ check_cloud
 all=$(machines)
 [ "$(wc -w <<<"$all")" -le $((EC2_MACHINES * 7)) ] ||
   die "there are more machines than EC2_MACHINES=$EC2_MACHINES: set EC2_MACHINES=3, or remove all with 'make ec2-down' first"
-(umask 077 && mkdir -p "$EC2_STATE")
+# Private half of the key, addresses, settings: the caller's alone.
+umask 077
+mkdir -p "$EC2_STATE"
 write_settings
 image=$EC2_IMAGE
 tell_price

@@ -40,13 +40,26 @@ refuses 'EC2_REGION=us-eest-1: this account has no such region' env EC2_REGION=u
 refuses 'EC2_MACHINES=2: write 1 or 3' env EC2_MACHINES=2 "$EC2/up.sh"
 refuses 'EC2_ALLOW=everybody: write an IPv4 range' env EC2_ALLOW=everybody "$EC2/up.sh"
 refuses 'EC2_NAME=my bazaar: write letters' env EC2_NAME='my bazaar' "$EC2/up.sh"
+refuses 'EC2_USER=-oProxyCommand=x: write a login name' env EC2_USER=-oProxyCommand=x "$EC2/up.sh"
 refuses "run 'make ec2-up' first" "$EC2/deploy.sh"
+
+# A line in the settings is read, not run.
+mkdir -p ec2-state/planted
+# shellcheck disable=SC2016
+printf 'x[$(touch %s/ran)]=1\n' "$WORK" >ec2-state/planted/settings
+refuses 'is no setting that is kept there' env EC2_NAME=planted "$EC2/down.sh"
+# shellcheck disable=SC2016
+printf 'EC2_TYPE=$(touch %s/ran)\n' "$WORK" >ec2-state/planted/settings
+refuses 'write letters, digits' env EC2_NAME=planted "$EC2/down.sh"
+[ ! -e "$WORK/ran" ] || fail 'a line in the settings was run'
+rm -r ec2-state/planted
 equal 'machines after refusals' '' "$(running)"
 says 'nothing of bazaar is left in us-east-1' "$EC2/down.sh"
 
 # One machine.
 says '1 x 0.179 USD (machine 0.172, address 0.005, disk 0.002) = 0.18 USD' "$EC2/up.sh"
 equal machines m5a.xlarge "$(running)"
+equal 'encrypted disks' True "$(ec2 describe-volumes --query 'Volumes[].Encrypted')"
 equal image ami-0000000000000new1 "$(ec2 describe-instances --query 'Reservations[].Instances[].ImageId')"
 equal rules '22 203.0.113.7/32 8080 203.0.113.7/32' "$(rules)"
 equal 'mode of the key' 600 "$(stat -c %a ec2-state/bazaar/key)"
