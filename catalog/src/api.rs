@@ -1,5 +1,5 @@
 //! Routes of the catalog's listener. Workers answer what is in memory; the rest goes to the
-//! writer's lane or the journal's.
+//! writer's queue or the journal's.
 
 use crate::published::{NotServing, Published};
 use crate::sessions::Sessions;
@@ -7,7 +7,7 @@ use crate::writer::Work;
 use common::chain::Hash;
 use common::database::{DbError, open_reader, orders};
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
-use common::metrics::{LaneGauges, Metrics};
+use common::metrics::{Metrics, QueueGauges};
 use common::queue::{Queue, QueueReceiver};
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
@@ -33,8 +33,8 @@ pub struct Api {
     pub journal: Queue<JournalPage>,
     /// For `/metrics`.
     pub metrics: Metrics,
-    /// How full the lanes are, and their refusals.
-    pub lanes: LaneGauges,
+    /// How full the queues are, and their refusals.
+    pub queues: QueueGauges,
 }
 
 /// A page of the journal that someone wants.
@@ -129,7 +129,7 @@ impl Api {
 
     fn work(&self, work: Work) {
         if let Err(Work::Claim(_, responder) | Work::Trades(_, responder)) = self.work.put(work) {
-            self.lanes.refused("work");
+            self.queues.refused("work");
             responder.send(Response::unavailable("the catalog's queue is full"));
         }
     }
@@ -143,7 +143,7 @@ impl Api {
             return responder.send(not_serving(&not));
         }
         if let Err(page) = self.journal.put(JournalPage { first, responder }) {
-            self.lanes.refused("journal");
+            self.queues.refused("journal");
             page.responder
                 .send(Response::unavailable("too many pages are asked for"));
         }

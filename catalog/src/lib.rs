@@ -5,9 +5,9 @@
 //!
 //! ```text
 //!                                       ┌────────── pusher (one per session) ──► front-ends' /invalidate
-//!  http workers ──► writer lane ──► writer ──► SQLite (WAL, one fsync per batch)
+//!  http workers ──► writer queue ─► writer ──► SQLite (WAL, one fsync per batch)
 //!       │                              └──────► published ◄── http workers: /term /lookup /health
-//!       ├──► journal lane ──► journal reader (own connection)
+//!       ├──► journal queue ─► journal reader (own connection)
 //!       └──► registrar (probe push, then a session)      session-keeper (drops what nobody renews)
 //!  check: reads the whole journal once after a start
 //! ```

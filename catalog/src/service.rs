@@ -13,7 +13,7 @@ use common::clock::BootInstant;
 use common::database::as_io;
 use common::filelock::FileLock;
 use common::http::tiny::{TinyConfig, TinyServer};
-use common::metrics::{HttpMetrics, LaneGauges, Metrics};
+use common::metrics::{HttpMetrics, Metrics, QueueGauges};
 use common::port_owner::{explain_file, explain_listen};
 use common::queue::queue;
 use common::shutdown::Shutdown;
@@ -99,10 +99,10 @@ impl Catalog {
             work,
             journal,
             metrics: metrics.clone(),
-            lanes: LaneGauges::new(&metrics),
+            queues: QueueGauges::new(&metrics),
         };
-        api.lanes.watch("work", &api.work);
-        api.lanes.watch("journal", &api.journal);
+        api.queues.watch("work", &api.work);
+        api.queues.watch("journal", &api.journal);
         let reader = Thread::spawn("journal", {
             let (path, seed, published, stop) = (
                 settings.database.clone(),

@@ -149,35 +149,42 @@ impl Metrics {
     }
 }
 
-/// How full the lanes of a service are, and how often they refused.
-#[derive(Debug)]
-pub struct LaneGauges {
+/// How full the queues of a service are, and how often they refused.
+#[derive(Debug, Clone)]
+pub struct QueueGauges {
     metrics: Metrics,
     depth: IntGaugeVec,
     refused: IntCounterVec,
 }
 
-impl LaneGauges {
+impl QueueGauges {
     /// Registers them.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             metrics: metrics.clone(),
-            depth: metrics.gauges("lane_depth", "Requests that wait in a lane.", &["lane"]),
+            depth: metrics.gauges("queue_depth", "Requests that wait in a queue.", &["queue"]),
             refused: metrics.counters(
-                "lane_refused_total",
-                "Requests refused since their lane was full.",
-                &["lane"],
+                "queue_refused_total",
+                "Requests refused since their queue was full.",
+                &["queue"],
             ),
         }
     }
 
-    /// Shows a lane under this name.
-    pub fn watch<T: Send + 'static>(&self, name: &str, lane: &Queue<T>) {
-        let (gauge, lane) = (self.depth.with_label_values(&[name]), lane.clone());
+    /// Shows a queue under this name.
+    pub fn watch<T: Send + 'static>(&self, name: &str, queue: &Queue<T>) {
+        let queue = queue.clone();
+        self.watch_len(name, move || queue.len());
+    }
+
+    /// Shows under this name a queue that is as long as `len` returns.
+    pub fn watch_len(&self, name: &str, len: impl Fn() -> usize + Send + Sync + 'static) {
+        let gauge = self.depth.with_label_values(&[name]);
+        // Also while nothing was refused: an alert needs the zero to see the rise.
         self.refused.with_label_values(&[name]);
         self.metrics
-            .sample(move || gauge.set(i64::try_from(lane.len()).unwrap_or(i64::MAX)));
+            .sample(move || gauge.set(i64::try_from(len()).unwrap_or(i64::MAX)));
     }
 
     /// Counts a refusal.
@@ -381,28 +388,28 @@ mod tests {
         assert_eq!(durations.last(), Some(&(f64::INFINITY, 3)));
     }
 
-    /// A lane shows how much waits in it when it is asked, and its refusals from the first.
+    /// A queue shows how much waits in it when it is asked, and its refusals from the first.
     #[test]
-    fn lanes_are_read_when_asked() {
+    fn queues_are_read_when_asked() {
         let metrics = Metrics::new();
-        let gauges = LaneGauges::new(&metrics);
-        let (lane, _end) = crate::queue::queue(3);
-        gauges.watch("work", &lane);
-        lane.put(1).expect("room");
+        let gauges = QueueGauges::new(&metrics);
+        let (queue, _receiver) = crate::queue::queue(3);
+        gauges.watch("work", &queue);
+        queue.put(1).expect("room");
         let text = metrics.text();
         assert!(
-            text.contains("bazaar_lane_depth{lane=\"work\"} 1"),
+            text.contains("bazaar_queue_depth{queue=\"work\"} 1"),
             "{text}"
         );
         assert!(
-            text.contains("bazaar_lane_refused_total{lane=\"work\"} 0"),
+            text.contains("bazaar_queue_refused_total{queue=\"work\"} 0"),
             "{text}"
         );
         gauges.refused("work");
         assert!(
             metrics
                 .text()
-                .contains("bazaar_lane_refused_total{lane=\"work\"} 1")
+                .contains("bazaar_queue_refused_total{queue=\"work\"} 1")
         );
     }
 

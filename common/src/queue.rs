@@ -1,11 +1,13 @@
-//! A lane: a bounded queue between the threads that take requests and the threads that do the slow
-//! part. When it is full, who asked is refused at once, so that slow work never delays quick
-//! answers.
+//! A bounded queue between the threads that take requests and the threads that do the slow part. A
+//! full queue refuses at once, so that slow work never delays quick answers.
+//!
+//! A channel of crossbeam does the waiting: an item wakes one receiver that waits, and one that does
+//! not wait finds it at its next look. There is no flag beside it that could say otherwise.
 
 use crate::shutdown::Shutdown;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 
-/// The way into a lane; clones share it.
+/// The sending side; clones share it.
 #[derive(Debug)]
 pub struct Queue<T>(Sender<T>);
 
@@ -15,7 +17,7 @@ impl<T> Clone for Queue<T> {
     }
 }
 
-/// The way out of a lane; clones share the work.
+/// The receiving side; clones share the work.
 #[derive(Debug)]
 pub struct QueueReceiver<T>(Receiver<T>);
 
@@ -25,18 +27,18 @@ impl<T> Clone for QueueReceiver<T> {
     }
 }
 
-/// A lane for at most `bound` waiting items.
+/// A queue for at most `bound` waiting items.
 #[must_use]
 pub fn queue<T>(bound: usize) -> (Queue<T>, QueueReceiver<T>) {
-    let (enter, leave) = bounded(bound);
-    (Queue(enter), QueueReceiver(leave))
+    let (sender, receiver) = bounded(bound);
+    (Queue(sender), QueueReceiver(receiver))
 }
 
 impl<T> Queue<T> {
     /// Puts an item in.
     ///
     /// # Errors
-    /// The item itself, when the lane is full or nobody reads it any more: answer 503.
+    /// The item itself, when the queue is full or nobody reads it any more: answer 503.
     pub fn put(&self, item: T) -> Result<(), T> {
         self.0.try_send(item).map_err(|e| match e {
             TrySendError::Full(item) | TrySendError::Disconnected(item) => item,
@@ -58,7 +60,7 @@ impl<T> Queue<T> {
 
 impl<T> QueueReceiver<T> {
     /// Waits for an item, then takes what else is there, up to `cap` in all. `None` once the
-    /// service stops and the lane is empty.
+    /// service stops and the queue is empty.
     #[must_use]
     pub fn take_batch(&self, cap: usize, stop: &Shutdown) -> Option<Vec<T>> {
         let first = stop.receive(&self.0)?;
@@ -83,20 +85,20 @@ impl<T> QueueReceiver<T> {
 mod tests {
     use super::*;
 
-    /// Items leave in order, at most `cap` at once; a full lane refuses; a stopped one is drained
+    /// Items leave in order, at most `cap` at once; a full queue refuses; a stopped one is drained
     /// to its end.
     #[test]
     fn bounded_and_drained() {
         let stop = Shutdown::new();
-        let (enter, leave) = queue(5);
+        let (sender, receiver) = queue(5);
         for n in 0..5 {
-            assert_eq!(enter.put(n), Ok(()));
+            assert_eq!(sender.put(n), Ok(()));
         }
-        assert_eq!(enter.put(9), Err(9));
-        assert_eq!(leave.take_batch(3, &stop), Some(vec![0, 1, 2]));
+        assert_eq!(sender.put(9), Err(9));
+        assert_eq!(receiver.take_batch(3, &stop), Some(vec![0, 1, 2]));
         stop.trigger();
-        assert_eq!(leave.take_batch(3, &stop), Some(vec![3, 4]));
-        assert_eq!(leave.take_batch(3, &stop), None);
-        assert!(enter.is_empty());
+        assert_eq!(receiver.take_batch(3, &stop), Some(vec![3, 4]));
+        assert_eq!(receiver.take_batch(3, &stop), None);
+        assert!(sender.is_empty());
     }
 }

@@ -51,8 +51,8 @@ pub const STOP_GRACE: Duration = Duration::from_millis(5_000);
 /// Bound of connecting to a service of ours.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(150);
 
-/// Orders that may wait in an order lane; beyond, 503 at once.
-pub const ORDER_LANE: usize = 4_096;
+/// Orders that may wait in a queue of orders; beyond, 503 at once.
+pub const ORDER_QUEUE: usize = 4_096;
 /// Orders that one batch carries at most.
 pub const MAX_BATCH: usize = 512;
 /// Rows that one page of journal or log carries at most.

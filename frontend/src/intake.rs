@@ -2,154 +2,70 @@
 //! calls: orders to the leader, queries and pages to the replicas, lookups to the catalog. A full
 //! queue refuses at once.
 
-use crate::metrics::QueueMetrics;
-use crate::orders::batcher::Batcher;
 use common::http::{Responder, Response};
-use common::queue::{Queue, QueueReceiver, queue};
-use std::sync::Arc;
+use common::metrics::QueueGauges;
 
-/// Name and bound of a lane, for its refusals and metrics.
+/// Name and bound of a queue, for its refusals and metrics.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueKind {
-    name: &'static str,
-    /// What waits in it, in the plural, for messages.
-    what: &'static str,
-    bound: usize,
+    /// In metrics.
+    pub name: &'static str,
+    /// Its items, in the plural, for messages.
+    pub items: &'static str,
+    /// How many may wait.
+    pub bound: usize,
 }
 
 /// Orders.
 pub const ORDERS: QueueKind = QueueKind {
     name: "orders",
-    what: "orders",
-    bound: common::timing::ORDER_LANE,
+    items: "orders",
+    bound: common::timing::ORDER_QUEUE,
 };
 /// Queries for orders by number.
 pub const QUERIES: QueueKind = QueueKind {
     name: "queries",
-    what: "order queries",
+    items: "order queries",
     bound: 4_096,
 };
 /// Pages of orders.
 pub const PAGES: QueueKind = QueueKind {
     name: "pages",
-    what: "pages of orders",
+    items: "pages of orders",
     bound: 256,
+};
+/// Queries that only a leader can answer.
+pub const LEADER_QUERIES: QueueKind = QueueKind {
+    name: "queries-leader",
+    ..QUERIES
+};
+/// Pages that only a leader can answer.
+pub const LEADER_PAGES: QueueKind = QueueKind {
+    name: "pages-leader",
+    ..PAGES
 };
 /// Reads of stocks that the cache does not answer.
 pub const LOOKUPS: QueueKind = QueueKind {
     name: "lookups",
-    what: "stock reads",
+    items: "stock reads",
     bound: 4_096,
 };
 
-/// The way into a lane, which refuses when it is full.
-pub struct Entrance<T> {
-    way_in: WayIn<T>,
-    kind: QueueKind,
-    metrics: QueueMetrics,
-}
-
-enum WayIn<T> {
-    Queue(Queue<T>),
-    Batcher(Arc<Batcher<T>>),
-}
-
-impl<T> WayIn<T> {
-    fn put(&self, item: T) -> Result<(), T> {
-        match self {
-            Self::Queue(lane) => lane.put(item),
-            Self::Batcher(gather) => gather.put(item),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Queue(lane) => lane.len(),
-            Self::Batcher(gather) => gather.len(),
-        }
-    }
-}
-
-impl<T> Clone for WayIn<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Queue(lane) => Self::Queue(lane.clone()),
-            Self::Batcher(gather) => Self::Batcher(Arc::clone(gather)),
-        }
-    }
-}
-
-/// Something that waits in a lane for an answer.
+/// Something that waits in a queue for an answer.
 pub trait Waiting {
     /// Gives up the wait for a refusal.
     fn into_responder(self) -> Responder;
 }
 
-impl<T: Waiting> Entrance<T> {
-    /// A lane of that kind.
-    #[must_use]
-    pub fn new(kind: QueueKind, metrics: &QueueMetrics) -> (Self, QueueReceiver<T>) {
-        let (lane, end) = queue(kind.bound);
-        (
-            Self {
-                way_in: WayIn::Queue(lane),
-                kind,
-                metrics: metrics.clone(),
-            },
-            end,
-        )
-    }
-
-    /// A lane of that kind whose items leave in batches, as [`Batcher`] has it.
-    #[must_use]
-    pub fn gathering(kind: QueueKind, metrics: &QueueMetrics) -> (Self, Arc<Batcher<T>>) {
-        let gather = Arc::new(Batcher::new(kind.bound));
-        (
-            Self {
-                way_in: WayIn::Batcher(Arc::clone(&gather)),
-                kind,
-                metrics: metrics.clone(),
-            },
-            gather,
-        )
-    }
-
-    /// Puts an item in, or refuses it with 503.
-    pub fn put(&self, item: T) {
-        if let Err(item) = self.way_in.put(item) {
-            self.metrics
-                .refused
-                .with_label_values(&[self.kind.name])
-                .inc();
-            let message = format!(
-                "too many {} wait already; nothing happened: try again in a moment",
-                self.kind.what
-            );
-            item.into_responder().send(unavailable(&message));
-        }
-    }
-
-    /// What tells how full it is.
-    #[must_use]
-    pub fn depth(&self) -> Box<dyn Fn() + Send + Sync>
-    where
-        T: Send + 'static,
-    {
-        let gauge = self.metrics.depth.with_label_values(&[self.kind.name]);
-        let way_in = self.way_in.clone();
-        Box::new(move || gauge.set(i64::try_from(way_in.len()).unwrap_or(i64::MAX)))
-    }
-}
-
-/// Reads how full the lanes are into their gauges.
-pub struct Depths(pub Vec<Box<dyn Fn() + Send + Sync>>);
-
-impl Depths {
-    /// Reads all.
-    pub fn sample(&self) {
-        for sample in &self.0 {
-            sample();
-        }
+/// Answers 503 where a queue had no room. The result is that of the queue's `put`.
+pub fn refuse_if_full<T: Waiting>(put: Result<(), T>, kind: &QueueKind, gauges: &QueueGauges) {
+    if let Err(item) = put {
+        gauges.refused(kind.name);
+        let message = format!(
+            "too many {} wait already; nothing happened: try again in a moment",
+            kind.items
+        );
+        item.into_responder().send(unavailable(&message));
     }
 }
 
@@ -164,6 +80,7 @@ mod tests {
     use super::*;
     use common::http::Answer;
     use common::metrics::{HttpMetrics, Metrics};
+    use common::queue::queue;
     use common::wire::public::ErrorBody;
     use parking_lot::Mutex;
     use std::sync::Arc;
@@ -182,26 +99,19 @@ mod tests {
         }
     }
 
-    /// Beyond its bound a lane refuses at once, with 503, Retry-After and the truth; its depth and
-    /// refusals are counted.
+    /// Beyond its bound a queue refuses at once, with 503, Retry-After and the truth; its refusals
+    /// are counted.
     #[test]
-    fn a_full_lane_refuses() {
+    fn a_full_queue_refuses() {
         let metrics = Metrics::new();
-        let (http, lanes) = (HttpMetrics::new(&metrics), QueueMetrics::new(&metrics));
-        let kind = QueueKind {
-            name: "orders",
-            what: "orders",
-            bound: 2,
-        };
-        let (entrance, end) = Entrance::new(kind, &lanes);
+        let (http, gauges) = (HttpMetrics::new(&metrics), QueueGauges::new(&metrics));
+        let (sender, _receiver) = queue(2);
         let answers = Arc::new(Mutex::new(Vec::new()));
         for _ in 0..3 {
-            entrance.put(Item(Responder::new(
-                Box::new(Keep(Arc::clone(&answers))),
-                Arc::clone(&http),
-            )));
+            let answer = Box::new(Keep(Arc::clone(&answers)));
+            let put = sender.put(Item(Responder::new(answer, Arc::clone(&http))));
+            refuse_if_full(put, &ORDERS, &gauges);
         }
-        Depths(vec![entrance.depth()]).sample();
         let refused = answers.lock().clone();
         assert_eq!(refused.iter().map(|r| r.status).collect::<Vec<_>>(), [503]);
         assert_eq!(refused[0].headers, [("Retry-After", "1".to_owned())]);
@@ -212,13 +122,8 @@ mod tests {
         );
         let text = metrics.text();
         assert!(
-            text.contains("bazaar_lane_depth{lane=\"orders\"} 2"),
+            text.contains("bazaar_queue_refused_total{queue=\"orders\"} 1"),
             "{text}"
         );
-        assert!(
-            text.contains("bazaar_lane_refused_total{lane=\"orders\"} 1"),
-            "{text}"
-        );
-        drop(end);
     }
 }

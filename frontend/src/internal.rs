@@ -3,7 +3,6 @@
 //! trade.
 
 use crate::cache::shared::SharedCache;
-use crate::intake::Depths;
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::Metrics;
 use common::wire::frontend::{CachedNames, InvalidateRequest};
@@ -16,8 +15,6 @@ pub struct Internal {
     pub cache: Arc<SharedCache>,
     /// What `GET /metrics` shows.
     pub metrics: Metrics,
-    /// How full the lanes are, read when the metrics are.
-    pub depths: Depths,
 }
 
 impl Handler for Internal {
@@ -37,7 +34,6 @@ impl Handler for Internal {
             ("/cache", "GET" | "HEAD") => Response::json(200, &self.cached_names()),
             ("/livez", "GET" | "HEAD") => Response::data("alive"),
             ("/metrics", "GET" | "HEAD") => {
-                self.depths.sample();
                 Response::text(200, Metrics::CONTENT_TYPE, self.metrics.text())
             }
             (_, method) => {

@@ -7,10 +7,12 @@
 //! ```text
 //!  clients ──> public server ──cached read──────────────> cache <──invalidations── internal server <── catalog
 //!                 │   (its workers never wait)              ^ │
-//!                 ├─ order lane ──> forwarders ×4 ──batch──>│ │ leader (LeaderCell)
-//!                 ├─ query lane ──> askers ×2 ──────batch──>│ │ leader, else the other replicas
-//!                 ├─ page lane ───> asker ×1 ───────────────│ │ leader, else the other replicas
-//!                 └─ lookup lane ─> askers ×3 ──────batch──>│ │ catalog
+//!                 ├─ orders ───> forwarders ×4 ─────batch──>│ │ leader (LeaderCell)
+//!                 ├─ queries ──> query ×2 ──────────batch──>│ │ leader, else the other replicas
+//!                 │                └─> query-leader ×1 ────>│ │ leader, once it confirms its term
+//!                 ├─ pages ────> page ×1 ───────────────────│ │ leader, else the other replicas
+//!                 │                └─> page-leader ×1 ─────>│ │ leader, once it confirms its term
+//!                 └─ lookups ──> lookup ×3 ─────────batch──>│ │ catalog
 //!                                                   fills ──┘ └── lease: session thread ──> catalog
 //!  probers (one a replica) ──> monitor ──> LeaderCell        watch-catalog ──> views ──> GET /status
 //!  election thread ───────────────┘             status, counters, table of stocks ──> feed ──> viewers at GET /events

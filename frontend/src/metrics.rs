@@ -2,7 +2,7 @@
 
 use crate::cache::shared::SharedCache;
 use common::metrics::Metrics;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntGauge};
 use std::sync::Arc;
 
 /// Everything about the cache.
@@ -64,13 +64,9 @@ pub fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
     });
 }
 
-/// Everything about lanes and the leader.
+/// Everything about the calls behind the queues, and the leader.
 #[derive(Debug, Clone)]
 pub struct QueueMetrics {
-    /// Requests that wait, by lane.
-    pub depth: IntGaugeVec,
-    /// Requests refused since their lane was full, by lane.
-    pub refused: IntCounterVec,
     /// Orders in each call to the leader.
     pub order_batch: Histogram,
     /// Queries in each call.
@@ -90,14 +86,12 @@ impl QueueMetrics {
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
-            depth: metrics.gauges("lane_depth", "Requests that wait in a lane.", &["lane"]),
-            refused: metrics.counters("lane_refused_total", "Requests refused since their lane was full.", &["lane"]),
             order_batch: metrics.counts("order_batch_size", "Orders in one call to the leader."),
             query_batch: metrics.counts("query_batch_size", "Order queries in one call."),
             lookup_batch: metrics.counts("lookup_batch_size", "Stock reads answered by one call to the catalog."),
             order_stage: metrics.seconds_by(
                 "order_stage_seconds",
-                "Time of an order by stage: lane (until its batch is taken), leader (until one is known), forward (the call), \
+                "Time of an order by stage: queue (until its batch is taken), leader (until one is known), forward (the call), \
                  answer (of the whole batch).",
                 &["stage"],
             ),

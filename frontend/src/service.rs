@@ -7,28 +7,29 @@ use crate::cache::shared::SharedCache;
 use crate::feed::Feed;
 use crate::feed::publisher::Publisher;
 use crate::feed::stocks::StockReader;
-use crate::intake::{Depths, Entrance, LOOKUPS, ORDERS, PAGES, QUERIES};
+use crate::intake::{LOOKUPS, ORDERS, PAGES, QUERIES};
 use crate::internal::Internal;
 use crate::leader::catalog_prober;
 use crate::leader::cell::LeaderCell;
 use crate::leader::health_table::Views;
 use crate::leader::monitor::{Monitor, MonitorConfig};
 use crate::metrics::{CacheMetrics, QueueMetrics, watch_cache};
-use crate::orders::batcher::Batcher;
+use crate::orders::batcher::{BatchReceiver, OrderBatcher, order_batcher};
 use crate::orders::forwarder;
 use crate::orders::forwarder::{OrderForwarder, PendingOrder};
-use crate::reads::lookups::{LookupLane, PendingLookup};
-use crate::reads::pages::{PageLane, PendingPage};
-use crate::reads::queries::{PendingQuery, QueryLane};
-use crate::reads::{lookups, pages, queries};
+use crate::reads::lookups::{Lookups, PendingLookup};
+use crate::reads::pages::PendingPage;
+use crate::reads::queries::PendingQuery;
+use crate::reads::replicas::Replicas;
+use crate::reads::{lookups, pages, queries, replicas};
 use crate::settings::{FrontendSettings, ServerKind};
 use common::http::client::HttpClient;
 use common::http::edge::Edge;
 use common::http::edge::audience::Audience;
 use common::http::tiny::{Access, TinyConfig, TinyServer};
-use common::metrics::{HttpMetrics, Metrics};
+use common::metrics::{HttpMetrics, Metrics, QueueGauges};
 use common::port_owner::explain_listen;
-use common::queue::QueueReceiver;
+use common::queue::{QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{INTERNAL_BODY_LIMIT_BYTES, PUBLIC_BODY_LIMIT_BYTES, STOP_GRACE};
@@ -41,19 +42,22 @@ use std::time::Duration;
 /// threads to be joined.
 const STOP_REST: Duration = Duration::from_millis(500);
 
+/// Threads that read from the replicas, those of both stages, and so connections to each.
+const READERS: usize = queries::THREADS + pages::THREADS + 2;
+
 /// A running front-end. Dropping it stops it, in this order:
 ///
 /// 1. The public server: it takes nothing more, and waits for what is in flight, which needs
 ///    everything below.
 /// 2. The stop is triggered, and calls in flight are ended. If requests are still held shortly
 ///    before the grace ends, that happens first, so that they are answered 503.
-/// 3. The lanes, whose requests have been answered.
+/// 3. The threads behind the queues, whose requests have been answered.
 /// 4. Monitor, session, feed and catalog watch.
 /// 5. The internal server last: until then invalidations are acknowledged, so that trades elsewhere
 ///    do not wait for our lease.
 pub struct Frontend {
     public: Option<Public>,
-    lanes: Vec<Thread>,
+    callers: Vec<Thread>,
     monitor: Option<Monitor>,
     watchers: Vec<Thread>,
     internal: TinyServer,
@@ -65,7 +69,7 @@ pub struct Frontend {
 #[derive(Clone)]
 struct Ending {
     stop: Shutdown,
-    orders: Arc<Batcher<PendingOrder>>,
+    orders: OrderBatcher<PendingOrder>,
     cell: Arc<LeaderCell>,
     clients: [HttpClient; 2],
 }
@@ -87,7 +91,7 @@ impl Frontend {
     pub fn start(settings: &FrontendSettings) -> io::Result<Self> {
         let metrics = Metrics::new();
         let http_metrics = HttpMetrics::new(&metrics);
-        let lane_metrics = QueueMetrics::new(&metrics);
+        let queue_metrics = QueueMetrics::new(&metrics);
         let token = settings.shared.token_text();
         let cache = Arc::new(SharedCache::new(
             settings.cache,
@@ -96,25 +100,27 @@ impl Frontend {
         ));
         watch_cache(&metrics, &cache);
         let cell = Arc::new(LeaderCell::new(
-            forwarder::FORWARDERS + queries::THREADS + pages::THREADS,
+            forwarder::FORWARDERS + READERS,
             token,
-            lane_metrics.clone(),
+            queue_metrics.clone(),
         ));
         let views = Arc::new(Views::new(settings.replicas.keys().copied()));
-        let (order_entrance, order_queue) = Entrance::gathering(ORDERS, &lane_metrics);
-        let (query_entrance, query_end) = Entrance::new(QUERIES, &lane_metrics);
-        let (page_entrance, page_end) = Entrance::new(PAGES, &lane_metrics);
-        let (lookup_entrance, lookup_end) = Entrance::new(LOOKUPS, &lane_metrics);
+        let (orders, receivers) = order_batcher(ORDERS.bound, forwarder::FORWARDERS);
+        let (queries, queries_arrived) = queue(QUERIES.bound);
+        let (pages, pages_arrived) = queue(PAGES.bound);
+        let (lookups, lookups_arrived) = queue(LOOKUPS.bound);
+        let queues = QueueGauges::new(&metrics);
+        queues.watch(QUERIES.name, &queries);
+        queues.watch(PAGES.name, &pages);
+        queues.watch(LOOKUPS.name, &lookups);
+        queues.watch_len(ORDERS.name, {
+            let orders = orders.clone();
+            move || orders.len()
+        });
 
         let internal = Internal {
             cache: Arc::clone(&cache),
             metrics: metrics.clone(),
-            depths: Depths(vec![
-                order_entrance.depth(),
-                query_entrance.depth(),
-                page_entrance.depth(),
-                lookup_entrance.depth(),
-            ]),
         };
         let overview = || Overview {
             cell: Arc::clone(&cell),
@@ -124,10 +130,11 @@ impl Frontend {
         let feed = Arc::new(Feed::default());
         let api = Arc::new(Api {
             cache: Arc::clone(&cache),
-            orders: order_entrance,
-            queries: query_entrance,
-            pages: page_entrance,
-            lookups: lookup_entrance,
+            orders: orders.clone(),
+            queries,
+            pages,
+            lookups,
+            queues: queues.clone(),
             overview: overview(),
             feed: Arc::clone(&feed),
         });
@@ -152,13 +159,16 @@ impl Frontend {
             cache,
             cell,
             views,
-            metrics: lane_metrics,
+            metrics: queue_metrics,
+            queues,
             catalog: HttpClient::new(lookups::THREADS, token),
-            others: HttpClient::new(queries::THREADS + pages::THREADS, token),
+            others: HttpClient::new(READERS, token),
             stop,
         };
         let monitor = parts.monitor();
-        let lanes = parts.lanes(&monitor, &order_queue, query_end, page_end, lookup_end);
+        let mut callers = parts.forwarders(&monitor, receivers);
+        callers.extend(parts.readers(&monitor, &queries_arrived, &pages_arrived));
+        callers.extend(parts.lookups(lookups_arrived));
         let mut watchers = parts.watchers(internal.address());
         watchers.extend(parts.feed(publisher));
         let Parts {
@@ -171,13 +181,13 @@ impl Frontend {
         let address = public.address();
         let ending = Ending {
             stop,
-            orders: order_queue,
+            orders,
             cell,
             clients: [catalog, others],
         };
         Ok(Self {
             public: Some(public),
-            lanes,
+            callers,
             monitor: Some(monitor),
             watchers,
             internal,
@@ -214,7 +224,7 @@ impl Drop for Frontend {
         drained.trigger();
         drop(impatient);
         self.ending.trigger();
-        self.lanes.clear();
+        self.callers.clear();
         drop(self.monitor.take());
         self.watchers.clear();
     }
@@ -227,6 +237,7 @@ struct Parts<'a> {
     cell: Arc<LeaderCell>,
     views: Arc<Views>,
     metrics: QueueMetrics,
+    queues: QueueGauges,
     /// Connections to the catalog.
     catalog: HttpClient,
     /// Connections to replicas that do not lead.
@@ -250,56 +261,55 @@ impl Parts<'_> {
         })
     }
 
-    fn lanes(
+    fn forwarders(
         &self,
         monitor: &Monitor,
-        orders: &Arc<Batcher<PendingOrder>>,
-        queries: QueueReceiver<PendingQuery>,
-        pages: QueueReceiver<PendingPage>,
-        lookups: QueueReceiver<PendingLookup>,
+        orders: Vec<BatchReceiver<PendingOrder>>,
     ) -> Vec<Thread> {
-        let orders = OrderForwarder {
-            queue: Arc::clone(orders),
+        let forwarder = OrderForwarder {
             cell: Arc::clone(&self.cell),
             reports: monitor.reports(),
             metrics: self.metrics.clone(),
         };
-        let queries = QueryLane {
-            end: queries,
+        forwarder.start(orders)
+    }
+
+    fn readers(
+        &self,
+        monitor: &Monitor,
+        queries: &QueueReceiver<PendingQuery>,
+        pages: &QueueReceiver<PendingPage>,
+    ) -> Vec<Thread> {
+        let replicas = Replicas {
             cell: Arc::clone(&self.cell),
             reports: monitor.reports(),
-            replicas: self.settings.replicas.clone(),
+            urls: self.settings.replicas.clone(),
             views: Arc::clone(&self.views),
             client: self.others.clone(),
             metrics: self.metrics.clone(),
-            stop: self.stop.clone(),
         };
-        let pages = PageLane {
-            end: pages,
-            cell: Arc::clone(&self.cell),
-            reports: monitor.reports(),
-            replicas: self.settings.replicas.clone(),
-            views: Arc::clone(&self.views),
-            client: self.others.clone(),
-            stop: self.stop.clone(),
-        };
-        let lookups = LookupLane {
-            end: lookups,
+        let (gauges, stop) = (&self.queues, &self.stop);
+        let mut threads = replicas::start(queries::THREADS, queries, &replicas, gauges, stop);
+        threads.extend(replicas::start(
+            pages::THREADS,
+            pages,
+            &replicas,
+            gauges,
+            stop,
+        ));
+        threads
+    }
+
+    fn lookups(&self, queue: QueueReceiver<PendingLookup>) -> Vec<Thread> {
+        let lookups = Lookups {
+            queue,
             cache: Arc::clone(&self.cache),
             catalog_url: self.settings.catalog_url.clone(),
             client: self.catalog.clone(),
             metrics: self.metrics.clone(),
             stop: self.stop.clone(),
         };
-        [
-            orders.start(),
-            queries.start(),
-            pages.start(),
-            lookups.start(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        lookups.start()
     }
 
     fn feed(&self, publisher: Publisher) -> [Thread; 2] {

@@ -337,7 +337,7 @@ fn internal_listener() {
         ("bazaar_cache_fills_total", 1.0),
         ("bazaar_leader_term", 1.0),
         ("bazaar_leader_changes_total", 1.0),
-        ("bazaar_lane_depth{lane=\"orders\"}", 0.0),
+        ("bazaar_queue_depth{queue=\"orders\"}", 0.0),
         ("bazaar_order_batch_size_count", 1.0),
         ("bazaar_order_stage_seconds_count{stage=\"forward\"}", 1.0),
     ] {

@@ -143,7 +143,7 @@ fn waiting_readers_share_a_call() {
             })
             .collect();
         wait_for("they wait", || {
-            bazaar.metric("bazaar_lane_depth{lane=\"lookups\"}") == 8.0
+            bazaar.metric("bazaar_queue_depth{queue=\"lookups\"}") == 8.0
         });
         bazaar.catalog.with(|state| state.hold_lookups = false);
         let sum: u64 = readers

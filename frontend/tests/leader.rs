@@ -221,7 +221,7 @@ fn orders_are_batched() {
             scope.spawn(buy);
         }
         wait_for("the others wait", || {
-            bazaar.metric("bazaar_lane_depth{lane=\"orders\"}") == 10.0
+            bazaar.metric("bazaar_queue_depth{queue=\"orders\"}") == 10.0
         });
         bazaar.replica(3).with(|state| state.manner = Manner::Trade);
     });

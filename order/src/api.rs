@@ -1,12 +1,12 @@
 //! Routes of a replica's listener. Workers answer what is in memory; orders, appends, reads and
-//! claims go to their lanes.
+//! claims go to their queues.
 
 use crate::leading::sequencer::OrderBatch;
 use crate::log::writer::{Reply, WriterWork};
 use crate::queries::Read;
 use crate::replica::Replica;
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
-use common::metrics::{LaneGauges, Metrics};
+use common::metrics::{Metrics, QueueGauges};
 use common::queue::Queue;
 use common::wire::Empty;
 use common::wire::catalog::TermView;
@@ -31,8 +31,8 @@ pub struct Api {
     pub takeover: Queue<(LeadRequest, Responder)>,
     /// For `/metrics`.
     pub metrics: Metrics,
-    /// Refusals of full lanes.
-    pub lanes: LaneGauges,
+    /// Refusals of full queues.
+    pub queues: QueueGauges,
 }
 
 impl Handler for Api {
@@ -75,7 +75,7 @@ impl Handler for Api {
                     responder,
                     "/orders/query",
                     |query: QueryRequest, responder| {
-                        self.read(Read::Query(query.numbers, responder));
+                        self.read(Read::Query(query, responder));
                     },
                 );
             }
@@ -132,8 +132,8 @@ fn with_body<T: DeserializeOwned>(
 }
 
 impl Api {
-    fn busy(&self, lane: &str, responder: Responder, what: &str) {
-        self.lanes.refused(lane);
+    fn busy(&self, queue: &str, responder: Responder, what: &str) {
+        self.queues.refused(queue);
         responder.send(Response::unavailable(&format!("{what}: nothing happened")));
     }
 
@@ -145,7 +145,7 @@ impl Api {
             orders: batch.orders,
             responder,
         }) {
-            self.busy("orders", batch.responder, "the order lane is full");
+            self.busy("orders", batch.responder, "the queue of orders is full");
         }
     }
 

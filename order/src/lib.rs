@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!              POST /orders                       POST /trades
-//!  front-end ─────────────► order lane ► sequencer ──────────► catalog (decides, numbers, commits)
+//!  front-end ─────────────► order queue ► sequencer ──────────► catalog (decides, numbers, commits)
 //!                                            │ rows
 //!                              ┌─────────────┴──────────────┐
 //!                              ▼                            ▼

@@ -1,23 +1,30 @@
 //! Reads of the log for others: orders by number, pages for a replica that catches up, the genesis.
 //! A few threads, each with its own connection.
+//!
+//! A missing row proves absence only if this replica led the same term before and after the read,
+//! and only the catalog knows whether it did. That takes a call, which may hang. So another thread,
+//! the confirmer, makes it, once for all reads that wait for it: a reader never waits for anything
+//! but its file, and an order that is here is never read behind one that is not.
 
 use crate::leading::catalog::CatalogClient;
 use crate::log::reader::LogReader;
 use crate::replica::Replica;
 use common::database::{DbError, orders};
 use common::http::{Responder, Response};
-use common::queue::QueueReceiver;
+use common::queue::{Queue, QueueReceiver};
 use common::shutdown::Shutdown;
-use common::timing::{MAX_ORDERS_PAGE, PAGE_ROWS};
+use common::timing::{MAX_BATCH, MAX_ORDERS_PAGE, PAGE_ROWS};
 use common::wire::order::{Order, Term};
-use common::wire::replica::{PageAnswer, PageEnd, PageRequest, QueryAnswer, QueryAnswers};
+use common::wire::replica::{
+    PageAnswer, PageEnd, PageRequest, QueryAnswer, QueryAnswers, QueryRequest,
+};
 use std::sync::Arc;
 
 /// What is to be read.
 #[derive(Debug)]
 pub enum Read {
     /// Orders by number.
-    Query(Vec<u64>, Responder),
+    Query(QueryRequest, Responder),
     /// Consecutive orders for a client.
     Orders(PageRequest, Responder),
     /// A page of the log, from this number on.
@@ -39,11 +46,28 @@ impl Read {
     }
 }
 
-/// What the catalog says of the term in which was read.
-enum Confirmed {
-    Yes,
+/// What was read, and lacks something.
+#[derive(Debug)]
+enum Incomplete {
+    Query(Vec<Option<Order>>),
+    Orders(Vec<Order>),
+}
+
+/// Why nothing more was found.
+#[derive(Debug, Clone, Copy)]
+enum Absence {
+    Confirmed,
     NotLeader,
-    Unavailable,
+    Unconfirmed,
+}
+
+/// A read that waits for the confirmer.
+#[derive(Debug)]
+pub struct ToConfirm {
+    /// The term that this replica led before the read.
+    term: Term,
+    read: Incomplete,
+    responder: Responder,
 }
 
 /// One reading thread's state.
@@ -51,8 +75,8 @@ enum Confirmed {
 pub struct Queries {
     /// This replica.
     pub replica: Arc<Replica>,
-    /// To confirm the term.
-    pub catalog: CatalogClient,
+    /// To the confirmer.
+    pub confirmer: Queue<ToConfirm>,
     /// The log.
     pub reader: LogReader,
 }
@@ -63,8 +87,8 @@ impl Queries {
         while let Some(batch) = reads.take_batch(1, stop) {
             for read in batch {
                 match read {
-                    Read::Query(numbers, responder) => responder.send(self.query(&numbers)),
-                    Read::Orders(page, responder) => responder.send(self.orders(page)),
+                    Read::Query(query, responder) => self.query(&query, responder),
+                    Read::Orders(page, responder) => self.orders(page, responder),
                     Read::Page(first, responder) => responder.send(self.page(first)),
                     Read::Genesis(responder) => responder.send(self.genesis()),
                 }
@@ -72,77 +96,72 @@ impl Queries {
         }
     }
 
-    fn query(&mut self, numbers: &[u64]) -> Response {
+    fn query(&mut self, query: &QueryRequest, responder: Responder) {
         // Before the read: a leadership that began after it says nothing of what was acknowledged
         // before it.
         let led = self.replica.leading();
         let found = self.reader.read(|connection, seed| {
+            let numbers = query.numbers.iter();
             numbers
-                .iter()
                 .map(|&number| orders::get(connection, seed, number))
                 .collect::<Result<Vec<_>, _>>()
         });
         let found: Vec<Option<Order>> = match found {
-            Ok(found) => found.unwrap_or_else(|| vec![None; numbers.len()]),
-            Err(error) => return failed(&error),
+            Ok(found) => found.unwrap_or_else(|| vec![None; query.numbers.len()]),
+            Err(error) => return responder.send(failed(&error)),
         };
-        // What is not found is only then missing when this replica led one term from before the
-        // read until after it: until then every acknowledged order was in its log.
-        let missing = if found.iter().all(Option::is_some) {
-            QueryAnswer::NotFound
-        } else {
-            match self.confirm(led) {
-                Confirmed::Yes => QueryAnswer::NotFound,
-                Confirmed::NotLeader => QueryAnswer::NotLeader,
-                Confirmed::Unavailable => QueryAnswer::Unavailable,
-            }
-        };
-        let answers = found
-            .into_iter()
-            .map(|order| order.map_or_else(|| missing.clone(), QueryAnswer::Found))
-            .collect();
-        Response::json(200, &QueryAnswers { answers })
+        if found.iter().all(Option::is_some) {
+            let answers = found.into_iter().flatten().map(QueryAnswer::Found);
+            let answers = answers.collect();
+            return responder.send(Response::json(200, &QueryAnswers { answers }));
+        }
+        self.complete(led, query.found_only, Incomplete::Query(found), responder);
     }
 
-    fn orders(&mut self, PageRequest { first, limit }: PageRequest) -> Response {
-        let limit = limit.min(MAX_ORDERS_PAGE);
+    fn orders(&mut self, page: PageRequest, responder: Responder) {
+        let limit = page.limit.min(MAX_ORDERS_PAGE);
         // Before the read, for the reason that `query` has.
         let led = self.replica.leading();
         // One row more tells whether there are more.
         let read = self
             .reader
-            .read(|connection, seed| orders::read(connection, seed, first, limit + 1));
+            .read(|connection, seed| orders::read(connection, seed, page.first, limit + 1));
         let mut found = match read {
             Ok(rows) => rows.map_or_else(Vec::new, |rows| rows.orders),
-            Err(error) => return failed(&error),
+            Err(error) => return responder.send(failed(&error)),
         };
-        let end = if found.len() > limit {
+        if found.len() > limit {
             found.truncate(limit);
-            PageEnd::More
-        } else {
-            match self.confirm(led) {
-                Confirmed::Yes => PageEnd::Last,
-                Confirmed::NotLeader => PageEnd::NotLeader,
-                Confirmed::Unavailable => PageEnd::Unavailable,
-            }
-        };
-        Response::json(200, &PageAnswer { orders: found, end })
+            let (orders, end) = (found, PageEnd::More);
+            return responder.send(Response::json(200, &PageAnswer { orders, end }));
+        }
+        self.complete(led, page.found_only, Incomplete::Orders(found), responder);
     }
 
-    /// Whether the term that this replica led before the read is still the current one: then what
-    /// was not found does not exist.
-    fn confirm(&self, led: Option<Term>) -> Confirmed {
+    /// Answers a read that lacks something, or hands it to the confirmer.
+    fn complete(
+        &self,
+        led: Option<Term>,
+        found_only: bool,
+        read: Incomplete,
+        responder: Responder,
+    ) {
         let Some(term) = led else {
-            return Confirmed::NotLeader;
+            return responder.send(read.into_response(Absence::NotLeader));
         };
-        match self.catalog.term() {
-            Ok(view) if view.term == term && self.replica.leading() == Some(term) => Confirmed::Yes,
-            Ok(view) => {
-                // Only an older view is an error here, and then there is nothing to learn.
-                let _ = self.replica.hear(view);
-                Confirmed::NotLeader
-            }
-            Err(_) => Confirmed::Unavailable,
+        if found_only {
+            return responder.send(read.into_response(Absence::Unconfirmed));
+        }
+        let to_confirm = ToConfirm {
+            term,
+            read,
+            responder,
+        };
+        if let Err(ToConfirm {
+            read, responder, ..
+        }) = self.confirmer.put(to_confirm)
+        {
+            responder.send(read.into_response(Absence::Unconfirmed));
         }
     }
 
@@ -162,6 +181,71 @@ impl Queries {
             Ok(Some(genesis)) => Response::json(200, &genesis),
             Ok(None) => Response::error(404, "this log is empty"),
             Err(error) => failed(&error),
+        }
+    }
+}
+
+/// The confirmer's state.
+#[derive(Debug)]
+pub struct Confirmer {
+    /// This replica.
+    pub replica: Arc<Replica>,
+    /// Knows the current term.
+    pub catalog: CatalogClient,
+}
+
+impl Confirmer {
+    /// Works until the service stops.
+    pub fn run(&self, reads: &QueueReceiver<ToConfirm>, stop: &Shutdown) {
+        while let Some(batch) = reads.take_batch(MAX_BATCH, stop) {
+            // Sent after the last of these reads, so it holds for all of them.
+            let current = self.catalog.term();
+            for ToConfirm {
+                term,
+                read,
+                responder,
+            } in batch
+            {
+                let absence = match &current {
+                    Ok(info) if info.term == term && self.replica.leading() == Some(term) => {
+                        Absence::Confirmed
+                    }
+                    Ok(info) => {
+                        // Only an older view is an error here, and then there is nothing to learn.
+                        let _ = self.replica.hear(*info);
+                        Absence::NotLeader
+                    }
+                    Err(_) => Absence::Unconfirmed,
+                };
+                responder.send(read.into_response(absence));
+            }
+        }
+    }
+}
+
+impl Incomplete {
+    fn into_response(self, absence: Absence) -> Response {
+        match self {
+            Self::Query(found) => {
+                let missing = match absence {
+                    Absence::Confirmed => QueryAnswer::NotFound,
+                    Absence::NotLeader => QueryAnswer::NotLeader,
+                    Absence::Unconfirmed => QueryAnswer::Unconfirmed,
+                };
+                let answer = |order: Option<Order>| {
+                    order.map_or_else(|| missing.clone(), QueryAnswer::Found)
+                };
+                let answers = found.into_iter().map(answer).collect();
+                Response::json(200, &QueryAnswers { answers })
+            }
+            Self::Orders(orders) => {
+                let end = match absence {
+                    Absence::Confirmed => PageEnd::Last,
+                    Absence::NotLeader => PageEnd::NotLeader,
+                    Absence::Unconfirmed => PageEnd::Unconfirmed,
+                };
+                Response::json(200, &PageAnswer { orders, end })
+            }
         }
     }
 }

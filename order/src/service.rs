@@ -10,19 +10,19 @@ use crate::log::check::check_old_rows;
 use crate::log::reader::LogReader;
 use crate::log::writer::{LogWriter, WriterWork};
 use crate::metrics::OrderMetrics;
-use crate::queries::{Queries, Read};
+use crate::queries::{Confirmer, Queries, Read, ToConfirm};
 use crate::replica::Replica;
 use crate::settings::OrderSettings;
 use common::database::as_io;
 use common::filelock::FileLock;
 use common::http::client::HttpClient;
 use common::http::tiny::{TinyConfig, TinyServer};
-use common::metrics::{HttpMetrics, LaneGauges, Metrics};
+use common::metrics::{HttpMetrics, Metrics, QueueGauges};
 use common::port_owner::{explain_file, explain_listen};
 use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
-use common::timing::{INTERNAL_BODY_LIMIT_BYTES, ORDER_LANE};
+use common::timing::{INTERNAL_BODY_LIMIT_BYTES, ORDER_QUEUE};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,8 +85,9 @@ impl Order {
         let rows = log_writer.end().map_or(0, |end| end.next());
         tracing::info!(file = %settings.database.display(), orders = rows, "file opened, its end checked");
         let (writer, writer_work) = queue(WRITER_QUEUE);
-        let (orders, order_batches) = queue(ORDER_LANE);
+        let (orders, order_batches) = queue(ORDER_QUEUE);
         let (reads, read_work) = queue(READ_QUEUE);
+        let (confirmer, to_confirm) = queue(READ_QUEUE);
         let (takeover, lead_requests) = queue(TAKEOVER_QUEUE);
         let stop = Shutdown::new();
         let catalog = CatalogClient::new(&settings.catalog, settings.shared.token_text());
@@ -100,7 +101,8 @@ impl Order {
         };
         let mut threads = parts.replication();
         threads.push(parts.sequencer(order_batches));
-        threads.extend(parts.readers(&read_work));
+        threads.extend(parts.readers(&read_work, &confirmer));
+        threads.push(parts.confirmer(to_confirm));
         threads.extend(parts.keepers(lead_requests, rows));
         let Parts {
             replica,
@@ -108,11 +110,12 @@ impl Order {
             stop,
             ..
         } = parts;
-        let lanes = LaneGauges::new(&metrics);
-        lanes.watch("orders", &orders);
-        lanes.watch("log", &writer);
-        lanes.watch("reads", &reads);
-        lanes.watch("claims", &takeover);
+        let queues = QueueGauges::new(&metrics);
+        queues.watch("orders", &orders);
+        queues.watch("log", &writer);
+        queues.watch("reads", &reads);
+        queues.watch("confirmations", &confirmer);
+        queues.watch("claims", &takeover);
         let api = Api {
             replica: Arc::clone(&replica),
             orders,
@@ -120,7 +123,7 @@ impl Order {
             reads,
             takeover,
             metrics: metrics.clone(),
-            lanes,
+            queues,
         };
         let log_writer = Thread::spawn("log-writer", {
             let stop = stop.clone();
@@ -217,17 +220,26 @@ impl Parts<'_> {
         Thread::spawn("sequencer", move || sequencer.run(&batches, &stop))
     }
 
-    fn readers(&self, reads: &QueueReceiver<Read>) -> Vec<Thread> {
+    fn readers(&self, reads: &QueueReceiver<Read>, confirmer: &Queue<ToConfirm>) -> Vec<Thread> {
         let thread = |i| {
             let queries = Queries {
                 replica: Arc::clone(&self.replica),
-                catalog: self.catalog.clone(),
+                confirmer: confirmer.clone(),
                 reader: self.reader(),
             };
             let (reads, stop) = (reads.clone(), self.stop.clone());
             Thread::spawn(&format!("reader-{i}"), move || queries.run(&reads, &stop))
         };
         (0..READ_THREADS).map(thread).collect()
+    }
+
+    fn confirmer(&self, reads: QueueReceiver<ToConfirm>) -> Thread {
+        let confirmer = Confirmer {
+            replica: Arc::clone(&self.replica),
+            catalog: self.catalog.clone(),
+        };
+        let stop = self.stop.clone();
+        Thread::spawn("confirmer", move || confirmer.run(&reads, &stop))
     }
 
     /// Takeover, term keeper, and the check of old rows.

@@ -146,6 +146,7 @@ impl Bench {
     fn query(&self, url: &str, numbers: &[u64]) -> Vec<QueryAnswer> {
         let query = QueryRequest {
             numbers: numbers.to_vec(),
+            found_only: false,
         };
         self.send::<_, QueryAnswers>("POST", url, "/orders/query", &query)
             .expect("answers")
@@ -553,7 +554,10 @@ fn damage_found_at_run_time() {
         )
         .expect("damages");
     drop(connection);
-    let query = QueryRequest { numbers: vec![3] };
+    let query = QueryRequest {
+        numbers: vec![3],
+        found_only: true,
+    };
     let refused = bench
         .send::<_, QueryAnswers>("POST", &url(&follower), "/orders/query", &query)
         .expect_err("damaged");

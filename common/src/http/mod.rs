@@ -1,6 +1,6 @@
 //! The ways in and out of a service. A server reads a whole [`Request`] and gives it, with a
 //! [`Responder`], to the service's [`Handler`], which never blocks: it answers at once or hands
-//! both to a lane, whose thread answers later. Two servers stand behind this interface:
+//! both to a queue, whose thread answers later. Two servers stand behind this interface:
 //! [`tiny::TinyServer`], and the front-end's own edge. [`client::HttpClient`] is the way out.
 
 pub mod client;
@@ -218,7 +218,7 @@ pub fn open_to_all(request: &Request, metrics: &Metrics) -> Option<(&'static str
 
 /// What a service does with requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers at once, or hands the request to a lane. Never blocks: the caller serves every
+    /// Answers at once, or hands the request to a queue. Never blocks: the caller serves every
     /// connection.
     fn handle(&self, request: Request, responder: Responder);
 }

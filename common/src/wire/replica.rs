@@ -113,6 +113,9 @@ pub struct Unavailable {
 pub struct QueryRequest {
     /// The numbers.
     pub numbers: Vec<u64>,
+    /// Asks only for what is found, which takes no call to the catalog.
+    #[serde(default)]
+    pub found_only: bool,
 }
 
 /// Answer to a query: one answer per number, in the same sequence.
@@ -133,8 +136,8 @@ pub enum QueryAnswer {
     NotFound,
     /// Not here, and this replica does not lead: ask the leader.
     NotLeader,
-    /// Not here, and the leader could not confirm its term.
-    Unavailable,
+    /// Not here. Whether it exists was not to be confirmed (`found_only`), or could not be.
+    Unconfirmed,
 }
 
 /// `POST /orders/page`: a front-end asks for consecutive orders.
@@ -145,6 +148,9 @@ pub struct PageRequest {
     pub first: u64,
     /// How many at most; a replica gives no more than [`crate::timing::MAX_ORDERS_PAGE`].
     pub limit: usize,
+    /// Asks only whether more orders follow, which takes no call to the catalog.
+    #[serde(default)]
+    pub found_only: bool,
 }
 
 /// Answer to a request for a page.
@@ -167,8 +173,8 @@ pub enum PageEnd {
     Last,
     /// Nothing here, and this replica does not lead: ask the leader.
     NotLeader,
-    /// Nothing here, and the leader could not confirm its term.
-    Unavailable,
+    /// Nothing here. Whether more exists was not to be confirmed (`found_only`), or could not be.
+    Unconfirmed,
 }
 
 /// `POST /log`: the leader's rows for a follower. Rows that it has must be equal, and are skipped.

@@ -1,5 +1,5 @@
 //! The public API: checks each request, answers what can be answered at once, and hands the rest to
-//! a lane. Nothing here waits.
+//! a queue. Nothing here waits.
 
 pub mod openapi;
 pub mod order_body;
@@ -9,13 +9,16 @@ pub mod status;
 
 use crate::cache::shared::SharedCache;
 use crate::feed::Feed;
-use crate::intake::{Entrance, unavailable};
+use crate::intake::{LOOKUPS, ORDERS, PAGES, QUERIES, refuse_if_full, unavailable};
+use crate::orders::batcher::OrderBatcher;
 use crate::orders::forwarder::PendingOrder;
 use crate::reads::lookups::{PendingLookup, Want, stock_response};
 use crate::reads::pages::PendingPage;
 use crate::reads::queries::PendingQuery;
 use common::http::edge::Quick;
 use common::http::{Handler, Request, Responder, Response};
+use common::metrics::QueueGauges;
+use common::queue::Queue;
 use common::timing::{ORDER_TOTAL, READ_TOTAL};
 use common::wire::order::{Order, OrderKey, Submission};
 use order_body::MAX_NAME_BYTES;
@@ -31,14 +34,16 @@ const MAX_KEY_BYTES: usize = 255;
 pub struct Api {
     /// The stock cache.
     pub cache: Arc<SharedCache>,
-    /// The way to the leader.
-    pub orders: Entrance<PendingOrder>,
-    /// The way to the replicas.
-    pub queries: Entrance<PendingQuery>,
-    /// The way to the replicas, for many orders at once.
-    pub pages: Entrance<PendingPage>,
-    /// The way to the catalog.
-    pub lookups: Entrance<PendingLookup>,
+    /// To the leader.
+    pub orders: OrderBatcher<PendingOrder>,
+    /// To the replicas.
+    pub queries: Queue<PendingQuery>,
+    /// To the replicas, for many orders at once.
+    pub pages: Queue<PendingPage>,
+    /// To the catalog.
+    pub lookups: Queue<PendingLookup>,
+    /// How full these queues are, and their refusals.
+    pub queues: QueueGauges,
     /// What status and readiness are made of.
     pub overview: Overview,
     /// The live feed.
@@ -133,11 +138,12 @@ impl Api {
     }
 
     fn look_up(&self, want: Want, responder: Responder) {
-        self.lookups.put(PendingLookup {
+        let put = self.lookups.put(PendingLookup {
             want,
             deadline: Instant::now() + READ_TOTAL,
             responder,
         });
+        refuse_if_full(put, &LOOKUPS, &self.queues);
     }
 
     fn query(&self, number: &str, responder: Responder) {
@@ -150,11 +156,12 @@ impl Api {
         }
         match number.parse() {
             Ok(number) => {
-                self.queries.put(PendingQuery {
+                let put = self.queries.put(PendingQuery {
                     number,
                     deadline: Instant::now() + READ_TOTAL,
                     responder,
                 });
+                refuse_if_full(put, &QUERIES, &self.queues);
             }
             // Digits that exceed 64 bits: a number that no order ever gets.
             Err(_) => {
@@ -169,11 +176,14 @@ impl Api {
 
     fn page(&self, request: &Request, responder: Responder) {
         match page_query::parse(request.query.as_deref()) {
-            Ok(page) => self.pages.put(PendingPage {
-                page,
-                deadline: Instant::now() + READ_TOTAL,
-                responder,
-            }),
+            Ok(page) => {
+                let put = self.pages.put(PendingPage {
+                    page,
+                    deadline: Instant::now() + READ_TOTAL,
+                    responder,
+                });
+                refuse_if_full(put, &PAGES, &self.queues);
+            }
             Err(message) => responder.send(Response::error(400, &message)),
         }
     }
@@ -183,7 +193,7 @@ impl Api {
             Ok((submission, client_key)) => {
                 let arrived = Instant::now();
                 let deadline = arrived + ORDER_TOTAL;
-                self.orders.put(PendingOrder {
+                let put = self.orders.put(PendingOrder {
                     submission,
                     client_key,
                     arrived,
@@ -191,6 +201,7 @@ impl Api {
                     attempted: false,
                     responder,
                 });
+                refuse_if_full(put, &ORDERS, &self.queues);
             }
             Err(message) => responder.send(Response::error(400, &message)),
         }

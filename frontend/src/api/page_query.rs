@@ -58,7 +58,11 @@ pub fn parse(query: Option<&str>) -> Result<PageRequest, String> {
                 )
             })?,
     };
-    Ok(PageRequest { first, limit })
+    Ok(PageRequest {
+        first,
+        limit,
+        found_only: false,
+    })
 }
 
 fn is_number(text: &str) -> bool {
@@ -89,7 +93,15 @@ mod tests {
             (Some("after=18446744073709551615"), u64::MAX, 100),
             (Some("after=99999999999999999999999"), u64::MAX, 100),
         ] {
-            assert_eq!(parse(query), Ok(PageRequest { first, limit }), "{query:?}");
+            assert_eq!(
+                parse(query),
+                Ok(PageRequest {
+                    first,
+                    limit,
+                    found_only: false,
+                }),
+                "{query:?}"
+            );
         }
     }
 

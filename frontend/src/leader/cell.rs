@@ -1,4 +1,4 @@
-//! The leader that orders go to, as the monitor names it and the lanes read it.
+//! The leader that orders go to, as the monitor names it and the threads that call it read it.
 //!
 //! Each term has its own pool of connections. When the next term's leader is named, the old pool is
 //! shut down, so that calls in flight to a leader that hangs end at once and their orders go to the

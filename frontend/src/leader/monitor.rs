@@ -4,7 +4,7 @@
 //! ```text
 //!   probers ──probe──┐                       ┌──> probers: probe now, announce
 //!   election ─answer─┼─> bounded ─> monitor ─┼──> election: read the term, ask to lead
-//!   lanes ───failed──┘                       └──> LeaderCell: adopt, release, confirm
+//!   queues ──failed──┘                       └──> LeaderCell: adopt, release, confirm
 //! ```
 
 use crate::leader::cell::LeaderCell;
@@ -33,7 +33,7 @@ pub struct Monitor {
     _thread: Thread,
 }
 
-/// How lanes report that a call to the leader failed.
+/// How the threads behind the queues report that a call to the leader failed.
 #[derive(Debug, Clone)]
 pub struct Reports(Sender<Event>);
 
@@ -75,7 +75,7 @@ impl Monitor {
         }
     }
 
-    /// For the lanes.
+    /// For the threads that call the leader.
     #[must_use]
     pub fn reports(&self) -> Reports {
         self.reports.clone()

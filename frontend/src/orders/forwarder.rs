@@ -1,9 +1,8 @@
-//! The order lane: a few forwarders, each of which takes what has gathered ([`super::batcher`]) as
-//! one batch, sends it to the leader, and answers each order. While there is no leader, or a call
-//! fails, the batch is held and sent again with the same order keys: the catalog knows which of
-//! them traded already.
+//! The forwarders: each takes the orders that wait ([`super::batcher`]) as one batch, sends it to the
+//! leader, and answers each order. While there is no leader, or a call fails, the batch is held and
+//! sent again with the same order keys: the catalog knows which of them traded already.
 
-use super::batcher::Batcher;
+use super::batcher::BatchReceiver;
 use crate::intake::{Waiting, unavailable};
 use crate::leader::cell::{Leader, LeaderCell, WaitFor};
 use crate::leader::monitor::Reports;
@@ -56,8 +55,6 @@ impl Waiting for PendingOrder {
 /// What the forwarders share.
 #[derive(Clone)]
 pub struct OrderForwarder {
-    /// The orders that wait.
-    pub queue: Arc<Batcher<PendingOrder>>,
     /// Where the leader is named.
     pub cell: Arc<LeaderCell>,
     /// Where failed calls are reported.
@@ -67,24 +64,22 @@ pub struct OrderForwarder {
 }
 
 impl OrderForwarder {
-    /// Starts the forwarders. Closing the queue ends them, once it is empty.
+    /// Starts one forwarder per receiver. Closing the queue ends them, once it is empty.
     #[must_use]
-    pub fn start(self) -> Vec<Thread> {
-        let forwarder = |i| {
-            let lane = self.clone();
-            Thread::spawn(&format!("forward-{i}"), move || lane.run())
+    pub fn start(self, orders: Vec<BatchReceiver<PendingOrder>>) -> Vec<Thread> {
+        let forwarder = |(i, orders)| {
+            let forwarder = self.clone();
+            Thread::spawn(&format!("forward-{i}"), move || forwarder.run(orders))
         };
-        (0..FORWARDERS).map(forwarder).collect()
+        orders.into_iter().enumerate().map(forwarder).collect()
     }
 
-    fn run(&self) {
-        while let Some(batch) = self.queue.take(MAX_BATCH) {
+    fn run(&self, mut orders: BatchReceiver<PendingOrder>) {
+        while let Some(batch) = orders.take(MAX_BATCH) {
             for order in &batch {
-                self.observe("lane", order.arrived);
+                self.observe("queue", order.arrived);
             }
-            let orders = batch.len();
             self.forward(batch);
-            self.queue.finished(orders);
         }
     }
 

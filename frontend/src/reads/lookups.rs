@@ -1,4 +1,4 @@
-//! The lookup lane: reads of stocks that the cache does not answer. A thread takes what is queued,
+//! Lookups: reads of stocks that the cache does not answer. A thread takes what is queued,
 //! asks the catalog once for the distinct names, and answers all. A reader that arrives while the
 //! call is under way waits for the next one: the answer may have left the catalog before a trade
 //! that this reader already knows of.
@@ -54,9 +54,9 @@ impl Waiting for PendingLookup {
 
 /// What the threads share.
 #[derive(Clone)]
-pub struct LookupLane {
-    /// The lane's end.
-    pub end: QueueReceiver<PendingLookup>,
+pub struct Lookups {
+    /// The readers that wait.
+    pub queue: QueueReceiver<PendingLookup>,
     /// Filled with what is found.
     pub cache: Arc<SharedCache>,
     /// Base URL of the catalog.
@@ -69,19 +69,19 @@ pub struct LookupLane {
     pub stop: Shutdown,
 }
 
-impl LookupLane {
-    /// Starts the threads. The service's stop ends them, once the lane is empty.
+impl Lookups {
+    /// Starts the threads. The service's stop ends them, once the queue is empty.
     #[must_use]
     pub fn start(self) -> Vec<Thread> {
         let asker = |i| {
-            let lane = self.clone();
-            Thread::spawn(&format!("lookup-{i}"), move || lane.run())
+            let lookups = self.clone();
+            Thread::spawn(&format!("lookup-{i}"), move || lookups.run())
         };
         (0..THREADS).map(asker).collect()
     }
 
     fn run(&self) {
-        while let Some(readers) = self.end.take_batch(MAX_BATCH, &self.stop) {
+        while let Some(readers) = self.queue.take_batch(MAX_BATCH, &self.stop) {
             self.serve(readers);
         }
     }
@@ -119,7 +119,7 @@ impl LookupLane {
             }
             while readers.len() < MAX_BATCH
                 && !readers.is_empty()
-                && let Ok(reader) = self.end.receiver().try_recv()
+                && let Ok(reader) = self.queue.receiver().try_recv()
             {
                 readers.push(reader);
             }

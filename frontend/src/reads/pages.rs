@@ -1,32 +1,16 @@
-//! The page lane: consecutive orders, oldest first. A page that more orders follow is immutable,
-//! and true from every replica; that nothing follows only a leader may say. A lane of its own, so
-//! that whoever reads the whole log never delays queries for one order.
+//! Pages of consecutive orders, oldest first. Threads of their own, so that a client that reads the
+//! whole log never delays queries for one order.
 
-use crate::intake::{Waiting, unavailable};
-use crate::leader::cell::{LeaderCell, WaitFor};
-use crate::leader::health_table::Views;
-use crate::leader::monitor::Reports;
-use common::http::client::{Call, CallError, HttpClient};
+use super::replicas::{Asked, ReplicaRead, Rest};
+use crate::intake::{LEADER_PAGES, QueueKind, Waiting};
+use common::http::client::{Call, CallError};
 use common::http::{IMMUTABLE, Responder, Response};
-use common::queue::QueueReceiver;
-use common::shutdown::Shutdown;
-use common::threads::Thread;
-use common::timing::PROBE_TIMEOUT;
-use common::wire::order::ReplicaId;
 use common::wire::public::{OrderView, OrdersPage};
 use common::wire::replica::{PageAnswer, PageEnd, PageRequest};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Threads that ask.
+/// Threads of stage 1.
 pub const THREADS: usize = 1;
-/// Bound of a call to the leader, which may have to confirm its term at the catalog.
-const LEADER_TIMEOUT: Duration = Duration::from_millis(1_000);
-/// Bound of a call to another replica, which only reads its own file.
-const OTHER_TIMEOUT: Duration = PROBE_TIMEOUT;
-/// Pause before all are asked again, unless there is news of the leader.
-const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// A page that is waited for.
 pub struct PendingPage {
@@ -44,105 +28,53 @@ impl Waiting for PendingPage {
     }
 }
 
-/// What the thread has.
-#[derive(Clone)]
-pub struct PageLane {
-    /// The lane's end.
-    pub end: QueueReceiver<PendingPage>,
-    /// Where the leader is named.
-    pub cell: Arc<LeaderCell>,
-    /// Where failed calls are reported.
-    pub reports: Reports,
-    /// All replicas.
-    pub replicas: BTreeMap<ReplicaId, String>,
-    /// Who is down is not asked.
-    pub views: Arc<Views>,
-    /// Connections to replicas that do not lead.
-    pub client: HttpClient,
-    /// The service's stop.
-    pub stop: Shutdown,
-}
+impl ReplicaRead for PendingPage {
+    const THREAD: &'static str = "page";
+    const LEADER_QUEUE: QueueKind = LEADER_PAGES;
+    const BATCH: usize = 1;
+    const UNANSWERED: &'static str =
+        "no leader of the order service could tell whether more orders follow";
 
-impl PageLane {
-    /// Starts the threads. The service's stop ends them, once the lane is empty.
-    #[must_use]
-    pub fn start(self) -> Vec<Thread> {
-        let asker = |i| {
-            let lane = self.clone();
-            Thread::spawn(&format!("page-{i}"), move || lane.run())
-        };
-        (0..THREADS).map(asker).collect()
+    fn deadline(&self) -> Instant {
+        self.deadline
     }
 
-    fn run(&self) {
-        while let Some(pages) = self.end.take_batch(1, &self.stop) {
-            for PendingPage {
-                page,
-                deadline,
-                responder,
-            } in pages
-            {
-                responder.send(self.read(page, deadline));
+    /// A call for each, until one fails: the others would fail as slowly.
+    fn ask(pages: Vec<Self>, replica: &Asked<'_>) -> Rest<Self> {
+        let (mut reads, mut well) = (Vec::new(), true);
+        for pending in pages {
+            if !well {
+                reads.push(pending);
+                continue;
             }
-        }
-    }
-
-    /// Asks until someone knows, or the time is up.
-    fn read(&self, page: PageRequest, deadline: Instant) -> Response {
-        loop {
-            let known = self.cell.view();
-            if let Some(leader) = &known.leader {
-                let answer = ask(&leader.client, &leader.url, page, LEADER_TIMEOUT);
-                if answer
-                    .as_ref()
-                    .map_or(true, |answer| answer.end == PageEnd::NotLeader)
-                {
-                    self.reports.failed(leader.term);
-                }
-                if let Some(response) = complete(page, answer, leader.id, true) {
-                    return response;
-                }
-            }
-            for (id, replica) in self.views.replicas() {
-                let asked = known.leader.as_ref().is_some_and(|leader| leader.id == id);
-                if replica.is_some() && !asked {
-                    let answer = ask(&self.client, &self.replicas[&id], page, OTHER_TIMEOUT);
-                    if let Some(response) = complete(page, answer, id, false) {
-                        return response;
-                    }
-                }
-            }
-            if self.cell.is_closed() {
-                return unavailable("this front-end is stopping; try again");
-            }
-            if Instant::now() >= deadline {
-                return unavailable(
-                    "no leader of the order service could tell whether more orders follow; try again",
-                );
-            }
-            self.cell.wait_news(
-                known.news,
-                WaitFor::Change,
-                deadline.min(Instant::now() + BACK_OFF),
+            let page = PageRequest {
+                found_only: replica.found_only,
+                ..pending.page
+            };
+            let answer = call(&page, replica).inspect_err(
+                |error| tracing::debug!(replica = %replica.id, %error, "page not answered"),
             );
+            well = answer
+                .as_ref()
+                .is_ok_and(|answer| answer.end != PageEnd::NotLeader);
+            match answer.ok().and_then(|answer| complete(page, answer)) {
+                Some(response) => pending.responder.send(response),
+                None => reads.push(pending),
+            }
         }
+        Rest { reads, well }
     }
 }
 
-fn ask(
-    client: &HttpClient,
-    url: &str,
-    page: PageRequest,
-    timeout: Duration,
-) -> Result<PageAnswer, CallError> {
+fn call(page: &PageRequest, replica: &Asked<'_>) -> Result<PageAnswer, CallError> {
     let call = Call {
         method: "POST",
-        base: url,
+        base: replica.url,
         path: "/orders/page",
-        timeout,
+        timeout: replica.timeout,
         trace: None,
     };
-    let answer: PageAnswer = client.call(call, &page)?;
+    let answer: PageAnswer = replica.client.call(call, page)?;
     let orders = answer.orders.len();
     // More orders follow a full page only.
     if orders > page.limit || (answer.end == PageEnd::More && orders < page.limit) {
@@ -154,20 +86,13 @@ fn ask(
     Ok(answer)
 }
 
-/// The answer to the client, where this replica knows it.
-fn complete(
-    page: PageRequest,
-    answer: Result<PageAnswer, CallError>,
-    replica: ReplicaId,
-    leads: bool,
-) -> Option<Response> {
-    let answer = answer
-        .inspect_err(|error| tracing::debug!(replica = %replica, %error, "page not answered"))
-        .ok()?;
+/// The answer to the client, where this replica knows it. Only a leader that was asked to confirm
+/// its term may say that nothing follows.
+fn complete(page: PageRequest, answer: PageAnswer) -> Option<Response> {
     let more = match answer.end {
         PageEnd::More => true,
-        PageEnd::Last if leads => false,
-        PageEnd::Last | PageEnd::NotLeader | PageEnd::Unavailable => return None,
+        PageEnd::Last if !page.found_only => false,
+        PageEnd::Last | PageEnd::NotLeader | PageEnd::Unconfirmed => return None,
     };
     // The orders first: without any, the next of the largest number is never asked for, which would
     // overflow.
@@ -194,26 +119,26 @@ mod tests {
     use super::*;
     use common::wire::order::{Order, OrderKey, Side};
 
-    fn answer(orders: u64, end: PageEnd) -> Result<PageAnswer, CallError> {
+    fn answer(orders: u64, end: PageEnd) -> PageAnswer {
         let order = |n| Order {
             key: OrderKey::from_time(n, 0),
             name: "FishCo".into(),
             side: Side::Buy,
             quantity: 1,
         };
-        Ok(PageAnswer {
+        PageAnswer {
             orders: (0..orders).map(order).collect(),
             end,
-        })
+        }
     }
 
-    fn told(
-        first: u64,
-        answer: Result<PageAnswer, CallError>,
-        leads: bool,
-    ) -> Option<(String, bool)> {
-        let id = ReplicaId::try_from(1).expect("an id");
-        let response = complete(PageRequest { first, limit: 2 }, answer, id, leads)?;
+    fn completed(first: u64, answer: PageAnswer, leads: bool) -> Option<(String, bool)> {
+        let page = PageRequest {
+            first,
+            limit: 2,
+            found_only: !leads,
+        };
+        let response = complete(page, answer)?;
         let immutable = response.headers.iter().any(|(_, value)| value == IMMUTABLE);
         let page: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
         let numbers: Vec<_> = page["data"]["orders"]
@@ -228,30 +153,26 @@ mod tests {
         ))
     }
 
-    /// Any replica may tell a page that more orders follow, and it is immutable; only a leader that
-    /// a page is the last one.
+    /// A page that more orders follow is an answer from any replica, and immutable. That a page is
+    /// the last one is an answer from a leader only.
     #[test]
-    fn who_may_tell_what() {
+    fn only_a_leader_says_that_nothing_follows() {
         let full = Some(("[(5), (6)] 6".into(), true));
-        assert_eq!(told(5, answer(2, PageEnd::More), true), full);
-        assert_eq!(told(5, answer(2, PageEnd::More), false), full);
+        assert_eq!(completed(5, answer(2, PageEnd::More), true), full);
+        assert_eq!(completed(5, answer(2, PageEnd::More), false), full);
         assert_eq!(
-            told(5, answer(1, PageEnd::Last), true),
+            completed(5, answer(1, PageEnd::Last), true),
             Some(("[(5)] null".into(), false))
         );
         for first in [0, u64::MAX] {
             assert_eq!(
-                told(first, answer(0, PageEnd::Last), true),
+                completed(first, answer(0, PageEnd::Last), true),
                 Some(("[] null".into(), false))
             );
         }
-        for end in [PageEnd::Last, PageEnd::NotLeader, PageEnd::Unavailable] {
-            assert_eq!(told(5, answer(1, end), false), None);
+        for end in [PageEnd::Last, PageEnd::NotLeader, PageEnd::Unconfirmed] {
+            assert_eq!(completed(5, answer(1, end), false), None);
         }
-        assert_eq!(told(5, answer(1, PageEnd::Unavailable), true), None);
-        assert_eq!(
-            told(5, Err(CallError::NotSent("refused".into())), true),
-            None
-        );
+        assert_eq!(completed(5, answer(1, PageEnd::Unconfirmed), true), None);
     }
 }

@@ -36,6 +36,8 @@ pub struct State {
     pub manner: Manner,
     /// Whether it answers nothing at all, and closes every connection.
     pub silent: bool,
+    /// Whether a leader's calls to the catalog are answered; else reads that need one hang.
+    pub confirms: bool,
     /// Every batch that came.
     pub batches: Vec<OrdersRequest>,
     /// Who leads, as it was told.
@@ -63,6 +65,7 @@ impl FakeReplica {
                 last: None,
                 manner: Manner::Trade,
                 silent: false,
+                confirms: true,
                 batches: Vec::new(),
                 notice: None,
                 asked: 0,
@@ -138,7 +141,23 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
             }
         }
         ("POST", "/orders/query") => {
-            let request: QueryRequest = call.json();
+            let QueryRequest {
+                numbers,
+                found_only,
+            } = call.json();
+            let found_all = |state: &State| {
+                let journal = &catalog.0.lock().journal;
+                let has = |number| {
+                    state.leading.is_some() || state.last.is_some_and(|last| number <= last)
+                };
+                let rows = journal.len() as u64;
+                numbers.iter().all(|n| *n < rows && has(*n))
+            };
+            if !found_only && !found_all(&state) {
+                own.1.wait_while(&mut state, |state| {
+                    state.leading.is_some() && !state.confirms
+                });
+            }
             let journal = &catalog.0.lock().journal;
             let has = |number: u64| {
                 state.leading.is_some() || state.last.is_some_and(|last| number <= last)
@@ -146,15 +165,33 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
             let find =
                 |number: &u64| match journal.get(usize::try_from(*number).unwrap_or(usize::MAX)) {
                     Some(order) if has(*number) => QueryAnswer::Found(order.clone()),
+                    _ if state.leading.is_some() && found_only => QueryAnswer::Unconfirmed,
                     _ if state.leading.is_some() => QueryAnswer::NotFound,
                     _ => QueryAnswer::NotLeader,
                 };
             Reply::ok(&QueryAnswers {
-                answers: request.numbers.iter().map(find).collect(),
+                answers: numbers.iter().map(find).collect(),
             })
         }
         ("POST", "/orders/page") => {
-            let PageRequest { first, limit } = call.json();
+            let PageRequest {
+                first,
+                limit,
+                found_only,
+            } = call.json();
+            let more = |state: &State| {
+                let known = if state.leading.is_some() {
+                    catalog.0.lock().journal.len() as u64
+                } else {
+                    state.last.map_or(0, |last| last + 1)
+                };
+                first.saturating_add(limit as u64) < known
+            };
+            if !found_only && !more(&state) {
+                own.1.wait_while(&mut state, |state| {
+                    state.leading.is_some() && !state.confirms
+                });
+            }
             let journal = &catalog.0.lock().journal;
             let known = if state.leading.is_some() {
                 u64::MAX
@@ -171,6 +208,7 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
                 .collect();
             let end = match (orders.len() > limit, state.leading) {
                 (true, _) => PageEnd::More,
+                (false, Some(_)) if found_only => PageEnd::Unconfirmed,
                 (false, Some(_)) => PageEnd::Last,
                 (false, None) => PageEnd::NotLeader,
             };

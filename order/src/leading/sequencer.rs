@@ -55,11 +55,11 @@ impl Sequencer {
     }
 
     /// Works until the service stops.
-    pub fn run(&self, lane: &QueueReceiver<OrderBatch>, stop: &Shutdown) {
+    pub fn run(&self, queue: &QueueReceiver<OrderBatch>, stop: &Shutdown) {
         let mut held = VecDeque::new();
         loop {
             if held.is_empty() {
-                match lane.take_batch(MAX_BATCH, stop) {
+                match queue.take_batch(MAX_BATCH, stop) {
                     Some(batch) => held.extend(batch),
                     None => return,
                 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   clients ──► kernel (SO_REUSEPORT) ──► core 0: listener, connections, deadlines ──► Quick::quick   cached: answered inline
-//!                                    └──► core 1: the same                         └─► Handler::handle ──► lanes
+//!                                    └──► core 1: the same                         └─► Handler::handle ──► queues
 //!                                              ▲                                                             │
 //!                                              └── mailbox, waker ◄── Responder::send, from any thread ◄─────┘
 //! ```

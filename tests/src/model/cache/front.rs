@@ -1,4 +1,4 @@
-//! A front-end: the cache for one stock, the lookup lane, the session. The rules are those of the
+//! A front-end: the cache for one stock, the lookup queue, the session. The rules are those of the
 //! code's cache, numbered as there.
 
 use super::catalog::Session;

@@ -15,7 +15,7 @@ pub enum Action {
     Tick(Option<Index>),
     /// A reader comes that the cache does not answer.
     Arrive(Index),
-    /// The lookup lane calls the catalog for all that wait.
+    /// The lookup queue calls the catalog for all that wait.
     StartCall(Index),
     /// The catalog answers a call.
     Tell(Index, usize),
