@@ -302,7 +302,7 @@ fn a_refusal_of_the_leader_is_passed_on() {
     let bazaar = Bazaar::ready();
     let refuse = |outcome_unknown| {
         let unavailable = Unavailable {
-            message: "too few replicas are in touch".into(),
+            message: "too few replicas are in sync".into(),
             outcome_unknown,
             retry: false,
         };
@@ -316,7 +316,7 @@ fn a_refusal_of_the_leader_is_passed_on() {
     assert!(
         answer
             .message()
-            .starts_with("too few replicas are in touch; nothing happened"),
+            .starts_with("too few replicas are in sync; nothing happened"),
         "{answer:?}"
     );
     assert!(refuse(true).message().contains("outcome unknown"));

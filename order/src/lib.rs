@@ -13,7 +13,7 @@
 //!                    (one fsync per batch)              POST /log ──► its log writer
 //!                              └─────────────┬──────────────┘
 //!                                            ▼
-//!                       commit tracker: durable here and at every follower in touch ► answer
+//!                       commit tracker: durable here and at every follower in sync ► answer
 //!
 //!  reader-<n>: orders by number, pages      takeover: claims a term, completes the log, leads
 //!  term-keeper: reads the term each 100 ms  check: reads old rows once after a start
@@ -24,7 +24,7 @@
 //! - It leads a term only after the catalog granted it and its log was complete up to the journal's
 //!   end at the grant.
 //! - It acknowledges an order only when it is durable at the catalog, here and at every follower in
-//!   touch.
+//!   sync.
 //!
 //! On purpose it does not recognise repeats (the catalog does), number orders, or choose who leads
 //! (front-ends do).

@@ -17,7 +17,7 @@ pub struct OrderMetrics {
     pub log_rows: IntGauge,
     /// Rows that a follower lacks, by its id.
     pub follower_lag: IntGaugeVec,
-    /// Times that a follower went out of touch.
+    /// Times that a follower went out of sync.
     pub followers_lost: IntCounter,
     /// Time of a front-end's batch from read to taken.
     pub queue_seconds: Histogram,
@@ -56,7 +56,7 @@ impl OrderMetrics {
             ),
             followers_lost: m.counter(
                 "order_followers_lost_total",
-                "Times that a follower went out of touch.",
+                "Times that a follower went out of sync.",
             ),
             queue_seconds: m.seconds(
                 "order_queue_seconds",

@@ -65,7 +65,7 @@ struct FileState {
 pub enum NotTaken {
     /// It does not lead.
     NotLeader(NotLeader),
-    /// Fewer replicas are in touch than `ORDER_MIN_COPIES` wants.
+    /// Fewer replicas are in sync than `ORDER_MIN_COPIES` wants.
     TooFewCopies {
         /// How many there are, the leader included.
         copies: usize,
@@ -124,10 +124,10 @@ impl Replica {
             cluster: state.file.cluster.clone(),
             term: known.term,
             leader: known.owner,
-            in_touch: state
+            in_sync: state
                 .pipeline
                 .as_ref()
-                .map(|p| p.tracker.in_touch().collect())
+                .map(|p| p.tracker.in_sync().collect())
                 .unwrap_or_default(),
         }
     }
@@ -407,7 +407,7 @@ impl Replica {
 
     /// A follower said where its durable log ends; `acknowledged`: in answer to rows, not to the
     /// mere question. A follower whose disk hangs still answers the question, so that brings it
-    /// into touch only when it misses nothing.
+    /// into sync only when it misses nothing.
     pub fn follower_at(&self, term: Term, id: ReplicaId, next: u64, acknowledged: bool) {
         let mut state = self.state.lock();
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
@@ -424,9 +424,9 @@ impl Replica {
             .with_label_values(&[&id.to_string()])
             .set(lag);
         if after > before {
-            tracing::info!(follower = %id, term, copies = after, "follower in touch");
+            tracing::info!(follower = %id, term, copies = after, "follower in sync");
         } else if after < before {
-            tracing::warn!(follower = %id, term, "follower lost rows: out of touch until it has them again");
+            tracing::warn!(follower = %id, term, "follower lost rows: out of sync until it has them again");
         }
         answer(done);
     }
@@ -437,11 +437,11 @@ impl Replica {
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
             return;
         };
-        let (was_in_touch, done) = pipeline.tracker.follower_lost(id);
+        let (was_in_sync, done) = pipeline.tracker.follower_lost(id);
         drop(state);
-        if was_in_touch {
+        if was_in_sync {
             self.metrics.followers_lost.inc();
-            tracing::warn!(follower = %id, term, "follower out of touch: {why}");
+            tracing::warn!(follower = %id, term, "follower out of sync: {why}");
         }
         answer(done);
     }

@@ -211,7 +211,7 @@ fn leads_and_replicates() {
         term,
         "a leader that is asked again claims nothing"
     );
-    bench.wait_health(&leader, "in touch", |health| health.in_touch.len() == 1);
+    bench.wait_health(&leader, "in sync", |health| health.in_sync.len() == 1);
     let verdicts = bench
         .order(&leader, &[sell(0), sell(1), sell(0)])
         .expect("trades");
@@ -226,7 +226,7 @@ fn leads_and_replicates() {
     assert_eq!(
         bench.health(&follower).last,
         Some(1),
-        "durable at the follower in touch before the answer"
+        "durable at the follower in sync before the answer"
     );
     assert_eq!(
         bench.query(&leader, &[1, 2]),
@@ -376,7 +376,7 @@ fn appends_of_a_leader() {
     assert_eq!(bench.health(&replica).last, Some(5));
 }
 
-/// With too few replicas in touch for ORDER_MIN_COPIES, orders are refused before anything happens.
+/// With too few replicas in sync for ORDER_MIN_COPIES, orders are refused before anything happens.
 #[test]
 fn too_few_copies_refuse_orders() {
     let bench = Bench::new();
@@ -411,9 +411,7 @@ fn a_hanging_follower_delays_once() {
         last: None,
         hash: common::chain::genesis_hash(&genesis),
     });
-    bench.wait_health(&url(&leader), "in touch", |health| {
-        health.in_touch.len() == 1
-    });
+    bench.wait_health(&url(&leader), "in sync", |health| health.in_sync.len() == 1);
     let timed = |key: u32| {
         let start = Instant::now();
         bench
@@ -428,7 +426,7 @@ fn a_hanging_follower_delays_once() {
     );
     let second = timed(1);
     assert!(second < Duration::from_millis(250), "{second:?}");
-    assert!(bench.health(&url(&leader)).in_touch.is_empty());
+    assert!(bench.health(&url(&leader)).in_sync.is_empty());
 }
 
 /// A fake follower: answers where its log ends, and never answers rows.
@@ -501,9 +499,7 @@ fn a_damaged_file_is_set_aside_and_fetched_again() {
     let damaged = bench.replica(1, 2, NOBODY, &[]);
     let leader = bench.replica(2, 1, &url(&damaged), &[]);
     bench.lead(&url(&leader));
-    bench.wait_health(&url(&leader), "in touch", |health| {
-        health.in_touch.len() == 1
-    });
+    bench.wait_health(&url(&leader), "in sync", |health| health.in_sync.len() == 1);
     bench
         .order(&url(&leader), &(0..20).map(sell).collect::<Vec<_>>())
         .expect("trades");
@@ -540,9 +536,7 @@ fn damage_found_at_run_time() {
     let follower = bench.replica(1, 2, NOBODY, &[]);
     let leader = bench.replica(2, 1, &url(&follower), &[]);
     bench.lead(&url(&leader));
-    bench.wait_health(&url(&leader), "in touch", |health| {
-        health.in_touch.len() == 1
-    });
+    bench.wait_health(&url(&leader), "in sync", |health| health.in_sync.len() == 1);
     bench
         .order(&url(&leader), &(0..5).map(sell).collect::<Vec<_>>())
         .expect("trades");
@@ -569,8 +563,8 @@ fn damage_found_at_run_time() {
         bench.query(&url(&follower), &[3]),
         [QueryAnswer::Found(sell(3))]
     );
-    bench.wait_health(&url(&leader), "in touch again", |health| {
-        health.in_touch.len() == 1
+    bench.wait_health(&url(&leader), "in sync again", |health| {
+        health.in_sync.len() == 1
     });
     drop((follower, leader));
     assert_eq!(

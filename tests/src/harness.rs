@@ -202,7 +202,7 @@ impl Bazaar {
         term
     }
 
-    /// Waits until every replica has the catalog's last order, and is in touch with the leader.
+    /// Waits until every replica has the catalog's last order, and is in sync with the leader.
     ///
     /// # Panics
     /// When that does not happen in time.
@@ -219,11 +219,11 @@ impl Bazaar {
             let level = health
                 .iter()
                 .all(|h| h.as_ref().is_ok_and(|h| h.last == end && !h.catching_up));
-            let in_touch = health
+            let in_sync = health
                 .iter()
                 .flatten()
-                .any(|h| h.leading.is_some() && h.in_touch.len() == 2);
-            (level && in_touch).then_some(())
+                .any(|h| h.leading.is_some() && h.in_sync.len() == 2);
+            (level && in_sync).then_some(())
         });
         assert!(level.is_some(), "the replicas do not get level: {last}");
     }

@@ -149,7 +149,7 @@ fn one_order_in_all_logs() {
             spec.set("BAZAAR_LOG", "debug");
             spec.set("BAZAAR_LOG_FORMAT", format);
         });
-        // So that the followers are in touch, and get their rows from the leader.
+        // So that the followers are in sync, and get their rows from the leader.
         bazaar.trade("FishCo", Side::Buy, 1).expect("trades");
         bazaar.wait_level();
         let trace = "follow-me-42";

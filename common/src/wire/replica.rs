@@ -26,7 +26,7 @@ pub struct Health {
     /// Who leads, as far as it was told.
     pub leader: Option<ReplicaId>,
     /// While it leads: the other replicas without which it acknowledges nothing.
-    pub in_touch: Vec<ReplicaId>,
+    pub in_sync: Vec<ReplicaId>,
 }
 
 /// `PUT /leader`: a front-end asks a replica to lead.
@@ -73,7 +73,7 @@ pub struct OrdersRequest<S = Submission> {
 }
 
 /// Answer to a batch of orders: every accepted one is durable at the catalog and on every replica
-/// in touch.
+/// in sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrdersAnswer {

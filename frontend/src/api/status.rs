@@ -100,7 +100,7 @@ mod tests {
             cluster: None,
             term: 2,
             leader: None,
-            in_touch: Vec::new(),
+            in_sync: Vec::new(),
         };
         assert_eq!(state(None, 2), ReplicaState::Down);
         assert_eq!(

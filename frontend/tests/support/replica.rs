@@ -270,6 +270,6 @@ fn health(id: ReplicaId, state: &State) -> Health {
             .map_or(0, |notice| notice.term)
             .max(state.leading.unwrap_or(0)),
         leader: state.notice.map(|notice| notice.leader),
-        in_touch: Vec::new(),
+        in_sync: Vec::new(),
     }
 }

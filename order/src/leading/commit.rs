@@ -7,9 +7,9 @@ use std::time::Instant;
 /// Tracks which rows are durable where, and which batches wait for them.
 ///
 /// - A batch is acknowledged once its rows are durable at the leader and at every follower in
-///   touch.
-/// - A follower is in touch from when it was seen to have all but the rows on their way, until it
-///   fails to answer in time. A new leader counts none as in touch.
+///   sync.
+/// - A follower is in sync from when it was seen to have all but the rows on their way, until it
+///   fails to answer in time. A new leader counts none as in sync.
 /// - A batch for which fewer than `min_copies` replicas are left is told so, and not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CommitTracker<W> {
@@ -23,7 +23,7 @@ pub struct CommitTracker<W> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct Follower {
     durable: u64,
-    in_touch: bool,
+    in_sync: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ struct Waiting<W> {
 /// How a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Durable at the leader and every follower in touch.
+    /// Durable at the leader and every follower in sync.
     Durable,
     /// Durable there, but on fewer replicas than `ORDER_MIN_COPIES` wants.
     TooFewCopies,
@@ -45,12 +45,12 @@ pub enum Outcome {
 /// Batches that have ended, to be answered outside the lock.
 pub type Done<W> = Vec<(W, Outcome)>;
 
-/// A follower that misses more rows than this after it appended some is not in touch yet: it is
+/// A follower that misses more rows than this after it appended some is not in sync yet: it is
 /// catching up.
-pub const IN_TOUCH_LAG: u64 = 1_000;
+pub const IN_SYNC_LAG: u64 = 1_000;
 
 impl<W> CommitTracker<W> {
-    /// A new leader's: `local` rows are durable here, no follower is in touch.
+    /// A new leader's: `local` rows are durable here, no follower is in sync.
     #[must_use]
     pub fn new(min_copies: usize, local: u64, followers: impl Iterator<Item = ReplicaId>) -> Self {
         let followers = followers.map(|id| (id, Follower::default())).collect();
@@ -65,20 +65,20 @@ impl<W> CommitTracker<W> {
     /// Replicas without which nothing is acknowledged, the leader included.
     #[must_use]
     pub fn copies(&self) -> usize {
-        1 + self.in_touch().count()
+        1 + self.in_sync().count()
     }
 
-    /// Whether enough replicas are in touch.
+    /// Whether enough replicas are in sync.
     #[must_use]
     pub fn has_enough_copies(&self) -> bool {
         self.copies() >= self.min_copies
     }
 
-    /// The followers in touch.
-    pub fn in_touch(&self) -> impl Iterator<Item = ReplicaId> {
+    /// The followers in sync.
+    pub fn in_sync(&self) -> impl Iterator<Item = ReplicaId> {
         self.followers
             .iter()
-            .filter(|(_, f)| f.in_touch)
+            .filter(|(_, f)| f.in_sync)
             .map(|(id, _)| *id)
     }
 
@@ -102,30 +102,30 @@ impl<W> CommitTracker<W> {
     }
 
     /// A follower said that `rows` rows are durable there; with `enough` or more of them it comes
-    /// into touch. A follower that lost rows (its file was set aside) is out of touch until it has
+    /// into sync. A follower that lost rows (its file was set aside) is out of sync until it has
     /// them again.
     #[must_use]
     pub fn follower_durable(&mut self, id: ReplicaId, rows: u64, enough: u64) -> Done<W> {
         let follower = self.followers.entry(id).or_default();
-        follower.in_touch = rows >= follower.durable && (follower.in_touch || rows >= enough);
+        follower.in_sync = rows >= follower.durable && (follower.in_sync || rows >= enough);
         follower.durable = rows;
         self.take_done()
     }
 
-    /// A follower did not answer in time. True in the first place when it was in touch.
+    /// A follower did not answer in time. True in the first place when it was in sync.
     #[must_use]
     pub fn follower_lost(&mut self, id: ReplicaId) -> (bool, Done<W>) {
-        let was_in_touch = self
+        let was_in_sync = self
             .followers
             .get_mut(&id)
-            .is_some_and(|f| std::mem::take(&mut f.in_touch));
-        (was_in_touch, self.take_done())
+            .is_some_and(|f| std::mem::take(&mut f.in_sync));
+        (was_in_sync, self.take_done())
     }
 
     /// Since when a batch waits for this follower; `None` when none does.
     #[must_use]
     pub fn waiting_since(&self, id: ReplicaId) -> Option<Instant> {
-        let durable = self.followers.get(&id).filter(|f| f.in_touch)?.durable;
+        let durable = self.followers.get(&id).filter(|f| f.in_sync)?.durable;
         self.waiting
             .iter()
             .filter(|w| w.needed > durable)
@@ -143,7 +143,7 @@ impl<W> CommitTracker<W> {
         let durable = self
             .followers
             .values()
-            .filter(|f| f.in_touch)
+            .filter(|f| f.in_sync)
             .map(|f| f.durable)
             .fold(self.local, u64::min);
         let enough = self.has_enough_copies();
@@ -176,7 +176,7 @@ mod tests {
         CommitTracker::new(min_copies, 10, [id(1), id(2)].into_iter())
     }
 
-    /// A new leader counts nobody as in touch: it acknowledges alone until a follower has caught
+    /// A new leader counts nobody as in sync: it acknowledges alone until a follower has caught
     /// up.
     #[test]
     fn a_new_leader_starts_alone() {
@@ -186,12 +186,12 @@ mod tests {
         assert_eq!(t.follower_durable(id(2), 11, 12), []);
         assert_eq!(t.copies(), 1, "still catching up");
         assert_eq!(t.follower_durable(id(2), 12, 12), []);
-        assert_eq!(t.in_touch().collect::<Vec<_>>(), [id(2)]);
+        assert_eq!(t.in_sync().collect::<Vec<_>>(), [id(2)]);
     }
 
-    /// A follower in touch is waited for, and no longer once it is lost or loses rows.
+    /// A follower in sync is waited for, and no longer once it is lost or loses rows.
     #[test]
-    fn followers_in_touch_are_waited_for() {
+    fn followers_in_sync_are_waited_for() {
         let mut t = tracker(1);
         assert_eq!(t.follower_durable(id(1), 10, 10), []);
         let start = Instant::now();
@@ -230,7 +230,7 @@ mod tests {
 
     proptest! {
         /// Nothing is acknowledged before it is durable at the leader and at every follower in
-        /// touch, and nothing is told twice.
+        /// sync, and nothing is told twice.
         #[test]
         fn never_too_early(events in proptest::collection::vec((0..5_u8, 1..3_u8, 0..40_u64), 1..80)) {
             let mut t = tracker(1);
@@ -257,7 +257,7 @@ mod tests {
                     prop_assert_eq!(outcome, Outcome::Durable);
                     let need = needs[batch as usize];
                     prop_assert!(local >= need);
-                    for follower in t.in_touch() {
+                    for follower in t.in_sync() {
                         prop_assert!(acked[&u8::from(follower)] >= need);
                     }
                     prop_assert!(!told.contains(&batch));

@@ -1,7 +1,7 @@
 //! What is on its way at a leader, pure: the rows that came from the catalog, those that are not
 //! durable here yet, and the batches that wait for them.
 
-use crate::leading::commit::{CommitTracker, Done, IN_TOUCH_LAG};
+use crate::leading::commit::{CommitTracker, Done, IN_SYNC_LAG};
 use crate::log::cache::Recent;
 use common::http::Responder;
 use common::timing::APPEND_OVERDUE;
@@ -100,7 +100,7 @@ impl Pipeline {
     /// A follower said where its durable log ends; see [`crate::replica::Replica::follower_at`].
     #[must_use]
     pub fn follower_at(&mut self, id: ReplicaId, next: u64, acknowledged: bool) -> Done<Waiter> {
-        let lag_allowed = if acknowledged { IN_TOUCH_LAG } else { 0 };
+        let lag_allowed = if acknowledged { IN_SYNC_LAG } else { 0 };
         self.tracker
             .follower_durable(id, next, self.received.next().saturating_sub(lag_allowed))
     }

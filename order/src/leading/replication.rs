@@ -224,7 +224,7 @@ impl Replication {
     }
 
     /// The position in an answer; a follower without a log, since its file was set aside, is out of
-    /// touch until it has one.
+    /// sync until it has one.
     fn position(&self, term: Term, answer: LogPosition) -> Result<Position, Duration> {
         answer.position.ok_or_else(|| {
             self.replica
@@ -271,7 +271,7 @@ impl Replication {
         self.position(term, answer)
     }
 
-    /// One call to the follower. A failure puts it out of touch, and tells how long to pause.
+    /// One call to the follower. A failure puts it out of sync, and tells how long to pause.
     fn exchange(
         &self,
         term: Term,

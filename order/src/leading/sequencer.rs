@@ -242,8 +242,7 @@ fn refusal_response(refusal: &NotTaken) -> Response {
     match refusal {
         NotTaken::NotLeader(body) => Response::json(421, body),
         NotTaken::TooFewCopies { copies, wanted } => {
-            let message =
-                format!("{copies} replicas are in touch, ORDER_MIN_COPIES wants {wanted}");
+            let message = format!("{copies} replicas are in sync, ORDER_MIN_COPIES wants {wanted}");
             Response::json(
                 503,
                 &Unavailable {

@@ -1,4 +1,4 @@
-//! The rows that a leader received lately, in memory, so that followers in touch are served without
+//! The rows that a leader received lately, in memory, so that followers in sync are served without
 //! reading the file; pure.
 
 use common::wire::order::Rows;

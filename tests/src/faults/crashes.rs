@@ -65,7 +65,7 @@ fn who(run: &mut Run, point: &str) -> Service {
 }
 
 /// A replica that returns does not lead; it does once the others are gone. They stay away until it
-/// has died, but for one where the point needs a follower in touch.
+/// has died, but for one where the point needs a follower in sync.
 fn let_lead(run: &mut Run, service: Service, point: &str) {
     run.bazaar
         .cluster

@@ -275,7 +275,7 @@ impl Run {
         );
     }
 
-    /// Brings back what does not run, and waits until all replicas are level and in touch, every
+    /// Brings back what does not run, and waits until all replicas are level and in sync, every
     /// front-end is ready, and orders are acknowledged.
     ///
     /// # Panics
@@ -298,12 +298,12 @@ impl Run {
                 .unwrap_or_else(|error| panic!("{error}"));
         }
         self.progress(HEALTHY);
-        self.wait_in_touch();
+        self.wait_in_sync();
     }
 
-    /// Waits until the leader counts both others as in touch. Their logs are compared at the end,
+    /// Waits until the leader counts both others as in sync. Their logs are compared at the end,
     /// when trading has stopped.
-    fn wait_in_touch(&self) {
+    fn wait_in_sync(&self) {
         let mut last = None;
         let level = wait::until(SOON, || {
             let health: Vec<_> = (1..=3)
@@ -311,11 +311,11 @@ impl Run {
                 .collect();
             let level = health
                 .iter()
-                .any(|h| h.leading.is_some() && h.in_touch.len() == 2);
+                .any(|h| h.leading.is_some() && h.in_sync.len() == 2);
             last = Some(health);
             level.then_some(())
         });
-        assert!(level.is_some(), "not all replicas come in touch: {last:?}");
+        assert!(level.is_some(), "not all replicas come in sync: {last:?}");
     }
 
     /// The longest time that an order took which was under way since `start_us`.

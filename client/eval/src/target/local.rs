@@ -125,7 +125,7 @@ impl Local {
                 .any(|h| u8::from(h.replica) == *id && !h.catching_up && h.last >= last);
             let touched = all
                 .iter()
-                .any(|h| h.leading.is_some() && h.in_touch.iter().any(|r| u8::from(*r) == *id));
+                .any(|h| h.leading.is_some() && h.in_sync.iter().any(|r| u8::from(*r) == *id));
             has && touched
         })
     }

@@ -25,7 +25,7 @@ fn health(n: u8) -> Health {
         cluster: None,
         term: 0,
         leader: None,
-        in_touch: Vec::new(),
+        in_sync: Vec::new(),
     }
 }
 

@@ -35,8 +35,8 @@ pub enum Action {
         /// Whether the answer arrives.
         heard: bool,
     },
-    /// A follower in touch did not answer in time.
-    LoseTouch {
+    /// A follower in sync did not answer in time.
+    LoseSync {
         /// The leader.
         leader: Index,
         /// The follower.
@@ -129,7 +129,7 @@ impl State {
                 actions.push(Action::Write(own));
             }
             for other in (0..REPLICAS).filter(|other| *other != own) {
-                let in_touch = pipeline.tracker.in_touch().any(|f| f == id(other));
+                let in_sync = pipeline.tracker.in_sync().any(|f| f == id(other));
                 let ahead = self.replicas[other].log.len() > pipeline.received.len();
                 let behind = self.replicas[other].log.len() < pipeline.received.len();
                 if behind {
@@ -139,15 +139,15 @@ impl State {
                         heard: false,
                     });
                 }
-                if !ahead && (behind || !in_touch || self.waits_for(own, other)) {
+                if !ahead && (behind || !in_sync || self.waits_for(own, other)) {
                     actions.push(Action::Replicate {
                         from: own,
                         to: other,
                         heard: true,
                     });
                 }
-                if in_touch && self.faults.missed_followers > 0 {
-                    actions.push(Action::LoseTouch {
+                if in_sync && self.faults.missed_followers > 0 {
+                    actions.push(Action::LoseSync {
                         leader: own,
                         follower: other,
                     });

@@ -36,7 +36,7 @@ pub struct Faults {
     pub catalog_restarts: u8,
     /// A message arrives twice.
     pub duplicates: u8,
-    /// A follower in touch does not answer in time.
+    /// A follower in sync does not answer in time.
     pub missed_followers: u8,
     /// A call of a leader to the catalog is given up before its answer comes.
     pub missed_answers: u8,
@@ -59,7 +59,7 @@ pub struct Rules {
     pub complete_before_leading: bool,
     /// Only who led before it looked for an order, and still leads after, says that there is none.
     pub led_before_looking: bool,
-    /// An order is answered once it is durable at the leader and at each follower in touch. Off: at
+    /// An order is answered once it is durable at the leader and at each follower in sync. Off: at
     /// once.
     pub durable_before_answer: bool,
     /// A replica that leads but does not reach the catalog refuses to lead when it is asked. Off:

@@ -131,9 +131,9 @@ impl State {
         (0..REPLICAS)
             .filter(|other| *other != own)
             .find_map(|other| {
-                let in_touch = pipeline.tracker.in_touch().any(|f| f == id(other));
+                let in_sync = pipeline.tracker.in_sync().any(|f| f == id(other));
                 if !world.alive(other) {
-                    return in_touch.then_some(Action::LoseTouch {
+                    return in_sync.then_some(Action::LoseSync {
                         leader: own,
                         follower: other,
                     });
@@ -141,7 +141,7 @@ impl State {
                 let behind = self.replicas[other].log.len() < pipeline.received.len();
                 let newer = self.replicas[other].standing.known().term > pipeline.term;
                 let needed =
-                    behind || !in_touch && !self.is_ahead(other, own) || self.waits_for(own, other);
+                    behind || !in_sync && !self.is_ahead(other, own) || self.waits_for(own, other);
                 (needed || newer).then_some(Action::Replicate {
                     from: own,
                     to: other,

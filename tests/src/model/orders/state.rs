@@ -117,7 +117,7 @@ pub enum Message {
 pub enum Broken {
     /// A trade of an older term was committed.
     OldTermTraded,
-    /// A row was acknowledged that a follower in touch does not have.
+    /// A row was acknowledged that a follower in sync does not have.
     AcknowledgedTooEarly,
     /// A follower's log contradicts its leader's.
     Contradiction,

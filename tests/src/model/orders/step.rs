@@ -31,7 +31,7 @@ impl State {
             }
             Action::Write(own) => self.write(*own),
             Action::Replicate { from, to, heard } => self.replicate(*from, *to, *heard),
-            Action::LoseTouch { leader, follower } => self.lose_touch(*leader, *follower),
+            Action::LoseSync { leader, follower } => self.lose_sync(*leader, *follower),
             Action::Fetch(own) => self.fetch(config, *own),
             Action::ReadTerm(own) => {
                 let view = self.catalog.view();
@@ -302,7 +302,7 @@ impl State {
         }
     }
 
-    fn lose_touch(&mut self, leader: Index, follower: Index) {
+    fn lose_sync(&mut self, leader: Index, follower: Index) {
         self.faults.missed_followers = self.faults.missed_followers.saturating_sub(1);
         if let Some(pipeline) = self.replicas[leader].pipeline.as_mut() {
             let (_, done) = pipeline.tracker.follower_lost(id(follower));
@@ -342,7 +342,7 @@ impl State {
         if !(durable(leader)
             && pipeline
                 .tracker
-                .in_touch()
+                .in_sync()
                 .all(|follower| durable(index(follower))))
         {
             self.broken.insert(Broken::AcknowledgedTooEarly);
