@@ -85,11 +85,12 @@ impl Catalog {
             .set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
         let stop = Shutdown::new();
         let published = Arc::new(Published::new(snapshot.clone(), state));
+        let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));
         if let Some(reason) = store.history_lost().map_err(as_io)? {
             tracing::error!("trades and stocks are refused, as an earlier run found: {reason}");
             published.set_state(CatalogState::HistoryLost, &reason);
+            sessions.end_all(&reason);
         }
-        let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));
         let (work, queued) = queue(WORK_QUEUE);
         let (journal, pages) = queue(JOURNAL_QUEUE);
         let api = Api {

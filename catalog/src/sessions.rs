@@ -12,7 +12,7 @@ use common::threads::Thread;
 use common::timing::{KEEP_ALIVE, LEASE, PROBE_TIMEOUT, PUSH_REPEAT};
 use common::wire::Empty;
 use common::wire::catalog::{KeepAliveRequest, LeaseAnswer, RegisterRequest, SessionId};
-use common::wire::frontend::InvalidateRequest;
+use common::wire::frontend::{EndSessionRequest, InvalidateRequest};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +49,8 @@ struct Shared {
 struct Inner {
     table: SessionTable,
     pushers: BTreeMap<SessionId, Pusher>,
+    /// Why no session is granted or renewed any more.
+    closed: Option<String>,
     /// Pushers of dropped sessions, to be joined by the keeper: whoever drops a session must not
     /// wait for its last call.
     ended: Vec<Pusher>,
@@ -62,9 +64,11 @@ struct Pusher {
 }
 
 #[derive(Debug)]
-struct Push {
-    names: Arc<Vec<String>>,
-    round: Arc<Round>,
+enum Push {
+    /// Stocks are about to change.
+    Invalidate(Arc<Vec<String>>, Arc<Round>),
+    /// The session is over.
+    End,
 }
 
 /// The pushes of one batch, until each is acknowledged or its session is dropped.
@@ -111,18 +115,30 @@ impl Sessions {
     /// Renews a lease.
     #[must_use]
     pub fn keep_alive(&self, request: &KeepAliveRequest) -> Response {
-        match self
-            .shared
-            .inner
-            .lock()
-            .table
-            .keep_alive(&request.session, BootInstant::now())
-        {
+        let mut inner = self.shared.inner.lock();
+        if inner.closed.is_some() {
+            // Also before the push of the end arrives: the front-end forgets its session here too.
+            return unknown_session();
+        }
+        match inner.table.keep_alive(&request.session, BootInstant::now()) {
             KeepAlive::Renewed => Response::json(200, &lease_answer(LEASE)),
             KeepAlive::NotRenewed => Response::json(200, &lease_answer(Duration::ZERO)),
-            KeepAlive::Unknown => {
-                Response::error(404, "unknown session: empty the cache and register again")
-            }
+            KeepAlive::Unknown => unknown_session(),
+        }
+    }
+
+    /// Ends every session at once, and grants and renews none any more: no stock may be read from
+    /// any cache. Does not wait: the pushers repeat it until it is acknowledged or the lease is
+    /// over. Called by the thread that pushes, between its rounds.
+    pub fn end_all(&self, why: &str) {
+        let mut inner = self.shared.inner.lock();
+        if inner.closed.is_some() {
+            return;
+        }
+        inner.closed = Some(why.into());
+        for pusher in inner.pushers.values() {
+            let sent = pusher.pushes.try_send(Push::End);
+            assert!(sent.is_ok(), "no push is under way between two rounds");
         }
     }
 
@@ -152,10 +168,7 @@ impl Sessions {
         });
         for id in &ids {
             inner.table.push_begun(id, now);
-            let push = Push {
-                names: Arc::clone(&names),
-                round: Arc::clone(&round),
-            };
+            let push = Push::Invalidate(Arc::clone(&names), Arc::clone(&round));
             let sent = inner.pushers[id].pushes.try_send(push);
             assert!(
                 sent.is_ok(),
@@ -191,6 +204,10 @@ impl Drop for Sessions {
     fn drop(&mut self) {
         self.shared.stop.trigger();
     }
+}
+
+fn unknown_session() -> Response {
+    Response::error(404, "unknown session: empty the cache and register again")
 }
 
 fn lease_answer(lease: Duration) -> LeaseAnswer {
@@ -255,6 +272,10 @@ impl Shared {
             );
         }
         let mut inner = self.inner.lock();
+        // Under the lock of the grant: a session that began after the end would get no push of it.
+        if let Some(why) = &inner.closed {
+            return Response::unavailable(&format!("no cache session is granted: {why}"));
+        }
         if inner.table.len() >= MAX_SESSIONS {
             return Response::unavailable("there are too many cache sessions");
         }
@@ -287,25 +308,36 @@ impl Shared {
 
     /// The thread of one session: pushes until each is acknowledged, or the session is dropped.
     fn push_all(&self, session: &RegisterRequest, waiting: &Receiver<Push>, gone: &Shutdown) {
+        let id = &session.session;
         while let Some(push) = gone.receive(waiting) {
             loop {
-                match self.send(&session.url, &session.session, &push.names) {
-                    Ok(()) => {
-                        self.inner.lock().table.push_answered(&session.session);
-                        push.round.settle(&session.session);
+                let sent = match &push {
+                    Push::Invalidate(names, _) => self.send(&session.url, id, names),
+                    Push::End => self.send_end(&session.url, id),
+                };
+                match (sent, &push) {
+                    (Ok(()), Push::Invalidate(_, round)) => {
+                        self.inner.lock().table.push_answered(id);
+                        round.settle(id);
                         break;
                     }
-                    Err(CallError::Status { status: 409, .. }) => {
+                    (Ok(()), Push::End) => {
+                        tracing::info!(session = %id, "cache session ended");
+                        return self.remove(id);
+                    }
+                    (Err(CallError::Status { status: 409, .. }), push) => {
                         // The front-end has begun another session, or is a new process: nothing is
                         // cached under this one.
-                        tracing::info!(session = %session.session, "cache session ended: its front-end uses another one");
-                        self.remove(&session.session);
-                        push.round.settle(&session.session);
+                        tracing::info!(session = %id, "cache session ended: its front-end uses another one");
+                        self.remove(id);
+                        if let Push::Invalidate(_, round) = push {
+                            round.settle(id);
+                        }
                         return;
                     }
-                    Err(error) => {
+                    (Err(error), _) => {
                         self.metrics.pushes_repeated.inc();
-                        tracing::debug!(session = %session.session, %error, "push not acknowledged");
+                        tracing::debug!(session = %id, %error, "push not acknowledged");
                         if gone.wait(PUSH_REPEAT) {
                             return;
                         }
@@ -316,18 +348,22 @@ impl Shared {
     }
 
     fn send(&self, url: &str, session: &SessionId, names: &[String]) -> Result<(), CallError> {
-        let call = Call {
-            method: "POST",
-            base: url,
-            path: "/invalidate",
-            timeout: PROBE_TIMEOUT,
-            trace: None,
-        };
         let push = InvalidateRequest {
             session: session.clone(),
             names: names.to_vec(),
         };
-        self.client.call(call, &push).map(|Empty {}| ())
+        self.client
+            .call(call(url, "/invalidate"), &push)
+            .map(|Empty {}| ())
+    }
+
+    fn send_end(&self, url: &str, session: &SessionId) -> Result<(), CallError> {
+        let push = EndSessionRequest {
+            session: session.clone(),
+        };
+        self.client
+            .call(call(url, "/sessions/end"), &push)
+            .map(|Empty {}| ())
     }
 
     /// Drops sessions that nobody renews, and joins the pushers of dropped ones.
@@ -349,6 +385,16 @@ impl Shared {
         let ended = std::mem::take(&mut inner.ended);
         drop(inner);
         drop(ended);
+    }
+}
+
+fn call<'a>(base: &'a str, path: &'a str) -> Call<'a> {
+    Call {
+        method: "POST",
+        base,
+        path,
+        timeout: PROBE_TIMEOUT,
+        trace: None,
     }
 }
 

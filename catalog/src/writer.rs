@@ -244,9 +244,15 @@ impl Writer {
             .map_err(|not| Response::error(409, &not.message))
     }
 
+    /// Final until the file was mended: said and written once, by the first who finds it.
     fn lose_history(&self, reason: &str) {
+        if self.published.state() == CatalogState::HistoryLost {
+            return;
+        }
         tracing::error!("trades and stocks are refused: {reason}");
+        // First no stock leaves, then the caches let go: a fill between the two finds nothing.
         self.published.set_state(CatalogState::HistoryLost, reason);
+        self.sessions.end_all(reason);
         if let Err(error) = self.store.set_history_lost(reason) {
             tracing::error!(%error, "this could not be written down: a restart will have to find it out again");
         }
@@ -280,6 +286,13 @@ impl Writer {
                 }
                 Err(refusal) => responder.send(refusal),
             }
+        }
+        // History that a later batch showed to be lost holds for those before it, too.
+        if let Err(not) = self.published.serving() {
+            let refusal = nothing_happened(&not.message);
+            taken
+                .drain(..)
+                .for_each(|(_, responder)| responder.send(refusal.clone()));
         }
         if taken.is_empty() {
             return;

@@ -8,7 +8,7 @@ use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
 use common::settings::Settings;
 use common::wire::catalog::*;
-use common::wire::frontend::InvalidateRequest;
+use common::wire::frontend::{EndSessionRequest, InvalidateRequest};
 use common::wire::order::*;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -63,6 +63,16 @@ impl Bench {
 
     fn restart(&mut self) {
         self.catalog = None;
+        self.start();
+    }
+
+    /// Stops the catalog, changes its file, and starts it again.
+    fn damage(&mut self, statement: &str) {
+        self.catalog = None;
+        let connection =
+            rusqlite::Connection::open(self.folder.path().join("catalog.db")).expect("opens");
+        connection.execute(statement, []).expect("damages");
+        drop(connection);
         self.start();
     }
 
@@ -487,16 +497,24 @@ struct FakeFrontend {
 struct FakeState {
     status: AtomicU16,
     pushes: Mutex<Vec<InvalidateRequest>>,
+    ends: Mutex<Vec<EndSessionRequest>>,
 }
 
 struct FakeHandler(Arc<FakeState>);
 
 impl Handler for FakeHandler {
     fn handle(&self, request: Request, responder: Responder) {
-        self.0
-            .pushes
-            .lock()
-            .push(request.json().expect("an invalidation"));
+        match request.path.as_str() {
+            "/invalidate" => {
+                let push = request.json().expect("an invalidation");
+                self.0.pushes.lock().push(push);
+            }
+            "/sessions/end" => {
+                let end = request.json().expect("an end");
+                self.0.ends.lock().push(end);
+            }
+            path => panic!("a front-end has no {path}"),
+        }
         let status = self.0.status.load(Ordering::SeqCst);
         responder.send(Response::text(status, "application/json", "{}"));
     }
@@ -507,6 +525,7 @@ impl FakeFrontend {
         let state = Arc::new(FakeState {
             status: AtomicU16::new(200),
             pushes: Mutex::default(),
+            ends: Mutex::default(),
         });
         let config = TinyConfig {
             name: "fake",
@@ -618,6 +637,75 @@ fn an_unanswered_push_delays_a_trade_by_one_lease() {
     );
     assert_eq!(bench.quantity("FishCo").expect("serves"), (99, true));
     assert_eq!(status(&keep_alive(&bench, "s1").expect_err("dropped")), 404);
+}
+
+/// A catalog whose history is lost ends every cache session by a push, renews none and grants none:
+/// no stock is read from a cache beside it. A push that is not acknowledged is repeated.
+#[test]
+fn lost_history_ends_every_cache_session() {
+    let bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let frontends = ["s1", "s2"].map(|id| {
+        let frontend = FakeFrontend::start();
+        frontend.register(&bench, id).expect("granted");
+        (frontend, id)
+    });
+    frontends[1].0.state.status.store(500, Ordering::SeqCst);
+    let beyond = Position {
+        last: Some(5),
+        ..genesis
+    };
+    let lost = bench
+        .trade(term, beyond, vec![order("a", "FishCo", Side::Buy, 1)])
+        .expect_err("refused");
+    assert_eq!(status(&lost), 409);
+    for (frontend, id) in &frontends {
+        let end = EndSessionRequest {
+            session: SessionId((*id).into()),
+        };
+        until(|| frontend.state.ends.lock().contains(&end));
+        assert_eq!(status(&keep_alive(&bench, id).expect_err("over")), 404);
+    }
+    until(|| frontends[1].0.state.ends.lock().len() > 1);
+    let refused = frontends[0].0.register(&bench, "s3").expect_err("refused");
+    assert_eq!(status(&refused), 503);
+    assert!(refused.to_string().contains("catalog rebuild"), "{refused}");
+    assert!(
+        frontends[0].0.pushed_names().iter().all(Vec::is_empty),
+        "nothing traded"
+    );
+}
+
+/// A quantity that the check finds wrong after the catalog began to serve ends the cache sessions
+/// that were granted meanwhile.
+#[test]
+fn a_wrong_quantity_ends_every_cache_session() {
+    let mut bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    // Enough pages that the check outlasts a registration.
+    let mut end = genesis;
+    for batch in 0..120 {
+        let orders = (0..500).map(|n| order(&format!("{batch}-{n}"), "FishCo", Side::Sell, 1));
+        end = bench
+            .trade(term, end, orders.collect())
+            .expect("trades")
+            .end;
+    }
+    bench.damage("UPDATE stocks SET quantity = quantity + 1 WHERE name = 'BoarCo'");
+    let frontend = FakeFrontend::start();
+    // Refused when the check was faster: then there was no session that it could end.
+    let granted = frontend.register(&bench, "s1").is_ok();
+    until(|| {
+        bench
+            .quantity("BoarCo")
+            .is_err_and(|e| e.to_string().contains("BoarCo"))
+    });
+    if granted {
+        until(|| !frontend.state.ends.lock().is_empty());
+    }
+    assert_eq!(status(&keep_alive(&bench, "s1").expect_err("over")), 404);
 }
 
 /// A front-end that refuses a session's push has no entries under it: the trade does not wait for

@@ -1,11 +1,12 @@
-//! The internal listener: invalidations, what is cached, liveness, metrics. Its workers answer
+//! The internal listener: invalidations, ends of sessions, what is cached, liveness, metrics. Its workers answer
 //! everything themselves, at once: an invalidation that waited behind anything would hold up every
 //! trade.
 
 use crate::cache::shared::SharedCache;
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::Metrics;
-use common::wire::frontend::{CachedNames, InvalidateRequest};
+use common::wire::catalog::SessionId;
+use common::wire::frontend::{CachedNames, EndSessionRequest, InvalidateRequest};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ impl Handler for Internal {
     fn handle(&self, request: Request, mut responder: Responder) {
         let (route, allowed) = match request.path.as_str() {
             "/invalidate" => ("/invalidate", "POST"),
+            "/sessions/end" => ("/sessions/end", "POST"),
             "/cache" => ("/cache", "GET"),
             "/livez" => ("/livez", "GET"),
             "/metrics" => ("/metrics", "GET"),
@@ -31,6 +33,7 @@ impl Handler for Internal {
         responder.set_route(route);
         let response = match (route, request.method.as_str()) {
             ("/invalidate", "POST") => self.invalidate(&request),
+            ("/sessions/end", "POST") => self.end_session(&request),
             ("/cache", "GET" | "HEAD") => Response::json(200, &self.cached_names()),
             ("/livez", "GET" | "HEAD") => Response::data("alive"),
             ("/metrics", "GET" | "HEAD") => {
@@ -61,10 +64,25 @@ impl Internal {
             Response::json(200, &json!({}))
         } else {
             tracing::warn!(session = %push.session, "invalidation refused: the session is not this front-end's");
-            Response::error(
-                409,
-                &format!("session {} is not the one of this front-end", push.session),
-            )
+            not_ours(&push.session)
         }
     }
+
+    fn end_session(&self, request: &Request) -> Response {
+        let EndSessionRequest { session } = match request.json() {
+            Ok(end) => end,
+            Err(refusal) => return refusal,
+        };
+        if self.cache.end(&session) {
+            tracing::warn!(%session, "the catalog ended the cache session: every read goes to it");
+            Response::json(200, &json!({}))
+        } else {
+            not_ours(&session)
+        }
+    }
+}
+
+fn not_ours(session: &SessionId) -> Response {
+    let message = format!("session {session} is not the one of this front-end");
+    Response::error(409, &message)
 }

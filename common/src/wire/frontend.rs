@@ -15,6 +15,16 @@ pub struct InvalidateRequest {
     pub names: Vec<String>,
 }
 
+/// `POST /sessions/end`: the catalog ends this session, since it serves no stock any more.
+/// Acknowledged (200, `{}`) once nothing can be read from the cache under it; 409 when the session
+/// is not this front-end's, which holds nothing under it then either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndSessionRequest {
+    /// The session.
+    pub session: SessionId,
+}
+
 /// Answer to `GET /cache`: what this front-end holds now, for people and the evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

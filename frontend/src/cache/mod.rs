@@ -33,7 +33,9 @@ use std::sync::Arc;
 /// 7. A pending session stays pending until the next one replaces it: the catalog may have granted
 ///    it although no reply came, and its pushes can then be acknowledged truthfully instead of
 ///    holding up trades until its lease has run out.
-/// 8. A lease only grows while its session lives: an answer that overtook a later one does not
+/// 8. A session that the catalog ends is forgotten in the same way, a pending one too: the reply to
+///    that registration, which may be on its way, then installs nothing.
+/// 9. A lease only grows while its session lives: an answer that overtook a later one does not
 ///    shorten it.
 #[derive(Debug)]
 pub struct Cache {
@@ -181,16 +183,17 @@ impl Cache {
         self.pending = Some(session);
     }
 
-    /// The reply to the registration of the pending session came.
-    pub fn install_session(&mut self, session: &SessionId, lease_end: BootInstant) {
-        assert_eq!(
-            self.pending.as_ref(),
-            Some(session),
-            "only the pending session is installed"
-        );
+    /// The reply to the registration of the pending session came. False when the catalog has ended
+    /// that session meanwhile: nothing is installed.
+    pub fn install_session(&mut self, session: &SessionId, lease_end: BootInstant) -> bool {
+        let Some(pending) = self.pending.take() else {
+            return false;
+        };
+        assert_eq!(&pending, session, "only the pending session is installed");
         self.forget();
-        self.current = self.pending.take();
+        self.current = Some(pending);
         self.lease_end = lease_end;
+        true
     }
 
     /// A keep-alive was answered.
@@ -205,6 +208,16 @@ impl Cache {
         if self.current.as_ref() == Some(session) {
             self.forget();
         }
+    }
+
+    /// The catalog ends this session. False: not our session, nothing is held under it.
+    #[must_use]
+    pub fn end(&mut self, session: &SessionId) -> bool {
+        if self.current.as_ref() == Some(session) {
+            self.forget();
+            return true;
+        }
+        self.pending.take_if(|pending| pending == session).is_some()
     }
 
     /// Empties the cache, voids every fill in flight, ends session and lease.

@@ -87,9 +87,13 @@ impl Keeper {
         let asked = BootInstant::now();
         match self.post::<_, LeaseAnswer>("/sessions/register", REGISTER_TIMEOUT, &request) {
             Ok(answer) => {
-                self.config
-                    .cache
-                    .install_session(&session, asked + Duration::from_millis(answer.lease_ms));
+                let lease_end = asked + Duration::from_millis(answer.lease_ms);
+                if !self.config.cache.install_session(&session, lease_end) {
+                    // The end was pushed before this reply came: the catalog grants no other one
+                    // before it is mended, so the usual pace will do.
+                    self.complained = true;
+                    return None;
+                }
                 self.complained = false;
                 tracing::info!(session = %session, lease_ms = answer.lease_ms, "cache session registered");
                 Some(session)

@@ -95,9 +95,10 @@ impl SharedCache {
         self.cache.lock().begin_session(session.clone());
     }
 
-    /// Its reply came.
-    pub fn install_session(&self, session: &SessionId, lease_end: BootInstant) {
-        self.cache.lock().install_session(session, lease_end);
+    /// Its reply came. False when the catalog has ended that session meanwhile.
+    #[must_use]
+    pub fn install_session(&self, session: &SessionId, lease_end: BootInstant) -> bool {
+        self.cache.lock().install_session(session, lease_end)
     }
 
     /// A keep-alive was answered.
@@ -109,6 +110,16 @@ impl SharedCache {
     pub fn lose(&self, session: &SessionId) {
         self.cache.lock().lose(session);
         self.metrics.lease_losses.inc();
+    }
+
+    /// The catalog ends a session; false when it is not one of ours.
+    #[must_use]
+    pub fn end(&self, session: &SessionId) -> bool {
+        let ours = self.cache.lock().end(session);
+        if ours {
+            self.metrics.lease_losses.inc();
+        }
+        ours
     }
 
     /// Whether reads may be answered from here now.

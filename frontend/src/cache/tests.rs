@@ -23,7 +23,7 @@ fn names(names: &[&str]) -> Vec<String> {
 fn leased() -> Cache {
     let mut cache = Cache::new(8);
     cache.begin_session(session("s"));
-    cache.install_session(&session("s"), at(1_000));
+    assert!(cache.install_session(&session("s"), at(1_000)));
     cache
 }
 
@@ -101,8 +101,27 @@ fn invalidations_of_other_sessions_are_refused() {
         cache.invalidate(&session("s"), &[]),
         "the current one is still known"
     );
-    cache.install_session(&session("next"), at(2_000));
+    assert!(cache.install_session(&session("next"), at(2_000)));
     assert!(!cache.invalidate(&session("s"), &[]), "it was replaced");
+}
+
+/// A session that the catalog ends leaves nothing behind, fills in flight included. A pending one
+/// too: the reply to its registration installs nothing when it comes after the end.
+#[test]
+fn an_ended_session_leaves_nothing_behind() {
+    let mut cache = leased();
+    fill(&mut cache, "a", "1");
+    let flying = cache.begin_fill("b");
+    assert!(!cache.end(&session("other")));
+    assert!(cache.end(&session("s")) && !cache.end(&session("s")));
+    cache.renew(&session("s"), at(9_000));
+    assert_eq!((cache.entries(), cache.leased(at(0))), (0, false));
+    assert_eq!(cache.finish_fill(&flying, Some(body("1"))), FillEnd::Voided);
+
+    cache.begin_session(session("next"));
+    assert!(cache.end(&session("next")));
+    assert!(!cache.install_session(&session("next"), at(2_000)));
+    assert!(!cache.leased(at(0)));
 }
 
 /// A new session, and the loss of one, leave nothing of the old one behind, fills in flight
@@ -118,7 +137,7 @@ fn sessions_share_nothing() {
         Some(body("1")),
         "the old one serves until the reply"
     );
-    cache.install_session(&session("next"), at(2_000));
+    assert!(cache.install_session(&session("next"), at(2_000)));
     assert_eq!(
         (
             cache.get("a", at(0)),
@@ -159,6 +178,8 @@ enum Step {
     KeepAlive,
     /// The catalog restarts, and forgets its session, after every lease has ended.
     Restart,
+    /// The catalog ends the session that it knows.
+    End,
     /// Time goes by.
     Wait(u64),
     /// A client reads a stock.
@@ -174,6 +195,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Registered),
         2 => Just(Step::KeepAlive),
         1 => Just(Step::Restart),
+        1 => Just(Step::End),
         2 => (1_u64..400).prop_map(Step::Wait),
         6 => (0_usize..3).prop_map(Step::Read),
     ]
@@ -229,7 +251,9 @@ impl World {
             }
             Step::Registered => {
                 if let Some((session, lease_end)) = self.registered.take() {
-                    self.cache.install_session(&session, at(lease_end));
+                    let ended = self.cache.pending.is_none();
+                    let installed = self.cache.install_session(&session, at(lease_end));
+                    prop_assert_ne!(installed, ended);
                 }
             }
             Step::KeepAlive => {
@@ -247,6 +271,12 @@ impl World {
             Step::Restart => {
                 if let Some((_, lease_end)) = self.known.take() {
                     self.now = self.now.max(lease_end);
+                }
+            }
+            // The catalog serves nothing any more: whatever is read from here on is wrong.
+            Step::End => {
+                if let Some((session, _)) = self.known.take() {
+                    prop_assert!(self.cache.end(&session));
                 }
             }
             Step::Wait(ms) => self.now += ms,
