@@ -11,7 +11,7 @@ use common::metrics::{Metrics, QueueGauges};
 use common::queue::{Queue, QueueReceiver};
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
-use common::wire::catalog::{CatalogHealth, LookupRequest};
+use common::wire::catalog::{CatalogHealth, LookupRequest, TermAnswer, TermView};
 use common::wire::order::Genesis;
 use rusqlite::Connection;
 use serde::de::DeserializeOwned;
@@ -73,7 +73,7 @@ impl Handler for Api {
         }
         match *path {
             "/health" => responder.send(Response::json(200, &self.health())),
-            "/term" => responder.send(Response::json(200, &self.published.term())),
+            "/term" => responder.send(Response::json(200, &self.term())),
             "/genesis" => responder.send(Response::json(200, &self.genesis)),
             "/journal" => self.journal_page(&request, responder),
             "/lookup" => with_body(&request, responder, |lookup: LookupRequest, responder| {
@@ -116,10 +116,20 @@ fn not_serving(not: &NotServing) -> Response {
 }
 
 impl Api {
+    fn term(&self) -> TermAnswer {
+        let TermView { term, owner } = self.published.term();
+        TermAnswer {
+            term,
+            owner,
+            cluster: self.genesis.cluster.clone(),
+        }
+    }
+
     fn health(&self) -> CatalogHealth {
         let position = self.published.position();
         CatalogHealth {
             state: self.published.state(),
+            cluster: self.genesis.cluster.clone(),
             term: self.published.term(),
             last: position.last,
             hash: position.hash,

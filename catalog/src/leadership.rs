@@ -32,6 +32,15 @@ pub enum Claim {
     Stale(TermView),
 }
 
+/// What a log of another bazaar shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignLog {
+    /// The catalog's file may have been lost.
+    FileLost,
+    /// A replica has a wrong file, or a wrong `CATALOG_URL`.
+    WrongPlace,
+}
+
 impl Leadership {
     /// As read from the file.
     #[must_use]
@@ -46,6 +55,19 @@ impl Leadership {
     #[must_use]
     pub fn view(&self) -> TermView {
         self.view
+    }
+
+    /// What a log of another bazaar shows. While no term was granted from this file, the file may be
+    /// a new one in the place of one that was lost, and that log what is left of the true history.
+    /// Once one was granted, replicas with this bazaar's logs exist: the other log is merely in the
+    /// wrong place, and must not stop them.
+    #[must_use]
+    pub fn judge_foreign_log(&self) -> ForeignLog {
+        if self.view.term == 0 {
+            ForeignLog::FileLost
+        } else {
+            ForeignLog::WrongPlace
+        }
     }
 
     /// Judges a claim. Changes nothing: a grant counts once it is durable.
@@ -131,6 +153,27 @@ mod tests {
             leadership.judge(replica(1), 5, at(1_200)),
             Claim::Grant(TermView { term: 6, .. })
         ));
+    }
+
+    /// A log of another bazaar shows a lost file only before the first grant.
+    #[test]
+    fn a_foreign_log_stops_no_bazaar_that_was_led() {
+        let mut leadership = Leadership::new(TermView {
+            term: 0,
+            owner: None,
+        });
+        assert_eq!(leadership.judge_foreign_log(), ForeignLog::FileLost);
+        let granted = TermView {
+            term: 1,
+            owner: Some(replica(3)),
+        };
+        leadership.install(granted, BootInstant::BOOT);
+        assert_eq!(leadership.judge_foreign_log(), ForeignLog::WrongPlace);
+        assert_eq!(
+            Leadership::new(granted).judge_foreign_log(),
+            ForeignLog::WrongPlace,
+            "after a restart too"
+        );
     }
 
     /// A term that does not rise is our own mistake and is not taken.

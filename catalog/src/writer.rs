@@ -3,9 +3,9 @@
 //! both are done.
 
 use crate::batch::{Staged, stage};
-use crate::leadership::{Claim, Leadership};
+use crate::leadership::{Claim, ForeignLog, Leadership};
 use crate::metrics::CatalogMetrics;
-use crate::published::{NotServing, Published};
+use crate::published::Published;
 use crate::sessions::Sessions;
 use crate::store::{Snapshot, Store};
 use common::clock::BootInstant;
@@ -16,7 +16,7 @@ use common::queue::QueueReceiver;
 use common::shutdown::Shutdown;
 use common::timing::{ANSWER_ROWS, MAX_BATCH};
 use common::wire::catalog::{CatalogState, ClaimAnswer, ClaimRequest, TradeAnswer, TradeRequest};
-use common::wire::order::{Position, Rows, Submission, Verdict};
+use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Submission, Verdict};
 use common::wire::replica::Unavailable;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub struct Writer {
     serve_from: BootInstant,
     /// Trades that came during the wait.
     parked: Vec<(TradeRequest, Responder)>,
+    /// The trouble with claims that the log says already: a front-end asks again and again.
+    said: Option<String>,
 }
 
 /// Why a batch was not committed.
@@ -80,6 +82,7 @@ impl Writer {
             metrics,
             serve_from,
             parked: Vec::new(),
+            said: None,
         }
     }
 
@@ -150,8 +153,12 @@ impl Writer {
     }
 
     fn judge_claim(&mut self, request: ClaimRequest) -> Response {
-        if let Err(refusal) =
-            self.check_history(&format!("replica {}", request.replica), request.position)
+        let ClaimRequest {
+            replica, position, ..
+        } = request;
+        if let Err(refusal) = self
+            .check_cluster(replica, &request.cluster, position)
+            .and_then(|()| self.check_history(replica, position))
         {
             return refusal;
         }
@@ -170,10 +177,13 @@ impl Writer {
             }
         };
         if let Err(error) = self.store.set_term(granted) {
-            tracing::error!(term = granted.term, %error, "the term could not be written: no leader can be changed now");
+            self.say(&format!(
+                "the term could not be written, so no replica can begin to lead: {error}"
+            ));
             self.reload();
             return nothing_happened(&format!("the catalog cannot write its file: {error}"));
         }
+        self.said = None;
         self.leadership.install(granted, BootInstant::now());
         self.state.term = granted;
         self.published.set_term(granted);
@@ -194,10 +204,58 @@ impl Writer {
         )
     }
 
+    /// A log of another bazaar never leads here. Whether it shows more than that is
+    /// [`Leadership::judge_foreign_log`]'s to say.
+    fn check_cluster(
+        &mut self,
+        replica: ReplicaId,
+        cluster: &ClusterId,
+        position: Position,
+    ) -> Result<(), Response> {
+        let own = self.store.genesis().cluster.clone();
+        if *cluster == own {
+            return Ok(());
+        }
+        let last = shown(position.last);
+        match self.leadership.judge_foreign_log() {
+            ForeignLog::WrongPlace => {
+                let message = format!(
+                    "the log of replica {replica} (last order {last}) belongs to bazaar {cluster}, this catalog to bazaar {own}: \
+                     the replica can neither lead nor follow here; stop it and give it its own ORDER_DB and CATALOG_URL, \
+                     or move the file away, and it fetches this bazaar's log"
+                );
+                self.say(&message);
+                Err(Response::error(409, &message))
+            }
+            ForeignLog::FileLost => {
+                self.lose_history(&format!(
+                    "this catalog's file is new (bazaar {own}), but replica {replica} has a log of bazaar {cluster} (last order {last}). \
+                     If the catalog's file was lost: stop all services and run 'catalog rebuild' from the longest order log. \
+                     If that log is another bazaar's: stop all services, move it away, and the catalog's new file, too"
+                ));
+                self.refuse_lost()
+            }
+        }
+    }
+
+    fn refuse_lost(&self) -> Result<(), Response> {
+        self.published
+            .serving()
+            .map_err(|not| Response::error(409, &not.message))
+    }
+
+    /// Logs trouble with claims when it changes, not at each try.
+    fn say(&mut self, trouble: &str) {
+        if self.said.as_deref() != Some(trouble) {
+            tracing::error!("a claim was refused: {trouble}");
+            self.said = Some(trouble.into());
+        }
+    }
+
     /// A position that is not in the journal means that numbers were given which this file does not
     /// know: it was lost or cut, or the replica's is of another bazaar. Going on would give those
     /// numbers again.
-    fn check_history(&mut self, who: &str, position: Position) -> Result<(), Response> {
+    fn check_history(&mut self, replica: ReplicaId, position: Position) -> Result<(), Response> {
         if self.published.state() != CatalogState::HistoryLost {
             let end = self.state.position;
             let known = if position.last == end.last {
@@ -215,18 +273,12 @@ impl Writer {
             }
             let (journal_last, last) = (shown(end.last), shown(position.last));
             self.lose_history(&format!(
-                "the log of {who} (last order {last}) is no prefix of the catalog's journal (last order {journal_last}): \
-                 the catalog's file was lost or cut, or the replica belongs to another bazaar; \
+                "the log of replica {replica} (last order {last}) is no prefix of the catalog's journal (last order {journal_last}): \
+                 the catalog's file was lost or cut; \
                  stop all services and run 'catalog rebuild' from a complete order log"
             ));
         }
-        match self.published.serving() {
-            Err(NotServing {
-                state: CatalogState::HistoryLost,
-                message,
-            }) => Err(Response::error(409, &message)),
-            _ => unreachable!("history was lost just now"),
-        }
+        self.refuse_lost()
     }
 
     /// The candidate's own log may be a prefix of a file that was cut while another log is longer.
@@ -239,9 +291,7 @@ impl Writer {
             "a replica has order {last}, the catalog's journal ends at {end}: the catalog's file was lost or cut; \
              stop all services and run 'catalog rebuild' from the longest order log"
         ));
-        self.published
-            .serving()
-            .map_err(|not| Response::error(409, &not.message))
+        self.refuse_lost()
     }
 
     /// Final until the file was mended: said and written once, by the first who finds it.
@@ -323,7 +373,8 @@ impl Writer {
     /// older one has an older term too, and its leader is not the one to blame. A deposed leader's
     /// log is always a prefix.
     fn admit(&mut self, request: &TradeRequest) -> Result<(), Response> {
-        self.check_history("the leader", request.position)?;
+        self.check_cluster(request.replica, &request.cluster, request.position)?;
+        self.check_history(request.replica, request.position)?;
         let term = self.leadership.view();
         if request.term != term.term {
             self.metrics.fenced.inc();

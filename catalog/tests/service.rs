@@ -111,10 +111,15 @@ impl Bench {
     }
 
     /// Claims as replica 3, waiting out the spacing of claims.
+    fn cluster(&self) -> ClusterId {
+        self.get::<TermAnswer>("/term").expect("term").cluster
+    }
+
     fn claim(&self, position: Position) -> (Term, Position) {
-        let seen = self.get::<TermView>("/term").expect("term").term;
+        let seen = self.get::<TermAnswer>("/term").expect("term").term;
         let claim = ClaimRequest {
             replica: replica(3),
+            cluster: self.cluster(),
             position,
             seen,
             longest: None,
@@ -145,6 +150,8 @@ impl Bench {
             "/trades",
             &TradeRequest {
                 term,
+                replica: replica(3),
+                cluster: self.cluster(),
                 position,
                 orders,
             },
@@ -295,6 +302,7 @@ fn older_terms_are_fenced() {
     );
     let stale = ClaimRequest {
         replica: replica(1),
+        cluster: bench.cluster(),
         position: genesis,
         seen: old,
         longest: None,
@@ -323,6 +331,7 @@ fn lost_history_is_noticed() {
         };
         let claim = ClaimRequest {
             replica: replica(1),
+            cluster: bench.cluster(),
             position: other,
             seen: term,
             longest: None,
@@ -344,6 +353,48 @@ fn lost_history_is_noticed() {
     }
 }
 
+/// Before the first grant a log of another bazaar shows that the catalog's file may have been lost;
+/// afterwards its claim is refused, and nothing else changes.
+#[test]
+fn a_foreign_log_counts_before_the_first_grant_only() {
+    for led in [false, true] {
+        let bench = Bench::new();
+        let genesis = bench.genesis_position();
+        if led {
+            bench.claim(genesis);
+        }
+        let claim = ClaimRequest {
+            replica: replica(1),
+            cluster: ClusterId("cd".repeat(16)),
+            position: Position {
+                last: Some(19),
+                hash: common::chain::Hash([9; 32]),
+            },
+            seen: u64::from(led),
+            longest: Some(19),
+        };
+        let refused = bench
+            .post::<_, ClaimAnswer>("/claim", &claim)
+            .expect_err("refused");
+        assert_eq!(status(&refused), 409);
+        for part in ["replica 1", "last order 19", &"cd".repeat(16)] {
+            assert!(refused.to_string().contains(part), "{refused}");
+        }
+        assert_eq!(
+            refused.to_string().contains("catalog rebuild"),
+            !led,
+            "{refused}"
+        );
+        let state = bench.get::<CatalogHealth>("/health").expect("health").state;
+        let expected = if led {
+            CatalogState::Serving
+        } else {
+            CatalogState::HistoryLost
+        };
+        assert_eq!(state, expected);
+    }
+}
+
 /// A catalog that noticed a lost history does not forget it over a restart; neither does one whose
 /// file is still without a claim serve stocks then.
 #[test]
@@ -358,6 +409,7 @@ fn a_restart_does_not_forget() {
     let (term, _) = bench.claim(genesis);
     let longer = ClaimRequest {
         replica: replica(1),
+        cluster: bench.cluster(),
         position: genesis,
         seen: term,
         longest: Some(0),
@@ -427,6 +479,7 @@ fn parked_trades_are_answered() {
         };
         let claim = ClaimRequest {
             replica: replica(1),
+            cluster: bench.cluster(),
             position: ahead,
             seen: term,
             longest: None,
@@ -459,7 +512,7 @@ fn the_start_up_wait() {
         .end;
     bench.restart();
     let started = Instant::now();
-    assert_eq!(bench.get::<TermView>("/term").expect("term").term, term);
+    assert_eq!(bench.get::<TermAnswer>("/term").expect("term").term, term);
     let (newer, granted_end) = bench.claim(end);
     assert_eq!((newer, granted_end), (term + 1, end));
     let early = bench.quantity("FishCo");

@@ -16,6 +16,20 @@ pub const TERM_READ: Duration = Duration::from_millis(100);
 pub const CLAIM_SPACING: Duration = Duration::from_millis(200);
 /// A leader whose oldest append is older than this stops saying that it leads.
 pub const APPEND_OVERDUE: Duration = Duration::from_millis(1_000);
+/// A leader that has had too few copies for so long is relieved: a front-end asks another replica to
+/// lead, from which more of them may be reached.
+pub const COPIES_MISSING: Duration = Duration::from_millis(300);
+/// At most so often.
+pub const RELIEF_SPACING: Duration = Duration::from_millis(1_000);
+/// Orders wait at the front-ends for copies that are missing for less than this; afterwards they are
+/// refused at once. Long enough that a new leader's followers come into sync meanwhile, and that a
+/// leader that is cut off from its followers is relieved.
+pub const COPIES_GRACE: Duration = Duration::from_millis(800);
+/// How long a front-end waits before it asks for a claim again that was refused; doubles with each
+/// refusal …
+pub const CLAIM_BACK_OFF: Duration = Duration::from_millis(100);
+/// … up to this.
+pub const CLAIM_BACK_OFF_MOST: Duration = Duration::from_millis(5_000);
 /// How long a fresh front-end waits for the replica with the highest id before it takes a lower
 /// one.
 pub const FIRST_CHOICE_WAIT: Duration = Duration::from_millis(1_000);
@@ -96,3 +110,6 @@ const _: () = assert!(
 const _: () = assert!(ms(ORDER_TOTAL) < ms(CLIENT_TIMEOUT));
 const _: () = assert!(ms(PROBE_TIMEOUT) < 2 * ms(HEARTBEAT));
 const _: () = assert!(MAX_BATCH <= ANSWER_ROWS);
+// A relieved leader's orders still wait when the next one leads.
+const _: () = assert!(ms(COPIES_MISSING) + ms(CLAIM_SPACING) + ms(HEARTBEAT) < ms(COPIES_GRACE));
+const _: () = assert!(ms(COPIES_GRACE) < ms(ORDER_TOTAL));

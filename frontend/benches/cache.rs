@@ -18,7 +18,8 @@ fn hit(criterion: &mut Criterion) {
     let cache = SharedCache::new(true, STOCKS, CacheMetrics::new(&Metrics::new()));
     let session = SessionId("0".repeat(32));
     cache.begin_session(&session);
-    cache.install_session(&session, BootInstant::now() + Duration::from_secs(86_400));
+    let lease_end = BootInstant::now() + Duration::from_secs(86_400);
+    assert!(cache.install_session(&session, lease_end));
     let names: Vec<String> = (0..STOCKS).map(|n| format!("Stock{n}")).collect();
     let found = names
         .iter()

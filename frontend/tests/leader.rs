@@ -16,13 +16,14 @@ fn the_highest_id_leads_a_fresh_bazaar() {
     let bazaar = Bazaar::ready();
     assert_eq!(bazaar.status()["leader"], 3);
     let notice = Some(LeaderNotice {
+        cluster: support::catalog::cluster(),
         term: 1,
         leader: id(3),
     });
     wait_for("the others are told", || {
         [1, 2]
             .iter()
-            .all(|n| bazaar.replica(*n).with(|state| state.notice) == notice)
+            .all(|n| bazaar.replica(*n).with(|state| state.notice.clone()) == notice)
     });
     assert_eq!(bazaar.replica(3).with(|state| state.asked), 1);
 }
@@ -70,11 +71,12 @@ fn a_lower_id_leads_when_the_highest_stays_away() {
     );
     bazaar.replica(3).with(|state| state.silent = false);
     let notice = Some(LeaderNotice {
+        cluster: support::catalog::cluster(),
         term: 1,
         leader: id(2),
     });
     wait_for("who comes back is told", || {
-        bazaar.replica(3).with(|state| state.notice) == notice
+        bazaar.replica(3).with(|state| state.notice.clone()) == notice
     });
     assert_eq!(
         (

@@ -10,8 +10,9 @@ use common::metrics::{Metrics, QueueGauges};
 use common::queue::Queue;
 use common::wire::Empty;
 use common::wire::catalog::TermView;
+use common::wire::order::ClusterId;
 use common::wire::replica::{
-    AppendRequest, LeadRequest, LeaderNotice, LogPosition, OrdersRequest, QueryRequest, Traced,
+    AppendRequest, LeadRequest, LeaderNotice, OrdersRequest, QueryRequest, Traced,
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -56,6 +57,12 @@ impl Handler for Api {
                 responder,
                 "/term",
                 |notice: LeaderNotice, responder| {
+                    // Terms of another bazaar say nothing here, and a higher one would depose this
+                    // bazaar's leader.
+                    if self.is_foreign(&notice.cluster) {
+                        let message = "the notice is of another bazaar's leader";
+                        return responder.send(Response::error(409, message));
+                    }
                     let heard = self.replica.hear(TermView {
                         term: notice.term,
                         owner: Some(notice.leader),
@@ -132,6 +139,10 @@ fn with_body<T: DeserializeOwned>(
 }
 
 impl Api {
+    fn is_foreign(&self, cluster: &ClusterId) -> bool {
+        cluster.differs_from(self.replica.cluster().as_ref())
+    }
+
     fn busy(&self, queue: &str, responder: Responder, what: &str) {
         self.queues.refused(queue);
         responder.send(Response::unavailable(&format!("{what}: nothing happened")));
@@ -158,6 +169,10 @@ impl Api {
     /// Rows of a leader. Any row of the journal may be appended, whoever brings it; the term is
     /// looked at so that a leader that was deposed hears of it here.
     fn append(&self, append: AppendRequest, responder: Responder) {
+        if self.is_foreign(&append.cluster) {
+            // Before its term is heard of: it is another bazaar's.
+            return responder.send(Response::json(409, &self.replica.log_position()));
+        }
         if let Err(newer) = self.replica.hear(TermView {
             term: append.term,
             owner: Some(append.leader),
@@ -165,12 +180,7 @@ impl Api {
             return responder.send(Response::json(412, &newer));
         }
         if append.rows.orders.is_empty() {
-            return responder.send(Response::json(
-                200,
-                &LogPosition {
-                    position: self.replica.durable(),
-                },
-            ));
+            return responder.send(Response::json(200, &self.replica.log_position()));
         }
         for Traced { number, trace } in &append.traces {
             tracing::debug!(trace, number, term = append.term, leader = %append.leader, "order arrives to be copied");

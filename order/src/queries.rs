@@ -14,9 +14,9 @@ use common::http::{Responder, Response};
 use common::queue::{Queue, QueueReceiver};
 use common::shutdown::Shutdown;
 use common::timing::{MAX_BATCH, MAX_ORDERS_PAGE, PAGE_ROWS};
-use common::wire::order::{Order, Term};
+use common::wire::order::{ClusterId, Order, Term};
 use common::wire::replica::{
-    PageAnswer, PageEnd, PageRequest, QueryAnswer, QueryAnswers, QueryRequest,
+    PageAnswer, PageCall, PageEnd, QueryAnswer, QueryAnswers, QueryRequest,
 };
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub enum Read {
     /// Orders by number.
     Query(QueryRequest, Responder),
     /// Consecutive orders for a client.
-    Orders(PageRequest, Responder),
+    Orders(PageCall, Responder),
     /// A page of the log, from this number on.
     Page(u64, Responder),
     /// The genesis.
@@ -96,7 +96,17 @@ impl Queries {
         }
     }
 
+    /// Whether the caller's bazaar is another one than this file's: its orders are not here.
+    fn is_foreign_to(&self, caller: Option<&ClusterId>) -> bool {
+        let own = self.replica.cluster();
+        own.is_some_and(|own| own.differs_from(caller))
+    }
+
     fn query(&mut self, query: &QueryRequest, responder: Responder) {
+        if self.is_foreign_to(query.cluster.as_ref()) {
+            let nothing = Incomplete::Query(vec![None; query.numbers.len()]);
+            return responder.send(nothing.into_response(Absence::NotLeader));
+        }
         // Before the read: a leadership that began after it says nothing of what was acknowledged
         // before it.
         let led = self.replica.leading();
@@ -118,7 +128,11 @@ impl Queries {
         self.complete(led, query.found_only, Incomplete::Query(found), responder);
     }
 
-    fn orders(&mut self, page: PageRequest, responder: Responder) {
+    fn orders(&mut self, PageCall { cluster, page }: PageCall, responder: Responder) {
+        if self.is_foreign_to(cluster.as_ref()) {
+            let nothing = Incomplete::Orders(Vec::new());
+            return responder.send(nothing.into_response(Absence::NotLeader));
+        }
         let limit = page.limit.min(MAX_ORDERS_PAGE);
         // Before the read, for the reason that `query` has.
         let led = self.replica.leading();
@@ -212,7 +226,7 @@ impl Confirmer {
                     }
                     Ok(info) => {
                         // Only an older view is an error here, and then there is nothing to learn.
-                        let _ = self.replica.hear(*info);
+                        let _ = self.replica.hear(info.view());
                         Absence::NotLeader
                     }
                     Err(_) => Absence::Unconfirmed,

@@ -9,9 +9,9 @@ use crate::metrics::OrderMetrics;
 use crate::role::Standing;
 use common::crash;
 use common::http::Response;
-use common::wire::catalog::TermView;
+use common::wire::catalog::{TermAnswer, TermView};
 use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Term};
-use common::wire::replica::{Health, NotLeader, OrdersAnswer, Unavailable};
+use common::wire::replica::{Copies, Health, LogPosition, NotLeader, OrdersAnswer, Unavailable};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -47,6 +47,10 @@ struct State {
     pipeline: Option<Pipeline>,
     /// It was told to stop: it does not offer itself any more.
     stopping: bool,
+    /// The catalog's bazaar, once a term of it was read.
+    settled_cluster: Option<ClusterId>,
+    /// Whether the log says already that this file is of another one.
+    foreign: bool,
 }
 
 #[derive(Debug)]
@@ -67,11 +71,24 @@ pub enum NotTaken {
     NotLeader(NotLeader),
     /// Fewer replicas are in sync than `ORDER_MIN_COPIES` wants.
     TooFewCopies {
-        /// How many there are, the leader included.
-        copies: usize,
-        /// How many are wanted.
-        wanted: usize,
+        /// The leader.
+        leader: ReplicaId,
+        /// How many there are.
+        copies: Copies,
+        /// Whether that lasts for too long to be waited for.
+        lasts: bool,
     },
+}
+
+/// A batch may go to the catalog.
+#[derive(Debug)]
+pub struct Admitted {
+    /// In this term.
+    pub term: Term,
+    /// After this row.
+    pub position: Position,
+    /// Of this bazaar.
+    pub cluster: ClusterId,
 }
 
 impl Replica {
@@ -95,6 +112,8 @@ impl Replica {
             to_ask: peers.iter().copied().collect(),
             pipeline: None,
             stopping: false,
+            settled_cluster: None,
+            foreign: false,
         };
         Self {
             id,
@@ -129,6 +148,53 @@ impl Replica {
                 .as_ref()
                 .map(|p| p.tracker.in_sync().collect())
                 .unwrap_or_default(),
+            copies: state.pipeline.as_ref().map(|p| self.copies(p)),
+        }
+    }
+
+    fn copies(&self, pipeline: &Pipeline) -> Copies {
+        Copies {
+            present: pipeline.tracker.copies(),
+            wanted: self.min_copies,
+        }
+    }
+
+    /// Who this is, and where its durable log ends, for a leader.
+    #[must_use]
+    pub fn log_position(&self) -> LogPosition {
+        let state = self.state.lock();
+        LogPosition {
+            replica: self.id,
+            cluster: state.file.cluster.clone(),
+            position: state.file.durable,
+        }
+    }
+
+    /// The bazaar that its file belongs to; `None` while the file is empty.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.state.lock().file.cluster.clone()
+    }
+
+    /// The catalog's bazaar, once a term of it was read.
+    #[must_use]
+    pub fn settled_cluster(&self) -> Option<ClusterId> {
+        self.state.lock().settled_cluster.clone()
+    }
+
+    /// Notes which bazaar the catalog belongs to. With a file of another one this replica neither
+    /// leads nor offers itself.
+    pub fn note_catalog(&self, answer: &TermAnswer) {
+        let mut state = self.state.lock();
+        if let Some(cluster) = answer.settled_cluster()
+            && state.settled_cluster.as_ref() != Some(cluster)
+        {
+            state.settled_cluster = Some(cluster.clone());
+        }
+        state.look_for_foreign_file();
+        let led = state.standing.leading().filter(|_| state.foreign);
+        if let Some(term) = led.filter(|term| state.standing.step_down(*term)) {
+            self.end_leadership(state, term, "its file is not of the catalog's bazaar");
         }
     }
 
@@ -144,11 +210,15 @@ impl Replica {
         self.state.lock().leads_openly()
     }
 
-    /// Where its log ends, when it may be asked to lead.
+    /// Where its log ends and to which bazaar it belongs, when it may be asked to lead.
     #[must_use]
-    pub fn candidacy(&self) -> Option<Position> {
+    pub fn candidacy(&self) -> Option<(Position, ClusterId)> {
         let state = self.state.lock();
-        state.file.durable.filter(|_| state.may_lead())
+        state
+            .file
+            .durable
+            .zip(state.file.cluster.clone())
+            .filter(|_| state.may_lead())
     }
 
     /// It was told to stop: it hands the leadership over and takes no other.
@@ -274,15 +344,20 @@ impl Replica {
     ///
     /// # Errors
     /// Why not; nothing happened then.
-    pub fn admit(&self) -> Result<(Term, Position), NotTaken> {
+    pub fn admit(&self) -> Result<Admitted, NotTaken> {
         let state = self.state.lock();
-        match &state.pipeline {
-            Some(p) if p.tracker.has_enough_copies() => Ok((p.term, p.received)),
-            Some(p) => Err(NotTaken::TooFewCopies {
-                copies: p.tracker.copies(),
-                wanted: self.min_copies,
+        match (&state.pipeline, &state.file.cluster) {
+            (Some(p), Some(cluster)) if p.tracker.has_enough_copies() => Ok(Admitted {
+                term: p.term,
+                position: p.received,
+                cluster: cluster.clone(),
             }),
-            None => Err(NotTaken::NotLeader(state.not_leader(self.id, false))),
+            (Some(p), Some(_)) => Err(NotTaken::TooFewCopies {
+                leader: self.id,
+                copies: self.copies(p),
+                lasts: p.shortage.lasts(Instant::now()),
+            }),
+            _ => Err(NotTaken::NotLeader(state.not_leader(self.id, false))),
         }
     }
 
@@ -335,6 +410,7 @@ impl Replica {
         state.file.durable = durable;
         state.file.cluster = cluster;
         state.file.writable |= committed;
+        state.look_for_foreign_file();
         let next = durable.map_or(0, |end| end.next());
         let mut done = Vec::new();
         if let Some(pipeline) = state.pipeline.as_mut() {
@@ -437,7 +513,7 @@ impl Replica {
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
             return;
         };
-        let (was_in_sync, done) = pipeline.tracker.follower_lost(id);
+        let (was_in_sync, done) = pipeline.follower_lost(id);
         drop(state);
         if was_in_sync {
             self.metrics.followers_lost.inc();
@@ -525,7 +601,28 @@ impl State {
     /// hold a term that it dares not use.
     fn may_lead(&self) -> bool {
         let stuck = self.pipeline.is_some() && self.leads_openly().is_none();
-        self.file.durable.is_some() && self.file.writable && !self.stopping && !stuck
+        let fit = self.file.durable.is_some() && self.file.writable && !self.foreign;
+        fit && !self.stopping && !stuck
+    }
+
+    /// Whether the file is of another bazaar than the catalog's; logged when that changes.
+    fn look_for_foreign_file(&mut self) {
+        let Some(catalog) = &self.settled_cluster else {
+            return;
+        };
+        let foreign = catalog.differs_from(self.file.cluster.as_ref());
+        if foreign && !self.foreign {
+            let own = self.file.cluster.as_ref().map(ToString::to_string);
+            tracing::error!(
+                own,
+                catalog = %catalog,
+                "this replica's file belongs to another bazaar than the catalog's: it neither leads nor follows here; \
+                 give it its own ORDER_DB and CATALOG_URL, or move the file away, and it fetches this bazaar's log"
+            );
+        } else if self.foreign && !foreign {
+            tracing::info!("the file is of the catalog's bazaar");
+        }
+        self.foreign = foreign;
     }
 
     fn not_leader(&self, own: ReplicaId, outcome_unknown: bool) -> NotLeader {

@@ -7,6 +7,7 @@ use crate::leading::sequencer::Sequencer;
 use crate::leading::takeover::Takeover;
 use crate::leading::term_keeper::keep_term;
 use crate::log::check::check_old_rows;
+use crate::log::genesis::GenesisFetcher;
 use crate::log::reader::LogReader;
 use crate::log::writer::{LogWriter, WriterWork};
 use crate::metrics::OrderMetrics;
@@ -202,6 +203,7 @@ impl Parts<'_> {
                 timeout: self.settings.replication_timeout,
                 turn: Arc::clone(&turn),
                 pace: Pace::default(),
+                stranger: None,
                 metrics: Arc::clone(&self.own),
                 stop: self.stop.clone(),
             };
@@ -242,7 +244,7 @@ impl Parts<'_> {
         Thread::spawn("confirmer", move || confirmer.run(&reads, &stop))
     }
 
-    /// Takeover, term keeper, and the check of old rows.
+    /// Takeover, term keeper, the fetcher of the genesis, and the check of old rows.
     fn keepers(
         &self,
         asked: QueueReceiver<(common::wire::replica::LeadRequest, common::http::Responder)>,
@@ -253,12 +255,22 @@ impl Parts<'_> {
             catalog: self.catalog.clone(),
             writer: self.writer.clone(),
             stop: self.stop.clone(),
+            said: None,
+        };
+        let genesis = GenesisFetcher {
+            replica: Arc::clone(&self.replica),
+            peers: self.settings.peers.clone(),
+            http: HttpClient::new(1, self.settings.shared.token_text()),
+            catalog: self.catalog.clone(),
+            writer: self.writer.clone(),
+            stop: self.stop.clone(),
         };
         let (replica, catalog) = (Arc::clone(&self.replica), self.catalog.clone());
         let (term_stop, check_stop, mut reader) =
             (self.stop.clone(), self.stop.clone(), self.reader());
         vec![
             Thread::spawn("takeover", move || takeover.run(&asked)),
+            Thread::spawn("genesis", move || genesis.run()),
             Thread::spawn("term-keeper", move || {
                 keep_term(&replica, &catalog, &term_stop)
             }),

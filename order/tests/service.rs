@@ -10,6 +10,7 @@ use common::http::tiny::{Access, TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder};
 use common::metrics::{HttpMetrics, Metrics};
 use common::settings::Settings;
+use common::wire::Empty;
 use common::wire::catalog::*;
 use common::wire::order::*;
 use common::wire::replica::*;
@@ -22,6 +23,7 @@ use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -53,13 +55,19 @@ impl Bench {
         format!("http://{}", self.catalog.address())
     }
 
-    /// Starts replica `id`, whose only peer is number `peer` at `url`.
+    /// Starts replica `id`, whose only peer is number `peer` at `url`; without one when that is its
+    /// own number.
     fn replica(&self, id: u8, peer: u8, url: &str, more: &[(&str, &str)]) -> Replica {
+        let replicas = if id == peer {
+            format!("{id}={url}")
+        } else {
+            format!("{id}={NOBODY},{peer}={url}")
+        };
         let pairs = [
             ("ORDER_ID", id.to_string()),
             ("ORDER_LISTEN", "127.0.0.1:0".into()),
             ("ORDER_DB", self.file(id).to_string_lossy().into_owned()),
-            ("ORDER_REPLICAS", format!("{id}={NOBODY},{peer}={url}")),
+            ("ORDER_REPLICAS", replicas),
             ("CATALOG_URL", self.catalog_url()),
         ];
         let more = more
@@ -109,7 +117,19 @@ impl Bench {
         }
     }
 
-    fn term(&self) -> TermView {
+    fn cluster(&self) -> ClusterId {
+        self.term().cluster
+    }
+
+    fn catalog_state(&self) -> CatalogState {
+        let health: CatalogHealth = self
+            .http
+            .get(&self.catalog_url(), "/health", Duration::from_secs(5))
+            .expect("health");
+        health.state
+    }
+
+    fn term(&self) -> TermAnswer {
         self.http
             .get(&self.catalog_url(), "/term", Duration::from_secs(5))
             .expect("term")
@@ -120,8 +140,10 @@ impl Bench {
         self.wait_health(url, "eligible", |health| health.eligible);
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
+            let term = self.term();
             let ask = LeadRequest {
-                seen: self.term().term,
+                cluster: term.cluster,
+                seen: term.term,
                 longest: None,
             };
             if let Ok(LeadAnswer::Leading(term)) = self.send("PUT", url, "/leader", &ask) {
@@ -145,6 +167,7 @@ impl Bench {
 
     fn query(&self, url: &str, numbers: &[u64]) -> Vec<QueryAnswer> {
         let query = QueryRequest {
+            cluster: None,
             numbers: numbers.to_vec(),
             found_only: false,
         };
@@ -247,6 +270,7 @@ fn leads_and_replicates() {
             &follower,
             "/term",
             &LeaderNotice {
+                cluster: bench.cluster(),
                 term,
                 leader: health.replica,
             },
@@ -323,12 +347,15 @@ fn appends_of_a_leader() {
             &AppendRequest {
                 term,
                 leader,
+                cluster: bench.cluster(),
                 rows,
                 traces: vec![],
             },
         )
     };
     let at = |n: usize| LogPosition {
+        replica: ReplicaId::try_from(1).expect("an id"),
+        cluster: Some(bench.cluster()),
         position: Some(Position {
             last: Some(n as u64),
             hash: hashes[n],
@@ -359,6 +386,7 @@ fn appends_of_a_leader() {
         &AppendRequest {
             term: 1,
             leader,
+            cluster: bench.cluster(),
             rows,
             traces: vec![],
         },
@@ -438,6 +466,11 @@ struct Hanging {
 #[derive(Default)]
 struct HangingState {
     position: Mutex<Option<Position>>,
+    /// Under which id it answers; 1, when not said.
+    answers_as: Mutex<Option<ReplicaId>>,
+    cluster: Mutex<Option<ClusterId>>,
+    /// How often it was asked.
+    asked: AtomicUsize,
     held: Mutex<Vec<Responder>>,
 }
 
@@ -446,11 +479,15 @@ struct HangingHandler(Arc<HangingState>);
 impl Handler for HangingHandler {
     fn handle(&self, request: Request, responder: Responder) {
         let position = *self.0.position.lock();
+        let one = ReplicaId::try_from(1).expect("an id");
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
         match (request.json::<AppendRequest>(), position) {
             (Ok(append), Some(position)) if append.rows.orders.is_empty() => {
                 responder.send(common::http::Response::json(
                     200,
                     &LogPosition {
+                        replica: self.0.answers_as.lock().unwrap_or(one),
+                        cluster: self.0.cluster.lock().clone(),
                         position: Some(position),
                     },
                 ));
@@ -549,6 +586,7 @@ fn damage_found_at_run_time() {
         .expect("damages");
     drop(connection);
     let query = QueryRequest {
+        cluster: None,
         numbers: vec![3],
         found_only: true,
     };
@@ -593,6 +631,273 @@ fn a_follower_that_is_ahead_exposes_a_cut_catalog() {
         .get(&bench.catalog_url(), "/health", Duration::from_secs(5))
         .expect("health");
     assert_eq!(health.state, CatalogState::HistoryLost);
+}
+
+/// A replica that answers in a follower's place with another id, or with another bazaar's file, is
+/// never in sync and never a copy, and its longer log stops nobody: the leader goes on, and the
+/// catalog serves.
+#[test]
+fn a_stranger_in_a_followers_place_counts_for_nothing() {
+    let bench = Bench::new();
+    let hanging = Hanging::start();
+    let leader = bench.replica(2, 1, &hanging.url(), &[]);
+    let term = bench.lead(&url(&leader));
+    let ahead = Position {
+        last: Some(500),
+        hash: Hash([5; 32]),
+    };
+    let genesis: Genesis = bench
+        .http
+        .get(&bench.catalog_url(), "/genesis", Duration::from_secs(5))
+        .expect("genesis");
+    let level = Position {
+        last: None,
+        hash: common::chain::genesis_hash(&genesis),
+    };
+    let other = ReplicaId::try_from(3).expect("an id");
+    let theirs = ClusterId("cd".repeat(16));
+    for (id, cluster, position) in [
+        (Some(other), None, level),
+        (Some(other), Some(bench.cluster()), ahead),
+        (None, Some(theirs), ahead),
+    ] {
+        *hanging.state.answers_as.lock() = id;
+        *hanging.state.cluster.lock() = cluster;
+        hanging.answer_at(position);
+        let asked = hanging.state.asked.load(Ordering::SeqCst);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while hanging.state.asked.load(Ordering::SeqCst) < asked + 2 {
+            assert!(Instant::now() < deadline, "the leader asks again");
+            std::thread::yield_now();
+        }
+        let health = bench.health(&url(&leader));
+        assert_eq!((health.leading, health.in_sync), (Some(term), vec![]));
+        assert_eq!(
+            health.copies,
+            Some(Copies {
+                present: 1,
+                wanted: 1
+            })
+        );
+        assert_eq!(bench.catalog_state(), CatalogState::Serving);
+    }
+    bench.order(&url(&leader), &[sell(0)]).expect("trades");
+    // The follower itself, at last.
+    *hanging.state.answers_as.lock() = None;
+    *hanging.state.cluster.lock() = Some(bench.cluster());
+    let end = bench.health(&url(&leader)).last;
+    let rows: Rows = bench
+        .http
+        .get(&bench.catalog_url(), "/journal", Duration::from_secs(5))
+        .expect("rows");
+    hanging.answer_at(Position {
+        last: end,
+        hash: rows.hash,
+    });
+    bench.wait_health(&url(&leader), "in sync", |health| health.in_sync.len() == 1);
+}
+
+/// A URL that is given twice is one copy: with three wanted, the leader refuses while the other
+/// replica is missing.
+#[test]
+fn a_url_given_twice_is_one_copy() {
+    let bench = Bench::new();
+    let first = bench.replica(1, 3, NOBODY, &[]);
+    let replicas = format!("1={0},2={0},3={NOBODY}", url(&first));
+    let more = [
+        ("ORDER_REPLICAS", replicas.as_str()),
+        ("ORDER_MIN_COPIES", "3"),
+    ];
+    let leader = bench.replica(3, 1, NOBODY, &more);
+    bench.lead(&url(&leader));
+    let health = bench.wait_health(&url(&leader), "in sync", |h| !h.in_sync.is_empty());
+    assert_eq!(
+        health
+            .in_sync
+            .iter()
+            .map(|id| u8::from(*id))
+            .collect::<Vec<_>>(),
+        [1]
+    );
+    let refused = bench
+        .order(&url(&leader), &[sell(0)])
+        .expect_err("two copies");
+    let refusal = refused.refusal::<Unavailable>(503).expect("says why");
+    assert!(
+        refusal.message.contains("2 of the 3 copies"),
+        "{}",
+        refusal.message
+    );
+    assert_eq!(bench.health(&url(&leader)).last, None, "nothing traded");
+}
+
+/// A replica with another bazaar's file neither leads nor follows beside a catalog that was led, and
+/// tells nothing of that bazaar's orders; terms of another bazaar depose nobody here. None of it
+/// stops the catalog.
+#[test]
+fn another_bazaars_file_stops_nobody() {
+    let theirs = Bench::new();
+    let their_leader = theirs.replica(1, 2, NOBODY, &[]);
+    theirs.lead(&url(&their_leader));
+    let orders: Vec<Order> = (0..30).map(sell).collect();
+    theirs.order(&url(&their_leader), &orders).expect("trades");
+    drop(their_leader);
+
+    let ours = Bench::new();
+    std::fs::copy(theirs.file(1), ours.file(1)).expect("copied");
+    let before = summarise(&ours.file(1)).expect("reads");
+    let founder = ours.replica(2, 3, NOBODY, &[]);
+    let term = ours.lead(&url(&founder));
+    drop(founder);
+    let foreign = ours.replica(1, 2, NOBODY, &[]);
+    let leader = ours.replica(2, 1, &url(&foreign), &[]);
+    let term = ours.lead(&url(&leader)).max(term);
+    ours.wait_health(&url(&foreign), "no candidate", |health| !health.eligible);
+    assert_eq!(ours.health(&url(&foreign)).cluster, Some(theirs.cluster()));
+    for cluster in [ours.cluster(), theirs.cluster()] {
+        let ask = LeadRequest {
+            cluster,
+            seen: term,
+            longest: None,
+        };
+        let refused = ours
+            .send::<_, LeadAnswer>("PUT", &url(&foreign), "/leader", &ask)
+            .expect_err("refused");
+        assert_eq!(status(&refused), 503, "{refused}");
+    }
+    // What another bazaar's services may send by a slip.
+    let notice = LeaderNotice {
+        cluster: theirs.cluster(),
+        term: term + 50,
+        leader: ReplicaId::try_from(3).expect("an id"),
+    };
+    let refused = ours
+        .send::<_, Empty>("PUT", &url(&leader), "/term", &notice)
+        .expect_err("refused");
+    assert_eq!(status(&refused), 409);
+    let end = Position {
+        last: Some(29),
+        hash: before.last_hash.expect("it has orders"),
+    };
+    let claim = ClaimRequest {
+        replica: notice.leader,
+        cluster: theirs.cluster(),
+        position: end,
+        seen: term,
+        longest: None,
+    };
+    let refused = ours
+        .send::<_, ClaimAnswer>("POST", &ours.catalog_url(), "/claim", &claim)
+        .expect_err("refused");
+    assert_eq!(status(&refused), 409);
+    assert!(refused.to_string().contains("another") || refused.to_string().contains("belongs to"));
+    let trade = TradeRequest {
+        term,
+        replica: notice.leader,
+        cluster: theirs.cluster(),
+        position: end,
+        orders: vec![],
+    };
+    let refused = ours
+        .send::<_, TradeAnswer>("POST", &ours.catalog_url(), "/trades", &trade)
+        .expect_err("refused");
+    assert_eq!(status(&refused), 409);
+
+    assert_eq!(ours.catalog_state(), CatalogState::Serving);
+    ours.order(&url(&leader), &[sell("ours")]).expect("trades");
+    let health = ours.health(&url(&leader));
+    assert_eq!((health.leading, health.in_sync), (Some(term), vec![]));
+    let query = QueryRequest {
+        cluster: Some(ours.cluster()),
+        numbers: vec![7],
+        found_only: false,
+    };
+    let answers: QueryAnswers = ours
+        .send("POST", &url(&foreign), "/orders/query", &query)
+        .expect("answers");
+    assert_eq!(answers.answers, [QueryAnswer::NotLeader]);
+    drop(foreign);
+    assert_eq!(
+        summarise(&ours.file(1)).expect("reads"),
+        before,
+        "unchanged"
+    );
+}
+
+/// An empty file beside a replica with another bazaar's file gets this bazaar's genesis.
+#[test]
+fn a_foreign_genesis_does_not_spread() {
+    let theirs = Bench::new();
+    let foreign = theirs.replica(1, 2, NOBODY, &[]);
+    theirs.lead(&url(&foreign));
+    let ours = Bench::new();
+    let founder = ours.replica(3, 2, NOBODY, &[]);
+    ours.lead(&url(&founder));
+    let fresh = ours.replica(2, 1, &url(&foreign), &[]);
+    let health = ours.wait_health(&url(&fresh), "eligible", |health| health.eligible);
+    assert_eq!(health.cluster, Some(ours.cluster()));
+}
+
+/// A bazaar of one replica: it writes its own genesis, leads and trades.
+#[test]
+fn one_replica_alone_works() {
+    let bench = Bench::new();
+    let only = bench.replica(1, 1, NOBODY, &[]);
+    bench.lead(&url(&only));
+    assert_eq!(
+        bench.order(&url(&only), &[sell(0)]).expect("trades"),
+        [Verdict::Accepted(0)]
+    );
+    let health = bench.health(&url(&only));
+    assert_eq!((health.last, health.catching_up), (Some(0), false));
+}
+
+/// With too few copies a leader refuses orders before the catalog hears of them, with the reason:
+/// front-ends hold them during the grace, and are told not to afterwards.
+#[test]
+fn too_few_copies_are_said_before_the_catalog_is_asked() {
+    let bench = Bench::new();
+    let leader = bench.replica(2, 1, NOBODY, &[("ORDER_MIN_COPIES", "2")]);
+    bench.lead(&url(&leader));
+    assert_eq!(
+        bench.health(&url(&leader)).copies,
+        Some(Copies {
+            present: 1,
+            wanted: 2
+        })
+    );
+    let refusal = || {
+        let refused = bench
+            .order(&url(&leader), &[sell(0)])
+            .expect_err("too few copies");
+        refused.refusal::<Unavailable>(503).expect("says why")
+    };
+    assert!(refusal().retry, "a follower may come");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let last = loop {
+        let said = refusal();
+        if !said.retry {
+            break said;
+        }
+        assert!(Instant::now() < deadline, "the grace ends");
+    };
+    assert!(!last.outcome_unknown);
+    assert!(
+        last.message
+            .contains("1 of the 2 copies that ORDER_MIN_COPIES asks for"),
+        "{}",
+        last.message
+    );
+    assert_eq!(bench.health(&url(&leader)).last, None, "nothing traded");
+    // A follower that comes is a second copy.
+    let follower = bench.replica(1, 2, NOBODY, &[]);
+    drop(leader);
+    let leader = bench.replica(2, 1, &url(&follower), &[("ORDER_MIN_COPIES", "2")]);
+    bench.lead(&url(&leader));
+    bench.wait_health(&url(&leader), "in sync", |health| {
+        health.copies.is_some_and(Copies::suffice)
+    });
+    bench.order(&url(&leader), &[sell(0)]).expect("trades");
 }
 
 /// A replica that was told to stop does not take the leadership again while it finishes.
@@ -706,8 +1011,10 @@ fn a_lost_catalog_is_rebuilt_from_a_log() {
         http,
     };
     let replica = bench.replica(1, 2, NOBODY, &[]);
+    let term_now = bench.term();
     let ask = LeadRequest {
-        seen: bench.term().term,
+        cluster: term_now.cluster,
+        seen: term_now.term,
         longest: None,
     };
     let refused = bench

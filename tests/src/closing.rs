@@ -55,7 +55,8 @@ pub fn check(bazaar: &mut Bazaar) {
         .collect();
     stop(bazaar);
 
-    let files: Vec<PathBuf> = (1..=3)
+    let files: Vec<PathBuf> = bazaar
+        .replicas()
         .filter_map(|id| bazaar.cluster.spec().database(Service::Order(id)))
         .collect();
     let files: Vec<_> = files.iter().map(PathBuf::as_path).collect();

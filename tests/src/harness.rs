@@ -46,13 +46,22 @@ impl Bazaar {
     /// When it does not start.
     #[must_use]
     pub fn start_with(frontends: u8, set: impl Fn(&mut Spec)) -> Self {
+        Self::start_sized(3, frontends, set)
+    }
+
+    /// The same with so many replicas.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_sized(replicas: u8, frontends: u8, set: impl Fn(&mut Spec)) -> Self {
         for _ in 0..STARTS {
             let ports = PortBlock::take().expect("there are free ports");
             let folder = tempfile::Builder::new()
                 .prefix("bazaar-test-")
                 .tempdir()
                 .expect("a folder");
-            let mut spec = Spec::new(folder.path(), ports.addresses(3, frontends));
+            let mut spec = Spec::new(folder.path(), ports.addresses(replicas, frontends));
             set(&mut spec);
             match Cluster::start(spec) {
                 Ok(cluster) => {
@@ -74,6 +83,12 @@ impl Bazaar {
             }
         }
         panic!("ports were taken {STARTS} times in a row");
+    }
+
+    /// The ids of the replicas.
+    pub fn replicas(&self) -> impl Iterator<Item = u8> + use<> {
+        let count = self.cluster.spec().addresses.orders.len();
+        (1..).take(count)
     }
 
     /// A client of the first front-end.
@@ -214,7 +229,7 @@ impl Bazaar {
                 .internal::<common::wire::catalog::CatalogHealth>("/health")
                 .ok()?
                 .last;
-            let health: Vec<_> = (1..=3).map(|id| self.health(id)).collect();
+            let health: Vec<_> = self.replicas().map(|id| self.health(id)).collect();
             last = format!("the catalog's last is {end:?}, the replicas say {health:#?}");
             let level = health
                 .iter()
@@ -222,7 +237,7 @@ impl Bazaar {
             let in_sync = health
                 .iter()
                 .flatten()
-                .any(|h| h.leading.is_some() && h.in_sync.len() == 2);
+                .any(|h| h.leading.is_some() && h.in_sync.len() + 1 == health.len());
             (level && in_sync).then_some(())
         });
         assert!(level.is_some(), "the replicas do not get level: {last}");

@@ -149,7 +149,7 @@ impl Picture {
         for replica in &status.replicas {
             // Rows that the longest log has and this one lacks.
             let rows = |last: Option<u64>| last.map_or(0, |last| last + 1);
-            let up = replica.state != ReplicaState::Down;
+            let up = !replica.state.counts_as_down();
             let behind = up.then(|| rows(longest).saturating_sub(rows(replica.last)));
             self.row(
                 &mut text,
@@ -229,6 +229,8 @@ fn replica_state(state: ReplicaState) -> &'static str {
         ReplicaState::Follower => "follower",
         ReplicaState::CatchingUp => "catching up",
         ReplicaState::Down => "down",
+        ReplicaState::WrongReplica => "WRONG REPLICA",
+        ReplicaState::Foreign => "OTHER BAZAAR",
     }
 }
 

@@ -2,10 +2,41 @@
 
 use crate::chain::Hash;
 use crate::wire::money::Price;
-use crate::wire::order::{Position, ReplicaId, Rows, Submission, Term, Verdict};
+use crate::wire::order::{ClusterId, Position, ReplicaId, Rows, Submission, Term, Verdict};
 use serde::{Deserialize, Serialize};
 
-/// `GET /term`, and the body of every 412: the current term and who holds it.
+/// Answer to `GET /term`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TermAnswer {
+    /// The current term; 0 before the first claim.
+    pub term: Term,
+    /// The replica that claimed it; `null` before the first claim.
+    pub owner: Option<ReplicaId>,
+    /// Id of the bazaar that the catalog's file belongs to.
+    pub cluster: ClusterId,
+}
+
+impl TermAnswer {
+    /// Term and owner alone.
+    #[must_use]
+    pub fn view(&self) -> TermView {
+        TermView {
+            term: self.term,
+            owner: self.owner,
+        }
+    }
+
+    /// The bazaar to which every replica's file must belong; `None` before the first claim. Until
+    /// then a log of another bazaar shows that the catalog's file may have been lost, and counts
+    /// like any other; afterwards it is merely a wrong file.
+    #[must_use]
+    pub fn settled_cluster(&self) -> Option<&ClusterId> {
+        (self.term > 0).then_some(&self.cluster)
+    }
+}
+
+/// The body of every 412: the current term and who holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TermView {
@@ -16,11 +47,13 @@ pub struct TermView {
 }
 
 /// `POST /claim`: a replica asks for the next term.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
     /// Who claims.
     pub replica: ReplicaId,
+    /// Id of the bazaar that its log belongs to. Another one than the catalog's: 409.
+    pub cluster: ClusterId,
     /// Where its log ends.
     pub position: Position,
     /// The term that the **front-end** read when it judged that there is no leader. A
@@ -55,7 +88,12 @@ pub enum ClaimAnswer {
 pub struct TradeRequest {
     /// The leader's term. Not the current one: 412.
     pub term: Term,
-    /// The last row that the leader received. Not in the journal: 409.
+    /// Whose log ends at `position`: the leader's, or that of a follower with rows that the leader
+    /// does not know.
+    pub replica: ReplicaId,
+    /// Id of the bazaar that this log belongs to. Another one than the catalog's: 409.
+    pub cluster: ClusterId,
+    /// The last row that this replica received. Not in the journal: 409.
     pub position: Position,
     /// The orders, in the sequence in which they are to be decided.
     pub orders: Vec<Submission>,
@@ -151,6 +189,8 @@ pub struct LeaseAnswer {
 pub struct CatalogHealth {
     /// What it does for stocks and trades.
     pub state: CatalogState,
+    /// Id of the bazaar that its file belongs to.
+    pub cluster: ClusterId,
     /// The current term and owner.
     pub term: TermView,
     /// Number of the last visible trade.

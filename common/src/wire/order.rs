@@ -269,6 +269,14 @@ pub struct Genesis {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterId(pub String);
 
+impl ClusterId {
+    /// Whether a file of `other` belongs to another bazaar. An empty file belongs to none yet.
+    #[must_use]
+    pub fn differs_from(&self, other: Option<&Self>) -> bool {
+        other.is_some_and(|other| other != self)
+    }
+}
+
 impl fmt::Display for ClusterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

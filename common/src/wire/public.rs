@@ -114,7 +114,7 @@ pub struct ReplicaStatus {
     pub id: ReplicaId,
     /// What it does.
     pub state: ReplicaState,
-    /// Number of its last durable order; `null` when it has none, or is down.
+    /// Number of its last durable order; `null` when it has none, or counts as down.
     pub last: Option<u64>,
 }
 
@@ -132,6 +132,18 @@ pub enum ReplicaState {
     CatchingUp,
     /// Does not answer.
     Down,
+    /// Another replica answers under its URL: `ORDER_REPLICAS` is wrong. Counts as down.
+    WrongReplica,
+    /// Its file belongs to another bazaar. Counts as down.
+    Foreign,
+}
+
+impl ReplicaState {
+    /// Whether there is nothing of this replica to count on.
+    #[must_use]
+    pub fn counts_as_down(self) -> bool {
+        matches!(self, Self::Down | Self::WrongReplica | Self::Foreign)
+    }
 }
 
 /// The catalog as this front-end sees it.

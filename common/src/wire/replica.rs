@@ -27,12 +27,34 @@ pub struct Health {
     pub leader: Option<ReplicaId>,
     /// While it leads: the other replicas without which it acknowledges nothing.
     pub in_sync: Vec<ReplicaId>,
+    /// While it leads: how many copies of a new order there would be.
+    pub copies: Option<Copies>,
+}
+
+/// Copies of a new order, the leader's among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copies {
+    /// How many there would be: the leader and the followers in sync.
+    pub present: usize,
+    /// How many `ORDER_MIN_COPIES` asks for.
+    pub wanted: usize,
+}
+
+impl Copies {
+    /// Whether orders are taken.
+    #[must_use]
+    pub fn suffice(self) -> bool {
+        self.present >= self.wanted
+    }
 }
 
 /// `PUT /leader`: a front-end asks a replica to lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeadRequest {
+    /// Id of the bazaar whose catalog the front-end read. A replica of another one refuses.
+    pub cluster: ClusterId,
     /// The term that the front-end read at the catalog when it judged that there is no leader.
     pub seen: Term,
     /// Number of the last row of the longest log that it saw, for the catalog to compare with its
@@ -41,7 +63,9 @@ pub struct LeadRequest {
 }
 
 /// Answer to a request to lead. A claim that came too late is a 412 with
-/// [`crate::wire::catalog::TermView`]; 503 when the replica cannot claim now.
+/// [`crate::wire::catalog::TermView`]; one that the catalog refuses is a 409 (the history does not
+/// fit) or a 502 (the catalog cannot write it), whoever claims; 503 when this replica cannot claim
+/// now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum LeadAnswer {
@@ -53,10 +77,12 @@ pub enum LeadAnswer {
     Wait(u64),
 }
 
-/// `PUT /term`: a front-end tells a replica who leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// `PUT /term`: a front-end notifies a replica who leads. 409 from a replica of another bazaar.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaderNotice {
+    /// Id of the bazaar whose catalog the front-end read.
+    pub cluster: ClusterId,
     /// The term.
     pub term: Term,
     /// Who leads it.
@@ -111,6 +137,8 @@ pub struct Unavailable {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueryRequest {
+    /// The front-end's bazaar, once it is known. A replica of another one finds nothing.
+    pub cluster: Option<ClusterId>,
     /// The numbers.
     pub numbers: Vec<u64>,
     /// Asks only for what is found, which takes no call to the catalog.
@@ -141,6 +169,16 @@ pub enum QueryAnswer {
 }
 
 /// `POST /orders/page`: a front-end asks for consecutive orders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageCall {
+    /// As in [`QueryRequest`].
+    pub cluster: Option<ClusterId>,
+    /// Which orders.
+    pub page: PageRequest,
+}
+
+/// Consecutive orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageRequest {
@@ -178,8 +216,9 @@ pub enum PageEnd {
 }
 
 /// `POST /log`: the leader's rows for a follower. Rows that it has must be equal, and are skipped.
-/// A gap is a 409 with [`LogPosition`], rows that contradict its log a 422, an older term a 412
-/// with [`crate::wire::catalog::TermView`]. Who sends it borrows the rows.
+/// A gap, and rows of another bazaar, are a 409 with [`LogPosition`]; rows that contradict its log
+/// a 422, an older term a 412 with [`crate::wire::catalog::TermView`]. Who sends it borrows the
+/// rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppendRequest<R = Rows> {
@@ -187,6 +226,8 @@ pub struct AppendRequest<R = Rows> {
     pub term: Term,
     /// The leader.
     pub leader: ReplicaId,
+    /// Id of the leader's bazaar.
+    pub cluster: ClusterId,
     /// The rows; none asks for the position alone.
     pub rows: R,
     /// For the follower's log lines: trace ids of requests that brought rows. Empty unless the
@@ -205,11 +246,16 @@ pub struct Traced {
     pub trace: String,
 }
 
-/// Answer to an append, and to a gap: where the follower's durable log ends; `null` while it has no
-/// genesis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Answer to an append, and to a gap: who answers, and where its durable log ends; `null` while it
+/// has no genesis. The leader compares id and bazaar each time: a URL that was given twice, or leads
+/// to another bazaar, must not count as a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogPosition {
+    /// Who answers.
+    pub replica: ReplicaId,
+    /// Id of the bazaar that its file belongs to; `null` while the file is empty.
+    pub cluster: Option<ClusterId>,
     /// Where the log ends.
     pub position: Option<Position>,
 }

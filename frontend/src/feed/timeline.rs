@@ -128,9 +128,17 @@ impl Timeline {
         {
             return;
         }
-        let was_down = matches!(before, None | Some(ReplicaState::Down));
+        let was_down = before.is_none_or(ReplicaState::counts_as_down);
         let told = match state {
             ReplicaState::Down => Some((Kind::Down, format!("Replica {id} does not answer"))),
+            ReplicaState::WrongReplica => Some((
+                Kind::Down,
+                format!("Another replica answers under the URL of replica {id}"),
+            )),
+            ReplicaState::Foreign => Some((
+                Kind::Down,
+                format!("The file of replica {id} belongs to another bazaar"),
+            )),
             ReplicaState::Claiming => Some((
                 Kind::Waiting,
                 format!("Replica {id} was chosen and completes its log"),
@@ -152,7 +160,7 @@ impl Timeline {
             ReplicaState::Follower if was_down => {
                 Some((Kind::Up, format!("Replica {id} answers and follows")))
             }
-            ReplicaState::Leader if before == Some(ReplicaState::Down) => {
+            ReplicaState::Leader if before.is_some_and(ReplicaState::counts_as_down) => {
                 Some((Kind::Up, format!("Replica {id} answers again")))
             }
             // That somebody leads, or leads no more, is told of the leader.

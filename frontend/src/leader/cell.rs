@@ -101,11 +101,12 @@ impl LeaderCell {
         self.state.lock().view.clone()
     }
 
-    /// Names the leader.
-    pub fn set(&self, id: ReplicaId, term: Term, url: &str) {
+    /// Names the leader. False when nothing changed by it.
+    pub fn set(&self, id: ReplicaId, term: Term, url: &str) -> bool {
         let mut state = self.state.lock();
-        if state.closed {
-            return;
+        let named = state.view.leader.as_ref();
+        if state.closed || named.is_some_and(|l| (l.id, l.term) == (id, term)) {
+            return false;
         }
         let same = state
             .newest
@@ -128,8 +129,8 @@ impl LeaderCell {
         drop(state);
         self.changed.notify_all();
         if old.as_ref().is_some_and(|old| Arc::ptr_eq(old, &leader)) {
-            // Back in the same term: no change, and its calls in flight are still good.
-            return;
+            // Back in the same term: its calls in flight are still good.
+            return true;
         }
         self.metrics.leader_changes.inc();
         self.metrics
@@ -138,6 +139,7 @@ impl LeaderCell {
         if let Some(old) = old {
             old.client.abort();
         }
+        true
     }
 
     /// There is no leader.

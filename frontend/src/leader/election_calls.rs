@@ -5,10 +5,11 @@ use crate::leader::election::{Answer, Event, Round};
 use common::http::client::{Call, CallError, HttpClient};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermAnswer;
 use common::wire::order::ReplicaId;
 use common::wire::replica::{LeadAnswer, LeadRequest};
 use crossbeam::channel::{Receiver, Sender, bounded};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long the catalog may take to tell the term: its workers answer that, never behind its
@@ -46,6 +47,8 @@ struct Worker {
     catalog_url: String,
     jobs: Receiver<Job>,
     events: Sender<Event>,
+    /// Why each replica did not lead when it was asked last: said when that changes, not each time.
+    said: BTreeMap<ReplicaId, String>,
 }
 
 impl Elections {
@@ -58,11 +61,12 @@ impl Elections {
         stop: &Shutdown,
     ) -> Self {
         let (jobs, waiting) = bounded(JOBS);
-        let worker = Worker {
+        let mut worker = Worker {
             catalog: HttpClient::new(1, token),
             catalog_url: catalog_url.into(),
             jobs: waiting,
             events,
+            said: BTreeMap::new(),
         };
         let stop = stop.clone();
         let thread = Thread::spawn("election", move || worker.run(&stop));
@@ -108,7 +112,7 @@ impl Elections {
 }
 
 impl Worker {
-    fn run(&self, stop: &Shutdown) {
+    fn run(&mut self, stop: &Shutdown) {
         while let Some(job) = stop.receive(&self.jobs) {
             let event = match job {
                 Job::ReadTerm(round) => Event::Term(round, self.read_term()),
@@ -118,7 +122,7 @@ impl Worker {
                     url,
                     request,
                     client,
-                } => Event::Lead(round, ask(&client, candidate, &url, request)),
+                } => Event::Lead(round, self.ask(&client, candidate, &url, &request)),
             };
             if stop.is_triggered() || self.events.send(event).is_err() {
                 return;
@@ -126,10 +130,10 @@ impl Worker {
         }
     }
 
-    fn read_term(&self) -> Option<TermView> {
+    fn read_term(&self) -> Option<TermAnswer> {
         let read = || {
             self.catalog
-                .get::<TermView>(&self.catalog_url, "/term", TERM_TIMEOUT)
+                .get::<TermAnswer>(&self.catalog_url, "/term", TERM_TIMEOUT)
         };
         let first = match read() {
             // A kept connection to a catalog that was restarted: a new one tells more.
@@ -140,24 +144,42 @@ impl Worker {
             .inspect_err(|error| tracing::debug!(%error, "the catalog does not tell the term"))
             .ok()
     }
-}
 
-fn ask(client: &HttpClient, candidate: ReplicaId, url: &str, request: LeadRequest) -> Answer {
-    let seen = request.seen;
-    let call = Call {
-        method: "PUT",
-        base: url,
-        path: "/leader",
-        timeout: LEAD_TIMEOUT,
-        trace: None,
-    };
-    tracing::debug!(replica = %candidate, seen, "asking a replica to lead");
-    match client.call::<_, LeadAnswer>(call, &request) {
-        Ok(answer) => Answer::Lead(answer),
-        Err(CallError::Status { status: 412, .. }) => Answer::Outdated,
-        Err(error) => {
-            tracing::warn!(replica = %candidate, seen, %error, "a replica that was asked to lead does not");
-            Answer::Failed
+    fn ask(
+        &mut self,
+        client: &HttpClient,
+        candidate: ReplicaId,
+        url: &str,
+        request: &LeadRequest,
+    ) -> Answer {
+        let seen = request.seen;
+        let call = Call {
+            method: "PUT",
+            base: url,
+            path: "/leader",
+            timeout: LEAD_TIMEOUT,
+            trace: None,
+        };
+        tracing::debug!(replica = %candidate, seen, "asking a replica to lead");
+        let error = match client.call::<_, LeadAnswer>(call, request) {
+            Ok(answer) => {
+                self.said.remove(&candidate);
+                return Answer::Lead(answer);
+            }
+            Err(CallError::Status { status: 412, .. }) => return Answer::Outdated,
+            Err(error) => error,
+        };
+        let why = error.to_string();
+        if self.said.get(&candidate) != Some(&why) {
+            tracing::warn!(replica = %candidate, seen, error = why, "a replica that was asked to lead does not");
+            self.said.insert(candidate, why);
+        }
+        match error {
+            // The catalog's own word, which any other candidate would hear too.
+            CallError::Status {
+                status: 409 | 502, ..
+            } => Answer::Refused,
+            _ => Answer::Failed,
         }
     }
 }

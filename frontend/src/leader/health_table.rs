@@ -1,10 +1,10 @@
 //! What the watching threads saw last, for `GET /status` and `GET /readyz`: one slot per replica,
 //! one for the catalog.
 
-use crate::leader::election::Outcome;
+use crate::leader::election::{Outcome, Stranger};
 use common::clock::BootInstant;
 use common::wire::catalog::CatalogHealth;
-use common::wire::order::ReplicaId;
+use common::wire::order::{ClusterId, ReplicaId};
 use common::wire::replica::Health;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -16,8 +16,39 @@ const MAX_AGE: Duration = Duration::from_millis(200);
 /// The newest health of everybody, with the time at which it came.
 #[derive(Debug)]
 pub struct Views {
-    replicas: Mutex<BTreeMap<ReplicaId, Option<(BootInstant, Health)>>>,
-    catalog: Mutex<Option<(BootInstant, CatalogHealth)>>,
+    replicas: Mutex<BTreeMap<ReplicaId, Option<(BootInstant, Seen)>>>,
+    catalog: Mutex<Catalog>,
+}
+
+#[derive(Debug, Default)]
+struct Catalog {
+    newest: Option<(BootInstant, CatalogHealth)>,
+    /// The bazaar that it named last; kept while it does not answer.
+    cluster: Option<ClusterId>,
+}
+
+/// What is seen of a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// It does not answer.
+    Down,
+    /// This other replica answers under its URL.
+    WrongReplica(ReplicaId),
+    /// Its file belongs to this other bazaar.
+    Foreign(ClusterId),
+    /// Its health.
+    Health(Health),
+}
+
+impl Seen {
+    /// Its health, when it is one of this bazaar.
+    #[must_use]
+    pub fn health(&self) -> Option<&Health> {
+        match self {
+            Self::Health(health) => Some(health),
+            Self::Down | Self::WrongReplica(_) | Self::Foreign(_) => None,
+        }
+    }
 }
 
 impl Views {
@@ -26,42 +57,60 @@ impl Views {
     pub fn new(replicas: impl IntoIterator<Item = ReplicaId>) -> Self {
         Self {
             replicas: Mutex::new(replicas.into_iter().map(|id| (id, None)).collect()),
-            catalog: Mutex::new(None),
+            catalog: Mutex::default(),
         }
     }
 
     /// A probe of a replica ended. A missed one leaves what was seen until it is too old.
     pub fn set_replica(&self, id: ReplicaId, outcome: &Outcome) {
-        let mut replicas = self.replicas.lock();
-        match outcome {
-            Outcome::Health(health) => {
-                replicas.insert(id, Some((BootInstant::now(), health.clone())))
-            }
-            Outcome::Refused => replicas.insert(id, None),
-            Outcome::Missed => return,
+        let seen = match outcome {
+            Outcome::Health(health) => Some(Seen::Health(health.clone())),
+            Outcome::Stranger(Stranger::Replica(other)) => Some(Seen::WrongReplica(*other)),
+            Outcome::Refused => None,
+            // Whether a file is of another bazaar is judged when it is shown.
+            Outcome::Missed | Outcome::Stranger(Stranger::Bazaar) => return,
         };
+        let seen = seen.map(|seen| (BootInstant::now(), seen));
+        self.replicas.lock().insert(id, seen);
     }
 
     /// The catalog answered; `None`: it refused the connection. A missed answer is no reason to
     /// call this.
     pub fn set_catalog(&self, health: Option<CatalogHealth>) {
-        *self.catalog.lock() = health.map(|health| (BootInstant::now(), health));
+        let mut catalog = self.catalog.lock();
+        if let Some(health) = &health {
+            catalog.cluster = Some(health.cluster.clone());
+        }
+        catalog.newest = health.map(|health| (BootInstant::now(), health));
     }
 
-    /// The replicas by id; `None`: down.
+    /// The catalog's bazaar, once it is known.
     #[must_use]
-    pub fn replicas(&self) -> Vec<(ReplicaId, Option<Health>)> {
-        let now = BootInstant::now();
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.catalog.lock().cluster.clone()
+    }
+
+    /// What is seen of the replicas, by id.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<(ReplicaId, Seen)> {
+        let (now, cluster) = (BootInstant::now(), self.cluster());
         let replicas = self.replicas.lock();
-        let recent = |seen: &Option<(BootInstant, Health)>| {
-            seen.as_ref()
-                .filter(|(at, _)| now.saturating_since(*at) <= MAX_AGE)
-                .map(|(_, health)| health.clone())
+        let recent = |seen: &Option<(BootInstant, Seen)>| match seen {
+            Some((at, seen)) if now.saturating_since(*at) <= MAX_AGE => seen.clone(),
+            _ => Seen::Down,
         };
         replicas
             .iter()
-            .map(|(id, seen)| (*id, recent(seen)))
+            .map(|(id, seen)| (*id, judge(recent(seen), cluster.as_ref())))
             .collect()
+    }
+
+    /// What is seen of one replica.
+    #[must_use]
+    pub fn replica(&self, id: ReplicaId) -> Seen {
+        let all = self.replicas();
+        let found = all.into_iter().find(|(other, _)| *other == id);
+        found.map_or(Seen::Down, |(_, seen)| seen)
     }
 
     /// The catalog's health; `None` while it does not answer.
@@ -70,8 +119,20 @@ impl Views {
         let now = BootInstant::now();
         let catalog = self.catalog.lock();
         catalog
+            .newest
             .as_ref()
             .filter(|(at, _)| now.saturating_since(*at) <= MAX_AGE)
             .map(|(_, health)| health.clone())
+    }
+}
+
+/// Tells a file of another bazaar from one of the catalog's.
+fn judge(seen: Seen, cluster: Option<&ClusterId>) -> Seen {
+    match seen {
+        Seen::Health(Health {
+            cluster: Some(other),
+            ..
+        }) if cluster.is_some_and(|own| *own != other) => Seen::Foreign(other),
+        seen => seen,
     }
 }

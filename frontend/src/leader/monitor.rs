@@ -16,7 +16,7 @@ use common::clock::BootInstant;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::HEARTBEAT;
-use common::wire::order::{ReplicaId, Term};
+use common::wire::order::{ClusterId, ReplicaId, Term};
 use common::wire::replica::{LeadRequest, LeaderNotice};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
@@ -148,55 +148,59 @@ impl Watcher {
                 self.choice.tick(now, &mut commands);
                 next_tick = now + TICK;
             }
-            for command in commands.drain(..) {
-                Self::carry_out(
-                    command,
-                    &self.cell,
-                    &self.replicas,
-                    &self.probers,
-                    &mut self.elections,
-                );
+            for command in std::mem::take(&mut commands) {
+                self.carry_out(command);
             }
         }
         self.elections.abandon();
     }
 
-    fn carry_out(
-        command: Command,
-        cell: &LeaderCell,
-        replicas: &BTreeMap<ReplicaId, String>,
-        probers: &BTreeMap<ReplicaId, Prober>,
-        elections: &mut Elections,
-    ) {
+    fn carry_out(&mut self, command: Command) {
         match command {
-            Command::ReadTerm(round) => elections.read_term(round),
-            Command::ProbeNow(id) => probers[&id].probe_now(),
+            Command::ReadTerm(round) => self.elections.read_term(round),
+            Command::ProbeNow(id) => self.probers[&id].probe_now(),
             Command::AskToLead {
                 round,
                 candidate,
                 seen,
                 longest,
             } => {
-                elections.ask(
-                    round,
-                    candidate,
-                    &replicas[&candidate],
-                    LeadRequest { seen, longest },
-                );
+                let cluster = self.cluster();
+                let request = LeadRequest {
+                    cluster,
+                    seen,
+                    longest,
+                };
+                let url = &self.replicas[&candidate];
+                self.elections.ask(round, candidate, url, request);
             }
-            Command::Abandon => elections.abandon(),
+            Command::Abandon => self.elections.abandon(),
             Command::Announce { to, term, leader } => {
-                probers[&to].announce(LeaderNotice { term, leader })
+                let cluster = self.cluster();
+                self.probers[&to].announce(LeaderNotice {
+                    cluster,
+                    term,
+                    leader,
+                });
             }
             Command::Adopt { leader, term } => {
-                cell.set(leader, term, &replicas[&leader]);
-                tracing::info!(leader = %leader, term, "orders go to this leader");
+                let changed = self.cell.set(leader, term, &self.replicas[&leader]);
+                // The same one again, when another replica was asked to relieve it and could not.
+                if changed {
+                    tracing::info!(leader = %leader, term, "orders go to this leader");
+                }
             }
             Command::Release { leader, term, why } => {
-                cell.clear();
+                self.cell.clear();
                 tracing::warn!(leader = %leader, term, why, "the leader is gone: orders are held until the next one is chosen");
             }
-            Command::Confirm => cell.confirm(),
+            Command::Confirm => self.cell.confirm(),
         }
+    }
+
+    fn cluster(&self) -> ClusterId {
+        let cluster = self.choice.cluster();
+        // Nobody is asked or adopted before the term was read.
+        cluster.expect("the catalog named its bazaar").clone()
     }
 }

@@ -1,8 +1,8 @@
 //! One thread per replica: asks for its health each heartbeat, or at once when woken, and tells it
 //! who leads. It never decides.
 
-use crate::leader::election::{Event, Outcome, Probe};
-use crate::leader::health_table::Views;
+use crate::leader::election::{Event, Outcome, Probe, Stranger};
+use crate::leader::health_table::{Seen, Views};
 use common::clock::BootInstant;
 use common::http::client::{Call, CallError, HttpClient};
 use common::shutdown::Shutdown;
@@ -56,6 +56,7 @@ impl Prober {
                     client,
                     notice,
                     woken,
+                    said: None,
                 }
                 .run()
             }
@@ -85,16 +86,19 @@ struct Worker {
     client: HttpClient,
     notice: Arc<Mutex<Option<LeaderNotice>>>,
     woken: Receiver<()>,
+    /// What the log says of a stranger in the replica's place.
+    said: Option<Seen>,
 }
 
 impl Worker {
-    fn run(&self) {
+    fn run(&mut self) {
         while !self.config.stop.is_triggered() {
             let began = Instant::now();
             let probe = self.probe();
             self.config
                 .views
                 .set_replica(self.config.id, &probe.outcome);
+            self.say();
             if self
                 .config
                 .events
@@ -108,6 +112,27 @@ impl Worker {
             // Woken, timed out or stopped: the loop's head knows.
             let _ = self.config.stop.receive_timeout(&self.woken, rest);
         }
+    }
+
+    /// Logs that someone else answers in the replica's place, and that it answers again; once each.
+    fn say(&mut self) {
+        let seen = self.config.views.replica(self.config.id);
+        let (replica, url) = (self.config.id, &self.config.url);
+        match &seen {
+            _ if self.said.as_ref() == Some(&seen) => return,
+            Seen::Down => return,
+            Seen::WrongReplica(other) => {
+                tracing::error!(%replica, url, answers = %other, "another replica answers under this URL, so this one counts as down: correct ORDER_REPLICAS");
+            }
+            Seen::Foreign(cluster) => {
+                tracing::error!(%replica, url, %cluster, "this replica's file belongs to another bazaar, so it counts as down: give it its own file, or move that one away and it fetches this bazaar's log");
+            }
+            Seen::Health(_) if self.said.is_some() => {
+                tracing::info!(%replica, "the replica itself answers again, with a file of this bazaar");
+            }
+            Seen::Health(_) => {}
+        }
+        self.said = Some(seen).filter(|seen| seen.health().is_none());
     }
 
     fn probe(&self) -> Probe {
@@ -158,10 +183,7 @@ impl Worker {
 fn outcome(answer: Result<Health, CallError>, id: ReplicaId, took: Duration) -> Outcome {
     match answer {
         Ok(health) if health.replica == id => Outcome::Health(health),
-        Ok(health) => {
-            tracing::error!(expected = %id, answers = %health.replica, "another replica answers under this URL");
-            Outcome::Missed
-        }
+        Ok(health) => Outcome::Stranger(Stranger::Replica(health.replica)),
         // A connection that was not made in time is a miss like any other: one lost packet does not
         // end a leader.
         Err(CallError::NotSent(_)) if took < CONNECT_TIMEOUT / 2 => Outcome::Refused,

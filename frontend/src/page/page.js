@@ -108,6 +108,8 @@ const ROLES = {
   claiming: ["Candidate", "completing its log", "wait"],
   "catching-up": ["Follower", "catching up", "wait"],
   down: ["–", "down", "bad"],
+  "wrong-replica": ["–", "another replica answers under its URL", "bad"],
+  foreign: ["–", "its file belongs to another bazaar", "bad"],
 };
 const CATALOG = {
   serving: "serving",
@@ -129,7 +131,8 @@ function applyStatus({ leader, term, replicas, catalog, cache }) {
       make("td", {}, make("span", { class: "badge" })), make("td", { class: "number" }), make("td", { class: "number" }));
     rows.replaceChildren(...replicas.map(row));
   }
-  const have = ({ state, last }) => (state === "down" ? null : last === null ? 0 : last + 1);
+  const absent = (state) => ["down", "wrong-replica", "foreign"].includes(state);
+  const have = ({ state, last }) => (absent(state) ? null : last === null ? 0 : last + 1);
   const most = Math.max(0, ...replicas.map(have));
   replicas.forEach((replica, i) => {
     const [, role, state, last, lag] = rows.children[i].children;
@@ -138,7 +141,7 @@ function applyStatus({ leader, term, replicas, catalog, cache }) {
     write(role, roleText);
     state.firstChild.dataset.kind = kind;
     write(state.firstChild, stateText);
-    const down = replica.state === "down";
+    const down = absent(replica.state);
     write(last, down ? "–" : replica.last === null ? "none" : String(replica.last));
     write(lag, down ? "–" : whole.format(most - have(replica)));
   });

@@ -6,7 +6,7 @@ use crate::intake::{LEADER_PAGES, QueueKind, Waiting};
 use common::http::client::{Call, CallError};
 use common::http::{IMMUTABLE, Responder, Response};
 use common::wire::public::{OrderView, OrdersPage};
-use common::wire::replica::{PageAnswer, PageEnd, PageRequest};
+use common::wire::replica::{PageAnswer, PageCall, PageEnd, PageRequest};
 use std::time::Instant;
 
 /// Threads of stage 1.
@@ -51,7 +51,7 @@ impl ReplicaRead for PendingPage {
                 found_only: replica.found_only,
                 ..pending.page
             };
-            let answer = call(&page, replica).inspect_err(
+            let answer = call(page, replica).inspect_err(
                 |error| tracing::debug!(replica = %replica.id, %error, "page not answered"),
             );
             well = answer
@@ -66,7 +66,7 @@ impl ReplicaRead for PendingPage {
     }
 }
 
-fn call(page: &PageRequest, replica: &Asked<'_>) -> Result<PageAnswer, CallError> {
+fn call(page: PageRequest, replica: &Asked<'_>) -> Result<PageAnswer, CallError> {
     let call = Call {
         method: "POST",
         base: replica.url,
@@ -74,7 +74,13 @@ fn call(page: &PageRequest, replica: &Asked<'_>) -> Result<PageAnswer, CallError
         timeout: replica.timeout,
         trace: None,
     };
-    let answer: PageAnswer = replica.client.call(call, page)?;
+    let answer: PageAnswer = replica.client.call(
+        call,
+        &PageCall {
+            cluster: replica.cluster.clone(),
+            page,
+        },
+    )?;
     let orders = answer.orders.len();
     // More orders follow a full page only.
     if orders > page.limit || (answer.end == PageEnd::More && orders < page.limit) {

@@ -43,6 +43,7 @@ impl ReplicaRead for PendingQuery {
     fn ask(queries: Vec<Self>, replica: &Asked<'_>) -> Rest<Self> {
         replica.metrics.query_batch.observe(queries.len() as f64);
         let request = QueryRequest {
+            cluster: replica.cluster.clone(),
             numbers: queries.iter().map(|query| query.number).collect(),
             found_only: replica.found_only,
         };

@@ -26,7 +26,7 @@ use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{MAX_BATCH, PROBE_TIMEOUT};
-use common::wire::order::ReplicaId;
+use common::wire::order::{ClusterId, ReplicaId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,6 +68,8 @@ pub struct Asked<'a> {
     pub client: &'a HttpClient,
     /// For each call.
     pub timeout: Duration,
+    /// This bazaar, once it is known: a replica of another one finds nothing.
+    pub cluster: Option<ClusterId>,
     /// Counters.
     pub metrics: &'a QueueMetrics,
     /// Asks for what is found; else also whether anything is missing, which is for a leader.
@@ -133,6 +135,7 @@ impl Replicas {
             url: &leader.url,
             client: &leader.client,
             timeout,
+            cluster: self.views.cluster(),
             metrics: &self.metrics,
             found_only,
         };
@@ -144,9 +147,9 @@ impl Replicas {
     }
 
     fn ask_others<R: ReplicaRead>(&self, mut reads: Vec<R>, known: &View) -> Vec<R> {
-        for (id, health) in self.views.replicas() {
+        for (id, seen) in self.views.replicas() {
             let leads = known.leader.as_ref().is_some_and(|leader| leader.id == id);
-            if reads.is_empty() || leads || health.is_none() {
+            if reads.is_empty() || leads || seen.health().is_none() {
                 continue;
             }
             let asked = Asked {
@@ -154,6 +157,7 @@ impl Replicas {
                 url: &self.urls[&id],
                 client: &self.client,
                 timeout: FOUND_TIMEOUT,
+                cluster: self.views.cluster(),
                 metrics: &self.metrics,
                 found_only: true,
             };

@@ -5,11 +5,11 @@ use super::server::{Call, FakeServer, Reply};
 use common::chain::Hash;
 use common::wire::catalog::{
     CatalogHealth, CatalogState, KeepAliveRequest, LeaseAnswer, LookupAnswer, LookupRequest,
-    RegisterRequest, Stock, TermView,
+    RegisterRequest, Stock, TermAnswer, TermView,
 };
 use common::wire::frontend::InvalidateRequest;
 use common::wire::money::Price;
-use common::wire::order::{Order, OrderKey, Side, Verdict};
+use common::wire::order::{ClusterId, Order, OrderKey, Side, Verdict};
 use parking_lot::{Condvar, Mutex};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
@@ -143,6 +143,11 @@ impl FakeCatalog {
     }
 }
 
+/// The fake bazaar.
+pub fn cluster() -> ClusterId {
+    ClusterId("ab".repeat(16))
+}
+
 fn answer(shared: &Shared, call: &Call) -> Reply {
     let mut state = shared.0.lock();
     if state.away {
@@ -154,12 +159,17 @@ fn answer(shared: &Shared, call: &Call) -> Reply {
     match (call.method.as_str(), call.path.as_str()) {
         ("GET", "/health") => Reply::ok(&CatalogHealth {
             state: CatalogState::Serving,
+            cluster: cluster(),
             term: state.term,
             last: None,
             hash: Hash([0; 32]),
             sessions: usize::from(state.session.is_some()),
         }),
-        ("GET", "/term") => Reply::ok(&state.term),
+        ("GET", "/term") => Reply::ok(&TermAnswer {
+            term: state.term.term,
+            owner: state.term.owner,
+            cluster: cluster(),
+        }),
         ("POST", "/lookup") => {
             let request: LookupRequest = call.json();
             let wanted = |name: &String| {

@@ -1,13 +1,14 @@
 //! A fake replica of the order service: it claims, leads and trades with the fake catalog's state,
 //! or misbehaves on demand.
 
-use super::catalog::Shared;
+use super::catalog::{Shared, cluster};
 use super::server::{Call, FakeServer, Reply};
 use common::wire::catalog::TermView;
-use common::wire::order::{ReplicaId, Term};
+use common::wire::order::{ClusterId, ReplicaId, Term};
 use common::wire::replica::{
-    Health, LeadAnswer, LeadRequest, LeaderNotice, NotLeader, OrdersAnswer, OrdersRequest,
-    PageAnswer, PageEnd, PageRequest, QueryAnswer, QueryAnswers, QueryRequest, Unavailable,
+    Copies, Health, LeadAnswer, LeadRequest, LeaderNotice, NotLeader, OrdersAnswer, OrdersRequest,
+    PageAnswer, PageCall, PageEnd, PageRequest, QueryAnswer, QueryAnswers, QueryRequest,
+    Unavailable,
 };
 use parking_lot::{Condvar, Mutex};
 use serde_json::json;
@@ -33,6 +34,10 @@ pub struct State {
     pub claiming: Option<Term>,
     pub eligible: bool,
     pub last: Option<u64>,
+    pub cluster: Option<ClusterId>,
+    /// Under which id it answers, when not its own.
+    pub answers_as: Option<ReplicaId>,
+    pub copies: Option<Copies>,
     pub manner: Manner,
     /// Whether it answers nothing at all, and closes every connection.
     pub silent: bool,
@@ -63,6 +68,9 @@ impl FakeReplica {
                 claiming: None,
                 eligible: true,
                 last: None,
+                cluster: Some(cluster()),
+                answers_as: None,
+                copies: None,
                 manner: Manner::Trade,
                 silent: false,
                 confirms: true,
@@ -106,7 +114,7 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
         return Reply::Hang;
     }
     match (call.method.as_str(), call.path.as_str()) {
-        ("GET", "/health") => Reply::ok(&health(id, &state)),
+        ("GET", "/health") => Reply::ok(&health(state.answers_as.unwrap_or(id), &state)),
         ("PUT", "/term") => {
             state.notice = Some(call.json());
             Reply::ok(&json!({}))
@@ -144,6 +152,7 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
             let QueryRequest {
                 numbers,
                 found_only,
+                ..
             } = call.json();
             let found_all = |state: &State| {
                 let journal = &catalog.0.lock().journal;
@@ -174,11 +183,12 @@ fn answer(id: ReplicaId, own: &Own, catalog: &Shared, call: &Call) -> Reply {
             })
         }
         ("POST", "/orders/page") => {
+            let PageCall { page, .. } = call.json();
             let PageRequest {
                 first,
                 limit,
                 found_only,
-            } = call.json();
+            } = page;
             let more = |state: &State| {
                 let known = if state.leading.is_some() {
                     catalog.0.lock().journal.len() as u64
@@ -264,12 +274,14 @@ fn health(id: ReplicaId, state: &State) -> Health {
         eligible: state.eligible,
         catching_up: false,
         last: state.last,
-        cluster: None,
+        cluster: state.cluster.clone(),
         term: state
             .notice
+            .as_ref()
             .map_or(0, |notice| notice.term)
             .max(state.leading.unwrap_or(0)),
-        leader: state.notice.map(|notice| notice.leader),
+        leader: state.notice.as_ref().map(|notice| notice.leader),
         in_sync: Vec::new(),
+        copies: state.copies,
     }
 }

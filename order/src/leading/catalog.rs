@@ -2,7 +2,7 @@
 
 use common::http::client::{Call, CallError, HttpClient};
 use common::timing::{LEADER_TO_CATALOG, PROBE_TIMEOUT};
-use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermView, TradeAnswer, TradeRequest};
+use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermAnswer, TradeAnswer, TradeRequest};
 use common::wire::order::{Genesis, Rows};
 use std::time::Duration;
 
@@ -31,15 +31,15 @@ impl CatalogClient {
     ///
     /// # Errors
     /// [`CallError`]
-    pub fn term(&self) -> Result<TermView, CallError> {
+    pub fn term(&self) -> Result<TermAnswer, CallError> {
         self.http.get(&self.base, "/term", PROBE_TIMEOUT)
     }
 
     /// Claims a term.
     ///
     /// # Errors
-    /// [`CallError`]; 412 with [`TermView`] for a stale one, 409 for a log that is no prefix of the
-    /// journal.
+    /// [`CallError`]; 412 with [`common::wire::catalog::TermView`] for a stale one, 409 for a log
+    /// that is no prefix of the journal, or is another bazaar's.
     pub fn claim(&self, claim: &ClaimRequest) -> Result<ClaimAnswer, CallError> {
         self.http.call(self.post("/claim"), claim)
     }
@@ -47,7 +47,7 @@ impl CatalogClient {
     /// Trades a batch.
     ///
     /// # Errors
-    /// [`CallError`]; 412 with [`TermView`] for an older term.
+    /// [`CallError`]; 412 with [`common::wire::catalog::TermView`] for an older term.
     pub fn trade(&self, batch: &TradeRequest) -> Result<TradeAnswer, CallError> {
         self.http.call(self.post("/trades"), batch)
     }

@@ -6,6 +6,8 @@
 //! | [`sequencer`] | takes batches, calls the catalog, hands rows on |
 //! | [`pipeline`] | the batches between the catalog's answer and their acknowledgement |
 //! | [`commit`] | when a batch is durable everywhere, as pure rules |
+//! | [`shortage`] | since when a leader has too few copies |
+//! | [`identity`] | whether a follower's answer is the follower's |
 //! | [`replication`] | one thread per follower: catch-up and steady state in one loop |
 //! | [`takeover`], [`term_keeper`] | how a replica claims a term, and how it notices that it lost it |
 //! | [`catalog`] | the calls to the catalog |
@@ -13,9 +15,11 @@
 
 pub mod catalog;
 pub mod commit;
+pub mod identity;
 pub mod pipeline;
 pub mod replication;
 pub mod sequencer;
+pub mod shortage;
 pub mod takeover;
 pub mod term_keeper;
 pub mod traces;

@@ -2,6 +2,7 @@
 //! durable here yet, and the batches that wait for them.
 
 use crate::leading::commit::{CommitTracker, Done, IN_SYNC_LAG};
+use crate::leading::shortage::Shortage;
 use crate::log::cache::Recent;
 use common::http::Responder;
 use common::timing::APPEND_OVERDUE;
@@ -21,6 +22,8 @@ pub struct Pipeline {
     pub recent: Recent,
     /// Which batches may be acknowledged.
     pub tracker: CommitTracker<Waiter>,
+    /// Since when it has too few of them.
+    pub shortage: Shortage,
     /// False while the catalog does not answer the term keeper.
     pub catalog_answers: bool,
     /// When each run of rows that is not durable yet was given to the log writer, by its end.
@@ -60,11 +63,13 @@ impl Pipeline {
         min_copies: usize,
         followers: impl Iterator<Item = ReplicaId>,
     ) -> Self {
+        let tracker = CommitTracker::new(min_copies, durable.next(), followers);
         Self {
             term,
             received: durable,
             recent: Recent::new(durable.next()),
-            tracker: CommitTracker::new(min_copies, durable.next(), followers),
+            shortage: Shortage::new(tracker.has_enough_copies(), Instant::now()),
+            tracker,
             catalog_answers: true,
             appending: VecDeque::new(),
         }
@@ -101,8 +106,24 @@ impl Pipeline {
     #[must_use]
     pub fn follower_at(&mut self, id: ReplicaId, next: u64, acknowledged: bool) -> Done<Waiter> {
         let lag_allowed = if acknowledged { IN_SYNC_LAG } else { 0 };
-        self.tracker
-            .follower_durable(id, next, self.received.next().saturating_sub(lag_allowed))
+        let enough = self.received.next().saturating_sub(lag_allowed);
+        let done = self.tracker.follower_durable(id, next, enough);
+        self.count_copies();
+        done
+    }
+
+    /// A follower did not answer in time, or counts no more. True in the first place when it was in
+    /// sync.
+    #[must_use]
+    pub fn follower_lost(&mut self, id: ReplicaId) -> (bool, Done<Waiter>) {
+        let lost = self.tracker.follower_lost(id);
+        self.count_copies();
+        lost
+    }
+
+    fn count_copies(&mut self) {
+        self.shortage
+            .observe(self.tracker.has_enough_copies(), Instant::now());
     }
 
     /// Whether an append takes so long that orders had better go to another replica.

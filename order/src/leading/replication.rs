@@ -4,6 +4,7 @@
 //! one missed while it was away.
 
 use crate::leading::catalog::{CatalogClient, after};
+use crate::leading::identity::{Stranger, identify};
 use crate::log::reader::LogReader;
 use crate::log::writer::{Reply, WriterWork};
 use crate::metrics::OrderMetrics;
@@ -15,7 +16,7 @@ use common::queue::Queue;
 use common::shutdown::Shutdown;
 use common::timing::{PAGE_ROWS, PROBE_TIMEOUT};
 use common::wire::catalog::{TermView, TradeRequest};
-use common::wire::order::{Genesis, Position, ReplicaId, Rows, Term};
+use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Term};
 use common::wire::replica::{AppendRequest, Health, LogPosition};
 use crossbeam::channel::bounded;
 use parking_lot::Mutex;
@@ -33,7 +34,7 @@ pub struct Replication {
     pub url: String,
     /// Connections to it.
     pub http: HttpClient,
-    /// The catalog, for a genesis that no replica has yet.
+    /// The catalog, to ask about rows that only the follower has.
     pub catalog: CatalogClient,
     /// The log, for rows that are no longer in memory.
     pub reader: LogReader,
@@ -45,6 +46,8 @@ pub struct Replication {
     pub turn: Arc<Mutex<()>>,
     /// Whether orders are traded while one of the two catches up.
     pub pace: Pace,
+    /// The stranger in the follower's place that the log says already.
+    pub stranger: Option<Stranger>,
     /// What is counted.
     pub metrics: Arc<OrderMetrics>,
     /// Ends the thread.
@@ -163,7 +166,7 @@ impl Replication {
             hash: here.hash,
         };
         let answer = self.exchange(term, &nothing, PROBE_TIMEOUT)?;
-        let position = self.position(term, answer)?;
+        let position = self.position(term, &answer)?;
         let own = self
             .reader
             .read(|connection, seed| orders::hash_before(connection, seed, position.next()));
@@ -198,9 +201,15 @@ impl Replication {
         {
             return;
         }
+        // The follower's too: `exchange` has compared them.
+        let Some(cluster) = self.replica.cluster() else {
+            return;
+        };
         tracing::error!(follower = %self.peer, last = ?position.last, "the follower has orders that this leader does not know");
         let question = TradeRequest {
             term,
+            replica: self.peer,
+            cluster,
             position,
             orders: Vec::new(),
         };
@@ -225,7 +234,7 @@ impl Replication {
 
     /// The position in an answer; a follower without a log, since its file was set aside, is out of
     /// sync until it has one.
-    fn position(&self, term: Term, answer: LogPosition) -> Result<Position, Duration> {
+    fn position(&self, term: Term, answer: &LogPosition) -> Result<Position, Duration> {
         answer.position.ok_or_else(|| {
             self.replica
                 .follower_lost(term, self.peer, "its log is empty");
@@ -268,13 +277,40 @@ impl Replication {
         self.metrics
             .replication_seconds
             .observe(sent.elapsed().as_secs_f64());
-        self.position(term, answer)
+        self.position(term, &answer)
     }
 
-    /// One call to the follower. A failure puts it out of sync, and tells how long to pause.
+    /// One call to the follower. A failure, and an answer of someone else, puts it out of sync, and
+    /// tells how long to pause.
     fn exchange(
+        &mut self,
+        term: Term,
+        rows: &Rows,
+        timeout: Duration,
+    ) -> Result<LogPosition, Duration> {
+        let cluster = self.replica.cluster().ok_or(BACK_OFF)?;
+        let answer = self.call(term, &cluster, rows, timeout)?;
+        let stranger = identify(self.peer, &cluster, &answer).err();
+        if let Some(who) = &stranger {
+            if self.stranger != stranger {
+                tracing::error!(follower = %self.peer, url = self.url, "the follower counts for nothing: {who}");
+            }
+            self.replica
+                .follower_lost(term, self.peer, "someone else answers in its place");
+        } else if self.stranger.is_some() {
+            tracing::info!(follower = %self.peer, "the follower itself answers again");
+        }
+        self.stranger = stranger;
+        match self.stranger {
+            Some(_) => Err(CONTRADICTION_PAUSE),
+            None => Ok(answer),
+        }
+    }
+
+    fn call(
         &self,
         term: Term,
+        cluster: &ClusterId,
         rows: &Rows,
         timeout: Duration,
     ) -> Result<LogPosition, Duration> {
@@ -289,6 +325,7 @@ impl Replication {
         let request = AppendRequest {
             term,
             leader: self.replica.id,
+            cluster: cluster.clone(),
             rows,
             traces,
         };
@@ -297,7 +334,7 @@ impl Replication {
             Err(error) => error,
         };
         if let Some(gap) = error.refusal::<LogPosition>(409) {
-            // Not a failure: it tells where to go on. An empty file is founded by its own replica.
+            // Not a failure: it says where to go on. An empty file gets its genesis by itself.
             return Ok(gap);
         }
         if let Some(newer) = error.refusal::<TermView>(412) {
@@ -317,9 +354,8 @@ impl Replication {
     /// One step of asking the other replica for what this one missed.
     fn catch_up(&mut self) {
         let Some(here) = self.replica.durable() else {
-            if !self.found() {
-                let _stopped = self.stop.wait(BACK_OFF);
-            }
+            // Until the genesis is there.
+            let _stopped = self.stop.wait(BACK_OFF);
             return;
         };
         let turn = Arc::clone(&self.turn);
@@ -371,22 +407,6 @@ impl Replication {
             .receive(&receiver)
             .unwrap_or_else(|| Err("stopped".into()))
             .map(|_| ())
-    }
-
-    /// Gets the genesis for an empty file: from the other replica, or from the catalog.
-    fn found(&self) -> bool {
-        let genesis = self
-            .http
-            .get::<Genesis>(&self.url, "/genesis", PAGE_TIMEOUT)
-            .or_else(|_| self.catalog.genesis());
-        let Ok(genesis) = genesis else { return false };
-        let (sender, receiver) = bounded(1);
-        if self.writer.put(WriterWork::Found(genesis, sender)).is_err() {
-            return false;
-        }
-        self.stop
-            .receive(&receiver)
-            .is_some_and(|founded| founded.is_ok())
     }
 }
 

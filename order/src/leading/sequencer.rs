@@ -6,7 +6,7 @@ use crate::leading::catalog::CatalogClient;
 use crate::leading::pipeline::Waiter;
 use crate::log::writer::{Reply, WriterWork};
 use crate::metrics::OrderMetrics;
-use crate::replica::{NotTaken, Replica};
+use crate::replica::{Admitted, NotTaken, Replica};
 use common::crash;
 use common::http::client::CallError;
 use common::http::{Responder, Response};
@@ -15,7 +15,7 @@ use common::shutdown::Shutdown;
 use common::timing::MAX_BATCH;
 use common::wire::catalog::{TermView, TradeAnswer, TradeRequest};
 use common::wire::order::{Position, Rows, Submission, Term};
-use common::wire::replica::Unavailable;
+use common::wire::replica::{Copies, Unavailable};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -78,7 +78,11 @@ impl Sequencer {
     }
 
     fn trade(&self, mut batch: Vec<OrderBatch>) {
-        let (term, position) = match self.replica.admit() {
+        let Admitted {
+            term,
+            position,
+            cluster,
+        } = match self.replica.admit() {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let response = refusal_response(&refusal);
@@ -100,6 +104,8 @@ impl Sequencer {
         self.metrics.batch_orders.observe(orders.len() as f64);
         let request = TradeRequest {
             term,
+            replica: self.replica.id,
+            cluster,
             position,
             orders,
         };
@@ -241,14 +247,20 @@ impl Sequencer {
 fn refusal_response(refusal: &NotTaken) -> Response {
     match refusal {
         NotTaken::NotLeader(body) => Response::json(421, body),
-        NotTaken::TooFewCopies { copies, wanted } => {
-            let message = format!("{copies} replicas are in sync, ORDER_MIN_COPIES wants {wanted}");
+        NotTaken::TooFewCopies {
+            leader,
+            copies: Copies { present, wanted },
+            lasts,
+        } => {
+            let message = format!(
+                "too few replicas are in sync with the leader, replica {leader}: a new order would have {present} of the {wanted} copies that ORDER_MIN_COPIES asks for"
+            );
             Response::json(
                 503,
                 &Unavailable {
                     message,
                     outcome_unknown: false,
-                    retry: true,
+                    retry: !lasts,
                 },
             )
         }

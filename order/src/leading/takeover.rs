@@ -26,6 +26,8 @@ pub struct Takeover {
     pub writer: Queue<WriterWork>,
     /// Ends the thread.
     pub stop: Shutdown,
+    /// The trouble that the log says already: front-ends ask again and again.
+    pub said: Option<String>,
 }
 
 /// Pause after a page of the journal could not be had.
@@ -35,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Takeover {
     /// Works until the service stops.
-    pub fn run(&self, asked: &QueueReceiver<(LeadRequest, Responder)>) {
+    pub fn run(mut self, asked: &QueueReceiver<(LeadRequest, Responder)>) {
         while let Some(batch) = asked.take_batch(1, &self.stop) {
             for (request, responder) in batch {
                 if let Some((term, end)) = self.claim(request, responder) {
@@ -46,24 +48,32 @@ impl Takeover {
     }
 
     /// Claims, and answers. Returns the claim when the log is yet to be completed.
-    fn claim(&self, request: LeadRequest, responder: Responder) -> Option<(Term, Position)> {
+    fn claim(&mut self, request: LeadRequest, responder: Responder) -> Option<(Term, Position)> {
         if let Some(term) = self.replica.leading_openly() {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
         }
         // After a stop, too: what still waits is refused at once.
-        let Some(position) = self
+        let Some((position, cluster)) = self
             .replica
             .candidacy()
             .filter(|_| !self.stop.is_triggered())
         else {
-            let why = "this replica may not lead: its log is empty or cannot be written, it cannot reach the catalog, or it stops";
+            let why = "this replica may not lead: its log is empty, of another bazaar or cannot be written, it cannot reach the catalog, or it stops";
             responder.send(Response::unavailable(why));
             return None;
         };
-        let LeadRequest { seen, longest } = request;
+        // Before the first term a claim in another bazaar's name is how the catalog learns that its
+        // file may have been lost.
+        if request.seen > 0 && request.cluster != cluster {
+            let why = "the front-end's catalog belongs to another bazaar than this replica's file";
+            responder.send(Response::unavailable(why));
+            return None;
+        }
+        let LeadRequest { seen, longest, .. } = request;
         let claim = ClaimRequest {
             replica: self.replica.id,
+            cluster,
             position,
             seen,
             longest,
@@ -81,16 +91,15 @@ impl Takeover {
         };
         if !self.replica.begin_claim(term) {
             let known = self.replica.known_term().term;
-            tracing::error!(
-                term,
-                known,
-                "the catalog granted a term below one that it granted before: its file is older than this log"
-            );
+            self.say(&format!(
+                "the catalog granted term {term} after term {known}: its file is older than this log"
+            ));
             responder.send(Response::unavailable(
                 "the catalog's term went backwards: run 'catalog rebuild'",
             ));
             return None;
         }
+        self.said = None;
         if self.replica.lead(term, end) {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
@@ -100,20 +109,30 @@ impl Takeover {
         Some((term, end))
     }
 
-    fn refused(&self, error: &CallError) -> Response {
+    /// Logs trouble when it changes, not at each try.
+    fn say(&mut self, trouble: &str) {
+        if self.said.as_deref() != Some(trouble) {
+            tracing::warn!("the claim failed: {trouble}");
+            self.said = Some(trouble.into());
+        }
+    }
+
+    /// The answer to a claim that was not granted. A refusal of the catalog's own would meet every
+    /// other candidate too, and has a status of its own: the front-end then waits.
+    fn refused(&mut self, error: &CallError) -> Response {
         if let Some(view) = error.refusal::<TermView>(412) {
             // Only an older view is an error here, and then there is nothing to learn.
             let _ = self.replica.hear(view);
             return Response::json(412, &view);
         }
-        tracing::warn!(%error, "the claim failed");
-        let status = if let CallError::Status { status: 409, .. } = error {
-            409
-        } else {
-            503
+        let status = match error {
+            CallError::Status { status: 409, .. } => 409,
+            CallError::Status { status: 503, .. } => 502,
+            _ => 503,
         };
-        Response::error(status, &format!("the claim failed: {error}"))
-            .with_header("Retry-After", "1")
+        self.say(&error.to_string());
+        let message = format!("the claim was not granted: {error}");
+        Response::error(status, &message).with_header("Retry-After", "1")
     }
 
     /// Completes the log from the journal, then leads.

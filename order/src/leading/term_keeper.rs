@@ -13,8 +13,10 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
     while !stop.wait(TERM_READ) {
         let leading = replica.leading();
         match catalog.term() {
-            Ok(view) => {
+            Ok(answer) => {
                 misses = 0;
+                replica.note_catalog(&answer);
+                let view = answer.view();
                 match (replica.hear(view), leading) {
                     // It was granted this term by a catalog that now has an older one: that file
                     // was replaced. The next claim shows whether rows are missing too.

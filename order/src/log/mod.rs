@@ -11,6 +11,7 @@
 
 pub mod cache;
 pub mod check;
+pub mod genesis;
 pub mod reader;
 pub mod store;
 pub mod verify;

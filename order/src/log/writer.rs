@@ -242,6 +242,8 @@ impl LogWriter {
 
     fn position(&self) -> LogPosition {
         LogPosition {
+            replica: self.replica.id,
+            cluster: self.store.genesis().map(|genesis| genesis.cluster.clone()),
             position: self.store.end(),
         }
     }

@@ -7,6 +7,7 @@ use crate::tool;
 use cluster::service::Service::{self, Catalog, Order};
 use cluster::wait;
 use common::wire::catalog::CatalogState;
+use common::wire::public::ReplicaState;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -307,13 +308,15 @@ fn refuses(run: &mut Run) -> bool {
     true
 }
 
-/// A replica is given the file of another cluster: it never follows, leads or changes either; with
-/// its own file back it does.
+/// A replica is given the longer file of another cluster: it never follows, leads or changes either,
+/// and everyone else goes on, over a restart of the catalog too; with its own file back it does.
 fn another_cluster(run: &mut Run) {
     let other = crate::harness::Bazaar::start();
-    other
-        .trade("FishCo", common::wire::order::Side::Buy, 1)
-        .expect("trades");
+    for _ in 0..300 {
+        other
+            .trade("FishCo", common::wire::order::Side::Sell, 1)
+            .expect("trades");
+    }
     other.wait_level();
     let foreign = other.cluster.spec().database(Order(1)).expect("a file");
     let folder = run.bazaar.folder();
@@ -332,10 +335,19 @@ fn another_cluster(run: &mut Run) {
     let before = fs::read(&own).expect("read");
     run.fault();
     run.start(replica);
-    run.progress(30);
     let Order(id) = replica else {
         unreachable!("a replica")
     };
+    let shown = wait::until(SOON, || {
+        let status = run.status()?;
+        let own = status.replicas.into_iter().find(|r| u8::from(r.id) == id)?;
+        (own.state == ReplicaState::Foreign).then_some(())
+    });
+    assert!(shown.is_some(), "the foreign file is not shown");
+    run.progress(30);
+    run.stop(Catalog);
+    run.revive(Catalog);
+    run.progress(30);
     let health = run.bazaar.health(id).ok();
     let follows = health.as_ref().is_some_and(|h| h.leading.is_some());
     assert!(!follows, "a replica of another cluster leads: {health:?}");

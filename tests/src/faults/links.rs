@@ -13,6 +13,12 @@ use std::time::Duration;
 pub const SCENARIOS: &[Scenario] = &[
     Scenario::new("cut-links", cut_links).with_network(),
     Scenario::new("cut-off-replicas", cut_off_replicas).with_network(),
+    Scenario {
+        set: |spec| {
+            spec.set("ORDER_MIN_COPIES", "2");
+        },
+        ..Scenario::new("cut-leader-from-followers", cut_leader_from_followers).with_network()
+    },
     Scenario::new("cut-invalidations", cut_invalidations).with_network(),
     Scenario::new("delays", delays).with_network(),
     Scenario::new("slow-links", slow_links).with_network(),
@@ -63,6 +69,26 @@ fn cut_off_replicas(run: &mut Run) {
             run.network.heal();
             run.progress(10);
         }
+    }
+}
+
+/// The leader reaches catalog and front-ends, but no follower, and two copies are wanted: another
+/// replica relieves it, and orders go on.
+fn cut_leader_from_followers(run: &mut Run) {
+    for harm in CUTS {
+        let leader = run.leader();
+        for follower in (1..=3).filter(|id| *id != leader) {
+            run.network.harm((Order(leader), Order(follower)), harm);
+        }
+        run.fault();
+        let relieved = wait::until(SOON, || {
+            let next = run.status()?.leader.map(u8::from);
+            (next.is_some() && next != Some(leader)).then_some(())
+        });
+        assert!(relieved.is_some(), "{leader} is not relieved: {harm:?}");
+        run.progress(20);
+        run.network.heal();
+        run.progress(10);
     }
 }
 

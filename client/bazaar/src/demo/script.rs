@@ -344,6 +344,8 @@ fn tell_status(screen: &mut Screen, api: &Api) -> Result<(), String> {
                 ReplicaState::Follower => "follows",
                 ReplicaState::CatchingUp => "catches up",
                 ReplicaState::Down => "is down",
+                ReplicaState::WrongReplica => "is another replica",
+                ReplicaState::Foreign => "is of another bazaar",
             };
             format!("replica {} {state}", u8::from(replica.id))
         })

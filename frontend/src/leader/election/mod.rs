@@ -9,18 +9,25 @@
 //!                        └──── somebody leads ────────────┘
 //! ```
 
+mod copies;
+mod event;
+mod refusals;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-pub use view::{Outcome, Probe};
+pub use event::{Answer, Command, Event, Round};
+pub use view::{Outcome, Probe, Stranger};
 
 use common::clock::BootInstant;
-use common::timing::{ELIGIBLE_LAG, FIRST_CHOICE_WAIT, PROBE_TIMEOUT};
-use common::wire::catalog::TermView;
-use common::wire::order::{ReplicaId, Term};
+use common::timing::{CLAIM_BACK_OFF, ELIGIBLE_LAG, FIRST_CHOICE_WAIT, HEARTBEAT, PROBE_TIMEOUT};
+use common::wire::catalog::{TermAnswer, TermView};
+use common::wire::order::{ClusterId, ReplicaId, Term};
 use common::wire::replica::{Health, LeadAnswer};
+use copies::CopyWatch;
+use refusals::Refusals;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use view::{View, log_length};
@@ -37,87 +44,14 @@ const REST_LONG: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_millis(1_000);
 /// How long a replica that could not lead is asked after the others only.
 const PASSED_OVER: Duration = Duration::from_millis(500);
-
-/// Number of a judgement; answers to an older one are ignored.
-pub type Round = u64;
-
-/// What the choice is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A probe of a replica ended.
-    Probe(ReplicaId, Probe),
-    /// The catalog was asked for the term; `None`: it did not answer.
-    Term(Round, Option<TermView>),
-    /// A replica was asked to lead.
-    Lead(Round, Answer),
-    /// A call to the leader of this term failed.
-    Failed(Term),
-}
-
-/// What a replica answered that was asked to lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// An answer of its own.
-    Lead(LeadAnswer),
-    /// A newer term exists than the one that was read.
-    Outdated,
-    /// It refused, or did not answer.
-    Failed,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// Ask the catalog for the term.
-    ReadTerm(Round),
-    /// Probe a replica at once.
-    ProbeNow(ReplicaId),
-    /// Ask a replica to lead.
-    AskToLead {
-        /// For the answer.
-        round: Round,
-        /// Whom.
-        candidate: ReplicaId,
-        /// The term that this judgement read.
-        seen: Term,
-        /// Number of the last row of the longest log that it saw.
-        longest: Option<u64>,
-    },
-    /// Stop waiting for the answer to that.
-    Abandon,
-    /// Tell a replica who leads.
-    Announce {
-        /// Whom.
-        to: ReplicaId,
-        /// The term.
-        term: Term,
-        /// Who leads it.
-        leader: ReplicaId,
-    },
-    /// Send orders to this leader.
-    Adopt {
-        /// Who.
-        leader: ReplicaId,
-        /// In which term.
-        term: Term,
-    },
-    /// The leader is gone: hold the orders.
-    Release {
-        /// Who it was.
-        leader: ReplicaId,
-        /// In which term.
-        term: Term,
-        /// What was seen.
-        why: &'static str,
-    },
-    /// The leader was doubted, and leads.
-    Confirm,
-}
+/// Health that is older says nothing of whether a replica answers now.
+const RECENT: Duration = HEARTBEAT.saturating_add(PROBE_TIMEOUT);
 
 /// The choice.
 ///
-/// 1. A sitting leader is adopted, never deposed: whoever says that it leads the catalog's term is
-///    the leader.
+/// 1. A sitting leader is adopted, not deposed: the leader is the catalog's owner of the current
+///    term, once its own health says that it leads that term. What anyone else says of itself only
+///    makes the term be read again.
 /// 2. Only health that was asked for after the judgement began counts in it, and only health asked
 ///    for after a leader was adopted can end it: what is older may describe the time before.
 /// 3. `seen` of a request to lead is the term that the same judgement read at the catalog.
@@ -125,13 +59,39 @@ pub enum Command {
 ///    grows.
 /// 5. One judgement at a time; answers that belong to an older one are ignored.
 /// 6. Nothing here waits: a judgement goes on with whatever answered within [`PROBE_TIMEOUT`].
+/// 7. Once the catalog has granted a term, a replica with a file of another bazaar counts as one
+///    that does not answer: its terms, its log and its word on who leads are of that bazaar. Before,
+///    the catalog's file may be a new one in the place of one that was lost; then every log counts,
+///    so that the catalog hears of it.
+/// 8. A leader with too few copies is relieved, by the rules of [`copies`], when enough replicas
+///    answer that another one may have them.
+/// 9. After a refused claim nobody is asked for the time of [`refusals`]; the term is read on, so
+///    that whoever leads by another front-end's choice is adopted.
 #[derive(Debug)]
 pub struct Choice {
     replicas: BTreeMap<ReplicaId, View>,
     phase: Phase,
     round: Round,
+    /// The bazaar of the catalog, once that has granted a term.
+    cluster: Option<ClusterId>,
+    /// The bazaar that the catalog named last.
+    named_cluster: Option<ClusterId>,
+    /// The highest term above the catalog's that a replica named, and that was looked for there.
+    looked_for: Option<Term>,
+    /// A read of the term while there is a leader.
+    checking: Option<Check>,
+    copies: CopyWatch,
+    refusals: Refusals,
     /// Until then the highest id is waited for; `None` once a leader was adopted.
     first_choice_until: Option<BootInstant>,
+}
+
+/// A read of the term while there is a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Check {
+    round: Round,
+    /// Whether the leader is to be relieved, if the term is still its own.
+    relieve: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +109,10 @@ enum Phase {
     /// The term is known; probes that began since are waited for.
     Probing { began: BootInstant, seen: TermView },
     /// A candidate was asked to lead.
-    Asking { candidate: ReplicaId, seen: Term },
+    Asking {
+        candidate: ReplicaId,
+        seen: TermView,
+    },
     /// A replica completes its log for the term.
     Watching {
         owner: ReplicaId,
@@ -173,8 +136,21 @@ impl Choice {
                 .collect(),
             phase: Phase::Resting { until: now },
             round: 0,
+            cluster: None,
+            named_cluster: None,
+            looked_for: None,
+            checking: None,
+            copies: CopyWatch::default(),
+            refusals: Refusals::default(),
             first_choice_until: Some(now + FIRST_CHOICE_WAIT),
         }
+    }
+
+    /// The bazaar of the catalog that was read last, to be named in every message that depends on
+    /// it.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&ClusterId> {
+        self.named_cluster.as_ref()
     }
 
     /// Whether there is a leader.
@@ -206,6 +182,12 @@ impl Choice {
     pub fn on(&mut self, event: &Event, now: BootInstant, out: &mut Vec<Command>) {
         match event {
             Event::Probe(id, probe) => {
+                let foreign = matches!(&probe.outcome, Outcome::Health(h) if self.is_foreign(h));
+                let stranger = Probe {
+                    began: probe.began,
+                    outcome: Outcome::Stranger(Stranger::Bazaar),
+                };
+                let probe = if foreign { &stranger } else { probe };
                 let Some(view) = self.replicas.get_mut(id) else {
                     return;
                 };
@@ -216,16 +198,23 @@ impl Choice {
                 }
                 self.on_probe(*id, probe, now, out);
             }
-            Event::Term(round, view) if *round == self.round => {
-                let Phase::Reading { began } = self.phase else {
-                    return;
-                };
-                match *view {
-                    Some(seen) => {
+            Event::Term(round, answer) if *round == self.round => {
+                if let Some(answer) = answer {
+                    self.note_cluster(answer);
+                }
+                let seen = answer.as_ref().map(TermAnswer::view);
+                match (self.phase, seen) {
+                    (Phase::Reading { began }, Some(seen)) => {
                         self.phase = Phase::Probing { began, seen };
                         self.weigh(now, out);
                     }
-                    None => self.rest(now + REST_LONG),
+                    (Phase::Reading { .. }, None) => self.rest(now + REST_LONG),
+                    (Phase::Led { leader, term, .. }, Some(seen)) => {
+                        if let Some(check) = self.checking.take_if(|c| c.round == *round) {
+                            self.check_leader(leader, term, (seen, check.relieve), now, out);
+                        }
+                    }
+                    _ => {}
                 }
             }
             Event::Lead(round, answer) if *round == self.round => {
@@ -263,20 +252,21 @@ impl Choice {
                 self.judge(now, out);
             }
             Phase::Asking { candidate, seen } if candidate == id => {
-                // Its health may come before its answer, which then need not be waited for.
+                // Its health may come before its answer, which then need not be waited for. Whether
+                // the term is really its own, the catalog says.
                 let leading = self.replicas[&id]
                     .fresh(probe.began)
                     .and_then(|health| health.leading);
-                if let Some(term) = leading.filter(|term| *term > seen) {
+                if leading.is_some_and(|term| term > seen.term && Some(term) > self.looked_for) {
                     out.push(Command::Abandon);
-                    self.adopt(candidate, term, now, out);
+                    self.judge(now, out);
                 }
             }
             Phase::Watching { owner, .. } if owner == id => self.on_probe_watching(probe, now, out),
             Phase::Watching { term, .. }
                 if self.replicas[&id]
                     .fresh(probe.began)
-                    .is_some_and(|h| h.leading > Some(term)) =>
+                    .is_some_and(|h| h.leading > self.looked_for.max(Some(term))) =>
             {
                 self.judge(now, out);
             }
@@ -295,11 +285,12 @@ impl Choice {
     ) {
         let release = |why| Command::Release { leader, term, why };
         if let Outcome::Health(health) = &probe.outcome
-            && health.leading.is_some_and(|other| other > term)
+            && id != leader
+            && health.leading > self.looked_for.max(Some(term))
         {
-            // A higher term fences the one that we believe in, whatever its leader says.
-            out.push(release("another replica leads a newer term"));
-            return self.judge(now, out);
+            // Perhaps a newer term fences the one that we believe in: the catalog knows.
+            self.looked_for = health.leading;
+            self.check_term(false, out);
         }
         if id != leader {
             if let Outcome::Health(health) = &probe.outcome
@@ -320,7 +311,14 @@ impl Choice {
             Outcome::Refused => "it refuses connections",
             Outcome::Missed if self.replicas[&id].is_dead() => "it misses its heartbeats",
             Outcome::Missed => return out.extend(doubted.map(|_| Command::ProbeNow(leader))),
+            Outcome::Stranger(Stranger::Replica(_)) => "another replica answers under its URL",
+            Outcome::Stranger(Stranger::Bazaar) => "its file belongs to another bazaar",
             Outcome::Health(health) if health.leading == Some(term) => {
+                self.copies.saw(health.copies, now);
+                if self.copies.due(now).is_some() && self.relief(leader, now).is_some() {
+                    self.copies.asked(now);
+                    self.check_term(true, out);
+                }
                 if doubted.is_some_and(|doubted| probe.began >= doubted) {
                     self.phase = Phase::Led {
                         leader,
@@ -359,7 +357,7 @@ impl Choice {
             return;
         }
         if health.leading == Some(term) {
-            self.adopt(owner, term, now, out);
+            self.judge(now, out);
         } else if health.claiming != Some(term) {
             self.rest(now + REST_SHORT);
         } else if log_length(health) > length {
@@ -380,10 +378,18 @@ impl Choice {
             return;
         };
         match answer {
-            Answer::Lead(LeadAnswer::Leading(term)) if term >= seen => {
-                self.adopt(candidate, term, now, out)
+            // The catalog says whether the term is its own. One that says so again and is not the
+            // owner is asked after the others, and not without end.
+            Answer::Lead(LeadAnswer::Leading(term)) if term >= seen.term => {
+                let again = self.replicas[&candidate].is_passed_over(now);
+                self.pass_over(candidate, now);
+                if again {
+                    return self.on_refusal(seen, now);
+                }
+                self.judge(now, out);
             }
-            Answer::Lead(LeadAnswer::Claiming(term)) if term >= seen => {
+            Answer::Lead(LeadAnswer::Claiming(term)) if term >= seen.term => {
+                self.refusals.clear();
                 let length = self.replicas[&candidate]
                     .fresh(BootInstant::BOOT)
                     .map_or(0, log_length);
@@ -402,9 +408,15 @@ impl Choice {
                 self.rest(now + Duration::from_millis(ms).min(LONGEST_WAIT))
             }
             Answer::Outdated => self.rest(now + REST_SHORT),
+            Answer::Refused => self.on_refusal(seen, now),
             // It says that it leads a term older than the catalog's: it will hear of the newer one.
             Answer::Lead(_) | Answer::Failed => {
+                let again = self.replicas[&candidate].is_passed_over(now);
                 self.pass_over(candidate, now);
+                if again {
+                    // The others could not either.
+                    return self.on_refusal(seen, now);
+                }
                 self.rest(now + REST_SHORT);
             }
         }
@@ -428,23 +440,24 @@ impl Choice {
             .iter()
             .filter_map(|(id, view)| Some((*id, view.fresh(began)?)))
             .collect();
-        // Nobody was granted term 0.
-        let holds = |held: Option<Term>| seen.term > 0 && held == Some(seen.term);
-        if let Some((leader, _)) = fresh.iter().find(|(_, health)| holds(health.leading)) {
+        // Nobody was granted term 0, and only the catalog's owner holds a later one.
+        let owner = fresh
+            .iter()
+            .find(|(id, _)| seen.term > 0 && seen.owner == Some(*id));
+        if let Some((leader, _)) = owner.filter(|(_, h)| h.leading == Some(seen.term)) {
             return self.adopt(*leader, seen.term, now, out);
         }
-        let newer = |held: Option<Term>| held.is_some_and(|term| term > seen.term);
-        if fresh
-            .iter()
-            .any(|(_, health)| newer(health.leading) || newer(health.claiming))
-        {
-            // The term was read before that claim: read it again.
+        let named = fresh.iter().flat_map(|(_, h)| [h.leading, h.claiming]);
+        let newest = named.max().flatten().filter(|term| *term > seen.term);
+        if newest > self.looked_for {
+            // The term was read before that claim, perhaps: it is read again, once. If the catalog
+            // does not know the term then, it never granted it.
+            self.looked_for = newest;
             return self.rest(now + REST_SHORT);
         }
-        let claimer = fresh
-            .iter()
-            .find(|(id, health)| {
-                holds(health.claiming) && self.replicas[id].stalled != Some(seen.term)
+        let claimer = owner
+            .filter(|(id, health)| {
+                health.claiming == Some(seen.term) && self.replicas[id].stalled != Some(seen.term)
             })
             .map(|(id, health)| (*id, log_length(health)));
         if let Some((owner, length)) = claimer {
@@ -464,7 +477,7 @@ impl Choice {
         if settled || now.saturating_since(began) >= PROBE_TIMEOUT {
             let candidate = self.candidate(&fresh, now);
             let longest = fresh.iter().filter_map(|(_, health)| health.last).max();
-            self.ask(candidate, seen.term, longest, now, out);
+            self.ask(candidate, seen, longest, now, out);
         }
     }
 
@@ -473,7 +486,7 @@ impl Choice {
         let longest = fresh.iter().map(|(_, health)| log_length(health)).max()?;
         fresh
             .iter()
-            .filter(|(_, health)| health.eligible && log_length(health) + ELIGIBLE_LAG >= longest)
+            .filter(|(_, health)| is_fit(health, longest))
             .map(|(id, _)| *id)
             .max_by_key(|id| (!self.replicas[id].is_passed_over(now), *id))
     }
@@ -481,7 +494,7 @@ impl Choice {
     fn ask(
         &mut self,
         candidate: Option<ReplicaId>,
-        seen: Term,
+        seen: TermView,
         longest: Option<u64>,
         now: BootInstant,
         out: &mut Vec<Command>,
@@ -495,17 +508,116 @@ impl Choice {
             // not depose this one.
             return self.rest(now + REST_LONG);
         }
+        if let Some(left) = self.refusals.wait(seen, now) {
+            return self.rest(now + left.min(CLAIM_BACK_OFF));
+        }
+        self.put_question(candidate, seen, longest, out);
+    }
+
+    fn put_question(
+        &mut self,
+        candidate: ReplicaId,
+        seen: TermView,
+        longest: Option<u64>,
+        out: &mut Vec<Command>,
+    ) {
         self.phase = Phase::Asking { candidate, seen };
         out.push(Command::AskToLead {
             round: self.round,
             candidate,
-            seen,
+            seen: seen.term,
             longest,
         });
     }
 
+    fn on_refusal(&mut self, seen: TermView, now: BootInstant) {
+        self.refusals.note(seen, now);
+        self.rest(now + CLAIM_BACK_OFF);
+    }
+
+    /// Reads the term while there is a leader.
+    fn check_term(&mut self, relieve: bool, out: &mut Vec<Command>) {
+        self.round += 1;
+        self.checking = Some(Check {
+            round: self.round,
+            relieve,
+        });
+        out.push(Command::ReadTerm(self.round));
+    }
+
+    /// The term was read while there is a leader: is it still its own, and is the leader to be
+    /// relieved?
+    fn check_leader(
+        &mut self,
+        leader: ReplicaId,
+        term: Term,
+        (seen, relieve): (TermView, bool),
+        now: BootInstant,
+        out: &mut Vec<Command>,
+    ) {
+        if seen.term > term {
+            let why = "the catalog granted a newer term";
+            out.push(Command::Release { leader, term, why });
+            return self.judge(now, out);
+        }
+        let own = seen.term == term && seen.owner == Some(leader);
+        let relief = self.relief(leader, now).filter(|_| own && relieve);
+        if let Some((next, longest)) = relief {
+            if let Some(view) = self.replicas.get_mut(&leader) {
+                view.relieved = Some(now);
+            }
+            self.put_question(next, seen, longest, out);
+        }
+    }
+
+    /// Who may have the copies that the leader has not, and the longest log. Nobody, when fewer
+    /// replicas answer than copies are wanted. First those that were never relieved themselves, then
+    /// those for whom that is longest ago; among equals the highest id.
+    fn relief(&self, leader: ReplicaId, now: BootInstant) -> Option<(ReplicaId, Option<u64>)> {
+        let wanted = self.copies.wanted()?;
+        let recent: Vec<(ReplicaId, &Health)> = self
+            .replicas
+            .iter()
+            .filter_map(|(id, view)| Some((*id, view.fresh(now - RECENT)?)))
+            .collect();
+        let longest = recent.iter().map(|(_, health)| log_length(health)).max()?;
+        let next = recent
+            .iter()
+            .filter(|(id, health)| *id != leader && is_fit(health, longest))
+            .map(|(id, _)| *id)
+            .min_by_key(|id| (self.replicas[id].relieved, Reverse(*id)))?;
+        let last = recent.iter().filter_map(|(_, health)| health.last).max();
+        (recent.len() >= wanted).then_some((next, last))
+    }
+
+    /// Takes in which bazaar this is. Replicas that were seen before that was known are looked at
+    /// again.
+    fn note_cluster(&mut self, answer: &TermAnswer) {
+        if self.named_cluster.as_ref() != Some(&answer.cluster) {
+            self.named_cluster = Some(answer.cluster.clone());
+        }
+        let settled = answer.settled_cluster();
+        if self.cluster.as_ref() == settled {
+            return;
+        }
+        self.cluster = settled.cloned();
+        if let Some(cluster) = settled {
+            for view in self.replicas.values_mut() {
+                view.disown(cluster);
+            }
+        }
+    }
+
+    fn is_foreign(&self, health: &Health) -> bool {
+        let own = self.cluster.as_ref();
+        own.is_some_and(|own| own.differs_from(health.cluster.as_ref()))
+    }
+
     fn adopt(&mut self, leader: ReplicaId, term: Term, now: BootInstant, out: &mut Vec<Command>) {
         self.first_choice_until = None;
+        self.checking = None;
+        self.copies.adopted();
+        self.refusals.clear();
         self.phase = Phase::Led {
             leader,
             term,
@@ -551,4 +663,9 @@ impl Choice {
     fn rest(&mut self, until: BootInstant) {
         self.phase = Phase::Resting { until };
     }
+}
+
+/// Whether a replica may be asked to lead, beside a log of this length.
+fn is_fit(health: &Health, longest: u64) -> bool {
+    health.eligible && log_length(health) + ELIGIBLE_LAG >= longest
 }

@@ -1,7 +1,7 @@
 //! The choice of the leader, event by event, with invented times.
 
 use super::*;
-use common::timing::HEARTBEAT;
+use common::wire::replica::Copies;
 
 /// A choice among replicas 1, 2 and 3 under test, with what it commanded last.
 struct Bench {
@@ -14,6 +14,10 @@ fn id(n: u8) -> ReplicaId {
     ReplicaId::try_from(n).expect("an id")
 }
 
+fn ours() -> ClusterId {
+    ClusterId("ours".into())
+}
+
 fn health(n: u8) -> Health {
     Health {
         replica: id(n),
@@ -22,10 +26,11 @@ fn health(n: u8) -> Health {
         eligible: true,
         catching_up: false,
         last: Some(100),
-        cluster: None,
+        cluster: Some(ours()),
         term: 0,
         leader: None,
         in_sync: Vec::new(),
+        copies: None,
     }
 }
 
@@ -91,9 +96,10 @@ impl Bench {
         let round = self.choice.round;
         self.on(&Event::Term(
             round,
-            Some(TermView {
+            Some(TermAnswer {
                 term,
                 owner: owner.map(id),
+                cluster: ours(),
             }),
         ));
     }
@@ -123,6 +129,18 @@ impl Bench {
         self.commands
             .iter()
             .any(|command| matches!(command, Command::Release { .. }))
+    }
+
+    fn reads_term(&self) -> bool {
+        self.commands
+            .iter()
+            .any(|command| matches!(command, Command::ReadTerm(_)))
+    }
+
+    /// A judgement in which all three answer with `health`, in the term of the catalog.
+    fn judged(&mut self, health: impl Fn(u8) -> Health, term: Term, owner: Option<u8>) {
+        (1..=3).for_each(|n| self.sees(health(n)));
+        self.term(term, owner);
     }
 
     fn judging(&self) -> bool {
@@ -304,6 +322,9 @@ fn a_refused_connection_ends_the_leader() {
     bench.term(7, Some(3));
     assert_eq!(bench.asked(), Some((id(2), 7)));
     bench.lead_answer(Answer::Lead(LeadAnswer::Leading(8)));
+    assert!(bench.judging(), "the catalog is asked whose the term is");
+    bench.sees(leading(2, 8));
+    bench.term(8, Some(2));
     assert_eq!(bench.adopted(), Some((id(2), 8)));
     assert!(
         !bench.commands.contains(&Command::Announce {
@@ -404,12 +425,15 @@ fn a_returning_replica_is_told() {
     assert!(bench.commands.is_empty() && bench.choice.is_led());
 }
 
-/// A newer term that somebody leads ends the older one, and is adopted.
+/// A newer term that somebody leads is looked for at the catalog; there it ends the older one, and
+/// is adopted.
 #[test]
 fn a_newer_term_wins() {
     let mut bench = Bench::led();
     bench.sees(leading(2, 8));
-    assert!(bench.released());
+    assert!(!bench.released() && bench.reads_term());
+    bench.term(8, Some(2));
+    assert!(bench.released() && bench.judging());
     bench.now = bench.now + Duration::from_millis(1);
     bench.sees(leading(2, 8));
     bench.term(8, Some(2));
@@ -436,6 +460,7 @@ fn a_claimer_is_left_alone_while_it_grows() {
         assert!(bench.asked().is_none() && !bench.judging());
     }
     bench.sees(leading(1, 9));
+    bench.term(9, Some(1));
     assert_eq!(bench.adopted(), Some((id(1), 9)));
 }
 
@@ -504,6 +529,7 @@ fn answers_of_a_candidate() {
     });
     assert!(!bench.judging() && bench.adopted().is_none());
     bench.sees(leading(3, 8));
+    bench.term(8, Some(3));
     assert_eq!(bench.adopted(), Some((id(3), 8)));
 
     let mut bench = asking();
@@ -552,8 +578,9 @@ fn a_candidate_is_watched_while_it_is_asked() {
 
     let mut bench = asking();
     bench.sees(leading(3, 8));
+    assert!(bench.commands.contains(&Command::Abandon) && bench.judging());
+    bench.term(8, Some(3));
     assert_eq!(bench.adopted(), Some((id(3), 8)));
-    assert!(bench.commands.contains(&Command::Abandon));
 }
 
 /// While the catalog is away the choice tries again, without asking anybody to lead.
@@ -568,4 +595,307 @@ fn without_the_catalog_nobody_is_asked() {
         bench.wait(u64::try_from(HEARTBEAT.as_millis()).expect("small"));
         assert!(bench.judging());
     }
+}
+
+/// A replica that says that it leads the catalog's term is not adopted when the catalog's owner is
+/// another one; neither is one that says so of a term that the catalog never granted. Neither stops
+/// the others.
+#[test]
+fn only_the_catalogs_owner_is_adopted() {
+    let mut bench = Bench::old();
+    bench.judged(
+        |n| if n == 3 { leading(3, 7) } else { health(n) },
+        7,
+        Some(1),
+    );
+    assert_eq!((bench.adopted(), bench.asked()), (None, Some((id(3), 7))));
+    bench.lead_answer(Answer::Lead(LeadAnswer::Leading(7)));
+    assert!(bench.judging() && bench.adopted().is_none());
+    bench.judged(
+        |n| if n == 3 { leading(3, 7) } else { health(n) },
+        7,
+        Some(1),
+    );
+    assert_eq!(bench.asked(), Some((id(2), 7)), "the others go first then");
+
+    let mut bench = Bench::old();
+    bench.judged(
+        |n| if n == 3 { leading(3, 99) } else { health(n) },
+        7,
+        Some(1),
+    );
+    assert_eq!(
+        bench.asked(),
+        None,
+        "the term may have been read before the grant"
+    );
+    bench.wait(10);
+    bench.judged(
+        |n| if n == 3 { leading(3, 99) } else { health(n) },
+        7,
+        Some(1),
+    );
+    assert_eq!(bench.asked(), Some((id(3), 7)), "it was read again, once");
+    assert!(bench.adopted().is_none());
+
+    // A sitting leader stays, and the catalog is asked once.
+    let mut bench = Bench::led();
+    bench.sees(leading(2, 99));
+    assert!(bench.reads_term());
+    bench.term(7, Some(3));
+    bench.sees(leading(2, 99));
+    assert!(!bench.released() && !bench.reads_term() && bench.choice.is_led());
+}
+
+fn foreign(health: Health) -> Health {
+    Health {
+        cluster: Some(ClusterId("theirs".into())),
+        ..health
+    }
+}
+
+/// A replica with another bazaar's file is never asked, never part of the longest log, never told
+/// who leads, and its terms end no leader; whether it answers before or after the term was read.
+#[test]
+fn a_foreign_replica_counts_for_nothing() {
+    let theirs = || {
+        foreign(Health {
+            last: Some(1_000_000),
+            ..leading(3, 99)
+        })
+    };
+    for first in [true, false] {
+        let mut bench = Bench::old();
+        if first {
+            bench.sees(theirs());
+        }
+        bench.term(7, Some(1));
+        bench.sees(health(1));
+        bench.sees(health(2));
+        if !first {
+            bench.sees(theirs());
+        }
+        let asked = Command::AskToLead {
+            round: 1,
+            candidate: id(2),
+            seen: 7,
+            longest: Some(100),
+        };
+        assert_eq!(bench.commands, [asked]);
+    }
+    let mut bench = Bench::led();
+    bench.sees(foreign(leading(2, 99)));
+    assert!(bench.commands.is_empty() && bench.choice.is_led());
+    bench.sees(foreign(leading(3, 7)));
+    assert!(
+        bench.released(),
+        "the leader's own file is another bazaar's now"
+    );
+    assert_eq!(
+        bench.choice.cluster().map(|cluster| cluster.0.as_str()),
+        Some("ours")
+    );
+}
+
+/// While the catalog has granted no term, its file may be a new one in the place of a lost one: all
+/// logs count, so that it hears of them.
+#[test]
+fn before_the_first_term_every_log_counts() {
+    let mut bench = Bench::old();
+    bench.judged(|n| foreign(health(n)), 0, None);
+    let asked = Command::AskToLead {
+        round: 1,
+        candidate: id(3),
+        seen: 0,
+        longest: Some(100),
+    };
+    assert_eq!(bench.commands, [asked]);
+}
+
+/// Another replica under a replica's URL counts as if nobody answered there, at once.
+#[test]
+fn another_replica_under_a_url_is_no_leader() {
+    let mut bench = Bench::led();
+    bench.probe(3, Outcome::Stranger(Stranger::Replica(id(1))));
+    assert!(bench.released());
+    bench.sees(health(1));
+    bench.sees(health(2));
+    bench.term(7, Some(3));
+    assert_eq!(bench.asked(), Some((id(2), 7)));
+}
+
+/// Claims that the catalog refuses are repeated after 100 ms, doubling to 5 s. Another term, or a
+/// leader that another front-end chose, ends the wait.
+#[test]
+fn refused_claims_are_repeated_ever_more_rarely() {
+    let mut bench = Bench::old();
+    let mut waits = Vec::new();
+    let mut waited = 0;
+    let mut refuse = |bench: &mut Bench| loop {
+        if bench.judging() {
+            bench.judged(health, 7, Some(1));
+        }
+        if bench.asked().is_some() {
+            waits.push(waited);
+            waited = 0;
+            bench.lead_answer(Answer::Refused);
+            return;
+        }
+        bench.wait(10);
+        waited += 10;
+    };
+    (0..9).for_each(|_| refuse(&mut bench));
+    for (wait, expected) in waits[1..]
+        .iter()
+        .zip([100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000])
+    {
+        assert!((expected..expected + 30).contains(wait), "{waits:?}");
+    }
+    bench.wait(110);
+    assert!(bench.judging(), "the term is read on");
+    bench.judged(health, 8, None);
+    assert_eq!(bench.asked(), Some((id(3), 8)), "that is news");
+    bench.lead_answer(Answer::Refused);
+    bench.wait(110);
+    bench.judged(
+        |n| if n == 2 { leading(2, 9) } else { health(n) },
+        9,
+        Some(2),
+    );
+    assert_eq!(bench.adopted(), Some((id(2), 9)));
+    bench.probe(2, Outcome::Refused);
+    bench.sees(health(1));
+    bench.sees(health(3));
+    bench.term(9, Some(2));
+    assert_eq!(
+        bench.asked(),
+        Some((id(3), 9)),
+        "a leader forgets the refusals"
+    );
+}
+
+fn with_copies(present: usize, wanted: usize) -> Health {
+    Health {
+        copies: Some(Copies { present, wanted }),
+        ..leading(3, 7)
+    }
+}
+
+impl Bench {
+    /// A heartbeat in which `others` answer and the leader says that it has so many copies.
+    fn beat(&mut self, others: &[u8], present: usize, wanted: usize) -> bool {
+        self.now = self.now + HEARTBEAT;
+        others.iter().for_each(|n| {
+            self.sees(Health {
+                term: 7,
+                leader: Some(id(3)),
+                ..health(*n)
+            });
+        });
+        self.sees(with_copies(present, wanted));
+        self.reads_term()
+    }
+}
+
+/// A leader that has had too few copies for 300 ms is relieved: the term is read, and another
+/// replica is asked. Orders keep their leader meanwhile.
+#[test]
+fn a_leader_with_too_few_copies_is_relieved() {
+    let mut bench = Bench::led();
+    assert!((0..3).all(|_| !bench.beat(&[1, 2], 1, 2)));
+    assert!(bench.beat(&[1, 2], 1, 2), "300 ms after it was seen first");
+    assert!(bench.choice.is_led());
+    bench.term(7, Some(3));
+    assert_eq!(bench.asked(), Some((id(2), 7)));
+    assert!(!bench.released());
+    bench.lead_answer(Answer::Lead(LeadAnswer::Leading(8)));
+    bench.sees(leading(2, 8));
+    bench.term(8, Some(2));
+    assert_eq!(bench.adopted(), Some((id(2), 8)));
+}
+
+/// Nobody is relieved whose copies are back in time, nor where too few replicas answer for another
+/// one to have more, nor where nobody else may lead, nor when the term has passed on.
+#[test]
+fn a_leader_is_not_relieved_in_vain() {
+    let mut bench = Bench::led();
+    for _ in 0..20 {
+        assert!(!bench.beat(&[1, 2], 1, 2) && !bench.beat(&[1, 2], 1, 2));
+        assert!(!bench.beat(&[1, 2], 2, 2), "back in time");
+    }
+    let mut bench = Bench::led();
+    assert!((0..20).all(|_| !bench.beat(&[], 1, 2)), "it is alone");
+    let mut bench = Bench::led();
+    assert!(
+        (0..20).all(|_| !bench.beat(&[2], 2, 3)),
+        "two cannot make three copies"
+    );
+    let mut bench = Bench::led();
+    let reads = (0..4).filter(|_| bench.beat(&[1, 2], 1, 2)).count();
+    assert_eq!(reads, 1, "the term is read once");
+    bench.term(8, Some(1));
+    assert!(bench.released() && bench.asked().is_none());
+}
+
+/// Where nobody reaches enough others, the leadership goes round all of them, once a second.
+#[test]
+fn the_leadership_goes_round_slowly() {
+    let mut bench = Bench::led();
+    let (mut leader, mut term, mut beats) = (3, 7, 0);
+    let mut round = Vec::new();
+    for _ in 0..60 {
+        beats += 1;
+        bench.now = bench.now + HEARTBEAT;
+        for n in (1..=3).filter(|n| *n != leader) {
+            bench.sees(Health {
+                term,
+                leader: Some(id(leader)),
+                ..health(n)
+            });
+        }
+        bench.sees(Health {
+            copies: Some(Copies {
+                present: 1,
+                wanted: 2,
+            }),
+            ..leading(leader, term)
+        });
+        if bench.reads_term() {
+            bench.term(term, Some(leader));
+            let (next, _) = bench.asked().expect("another one is asked");
+            round.push((u8::from(next), beats));
+            (leader, term) = (u8::from(next), term + 1);
+            bench.lead_answer(Answer::Lead(LeadAnswer::Leading(term)));
+            bench.sees(leading(leader, term));
+            bench.term(term, Some(leader));
+            assert_eq!(bench.adopted(), Some((id(leader), term)));
+        }
+    }
+    assert!(round.len() >= 5, "{round:?}");
+    assert_eq!(
+        round.iter().map(|(n, _)| *n).take(5).collect::<Vec<_>>(),
+        [2, 1, 3, 2, 1]
+    );
+    assert!(
+        round.windows(2).all(|pair| pair[1].1 - pair[0].1 >= 10),
+        "{round:?}"
+    );
+}
+
+/// A replica that was asked to relieve the leader and cannot leaves it where it was.
+#[test]
+fn a_relief_that_fails_changes_nothing() {
+    let mut bench = Bench::led();
+    let reads = (0..4).filter(|_| bench.beat(&[1, 2], 1, 2)).count();
+    assert_eq!(reads, 1, "the term is read once");
+    bench.term(7, Some(3));
+    assert_eq!(bench.asked(), Some((id(2), 7)));
+    bench.lead_answer(Answer::Failed);
+    bench.wait(20);
+    bench.judged(
+        |n| if n == 3 { with_copies(1, 2) } else { health(n) },
+        7,
+        Some(3),
+    );
+    assert_eq!(bench.adopted(), Some((id(3), 7)));
 }

@@ -2,7 +2,7 @@
 
 use common::clock::BootInstant;
 use common::timing::MISSES;
-use common::wire::order::{Term, next_number};
+use common::wire::order::{ClusterId, ReplicaId, Term, next_number};
 use common::wire::replica::Health;
 
 /// How a probe went.
@@ -14,6 +14,17 @@ pub enum Outcome {
     Refused,
     /// No answer in time, or none that fits.
     Missed,
+    /// Someone else answered.
+    Stranger(Stranger),
+}
+
+/// Who answered in a replica's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stranger {
+    /// Another replica: its URL is wrong.
+    Replica(ReplicaId),
+    /// A replica of another bazaar, or one with a file of it.
+    Bazaar,
 }
 
 /// A probe that ended.
@@ -35,6 +46,8 @@ pub(super) struct View {
     passed_over_until: Option<BootInstant>,
     /// The claim of this term that did not move on.
     pub stalled: Option<Term>,
+    /// When it was relieved of the leadership for the lack of copies.
+    pub relieved: Option<BootInstant>,
 }
 
 impl View {
@@ -48,10 +61,20 @@ impl View {
                     refused: false,
                     passed_over_until: self.passed_over_until,
                     stalled: self.stalled,
+                    relieved: self.relieved,
                 };
             }
-            Outcome::Refused => self.refused = true,
+            Outcome::Refused | Outcome::Stranger(_) => self.refused = true,
             Outcome::Missed => self.misses += 1,
+        }
+    }
+
+    /// Its bazaar is known now: what was seen of another one does not count.
+    pub fn disown(&mut self, cluster: &ClusterId) {
+        let newest = self.newest.as_ref();
+        if newest.is_some_and(|(_, health)| cluster.differs_from(health.cluster.as_ref())) {
+            self.newest = None;
+            self.refused = true;
         }
     }
 

@@ -1,0 +1,106 @@
+//! Gets the genesis for an empty file: a new one, or one in the place of a file that was set aside.
+//! One thread, so that a bazaar of one replica, which has nobody to copy, gets it too.
+//!
+//! Once the catalog has granted a term, its genesis is the bazaar's, and another replica's counts
+//! only with the same cluster id: a file of another bazaar would else spread. Before, the catalog's
+//! file may be a new one in the place of one that was lost, and the other replicas' genesis is the
+//! true one: they are asked first.
+
+use crate::leading::catalog::CatalogClient;
+use crate::log::writer::WriterWork;
+use crate::replica::Replica;
+use common::http::client::HttpClient;
+use common::queue::Queue;
+use common::shutdown::Shutdown;
+use common::wire::order::{ClusterId, Genesis, ReplicaId};
+use crossbeam::channel::bounded;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Works until the service stops.
+#[derive(Debug)]
+pub struct GenesisFetcher {
+    /// This replica.
+    pub replica: Arc<Replica>,
+    /// The others' URLs.
+    pub peers: BTreeMap<ReplicaId, String>,
+    /// Connections to them.
+    pub http: HttpClient,
+    /// The catalog.
+    pub catalog: CatalogClient,
+    /// The log writer.
+    pub writer: Queue<WriterWork>,
+    /// Ends the thread.
+    pub stop: Shutdown,
+}
+
+/// Pause after nobody had it.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// How often a file that has its genesis is looked at: it may be set aside.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+/// Bound of one call.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+impl GenesisFetcher {
+    /// Works until the service stops.
+    pub fn run(&self) {
+        let mut waiting = false;
+        loop {
+            let empty = self.replica.durable().is_none();
+            let written = empty && self.write();
+            if empty && !written && !waiting {
+                tracing::info!(
+                    "the log is empty: waiting for the genesis from the catalog or another replica"
+                );
+            }
+            waiting = empty && !written;
+            if self.stop.wait(if waiting { BACK_OFF } else { LOOK_AROUND }) {
+                return;
+            }
+        }
+    }
+
+    /// One try; false when the genesis could not be had or written.
+    fn write(&self) -> bool {
+        let Some(genesis) = self.fetch() else {
+            return false;
+        };
+        let (sender, receiver) = bounded(1);
+        if self.writer.put(WriterWork::Found(genesis, sender)).is_err() {
+            return false;
+        }
+        self.stop
+            .receive(&receiver)
+            .is_some_and(|written| written.is_ok())
+    }
+
+    fn fetch(&self) -> Option<Genesis> {
+        if let Some(cluster) = self.replica.settled_cluster() {
+            return self.settled(&cluster);
+        }
+        // Without the catalog's word nobody knows which bazaar this is.
+        let term = self.catalog.term().ok()?;
+        match term.settled_cluster() {
+            Some(cluster) => self.settled(cluster),
+            None => self.from_peers().next().or_else(|| self.from_catalog()),
+        }
+    }
+
+    fn settled(&self, cluster: &ClusterId) -> Option<Genesis> {
+        self.from_catalog()
+            .into_iter()
+            .chain(self.from_peers())
+            .find(|genesis| genesis.cluster == *cluster)
+    }
+
+    fn from_catalog(&self) -> Option<Genesis> {
+        self.catalog.genesis().ok()
+    }
+
+    fn from_peers(&self) -> impl Iterator<Item = Genesis> {
+        self.peers
+            .values()
+            .filter_map(|url| self.http.get(url, "/genesis", TIMEOUT).ok())
+    }
+}
