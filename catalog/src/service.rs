@@ -153,14 +153,14 @@ impl Catalog {
         };
         let config = TinyConfig {
             name: "catalog",
-            listen: settings.listen,
+            listen: settings.listen.one(),
             workers: settings.shared.threads.max(2),
             body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
             access: settings.shared.internal_access(),
         };
         let server = TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics));
         catalog.server = Some(
-            server.map_err(|error| explain_listen("CATALOG_LISTEN", settings.listen, &error))?,
+            server.map_err(|error| explain_listen("CATALOG_LISTEN", &settings.listen, &error))?,
         );
         if settings.shared.token.is_none() {
             tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");

@@ -1,14 +1,14 @@
 //! The catalog's settings.
 
+use common::settings::addresses::ListenAddress;
 use common::settings::{Settings, Shared};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Environment variables of the catalog.
 #[derive(Debug, Clone)]
 pub struct CatalogSettings {
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Its file.
     pub database: PathBuf,
     /// CSV file of the stocks that a new bazaar starts with; the village's without.

@@ -4,11 +4,11 @@ use argh::FromArgs;
 use client::report::Report;
 use client::workload::{self, Control, Options};
 use common::cli::{self, Program};
-use common::settings::{Positive, ServiceUrl, Settings, SettingsError};
+use common::settings::addresses::ServiceUrl;
+use common::settings::{Positive, Remedy, Settings, SettingsError, Whole};
 use common::terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ffi::OsStr;
-use std::fmt::Display;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -84,12 +84,15 @@ impl FromStr for Probability {
     }
 }
 
+type Iterations = Whole<1, { u64::MAX }>;
+type Seed = Whole<0, { u64::MAX }>;
+
 struct Environment {
     url: ServiceUrl,
     probability: Probability,
-    iterations: Positive,
+    iterations: Iterations,
     clients: Positive,
-    seed: Option<u64>,
+    seed: Option<Seed>,
 }
 
 fn read_environment(settings: &mut Settings) -> Environment {
@@ -160,21 +163,21 @@ fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
     let defaults = Options::new(&options.url.0);
     Ok(Options {
         probability: options.probability.0,
-        iterations: options.iterations.0 as u64,
+        iterations: options.iterations.0,
         clients: options.clients.0,
-        seed: options.seed.unwrap_or(defaults.seed),
+        seed: options.seed.map_or(defaults.seed, |seed| seed.0),
         ..defaults
     })
 }
 
 fn flag<T: FromStr>(settings: &mut Settings, name: &str, text: Option<&String>, set: impl FnOnce(T))
 where
-    T::Err: Display,
+    T::Err: Remedy,
 {
     let Some(text) = text else { return };
     match text.parse() {
         Ok(value) => set(value),
-        Err(error) => settings.mistake(format!("{name} {text}: {error}")),
+        Err(error) => settings.mistake(format!("{name} {text}: {}", error.remedy())),
     }
 }
 

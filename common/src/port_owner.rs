@@ -1,10 +1,10 @@
 //! Who has what a start needs: the process that listens on a port, or holds a lock. Looked up in
 //! `/proc`, as far as it lets this user see; for messages only.
 
+use crate::settings::addresses::ListenAddress;
 use crate::terminal;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -14,7 +14,7 @@ const LISTENING: &str = "0A";
 /// Says why an address cannot be listened on: the variable that names it, who has the port where
 /// that can be known, and the remedy.
 #[must_use]
-pub fn explain_listen(variable: &str, address: SocketAddr, error: &io::Error) -> io::Error {
+pub fn explain_listen(variable: &str, address: &ListenAddress, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
             let who = listener(address.port())
@@ -154,7 +154,7 @@ mod tests {
             listener(address.port())
         );
         let error = TcpListener::bind(address).expect_err("in use");
-        let text = explain_listen("X_LISTEN", address, &error).to_string();
+        let text = explain_listen("X_LISTEN", &address.into(), &error).to_string();
         for part in [
             format!("X_LISTEN={address}: "),
             own,

@@ -1,7 +1,10 @@
 //! Settings from environment variables. Every variable is read through [`Settings`], which keeps
 //! what `--help` shows and collects all mistakes, so that one start reports them together.
 
+pub mod addresses;
+
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
@@ -45,6 +48,31 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
+/// Why a value is refused: what to write instead. The errors of the standard library ("invalid
+/// digit found in string") are none, so that a variable cannot be read as a bare number.
+pub trait Remedy {
+    /// The words behind `NAME=value: `.
+    fn remedy(self) -> String;
+}
+
+impl Remedy for String {
+    fn remedy(self) -> String {
+        self
+    }
+}
+
+impl Remedy for &'static str {
+    fn remedy(self) -> String {
+        self.into()
+    }
+}
+
+impl Remedy for Infallible {
+    fn remedy(self) -> String {
+        match self {}
+    }
+}
+
 impl Settings {
     /// Reads the process's environment. Only what is read from it need be text: other programs'
     /// variables may hold anything.
@@ -78,14 +106,14 @@ impl Settings {
     pub fn get<T>(&mut self, name: &'static str, default: &str, help: &'static str) -> T
     where
         T: FromStr,
-        T::Err: fmt::Display,
+        T::Err: Remedy,
     {
         let given = self.note(name, default, help);
         let parsed = given.and_then(|value| self.parse(name, &value));
         parsed.unwrap_or_else(|| {
             default
                 .parse()
-                .unwrap_or_else(|e| panic!("default of {name}: {e}"))
+                .unwrap_or_else(|e: T::Err| panic!("default of {name}: {}", e.remedy()))
         })
     }
 
@@ -93,7 +121,7 @@ impl Settings {
     pub fn optional<T>(&mut self, name: &'static str, help: &'static str) -> Option<T>
     where
         T: FromStr,
-        T::Err: fmt::Display,
+        T::Err: Remedy,
     {
         let given = self.note(name, "", help);
         given.and_then(|value| self.parse(name, &value))
@@ -104,7 +132,7 @@ impl Settings {
     pub fn required<T>(&mut self, name: &'static str, help: &'static str) -> Option<T>
     where
         T: FromStr,
-        T::Err: fmt::Display,
+        T::Err: Remedy,
     {
         let mistakes = self.mistakes.len();
         let given = self.note(name, "required", help);
@@ -183,7 +211,7 @@ impl Settings {
     fn parse<T>(&mut self, name: &str, value: &str) -> Option<T>
     where
         T: FromStr,
-        T::Err: fmt::Display,
+        T::Err: Remedy,
     {
         match value.parse() {
             Ok(parsed) => Some(parsed),
@@ -193,7 +221,8 @@ impl Settings {
                 } else {
                     value
                 };
-                self.mistakes.push(format!("{name}={shown}: {error}"));
+                self.mistakes
+                    .push(format!("{name}={shown}: {}", error.remedy()));
                 None
             }
         }
@@ -215,32 +244,6 @@ impl FromStr for Switch {
     }
 }
 
-/// Base URL of a service: `http://host:port`, kept without a slash at its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceUrl(pub String);
-
-impl FromStr for ServiceUrl {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const HOW: &str = "write http://host:port";
-        let url = text.trim_end_matches('/');
-        let authority = url.strip_prefix("http://").ok_or(HOW)?;
-        let (host, port) = authority.rsplit_once(':').ok_or(HOW)?;
-        let bad_host = host.is_empty() || host.contains(['/', '@', '?', '#', ' ']);
-        if bad_host || port.parse::<u16>().map_or(true, |p| p == 0) {
-            Err(HOW)
-        } else {
-            Ok(Self(url.into()))
-        }
-    }
-}
-
-impl fmt::Display for ServiceUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A whole number of at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Positive(pub usize);
@@ -253,6 +256,21 @@ impl FromStr for Positive {
             .filter(|n| *n > 0)
             .map(Self)
             .ok_or("write a whole number of at least 1")
+    }
+}
+
+/// A whole number from `LEAST` to `MOST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole<const LEAST: u64, const MOST: u64>(pub u64);
+
+impl<const LEAST: u64, const MOST: u64> FromStr for Whole<LEAST, MOST> {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok();
+        number
+            .filter(|n| (LEAST..=MOST).contains(n))
+            .map(Self)
+            .ok_or_else(|| format!("write a whole number from {LEAST} to {MOST}"))
     }
 }
 
@@ -332,42 +350,10 @@ impl Shared {
     }
 }
 
-/// The replicas of the order service: `1=http://host:port,2=…`, each id once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicaUrls(pub BTreeMap<crate::wire::order::ReplicaId, String>);
-
-impl ReplicaUrls {
-    /// Name of the variable.
-    pub const NAME: &'static str = "ORDER_REPLICAS";
-    /// Its default: three replicas on this machine.
-    pub const DEFAULT: &'static str =
-        "1=http://127.0.0.1:7201,2=http://127.0.0.1:7202,3=http://127.0.0.1:7203";
-    /// What it is.
-    pub const HELP: &'static str = "all replicas of the order service, id=url, separated by commas";
-}
-
-impl FromStr for ReplicaUrls {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut urls = BTreeMap::new();
-        for item in text.split(',') {
-            let (id, url) = item
-                .split_once('=')
-                .ok_or_else(|| format!("'{item}' is not id=url"))?;
-            let id = id.trim().parse()?;
-            let url: ServiceUrl = url.trim().parse().map_err(|e| format!("'{url}': {e}"))?;
-            if urls.insert(id, url.0).is_some() {
-                return Err(format!("replica {id} is named twice"));
-            }
-        }
-        Ok(Self(urls))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::addresses::ListenAddress;
     use super::*;
-    use std::net::SocketAddr;
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {
         Settings::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())))
@@ -382,7 +368,7 @@ mod tests {
             ("BAZAAR_TOKEN", "s3cret"),
             ("ON", "maybe"),
         ]);
-        let listen: SocketAddr = s.get("LISTEN", "127.0.0.1:1", "where");
+        let listen: ListenAddress = s.get("LISTEN", "127.0.0.1:1", "where");
         let size: Positive = s.get("SIZE", "5", "how many");
         assert_eq!((listen.port(), size.0), (1, 5), "defaults stand in");
         assert!(s.optional::<Token>("BAZAAR_TOKEN", "secret").is_none());
@@ -399,8 +385,8 @@ mod tests {
     #[test]
     fn defaults_and_table() {
         let mut s = settings(&[("A", ""), ("B", "7"), ("MY_TOKEN", "longenough")]);
-        assert_eq!(s.get::<u32>("A", "3", "first"), 3);
-        assert_eq!(s.get::<u32>("B", "3", "second"), 7);
+        assert_eq!(s.get::<Positive>("A", "3", "first").0, 3);
+        assert_eq!(s.get::<Positive>("B", "3", "second").0, 7);
         assert!(s.optional::<Token>("MY_TOKEN", "third").is_some());
         let table = s.table();
         assert!(table.contains("second [default: 3, now 7]") && table.contains("now set"));
@@ -422,7 +408,7 @@ mod tests {
         let mut s = Settings::from_os_pairs(pairs());
         assert_eq!(s.get::<String>("A_DB", "a.db", "file"), "a.db");
         assert_eq!(s.optional::<Token>("B_TOKEN", "secret"), None);
-        assert_eq!(s.required::<u8>("C_ID", "id"), None);
+        assert_eq!(s.required::<Positive>("C_ID", "id"), None);
         let SettingsError(mistakes) = s.finish().expect_err("three mistakes");
         assert_eq!(mistakes.len(), 3, "{mistakes:?}");
         assert!(mistakes[0].starts_with(r#"A_DB="M\xFCller": it is not UTF-8"#));
@@ -431,30 +417,7 @@ mod tests {
             "{mistakes:?}"
         );
         let mut s = Settings::from_os_pairs(pairs());
-        assert_eq!(s.get::<u8>("D", "3", "number"), 3);
+        assert_eq!(s.get::<Positive>("D", "3", "number").0, 3);
         assert_eq!(s.finish(), Ok(()));
-    }
-
-    /// Replica lists and URLs that make no sense are refused with the piece that is wrong.
-    #[test]
-    fn replica_lists() {
-        let urls: ReplicaUrls = ReplicaUrls::DEFAULT.parse().expect("default");
-        assert_eq!(urls.0.len(), 3);
-        for wrong in [
-            "",
-            "1",
-            "0=http://a:1",
-            "1=a:1",
-            "1=http://a",
-            "1=http://a:1,1=http://b:1",
-            "x=http://a:1",
-            "1=http://a:0",
-        ] {
-            assert!(wrong.parse::<ReplicaUrls>().is_err(), "{wrong}");
-        }
-        assert_eq!(
-            "http://a:1/".parse::<ServiceUrl>(),
-            Ok(ServiceUrl("http://a:1".into()))
-        );
     }
 }

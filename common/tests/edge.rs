@@ -462,10 +462,10 @@ fn clean_stop() {
 #[test]
 fn port_in_use() {
     let server = Server::start(Limits::default());
-    let start = |listen| {
+    let start = |listen: SocketAddr| {
         let (metrics, (sender, _)) = (Metrics::new(), unbounded());
         let config = EdgeConfig {
-            listen,
+            listen: listen.into(),
             threads: 2,
             limits: Limits::default(),
         };

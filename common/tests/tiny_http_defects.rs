@@ -58,7 +58,7 @@ fn mended() -> (TinyServer, Metrics) {
 fn edge(limits: Limits) -> Edge {
     let metrics = Metrics::new();
     let config = EdgeConfig {
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: "127.0.0.1:0".parse().expect("an address"),
         threads: 2,
         limits,
     };

@@ -142,10 +142,14 @@ impl Frontend {
         // Both listeners first: a port in use must be told before anything is asked of other
         // services.
         let internal = start_internal(settings, internal, &http_metrics).map_err(|error| {
-            explain_listen("FRONTEND_INTERNAL_LISTEN", settings.internal_listen, &error)
+            explain_listen(
+                "FRONTEND_INTERNAL_LISTEN",
+                &settings.internal_listen,
+                &error,
+            )
         })?;
         let public = Public::start(settings, api, Arc::clone(&http_metrics), &metrics)
-            .map_err(|error| explain_listen("FRONTEND_LISTEN", settings.listen, &error))?;
+            .map_err(|error| explain_listen("FRONTEND_LISTEN", &settings.listen, &error))?;
         let publisher = Publisher {
             feed,
             audience: public.audience(),
@@ -359,7 +363,7 @@ fn start_internal(
     }
     let config = TinyConfig {
         name: "internal",
-        listen: settings.internal_listen,
+        listen: settings.internal_listen.one(),
         workers: settings.shared.threads,
         body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
         access: settings.shared.internal_access(),
@@ -389,7 +393,7 @@ impl Public {
         );
         let config = TinyConfig {
             name: "public",
-            listen: settings.listen,
+            listen: settings.listen.one(),
             workers: settings.shared.threads,
             body_limit_bytes: PUBLIC_BODY_LIMIT_BYTES,
             access: Access::Public,

@@ -1,19 +1,19 @@
 //! The front-end's settings, from environment variables.
 
 use common::http::edge::limits::EdgeConfig;
-use common::settings::{Positive, ReplicaUrls, ServiceUrl, Settings, Shared, Switch};
+use common::settings::addresses::{ListenAddress, ReplicaUrls, ServiceUrl};
+use common::settings::{Positive, Settings, Shared, Switch};
 use common::wire::order::ReplicaId;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
 pub struct FrontendSettings {
-    /// Where the public API listens; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where the public API listens, on every address of the name; port 0 takes a free one.
+    pub listen: ListenAddress,
     /// Where the internal listener is; port 0 takes a free one.
-    pub internal_listen: SocketAddr,
+    pub internal_listen: ListenAddress,
     /// Base URL under which the catalog reaches the internal listener. `None`: `http://` and the
     /// address in use.
     pub internal_url: Option<String>,
@@ -56,12 +56,12 @@ impl FromStr for ServerKind {
 impl FrontendSettings {
     /// Reads them; mistakes are left in `settings`.
     pub fn read(settings: &mut Settings) -> Self {
-        let listen: SocketAddr = settings.get(
+        let listen: ListenAddress = settings.get(
             "FRONTEND_LISTEN",
-            "127.0.0.1:8080",
-            "address of the public API",
+            "localhost:8080",
+            "address of the public API; localhost: 127.0.0.1 and ::1",
         );
-        let internal_listen: SocketAddr = settings.get(
+        let internal_listen: ListenAddress = settings.get(
             "FRONTEND_INTERNAL_LISTEN",
             "127.0.0.1:7000",
             "address for invalidations, health and metrics",
@@ -70,7 +70,13 @@ impl FrontendSettings {
             "FRONTEND_INTERNAL_URL",
             "how the catalog reaches the internal listener; unset: http:// and its address",
         );
-        if internal_url.is_none() && internal_listen.ip().is_unspecified() {
+        if listen.collides_with(&internal_listen) {
+            settings.mistake(format!(
+                "FRONTEND_LISTEN={listen} and FRONTEND_INTERNAL_LISTEN={internal_listen} are the same address: \
+                 clients and services need a port each"
+            ));
+        }
+        if internal_url.is_none() && internal_listen.is_wildcard() {
             settings.mistake(format!(
                 "FRONTEND_INTERNAL_URL is not set, and FRONTEND_INTERNAL_LISTEN={internal_listen} names no host: \
                  write the URL under which the catalog reaches this front-end"
@@ -100,6 +106,7 @@ impl FrontendSettings {
         let replicas =
             settings.get::<ReplicaUrls>(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
         let shared = Shared::read(settings);
+        let edge = edge.with(listen.clone(), shared.threads);
         Self {
             listen,
             internal_listen,
@@ -107,7 +114,7 @@ impl FrontendSettings {
             cache,
             cache_size,
             server,
-            edge: edge.with(listen, shared.threads),
+            edge,
             catalog_url: catalog.0,
             replicas: replicas.0,
             shared,
@@ -155,6 +162,12 @@ mod tests {
             read(&pairs).expect("complete").internal_url.as_deref(),
             Some("http://shop:7000")
         );
+        let equal = read(&[
+            ("FRONTEND_LISTEN", "localhost:7000"),
+            ("FRONTEND_INTERNAL_LISTEN", "127.0.0.1:7000"),
+        ]);
+        let equal = equal.expect_err("one port for both").to_string();
+        assert!(equal.contains("are the same address"), "{equal}");
         let wrong = read(&[("FRONTEND_SERVER", "nginx"), ("FRONTEND_CACHE_SIZE", "0")])
             .expect_err("wrong")
             .to_string();

@@ -141,14 +141,14 @@ impl Order {
         };
         let config = TinyConfig {
             name: "order",
-            listen: settings.listen,
+            listen: settings.listen.one(),
             workers: settings.shared.threads.max(2),
             body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
             access: settings.shared.internal_access(),
         };
         let server = TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics));
         order.server =
-            Some(server.map_err(|error| explain_listen("ORDER_LISTEN", settings.listen, &error))?);
+            Some(server.map_err(|error| explain_listen("ORDER_LISTEN", &settings.listen, &error))?);
         if settings.shared.token.is_none() {
             tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");
         }

@@ -1,10 +1,10 @@
 //! The settings of a replica.
 
-use common::settings::{ReplicaUrls, ServiceUrl, Settings, Shared};
+use common::settings::addresses::{ListenAddress, ReplicaUrls, ServiceUrl};
+use common::settings::{Settings, Shared};
 use common::timing::MAX_REPLICATION_TIMEOUT;
 use common::wire::order::ReplicaId;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub struct OrderSettings {
     /// Its id.
     pub id: ReplicaId,
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Its file.
     pub database: PathBuf,
     /// The other replicas.

@@ -217,3 +217,119 @@ fn exit_codes_of_verify() {
     );
     assert_eq!(tool::run("order", &["verify"], &[]).code, Some(2));
 }
+
+/// Variables that take any text: files, folders and their like.
+const ANY_TEXT: [&str; 4] = [
+    "CATALOG_DB",
+    "CATALOG_STOCKS",
+    "ORDER_DB",
+    "BAZAAR_BINARIES",
+];
+
+/// The names in the table of variables of a `--help`.
+fn variables_of(help: &str) -> Vec<String> {
+    let table = help
+        .split_once("Environment variables:\n")
+        .expect("a table")
+        .1;
+    let lines = table.lines().filter_map(|line| line.strip_prefix("  "));
+    let names = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    names.map(Into::into).collect()
+}
+
+/// Nonsense in any variable of any binary is refused with what to write; no library's words
+/// ("invalid digit found in string") reach the user.
+#[test]
+fn nonsense_in_any_variable_is_answered_with_what_to_write() {
+    for (binary, arguments) in [
+        ("catalog", &[][..]),
+        ("order", &[]),
+        ("frontend", &[]),
+        ("client", &[]),
+        ("bazaar", &["run"]),
+    ] {
+        let help = tool::run(binary, &["--help"], &[]).out;
+        let names = variables_of(&help);
+        assert!(names.len() >= 3, "{binary}: {help}");
+        let set: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x?y")).collect();
+        let ran = tool::run(binary, arguments, &set);
+        assert_eq!(ran.code, Some(2), "{binary}: {ran:?}");
+        for name in names
+            .iter()
+            .filter(|name| !ANY_TEXT.contains(&name.as_str()))
+        {
+            let shown = if name.contains("TOKEN") {
+                "(not shown)"
+            } else {
+                "x?y"
+            };
+            let line = ran
+                .err
+                .lines()
+                .find(|line| line.contains(&format!("{name}={shown}: ")));
+            let line = line.unwrap_or_else(|| panic!("{binary}: {name} is not in {}", ran.err));
+            assert!(line.contains("write "), "{binary}: {line}");
+        }
+    }
+}
+
+/// The same for flags that take a number.
+#[test]
+fn nonsense_in_a_flag_is_answered_with_what_to_write() {
+    for (binary, arguments) in [
+        ("client", &["-n", "x"][..]),
+        ("client", &["-n", "0"]),
+        ("client", &["-c", "-1"]),
+        ("client", &["-s", "1.5"]),
+        ("client", &["-p", "2"]),
+        ("client", &["--url", "http://::1:8080"]),
+        ("bazaar", &["run", "--ports-from", "x"]),
+        ("bazaar", &["run", "--ports-from", "80"]),
+        ("bazaar", &["status", "--url", "localhost"]),
+        ("eval", &["measure", "--seed", "x"]),
+    ] {
+        let ran = tool::run(binary, arguments, &[]);
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
+        assert!(ran.err.contains("write "), "{arguments:?}: {}", ran.err);
+        assert!(!ran.err.contains("invalid"), "{arguments:?}: {}", ran.err);
+    }
+}
+
+/// A URL that can never work, one address for two listeners, and a name where an address is asked
+/// for: refused or taken at the start.
+#[test]
+fn addresses_are_understood_or_refused_with_the_remedy() {
+    let ran = tool::run("frontend", &[], &[("CATALOG_URL", "http://::1:7100")]);
+    assert_told(
+        &ran,
+        &["CATALOG_URL=http://::1:7100", "write http://[::1]:7100"],
+    );
+    let same = [
+        ("FRONTEND_LISTEN", "127.0.0.1:7000"),
+        ("FRONTEND_INTERNAL_LISTEN", "localhost:7000"),
+    ];
+    let ran = tool::run("frontend", &[], &same);
+    assert_told(
+        &ran,
+        &["FRONTEND_LISTEN=127.0.0.1:7000", "are the same address"],
+    );
+    let named = [
+        ("FRONTEND_LISTEN", "localhost:0"),
+        ("FRONTEND_INTERNAL_LISTEN", "localhost:0"),
+        ("CATALOG_URL", "http://127.0.0.1:9"),
+    ];
+    let mut frontend = tool::start("frontend", &[], &named);
+    let line = frontend.wait_for("the front-end is up");
+    let port = line.split_once("listen=127.0.0.1:").expect("its address").1;
+    let port = port
+        .split(' ')
+        .next()
+        .and_then(|port| port.parse::<u16>().ok());
+    let port = port.expect("a port");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    if TcpListener::bind("[::1]:0").is_ok() {
+        assert!(std::net::TcpStream::connect(("::1", port)).is_ok());
+    }
+    frontend.signal(Signal::TERM);
+    assert_eq!(frontend.wait().code, Some(0), "stopped as asked");
+}

@@ -21,6 +21,7 @@ use cluster::service::Service;
 use cluster::{Cluster, ClusterError, START_TIMEOUT, Spec};
 use common::filelock::FileLock;
 use common::port_owner::listener;
+use common::settings::addresses::ListenAddress;
 use control::{Asked, Control, Reply};
 use crossbeam::channel::RecvTimeoutError;
 use follow::Follower;
@@ -30,6 +31,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// Where the services listen.
     pub addresses: Addresses,
+    /// Where the front-end listens for clients: every address of a name.
+    pub public: ListenAddress,
     /// What internal calls must show; none: a random one.
     pub token: Option<String>,
 }
@@ -68,11 +72,16 @@ pub fn run(options: Options) -> Result<(), String> {
     fs::create_dir_all(folder.join(PIDS))
         .map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     let _alone = take_folder(&folder)?;
-    check_ports(&options.addresses)?;
+    check_ports(&options.addresses, &options.public)?;
     let stop = stop_flag().map_err(|e| format!("cannot listen to signals: {e}"))?;
     let mut spec = Spec::new(&folder, options.addresses);
     spec.inherit = true;
     spec.own_groups = true;
+    spec.set_for(
+        spec.frontend(0),
+        "FRONTEND_LISTEN",
+        &options.public.to_string(),
+    );
     spec.token = options.token.or(spec.token);
     write_secret(
         &folder.join("token"),
@@ -356,12 +365,32 @@ fn take_folder(folder: &Path) -> Result<FileLock, String> {
 }
 
 /// All ports are checked before anything starts, and all that are taken are named together.
-fn check_ports(addresses: &Addresses) -> Result<(), String> {
+fn check_ports(addresses: &Addresses, public: &ListenAddress) -> Result<(), String> {
     let all = addresses.all();
-    let taken: Vec<_> = all
+    let twice = all.iter().enumerate().find_map(|(i, (service, address))| {
+        let address = ListenAddress::from(*address);
+        let mut before = all[..i].iter();
+        let other = before.find(|(_, other)| address.collides_with(&(*other).into()))?;
+        Some(format!(
+            "{address} is the address of both {} and {service}: each needs a port of its own",
+            other.0
+        ))
+    });
+    if let Some(twice) = twice {
+        return Err(twice);
+    }
+    let mut taken: Vec<_> = all
         .iter()
         .filter(|(_, address)| !is_free(*address))
+        .cloned()
         .collect();
+    // Further addresses of a name: one that this machine does not have is left out by the
+    // front-end.
+    let further = public.all().iter().filter(|a| **a != public.one());
+    let in_use = further.filter(|address| {
+        TcpListener::bind(address).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
+    });
+    taken.extend(in_use.map(|address| ("front-end, for clients".into(), *address)));
     if taken.is_empty() {
         return Ok(());
     }
@@ -411,7 +440,7 @@ fn text(error: ClusterError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::Ipv4Addr;
 
     /// Every taken address is named with its service, and the remedy.
     #[test]
@@ -421,7 +450,8 @@ mod tests {
             .expect("a port");
         let mut addresses = Addresses::consecutive(1, 3, 1);
         addresses.orders[1] = used.0;
-        let error = check_ports(&addresses).expect_err("one is taken");
+        let public = addresses.frontends[0].public.into();
+        let error = check_ports(&addresses, &public).expect_err("one is taken");
         assert!(
             error.contains(&format!("{} (order2)", used.0)) && error.contains("--ports-from"),
             "{error}"

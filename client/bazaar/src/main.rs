@@ -9,15 +9,17 @@ use cluster::addresses::{Addresses, FrontendAddresses};
 use cluster::binaries;
 use cluster::service::Service;
 use common::cli::{self, Program};
-use common::settings::{ServiceUrl, Settings, Token};
+use common::settings::addresses::{ListenAddress, ServiceUrl};
+use common::settings::{Settings, Token, Whole};
 use common::terminal;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Highest first port: six are needed below 32768, where the range of outgoing connections begins.
-const HIGHEST_FIRST_PORT: u16 = 32_762;
+const HIGHEST_FIRST_PORT: u64 = 32_762;
+/// A first port that no privileges are needed for.
+type FirstPort = Whole<1_024, HIGHEST_FIRST_PORT>;
 
 /// Starts the stock bazaar on this machine: catalog, three replicas of the order service,
 /// front-end.
@@ -48,7 +50,7 @@ struct Run {
     /// first of six consecutive ports, instead of the documented ones; the front-end is on the
     /// sixth
     #[argh(option)]
-    ports_from: Option<u16>,
+    ports_from: Option<FirstPort>,
 }
 
 /// Kills a service of a running bazaar with SIGKILL. Exit code 1: it does not run.
@@ -144,6 +146,8 @@ fn main() -> ExitCode {
 
 struct Environment {
     addresses: Addresses,
+    /// Where the front-end listens for clients, as it was set.
+    public: ListenAddress,
     token: Option<Token>,
 }
 
@@ -151,27 +155,30 @@ struct Environment {
 /// too; replicas, of which one variable cannot name three, stay where they are documented.
 fn read_environment(settings: &mut Settings) -> Environment {
     let documented = Addresses::documented();
-    let mut listen =
-        |name, default: SocketAddr, help| settings.get(name, &default.to_string(), help);
     let frontend = documented.frontends[0];
+    let mut listen =
+        |name, default: &str, help| -> ListenAddress { settings.get(name, default, help) };
+    let public = listen(
+        "FRONTEND_LISTEN",
+        &localhost(frontend.public.port()),
+        "where the front-end listens for clients",
+    );
     let addresses = Addresses {
         catalog: listen(
             "CATALOG_LISTEN",
-            documented.catalog,
+            &documented.catalog.to_string(),
             "where the catalog listens",
-        ),
+        )
+        .one(),
         orders: documented.orders,
         frontends: vec![FrontendAddresses {
-            public: listen(
-                "FRONTEND_LISTEN",
-                frontend.public,
-                "where the front-end listens for clients",
-            ),
+            public: public.one(),
             internal: listen(
                 "FRONTEND_INTERNAL_LISTEN",
-                frontend.internal,
+                &frontend.internal.to_string(),
                 "where the front-end listens for services",
-            ),
+            )
+            .one(),
         }],
     };
     let token = settings.optional(
@@ -179,7 +186,17 @@ fn read_environment(settings: &mut Settings) -> Environment {
         "secret that internal calls must show; unset: a random one",
     );
     read_binaries(settings);
-    Environment { addresses, token }
+    Environment {
+        addresses,
+        public,
+        token,
+    }
+}
+
+/// Clients may write `localhost`, which some take for ::1 alone: both loopback addresses are
+/// listened on.
+fn localhost(port: u16) -> String {
+    format!("localhost:{port}")
 }
 
 fn read_binaries(settings: &mut Settings) {
@@ -190,20 +207,19 @@ fn read_binaries(settings: &mut Settings) {
 }
 
 fn start(run: Run, environment: Environment) -> Result<(), String> {
-    let addresses = match run.ports_from {
-        None => environment.addresses,
-        Some(first) if (1_024..=HIGHEST_FIRST_PORT).contains(&first) => {
-            Addresses::consecutive(first, 3, 1)
-        }
-        Some(first) => {
-            return Err(format!(
-                "--ports-from {first}: write a number from 1024 to {HIGHEST_FIRST_PORT}"
-            ));
+    let (addresses, public) = match run.ports_from {
+        None => (environment.addresses, environment.public),
+        Some(Whole(first)) => {
+            let first = u16::try_from(first).expect("a port was asked for");
+            let addresses = Addresses::consecutive(first, 3, 1);
+            let public = localhost(addresses.frontends[0].public.port());
+            (addresses, public.parse()?)
         }
     };
     launcher::run(launcher::Options {
         folder: run.dir,
         addresses,
+        public,
         token: environment.token.map(|token| token.0),
     })
 }

@@ -2,7 +2,8 @@
 
 use argh::{FromArgs, SubCommands};
 use common::cli::{self, Program};
-use common::settings::{ServiceUrl, Settings, Token};
+use common::settings::addresses::ServiceUrl;
+use common::settings::{Settings, Token, Whole};
 use eval::plan::Plan;
 use eval::target::{Elsewhere, Place};
 use eval::worker::{self, Task};
@@ -14,6 +15,9 @@ use std::process::ExitCode;
 const FOLDER: &str = "docs/evaluation";
 /// Where the text is.
 const DOCUMENT: &str = "docs/evaluation.md";
+
+/// What random choices are drawn from.
+type Seed = Whole<0, { u64::MAX }>;
 
 /// Evaluates the stock bazaar: latency with and without cache, load, distance, crashes.
 #[derive(FromArgs)]
@@ -42,8 +46,8 @@ struct Measure {
     #[argh(switch)]
     quick: bool,
     /// what sequences and clients are drawn from (default: random)
-    #[argh(option, default = "fastrand::u64(..)")]
-    seed: u64,
+    #[argh(option, default = "Whole(fastrand::u64(..))")]
+    seed: Seed,
 }
 
 /// Draws plots and writes the document, from CSV files alone. Exit code 1: a file is missing or
@@ -72,7 +76,7 @@ struct Worker {
     probability: f64,
     /// what is drawn from
     #[argh(option)]
-    seed: u64,
+    seed: Seed,
 }
 
 fn main() -> ExitCode {
@@ -90,7 +94,7 @@ fn main() -> ExitCode {
         Command::Measure(Measure {
             folder,
             quick,
-            seed,
+            seed: Whole(seed),
         }) => match place {
             Ok(place) => measure(
                 &place,
@@ -107,7 +111,7 @@ fn main() -> ExitCode {
         Command::Worker(Worker {
             url,
             probability,
-            seed,
+            seed: Whole(seed),
         }) => worker::work(&Task {
             url,
             probability,

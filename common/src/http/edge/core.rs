@@ -53,9 +53,9 @@ const REFUSED_PART: usize = 8;
 /// One core.
 pub struct Core {
     poll: Poll,
-    /// Gone once the edge stops.
-    listener: Option<TcpListener>,
-    /// Set while the listener may have more, and from when on it may be asked.
+    /// One per address. None is left once the edge stops.
+    listeners: Vec<TcpListener>,
+    /// Set while a listener may have more, and from when on they may be asked.
     accept_from: Option<Instant>,
     entries: Slab<Entry>,
     timers: Timers,
@@ -72,7 +72,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core with its listener.
+    /// A core with its listeners.
     ///
     /// # Errors
     /// When the system has no descriptor left for it.
@@ -80,11 +80,13 @@ impl Core {
         shared: Arc<Shared>,
         poll: Poll,
         mailbox: Arc<Mailbox>,
-        listener: std::net::TcpListener,
+        listeners: Vec<std::net::TcpListener>,
     ) -> io::Result<Self> {
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
+        for listener in &mut listeners {
+            poll.registry()
+                .register(listener, LISTENER, Interest::READABLE)?;
+        }
         let now = Instant::now();
         let meters = Meters::new(Arc::clone(&shared.metrics));
         let desk = Desk {
@@ -99,7 +101,7 @@ impl Core {
         };
         Ok(Self {
             poll,
-            listener: Some(listener),
+            listeners,
             accept_from: None,
             entries: Slab::default(),
             timers: Timers::default(),
@@ -308,33 +310,16 @@ impl Core {
     }
 
     fn accept(&mut self) {
-        let Some(listener) = self
-            .listener
-            .as_ref()
-            .filter(|_| self.accept_from.is_some_and(|at| at <= self.desk.now))
-        else {
+        if self.accept_from.is_none_or(|at| at > self.desk.now) {
             return;
-        };
-        let mut accepted = Vec::new();
-        for _ in 0..ACCEPTS {
-            match listener.accept() {
-                Ok(connection) => accepted.push(connection),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.accept_from = None;
-                    break;
-                }
-                Err(error) => {
-                    self.desk.meters.shared().accept_errors.inc();
-                    if is_exhausted(&error) {
-                        tracing::warn!(%error, "connections cannot be accepted for the moment");
-                        self.accept_from = Some(self.desk.now + ACCEPT_REST);
-                        break;
-                    }
-                    // The fate of one connection that was gone before it was accepted.
-                    tracing::debug!(%error, "a connection was not accepted");
-                }
-            }
         }
+        let mut accepted = Vec::new();
+        let mut again = None;
+        for listener in &self.listeners {
+            // The latest wish wins: where descriptors ran out, every listener has to rest.
+            again = again.max(accept_from(listener, &self.desk, &mut accepted));
+        }
+        self.accept_from = again;
         for (stream, peer) in accepted {
             self.open(stream, peer);
         }
@@ -451,7 +436,7 @@ impl Core {
         for _ in 0..usize::from(BACKLOG).div_ceil(ACCEPTS) {
             self.accept();
         }
-        self.listener = None;
+        self.listeners.clear();
         self.accept_from = None;
         self.stopping = Some(self.desk.now);
         self.desk.stopping = true;
@@ -469,4 +454,29 @@ impl Core {
             }
         }
     }
+}
+
+/// Accepts what waits at one listener, up to [`ACCEPTS`], and returns when to ask it again; `None`
+/// once it has nothing more.
+fn accept_from(
+    listener: &TcpListener,
+    desk: &Desk,
+    accepted: &mut Vec<(TcpStream, SocketAddr)>,
+) -> Option<Instant> {
+    for _ in 0..ACCEPTS {
+        match listener.accept() {
+            Ok(connection) => accepted.push(connection),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            Err(error) => {
+                desk.meters.shared().accept_errors.inc();
+                if is_exhausted(&error) {
+                    tracing::warn!(%error, "connections cannot be accepted for the moment");
+                    return Some(desk.now + ACCEPT_REST);
+                }
+                // The fate of one connection that was gone before it was accepted.
+                tracing::debug!(%error, "a connection was not accepted");
+            }
+        }
+    }
+    Some(desk.now)
 }

@@ -1,5 +1,6 @@
 //! What a client may ask of the edge: every limit with its default, as a setting.
 
+use crate::settings::addresses::ListenAddress;
 use crate::settings::{Positive, Settings};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -12,7 +13,7 @@ const LEAST_IDLE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
     /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Threads, each with its own listener and connections: as many as there are cores.
     pub threads: usize,
     /// What clients may ask.
@@ -24,7 +25,7 @@ impl EdgeConfig {
     /// place of one thread on a free port of the loopback interface.
     pub fn read(settings: &mut Settings) -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             threads: 1,
             limits: Limits::read(settings),
         }
@@ -32,7 +33,7 @@ impl EdgeConfig {
 
     /// The same with address and threads.
     #[must_use]
-    pub fn with(mut self, listen: SocketAddr, threads: usize) -> Self {
+    pub fn with(mut self, listen: ListenAddress, threads: usize) -> Self {
         self.listen = listen;
         self.threads = threads;
         self

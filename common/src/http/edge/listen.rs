@@ -1,4 +1,6 @@
 //! Listening sockets: one per thread on one port, among which the kernel spreads the connections.
+//! Where a name stands for several addresses (`localhost`: 127.0.0.1 and ::1), each thread has one
+//! on every address.
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
@@ -10,6 +12,49 @@ pub const BACKLOG: u16 = 4_096;
 /// When the kernel begins to ask a silent peer whether it still exists.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// Makes `count` sets of listeners, each with one on every address, and returns them with the
+/// first address in use. Port 0 is one free port for all addresses.
+///
+/// An address beyond the first that this machine does not have is left out: `localhost` works where
+/// IPv6 is switched off. One that is in use is an error: who asks for `localhost` must not reach a
+/// stranger.
+///
+/// # Errors
+/// When an address is in use, or the first none of this machine; the message names it.
+pub fn listen_at_all(
+    addresses: &[SocketAddr],
+    count: usize,
+    send_timeout: Duration,
+) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
+    let (first, others) = addresses
+        .split_first()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"))?;
+    let (bound, listeners) = listen(*first, count, send_timeout)?;
+    let mut sets: Vec<Vec<TcpListener>> = listeners.into_iter().map(|one| vec![one]).collect();
+    for address in others {
+        let address = SocketAddr::new(address.ip(), bound.port());
+        match listen(address, count, send_timeout) {
+            Ok((_, more)) => sets
+                .iter_mut()
+                .zip(more)
+                .for_each(|(set, one)| set.push(one)),
+            Err(error) if is_absent(&error) => {
+                tracing::info!(%address, "this machine does not have that address: left out");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((bound, sets))
+}
+
+/// Whether the machine has no such address, or no such family of addresses at all.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+    )
+}
+
 /// Makes `count` listeners on `address`, and returns them with the address in use.
 ///
 /// With SO_REUSEPORT a second process of the same user could listen on a port in use, and take a
@@ -18,13 +63,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// When the address is in use or none of this machine; the message names it.
-pub fn listen(
+fn listen(
     address: SocketAddr,
     count: usize,
     send_timeout: Duration,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"));
-    let holder = socket(address)?;
+    let holder = socket(address).map_err(named)?;
     holder.bind(&address.into()).map_err(named)?;
     let bound = holder
         .local_addr()?
@@ -102,5 +147,34 @@ mod tests {
         assert!(listen(address, 1, SECOND).is_err());
         drop(plain);
         assert!(listen(address, 1, SECOND).is_ok());
+    }
+
+    /// `localhost` listens on both loopback addresses, on one port; an address that the machine
+    /// does not have is left out, one in use is refused by name.
+    #[test]
+    fn a_name_with_two_addresses_is_listened_on_at_both() {
+        let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+        let has_v6 = TcpListener::bind(v6).is_ok();
+        let absent = "192.0.2.1:0".parse().expect("an address of nobody");
+        let (address, sets) = listen_at_all(&[ANY, v6, absent], 2, SECOND).expect("listens");
+        for set in &sets {
+            assert_eq!(set.len(), 1 + usize::from(has_v6));
+            for listener in set {
+                let own = listener.local_addr().expect("an address");
+                assert_eq!(own.port(), address.port());
+                assert!(own.ip().is_loopback(), "{own}");
+            }
+        }
+        assert!(
+            listen_at_all(&[absent, ANY], 1, SECOND).is_err(),
+            "the first has to be there"
+        );
+        if has_v6 {
+            drop(sets);
+            let other = TcpListener::bind((v6.ip(), address.port())).expect("free again");
+            let error = listen_at_all(&[address, v6], 1, SECOND).expect_err("in use");
+            assert!(error.to_string().contains("[::1]"), "{error}");
+            drop(other);
+        }
     }
 }

@@ -133,7 +133,7 @@ impl Edge {
         limits.connections = descriptors::connections_within(Share::Public, limits.connections, 1);
         let threads = config.threads.max(1);
         let (address, listeners) =
-            listen::listen(config.listen, threads, config.limits.send_timeout)?;
+            listen::listen_at_all(config.listen.all(), threads, config.limits.send_timeout)?;
         let metrics = Arc::new(EdgeMetrics::new(metrics, http));
         let bodies = Budget::new(config.limits.body_budget_bytes);
         let seats = Seats::new(config.limits.viewers(), metrics.viewers.clone());
@@ -149,14 +149,14 @@ impl Edge {
         });
         let mut mailboxes = Vec::new();
         let mut cores = Vec::new();
-        for listener in listeners {
+        for own_listeners in listeners {
             let poll = Poll::new()?;
             let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?));
             cores.push(Core::new(
                 Arc::clone(&shared),
                 poll,
                 Arc::clone(&mailbox),
-                listener,
+                own_listeners,
             )?);
             mailboxes.push(mailbox);
         }
