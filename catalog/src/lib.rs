@@ -26,6 +26,7 @@
 
 pub mod api;
 pub mod batch;
+pub mod beginning;
 pub mod check;
 pub mod leadership;
 pub mod market;
@@ -36,6 +37,7 @@ pub mod service;
 pub mod session_table;
 pub mod sessions;
 pub mod settings;
+pub mod stock_name;
 pub mod stocks;
 pub mod store;
 pub mod writer;

@@ -1,12 +1,12 @@
 //! The running catalog: its threads, and the order in which they stop.
 
 use crate::api::{Api, serve_journal};
+use crate::beginning::Beginning;
 use crate::check::check;
 use crate::metrics::CatalogMetrics;
 use crate::published::Published;
 use crate::sessions::Sessions;
 use crate::settings::CatalogSettings;
-use crate::stocks;
 use crate::store::Store;
 use crate::writer::{Work, Writer};
 use common::clock::BootInstant;
@@ -14,13 +14,12 @@ use common::database::as_io;
 use common::filelock::FileLock;
 use common::http::tiny::{TinyConfig, TinyServer};
 use common::metrics::{HttpMetrics, Metrics, QueueGauges};
-use common::port_owner::{explain_file, explain_listen};
+use common::port_owner::{check_listen, explain_file, explain_listen};
 use common::queue::queue;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{INTERNAL_BODY_LIMIT_BYTES, LEASE, LEASE_MARGIN};
 use common::wire::catalog::CatalogState;
-use common::wire::order::{ClusterId, Genesis};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,10 +57,18 @@ impl Catalog {
     /// When the file or the address cannot be had; the message names it and the remedy.
     pub fn start(settings: &CatalogSettings) -> io::Result<Self> {
         let file = |error| explain_file("CATALOG_DB", &settings.database, &error);
+        // Before anything is made: a failed start leaves nothing behind.
+        check_listen("CATALOG_LISTEN", &settings.listen)?;
+        let beginning = Beginning::prepare(settings)?;
         let lock = FileLock::take(&settings.database).map_err(file)?;
-        let store = Store::open(&settings.database, || begin(settings))
-            .map_err(as_io)
-            .map_err(file)?;
+        let store = match Store::open(&settings.database, || beginning.genesis()) {
+            Ok(store) => store,
+            Err(error) => {
+                lock.discard();
+                return Err(file(as_io(error)));
+            }
+        };
+        beginning.warn_if_ignored();
         let snapshot = store.snapshot().map_err(as_io)?;
         // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there
         // is no lease to wait for; but logs may exist that know more.
@@ -191,17 +198,4 @@ impl Drop for Catalog {
         self.check.take();
         self.sessions.take();
     }
-}
-
-/// The genesis of a new bazaar.
-fn begin(settings: &CatalogSettings) -> Result<Genesis, String> {
-    let mut stocks = match &settings.stocks {
-        Some(path) => stocks::from_csv(path).map_err(|e| format!("CATALOG_STOCKS: {e}"))?,
-        None => stocks::village(),
-    };
-    stocks.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Genesis {
-        cluster: ClusterId(format!("{:032x}", fastrand::u128(..))),
-        stocks,
-    })
 }

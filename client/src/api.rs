@@ -2,7 +2,7 @@
 //! which keeps status, header fields and body of whatever came, so that tests can check the shape
 //! of errors too.
 
-use common::http::client::KnownHosts;
+use common::http::client::{ANSWER_LIMIT_BYTES, SharedNames};
 use common::terminal::escape;
 use common::timing::{CLIENT_TIMEOUT, CONNECT_TIMEOUT};
 use common::wire::public::{Data, ErrorBody, NewOrder, OrderView, Receipt, Status, StockView};
@@ -140,7 +140,7 @@ impl Api {
             .timeout_recv_body(Some(timeout))
             .build();
         let agent =
-            ureq::Agent::with_parts(config, DefaultConnector::default(), KnownHosts::default());
+            ureq::Agent::with_parts(config, DefaultConnector::default(), SharedNames::default());
         Self {
             agent,
             base: base.trim_end_matches('/').into(),
@@ -191,7 +191,12 @@ impl Api {
             .map(|(name, value)| (name.as_str().to_owned(), text(value)))
             .collect();
         // Read to its end, or the connection would be dropped.
-        let body = answer.body_mut().read_to_vec().map_err(|e| no_answer(&e))?;
+        let body = answer
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_LIMIT_BYTES)
+            .read_to_vec()
+            .map_err(|e| no_answer(&e))?;
         let answer = Answer {
             status: answer.status().as_u16(),
             headers,

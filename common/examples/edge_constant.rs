@@ -9,6 +9,7 @@ use common::http::tiny::{Access, TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
 use common::settings::Settings;
+use common::settings::addresses::ListenAddress;
 use common::shutdown::wait_for_signal;
 use std::error::Error;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [server, listen, threads] = arguments.as_slice() else {
         return Err("usage: edge_constant edge|tiny_http <address> <threads>".into());
     };
-    let (listen, threads) = (listen.parse()?, threads.parse()?);
+    let (listen, threads): (ListenAddress, usize) = (listen.parse()?, threads.parse()?);
     let (metrics, handler) = (Metrics::new(), Arc::new(Constant { body: BODY.into() }));
     let http = HttpMetrics::new(&metrics);
     // Dropped at the end, which stops it.
@@ -56,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (name, body_limit_bytes) = ("constant", 65_536);
             let config = TinyConfig {
                 name,
-                listen,
+                listen: listen.one(),
                 workers: threads,
                 body_limit_bytes,
                 access: Access::Public,

@@ -5,6 +5,7 @@ use crate::settings::addresses::ListenAddress;
 use crate::terminal;
 use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -37,6 +38,17 @@ pub fn explain_listen(variable: &str, address: &ListenAddress, error: &io::Error
         error.kind(),
         format!("{variable}={address}: {error}; {remedy}"),
     )
+}
+
+/// Whether an address can be listened on now. A service asks before it makes files, so that a start
+/// that fails for its port leaves none.
+///
+/// # Errors
+/// As [`explain_listen`] says it.
+pub fn check_listen(variable: &str, address: &ListenAddress) -> io::Result<()> {
+    TcpListener::bind(address.one())
+        .map(drop)
+        .map_err(|error| explain_listen(variable, address, &error))
 }
 
 /// Says why a database file cannot be used: the variable that names it, and the remedy where the
@@ -139,7 +151,7 @@ fn name(pid: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::Ipv4Addr;
 
     /// A listener of this process is found by its port, and the message names it, the variable and
     /// the remedy.

@@ -19,7 +19,7 @@ use common::filelock::FileLock;
 use common::http::client::HttpClient;
 use common::http::tiny::{TinyConfig, TinyServer};
 use common::metrics::{HttpMetrics, Metrics, QueueGauges};
-use common::port_owner::{explain_file, explain_listen};
+use common::port_owner::{check_listen, explain_file, explain_listen};
 use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
@@ -70,6 +70,8 @@ impl Order {
     /// When the file or the address cannot be had; the message names it and the remedy.
     pub fn start(settings: &OrderSettings) -> io::Result<Self> {
         let file = |error| explain_file("ORDER_DB", &settings.database, &error);
+        // Before anything is made: a failed start leaves nothing behind.
+        check_listen("ORDER_LISTEN", &settings.listen)?;
         let lock = FileLock::take(&settings.database).map_err(file)?;
         let metrics = Metrics::new();
         let own = OrderMetrics::new(&metrics);
@@ -80,9 +82,13 @@ impl Order {
             settings.min_copies,
             Arc::clone(&own),
         ));
-        let log_writer = LogWriter::open(&settings.database, &replica, &own)
-            .map_err(as_io)
-            .map_err(file)?;
+        let log_writer = match LogWriter::open(&settings.database, &replica, &own) {
+            Ok(log_writer) => log_writer,
+            Err(error) => {
+                lock.discard();
+                return Err(file(as_io(error)));
+            }
+        };
         let rows = log_writer.end().map_or(0, |end| end.next());
         tracing::info!(file = %settings.database.display(), orders = rows, "file opened, its end checked");
         let (writer, writer_work) = queue(WRITER_QUEUE);

@@ -112,6 +112,11 @@ impl Contract {
 
     /// The pattern that a path fits; one that is written out goes first.
     fn pattern(&self, path: &str) -> Option<&str> {
+        // A slash at the end says nothing.
+        let path = path
+            .strip_suffix('/')
+            .filter(|p| !p.is_empty())
+            .unwrap_or(path);
         let fits = |pattern: &str| {
             let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
             loop {

@@ -319,7 +319,8 @@ fn addresses_are_understood_or_refused_with_the_remedy() {
         ("CATALOG_URL", "http://127.0.0.1:9"),
     ];
     let mut frontend = tool::start("frontend", &[], &named);
-    let line = frontend.wait_for("the front-end is up");
+    frontend.wait_for("the front-end is up");
+    let line = frontend.out();
     let port = line.split_once("listen=127.0.0.1:").expect("its address").1;
     let port = port
         .split(' ')

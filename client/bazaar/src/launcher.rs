@@ -69,6 +69,11 @@ pub struct Options {
 /// Why it could not be started or stopped, with the remedy.
 pub fn run(options: Options) -> Result<(), String> {
     let folder = options.folder.clone();
+    if !folder.exists() {
+        // A start that fails for its ports leaves no folder. Where there is one, that another
+        // bazaar runs in it says more than whose ports are taken.
+        check_ports(&options.addresses, &options.public)?;
+    }
     fs::create_dir_all(folder.join(PIDS))
         .map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     let _alone = take_folder(&folder)?;

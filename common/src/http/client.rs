@@ -6,29 +6,31 @@
 //! - Nothing is retried here. Whoever calls knows whether a repeat is safe;
 //!   [`CallError::outcome_unknown`] tells whether the call may have been carried out.
 
+use super::names::{self, Names};
 use super::socket::OneWrite;
 use crate::timing::CONNECT_TIMEOUT;
 use crate::wire::public::ErrorBody;
-use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 use std::{error, fmt};
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// Largest answer that is read, in bytes: a page of rows is far below.
-const ANSWER_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
+/// Largest answer that is read, in bytes. The largest are the genesis and the table of all stocks;
+/// a page of rows is far below.
+pub const ANSWER_LIMIT_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Addresses of one host that are tried, at most; ureq has room for 16.
+const MOST_ADDRESSES: usize = 8;
 
 /// A pool of connections to services of ours.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     agent: ureq::Agent,
-    hosts: KnownHosts,
+    names: Names,
     authorization: Option<String>,
 }
 
@@ -144,11 +146,11 @@ impl HttpClient {
             .max_idle_age(Duration::from_secs(300))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .build();
-        let hosts = KnownHosts::default();
-        let agent = ureq::Agent::with_parts(config, OneWrite, hosts.clone());
+        let names = names::shared();
+        let agent = ureq::Agent::with_parts(config, OneWrite, SharedNames(names.clone()));
         Self {
             agent,
-            hosts,
+            names,
             authorization: token.map(|t| format!("Bearer {t}")),
         }
     }
@@ -222,7 +224,10 @@ impl HttpClient {
         };
         let mut answer = answer.map_err(sort).inspect_err(|error| {
             if matches!(error, CallError::NotSent(_)) {
-                self.hosts.forget();
+                let uri: Option<Uri> = call.base.parse().ok();
+                if let Some(host) = uri.as_ref().and_then(host_of) {
+                    self.names.suspect(host);
+                }
             }
         })?;
         let status = answer.status().as_u16();
@@ -285,92 +290,58 @@ fn sort(error: ureq::Error) -> CallError {
     }
 }
 
-/// Resolves address literals without a system call, and each name once: later calls use what was
-/// found, until a connection to it cannot be made. So name servers that do not answer do not hold
-/// calls between services that know each other.
-#[derive(Debug, Clone, Default)]
-pub struct KnownHosts {
-    names: Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>,
-}
+/// ureq's way to the names that this process knows.
+#[derive(Debug)]
+pub struct SharedNames(Names);
 
-impl KnownHosts {
-    /// Resolves all names anew when they are next used.
-    fn forget(&self) {
-        self.names.lock().clear();
+impl Default for SharedNames {
+    fn default() -> Self {
+        Self(names::shared())
     }
 }
 
-impl Resolver for KnownHosts {
+impl Resolver for SharedNames {
     fn resolve(
         &self,
         uri: &Uri,
         _: &ureq::config::Config,
         _: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri
-            .host()
-            .ok_or(ureq::Error::HostNotFound)?
-            .trim_matches(['[', ']']);
+        let host = host_of(uri).ok_or(ureq::Error::HostNotFound)?;
         let port = uri.port_u16().unwrap_or(80);
+        // A kind that counts as not sent: without an address nothing leaves this machine.
+        let found = self
+            .0
+            .addresses(host)
+            .map_err(|why| ureq::Error::Io(io::Error::new(io::ErrorKind::HostUnreachable, why)))?;
         let mut addresses = self.empty();
-        if let Ok(ip) = host.parse::<IpAddr>() {
+        for ip in found.into_iter().take(MOST_ADDRESSES) {
             addresses.push(SocketAddr::new(ip, port));
-            return Ok(addresses);
         }
-        let name = format!("{host}:{port}");
-        let known = self.names.lock().get(&name).cloned();
-        let found = match known {
-            Some(known) => known,
-            // Not under the lock: it may take long.
-            None => (host, port).to_socket_addrs()?.take(8).collect(),
-        };
-        if found.is_empty() {
-            return Err(ureq::Error::HostNotFound);
-        }
-        found.iter().for_each(|address| addresses.push(*address));
-        self.names.lock().insert(name, found);
         Ok(addresses)
     }
+}
+
+fn host_of(uri: &Uri) -> Option<&str> {
+    uri.host().map(|host| host.trim_matches(['[', ']']))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A name is asked for once, until it is forgotten; a literal never.
+    /// A call to a name that nobody can resolve was not sent, says so with the name, and is not
+    /// taken for one whose outcome is unknown.
     #[test]
-    fn names_are_resolved_once() {
-        let hosts = KnownHosts::default();
-        let config = ureq::Agent::config_builder().build();
-        let resolve = |url: &str| {
-            hosts.resolve(
-                &url.parse().expect("a URL"),
-                &config,
-                NextTimeout::default(),
-            )
-        };
-        assert_eq!(
-            resolve("http://[::1]:7")
-                .expect("a literal")
-                .iter()
-                .next()
-                .map(SocketAddr::port),
-            Some(7)
+    fn a_call_to_an_unknown_name_was_not_sent() {
+        let client = HttpClient::new(1, None);
+        let error = client
+            .get::<serde_json::Value>("http://no-such-host.invalid:7", "/", CONNECT_TIMEOUT)
+            .expect_err("nobody is there");
+        assert!(!error.outcome_unknown() && error.is_retryable(), "{error}");
+        assert!(
+            error.to_string().contains("no-such-host.invalid"),
+            "{error}"
         );
-        assert!(hosts.names.lock().is_empty());
-        let somewhere: SocketAddr = "127.0.0.9:7".parse().expect("an address");
-        hosts
-            .names
-            .lock()
-            .insert("no-such-host.invalid:7".into(), vec![somewhere]);
-        assert_eq!(
-            resolve("http://no-such-host.invalid:7")
-                .expect("known")
-                .iter()
-                .collect::<Vec<_>>(),
-            [&somewhere]
-        );
-        hosts.forget();
-        assert!(resolve("http://no-such-host.invalid:7").is_err());
     }
 }

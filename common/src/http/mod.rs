@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod edge;
+mod names;
 mod socket;
 pub mod tiny;
 
@@ -176,6 +177,7 @@ pub fn reason(status: u16) -> &'static str {
         412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
         422 => "Unprocessable Content",

@@ -21,7 +21,7 @@ use common::metrics::QueueGauges;
 use common::queue::Queue;
 use common::timing::{ORDER_TOTAL, READ_TOTAL};
 use common::wire::order::{Order, OrderKey, Submission};
-use order_body::MAX_NAME_BYTES;
+use order_body::{MAX_NAME_BYTES, Refusal};
 use routes::Route;
 use status::Overview;
 use std::sync::Arc;
@@ -203,15 +203,16 @@ impl Api {
                 });
                 refuse_if_full(put, &ORDERS, &self.queues);
             }
-            Err(message) => responder.send(Response::error(400, &message)),
+            Err(refusal) => responder.send(Response::error(refusal.status, &refusal.message)),
         }
     }
 }
 
 /// The order of a request, and whether the client gave it a key.
-fn check_order(request: &Request) -> Result<(Submission, bool), String> {
+fn check_order(request: &Request) -> Result<(Submission, bool), Refusal> {
     let client_key = idempotency_key(request)?;
-    let new = order_body::parse(&request.body)?;
+    let encodings = request.headers.all("content-encoding");
+    let new = order_body::read(&request.body, encodings)?;
     // From the header alone: whether a repeat has the same body is judged where both are known, at
     // the catalog.
     let key = client_key.map_or_else(
@@ -323,7 +324,9 @@ mod tests {
             &["é"],
             &[&"k".repeat(256)],
         ] {
-            let error = check_order(&request(wrong)).expect_err("is refused");
+            let error = check_order(&request(wrong))
+                .expect_err("is refused")
+                .message;
             assert!(error.contains("Idempotency-Key"), "{error}");
         }
     }

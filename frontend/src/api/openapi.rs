@@ -41,6 +41,28 @@ mod tests {
         }
     }
 
+    /// What linters ask of every description: it says that nobody has to authenticate, and under
+    /// which license it may be used; a list of required fields is not empty.
+    #[test]
+    fn linters_have_nothing_to_say() {
+        fn empty_lists(value: &Value) -> usize {
+            match value {
+                Value::Object(fields) => {
+                    let own = fields
+                        .get("required")
+                        .is_some_and(|r| r == &Value::Array(vec![]));
+                    usize::from(own) + fields.values().map(empty_lists).sum::<usize>()
+                }
+                Value::Array(items) => items.iter().map(empty_lists).sum(),
+                _ => 0,
+            }
+        }
+        let description: Value = serde_json::from_str(TEXT).expect("JSON");
+        assert_eq!(description["security"], Value::Array(vec![]));
+        assert_eq!(description["info"]["license"]["identifier"], "Apache-2.0");
+        assert_eq!(empty_lists(&description), 0);
+    }
+
     /// Every reference leads somewhere.
     #[test]
     fn references() {

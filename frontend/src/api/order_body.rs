@@ -15,19 +15,51 @@ pub const MAX_NAME_BYTES: usize = 1_000;
 
 const EXAMPLE: &str = r#"{"name": "GameStart", "quantity": 1, "type": "buy"}"#;
 
-/// The order in a body.
+/// Why a body is no order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// 400, or 415 for a body that is compressed.
+    pub status: u16,
+    /// What is wrong, and what to send instead.
+    pub message: String,
+}
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Self {
+        Self {
+            status: 400,
+            message,
+        }
+    }
+}
+
+/// The order in a body that was sent with these `Content-Encoding`s.
 ///
 /// # Errors
-/// What is wrong, for a 400.
-pub fn parse(body: &[u8]) -> Result<NewOrder, String> {
-    if body.is_empty() {
-        return Err(format!(
-            "the body is empty: send an order such as {EXAMPLE}"
-        ));
+/// What is wrong.
+pub fn read<'a>(
+    body: &[u8],
+    mut encodings: impl Iterator<Item = &'a str>,
+) -> Result<NewOrder, Refusal> {
+    let named = encodings.find(|encoding| !encoding.trim().eq_ignore_ascii_case("identity"));
+    let named = named.map(|encoding| format!("Content-Encoding: {}", cut(encoding)));
+    let seen = body.starts_with(&GZIP).then(|| "gzip".to_owned());
+    if let Some(how) = named.or(seen) {
+        return Err(Refusal {
+            status: 415,
+            message: format!(
+                "the body is compressed ({how}), which is not taken here: send the JSON as it is"
+            ),
+        });
     }
-    let fields: Fields = serde_json::from_slice(body).map_err(|e| {
-        format!("the body is not a JSON object ({e}): send an order such as {EXAMPLE}")
-    })?;
+    Ok(parse(body)?)
+}
+
+/// How a gzip file begins (RFC 1952 section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+fn parse(body: &[u8]) -> Result<NewOrder, String> {
+    let fields: Fields = serde_json::from_slice(body).map_err(|error| no_object(body, &error))?;
     if let Some(problem) = fields.problem {
         return Err(problem);
     }
@@ -36,6 +68,49 @@ pub fn parse(body: &[u8]) -> Result<NewOrder, String> {
         quantity: quantity(fields.quantity.as_ref())?,
         side: side(fields.side.as_ref())?,
     })
+}
+
+/// Why a body is no JSON object: the usual slips by name, else the parser's own words.
+fn no_object(body: &[u8], error: &serde_json::Error) -> String {
+    let cause = match body {
+        [] => "the body is empty".into(),
+        [0xef, 0xbb, 0xbf, ..] => {
+            "the body begins with a byte order mark (the bytes EF BB BF): leave it out".into()
+        }
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'{', ..] | [b'{', 0, ..] => {
+            "the body is UTF-16: encode it as UTF-8".into()
+        }
+        _ => match std::str::from_utf8(body) {
+            Err(_) => "the body is not UTF-8: encode it so".into(),
+            Ok(text) => slip(text.trim_start()).map_or_else(
+                || format!("the body is not a JSON object ({error})"),
+                Into::into,
+            ),
+        },
+    };
+    format!("{cause}; send an order such as {EXAMPLE}")
+}
+
+/// A body that is something else than JSON, as clients send it by mistake.
+fn slip(text: &str) -> Option<&'static str> {
+    let is_field = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '%' | '+' | '-' | '.');
+    let form = text
+        .split_once('=')
+        .is_some_and(|(name, _)| !name.is_empty() && name.chars().all(is_field));
+    match text.chars().next()? {
+        '[' => Some("the body is a list: send one order a request, as an object"),
+        '<' => Some("the body is XML or HTML: it has to be a JSON object"),
+        '-' if text.starts_with("--") => {
+            Some("the body is a form (multipart/form-data): it has to be a JSON object")
+        }
+        '{' if text[1..].trim_start().starts_with('\'') => {
+            Some("the body has single quotes: JSON takes double quotes")
+        }
+        _ if form => {
+            Some("the body is form-encoded (name=…&quantity=…): it has to be a JSON object")
+        }
+        _ => None,
+    }
 }
 
 fn name(value: Option<Value>) -> Result<String, String> {
@@ -58,10 +133,26 @@ fn quantity(value: Option<&Value>) -> Result<u64, String> {
     let Some(value) = value else {
         return Err(format!("the field 'quantity' is missing: {how}"));
     };
-    match value.as_u64() {
-        Some(n) if (1..=MAX_ORDER_QUANTITY).contains(&n) => Ok(n),
-        _ => Err(format!("the field 'quantity' is {}: {how}", shown(value))),
+    let in_range = |n: &u64| (1..=MAX_ORDER_QUANTITY).contains(n);
+    if let Some(n) = value.as_u64().filter(in_range) {
+        return Ok(n);
     }
+    // A whole number in another spelling: the digits to write are known.
+    let (spelling, meant) = match value {
+        Value::Number(number) => (
+            "has a decimal point or an exponent",
+            number.as_f64().and_then(whole),
+        ),
+        Value::String(text) => ("is text", text.trim().parse().ok()),
+        _ => ("", None),
+    };
+    Err(match meant.filter(in_range) {
+        Some(n) => format!(
+            "the field 'quantity' is {}, which {spelling}: write the whole number {n}",
+            shown(value)
+        ),
+        None => format!("the field 'quantity' is {}: {how}", shown(value)),
+    })
 }
 
 fn side(value: Option<&Value>) -> Result<Side, String> {
@@ -74,15 +165,27 @@ fn side(value: Option<&Value>) -> Result<Side, String> {
     }
 }
 
+/// The whole number that a number with a decimal point stands for.
+fn whole(number: f64) -> Option<u64> {
+    let limit = 1_000_000_000_000.0;
+    if number.fract() != 0.0 || !(0.0..=limit).contains(&number) {
+        return None;
+    }
+    format!("{number:.0}").parse().ok()
+}
+
 /// A value for a message, shortened.
 fn shown(value: &Value) -> String {
-    let text = match value {
+    match value {
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "an object".into(),
-        other => other.to_string(),
-    };
+        other => cut(&other.to_string()),
+    }
+}
+
+fn cut(text: &str) -> String {
     if text.chars().count() <= 40 {
-        text
+        text.into()
     } else {
         text.chars().take(40).chain("…".chars()).collect()
     }
@@ -167,9 +270,82 @@ mod tests {
         ] {
             let error = order(wrong).expect_err(wrong);
             assert!(
-                error.contains("'quantity'") && error.contains("1 to 1000000"),
+                error.contains("'quantity'") && error.contains("write "),
                 "{wrong}: {error}"
             );
+        }
+    }
+
+    /// A whole number in another spelling is answered with the digits to write.
+    #[test]
+    fn a_quantity_in_another_spelling_is_answered_with_the_digits_to_write() {
+        for (wrong, digits) in [
+            ("1.0", "1"),
+            ("12.0", "12"),
+            ("1e3", "1000"),
+            ("\"12\"", "12"),
+        ] {
+            let error = order(wrong).expect_err(wrong);
+            let remedy = format!("write the whole number {digits}");
+            assert!(error.ends_with(&remedy), "{wrong}: {error}");
+        }
+        for (wrong, cause) in [("1.0", "decimal point"), ("\"12\"", "is text")] {
+            assert!(order(wrong).expect_err(wrong).contains(cause), "{wrong}");
+        }
+        for out_of_range in ["1.5", "0.0", "-1.0", "1e300", "1000001.0", "\"x\"", "\"0\""] {
+            let error = order(out_of_range).expect_err(out_of_range);
+            assert!(
+                error.contains("from 1 to 1000000"),
+                "{out_of_range}: {error}"
+            );
+        }
+    }
+
+    /// A body that is something else than JSON is called what it is, with an order to send instead.
+    #[test]
+    fn a_body_of_another_format_is_called_what_it_is() {
+        let json = r#"{"name":"FishCo","quantity":1,"type":"buy"}"#;
+        let utf16: Vec<u8> = json.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let marked = |mark: &[u8], body: &[u8]| [mark, body].concat();
+        for (body, cause) in [
+            (
+                marked(&[0xef, 0xbb, 0xbf], json.as_bytes()),
+                "byte order mark",
+            ),
+            (utf16.clone(), "UTF-16"),
+            (marked(&[0xff, 0xfe], &utf16), "UTF-16"),
+            (b"name=FishCo&quantity=1&type=buy".to_vec(), "form-encoded"),
+            (b"name=Fish+Co".to_vec(), "form-encoded"),
+            (
+                b"--x\r\nContent-Disposition: form-data".to_vec(),
+                "multipart",
+            ),
+            (format!("[{json}]").into_bytes(), "a list"),
+            (b"<order/>".to_vec(), "XML"),
+            (json.replace('"', "'").into_bytes(), "double quotes"),
+            (b"{\"name\":\"\xff\"}".to_vec(), "not UTF-8"),
+            (Vec::new(), "empty"),
+        ] {
+            let refused = read(&body, std::iter::empty()).expect_err(cause);
+            assert_eq!(refused.status, 400, "{cause}");
+            assert!(
+                refused.message.contains(cause),
+                "{cause}: {}",
+                refused.message
+            );
+            assert!(refused.message.ends_with(EXAMPLE), "{}", refused.message);
+        }
+    }
+
+    /// A compressed body is a 415, by its header or by its first bytes.
+    #[test]
+    fn a_compressed_body_is_refused_as_such() {
+        let json = br#"{"name":"FishCo","quantity":1,"type":"buy"}"#;
+        assert!(read(json, ["identity"].into_iter()).is_ok());
+        for (body, encoding) in [(&json[..], Some("gzip")), (&[0x1f, 0x8b, 8, 0][..], None)] {
+            let refused = read(body, encoding.into_iter()).expect_err("compressed");
+            assert_eq!(refused.status, 415);
+            assert!(refused.message.contains("gzip"), "{}", refused.message);
         }
     }
 
@@ -183,7 +359,7 @@ mod tests {
         for (body, words) in [
             ("", "empty"),
             ("{", "not a JSON object"),
-            ("[]", "not a JSON object"),
+            ("[]", "a list"),
             ("null", "not a JSON object"),
             ("7 ", "not a JSON object"),
             (

@@ -34,9 +34,14 @@ pub enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// The route of a path, as sent.
+    /// The route of a path, as sent. One slash at its end says nothing: clients written for other
+    /// implementations send it.
     #[must_use]
     pub fn of(path: &'a str) -> Self {
+        let path = match path.strip_suffix('/') {
+            Some(shorter) if !shorter.is_empty() && !shorter.ends_with('/') => shorter,
+            _ => path,
+        };
         match path {
             "/stocks" => Self::Stocks,
             "/orders" => Self::Orders,
@@ -109,11 +114,15 @@ mod tests {
             ),
             ("/stocks/a+b", Route::Stock("a+b".into())),
             ("/stocks/%ff", Route::BadName),
-            ("/stocks/", Route::Unknown),
+            ("/stocks/", Route::Stocks),
+            ("/stocks/FishCo/", Route::Stock("FishCo".into())),
+            ("/stocks//", Route::Unknown),
+            ("//", Route::Unknown),
             ("/stocks/a/b", Route::Unknown),
             ("/orders", Route::Orders),
             ("/orders/0", Route::Order("0")),
-            ("/orders/", Route::Unknown),
+            ("/orders/", Route::Orders),
+            ("/orders/7/", Route::Order("7")),
             ("/openapi.json", Route::OpenApi),
             ("/status", Route::Status),
             ("/livez", Route::Livez),
@@ -122,7 +131,8 @@ mod tests {
             ("/", Route::Page(page::asset("/").expect("the page"))),
             ("/page", Route::Unknown),
             ("/Stocks", Route::Unknown),
-            ("/status/", Route::Unknown),
+            ("/status/", Route::Status),
+            ("/status//", Route::Unknown),
         ] {
             assert_eq!(Route::of(path), route, "{path}");
         }

@@ -90,6 +90,9 @@ pub fn request_line(bytes: &[u8], target_limit: usize) -> Result<Option<RequestL
     let Some((method, after)) = word(bytes, METHOD_BYTES, is_token, Reason::Method)? else {
         return Ok(None);
     };
+    if method == HTTP_2_METHOD {
+        return http_2_preface(after);
+    }
     let method = Method::ALL
         .into_iter()
         .find(|m| m.name().as_bytes() == method)
@@ -111,6 +114,22 @@ pub fn request_line(bytes: &[u8], target_limit: usize) -> Result<Option<RequestL
         old,
         length: bytes.len() - version.len() + VERSION_LINE.len(),
     }))
+}
+
+/// The first line of an HTTP/2 connection reads like a request line, made so that a server of
+/// HTTP/1.1 refuses it (RFC 9113 section 3.4).
+const HTTP_2_METHOD: &[u8] = b"PRI";
+const HTTP_2_REST: &[u8] = b"* HTTP/2.0\r\n";
+
+/// Refuses the version, not the method, once the line is that of HTTP/2.
+fn http_2_preface(rest: &[u8]) -> Result<Option<RequestLine<'_>>, Reason> {
+    if rest.starts_with(HTTP_2_REST) {
+        Err(Reason::Version)
+    } else if HTTP_2_REST.starts_with(rest) {
+        Ok(None)
+    } else {
+        Err(Reason::Method)
+    }
 }
 
 /// A word and what stands behind the blank at its end.
@@ -320,7 +339,9 @@ mod tests {
             ("GET http://u@a/ HTTP/1.1\r\n", Reason::Host),
             ("GET / HTTP/2.0\r\n", Reason::Version),
             ("GET / HTTP/0.9\r\n", Reason::Version),
-            ("PRI * HTTP/2.0\r\n", Reason::Method),
+            ("PRI * HTTP/2.0\r\n", Reason::Version),
+            ("PRI / HTTP/2.0\r\n", Reason::Method),
+            ("PRI * HTTP/1.1\r\n", Reason::Method),
             ("get / HTTP/1.1\r\n", Reason::Method),
             ("CONNECT a:1 HTTP/1.1\r\n", Reason::Method),
             ("ABCDEFGHIJKLMNOPQ", Reason::Method),

@@ -162,7 +162,8 @@ impl Reason {
             Self::TooManyFields => format!("there are more than {} header fields", limits.fields),
             Self::Method => "this method is not known here".into(),
             Self::TransferCoding => "the only transfer coding that is known here is chunked".into(),
-            Self::Version => "this server speaks HTTP/1.1".into(),
+            Self::Version => "this server speaks HTTP/1.1: let the client use that (curl --http1.1), or put a proxy in front"
+                .into(),
             Self::Crowded | Self::Overrun => "there are too many connections; try again".into(),
             Self::Unread => "the answer was not read".into(),
             Self::Idle => "the connection was idle".into(),

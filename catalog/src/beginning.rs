@@ -1,0 +1,74 @@
+//! What a new bazaar begins with: its id and its stocks, which are read before its file is made.
+
+use crate::settings::CatalogSettings;
+use crate::stocks;
+use common::wire::order::{ClusterId, Genesis, InitialStock};
+use std::cell::Cell;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+/// The stocks of `CATALOG_STOCKS`, or the village's.
+#[derive(Debug)]
+pub struct Beginning {
+    csv: Option<PathBuf>,
+    /// Read already; `None` beside a file that has its own.
+    stocks: Option<Vec<InitialStock>>,
+    used: Cell<bool>,
+}
+
+impl Beginning {
+    /// Reads the stocks where the catalog's file is still to be made.
+    ///
+    /// # Errors
+    /// What is wrong with the CSV file, with its lines.
+    pub fn prepare(settings: &CatalogSettings) -> io::Result<Self> {
+        let is_new = fs::metadata(&settings.database).map_or(true, |file| file.len() == 0);
+        let csv = settings.stocks.clone();
+        let mut beginning = Self {
+            csv,
+            stocks: None,
+            used: Cell::new(false),
+        };
+        if is_new {
+            let read = beginning.read();
+            beginning.stocks =
+                Some(read.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?);
+        }
+        Ok(beginning)
+    }
+
+    fn read(&self) -> Result<Vec<InitialStock>, String> {
+        match &self.csv {
+            Some(path) => stocks::from_csv(path).map_err(|e| format!("CATALOG_STOCKS={e}")),
+            None => Ok(stocks::village()),
+        }
+    }
+
+    /// The genesis of a new bazaar, sorted by name.
+    ///
+    /// # Errors
+    /// What is wrong with the CSV file, where it is read only now: the file had no genesis yet.
+    pub fn genesis(&self) -> Result<Genesis, String> {
+        self.used.set(true);
+        let mut stocks = match &self.stocks {
+            Some(read) => read.clone(),
+            None => self.read()?,
+        };
+        stocks.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Genesis {
+            cluster: ClusterId(format!("{:032x}", fastrand::u128(..))),
+            stocks,
+        })
+    }
+
+    /// Says so where `CATALOG_STOCKS` has no effect.
+    pub fn warn_if_ignored(&self) {
+        if let Some(csv) = self.csv.as_ref().filter(|_| !self.used.get()) {
+            tracing::warn!(
+                CATALOG_STOCKS = %csv.display(),
+                "ignored: this bazaar has its stocks since its first start; a new one begins with another CATALOG_DB and other ORDER_DBs"
+            );
+        }
+    }
+}
