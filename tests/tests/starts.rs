@@ -218,6 +218,117 @@ fn exit_codes_of_verify() {
     assert_eq!(tool::run("order", &["verify"], &[]).code, Some(2));
 }
 
+/// A token that differs between two services is logged once, by the caller and with the service
+/// that refuses it, and readiness names it.
+#[test]
+fn a_token_that_differs_is_named_once_and_in_readyz() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("catalog.db");
+    let catalog_variables = [
+        ("CATALOG_LISTEN", "127.0.0.1:0"),
+        ("CATALOG_DB", text(&file)),
+        ("BAZAAR_TOKEN", "one-token"),
+    ];
+    let mut catalog = tool::start("catalog", &[], &catalog_variables);
+    catalog.wait_for("listening");
+    let address = word_behind(&catalog.out(), "address=");
+    let url = format!("http://{address}");
+    let variables = [
+        ("CATALOG_URL", url.as_str()),
+        ("BAZAAR_TOKEN", "other-token"),
+        ("FRONTEND_LISTEN", "127.0.0.1:0"),
+        ("FRONTEND_INTERNAL_LISTEN", "127.0.0.1:0"),
+        // Nobody is there.
+        ("ORDER_REPLICAS", "1=http://127.0.0.1:9"),
+    ];
+    let mut frontend = tool::start("frontend", &[], &variables);
+    frontend.wait_for("the front-end is up");
+    let public = word_behind(&frontend.out(), "listen=");
+    let api = client::api::Api::new(&format!("http://{public}"));
+    let named = cluster::wait::until(std::time::Duration::from_secs(30), || {
+        let answer = api.get("/readyz").ok()?;
+        let told = answer.status == 503 && answer.body.contains("BAZAAR_TOKEN");
+        told.then_some(answer.body)
+    });
+    assert!(named.is_some_and(|body| body.contains(&url)));
+    let told = |running: &tool::Running| {
+        let log = running.out();
+        let lines = log.lines().filter(|line| line.contains("BAZAAR_TOKEN"));
+        lines.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let lines = told(&frontend);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains(&url), "{lines:?}");
+}
+
+/// The word behind `label` in a log.
+fn word_behind(log: &str, label: &str) -> String {
+    let rest = log.split_once(label).expect("it is logged").1;
+    rest.split_whitespace().next().unwrap_or_default().into()
+}
+
+/// A wrong file of stocks, a file that is none of ours, and a port in use leave nothing behind; a
+/// file of stocks beside an existing bazaar is called ignored.
+#[test]
+fn failed_starts_leave_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let names = || {
+        let mut names: Vec<String> = fs::read_dir(folder.path())
+            .expect("lists")
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .into_string()
+                    .expect("UTF-8")
+            })
+            .collect();
+        names.sort();
+        names
+    };
+    fs::write(path("README.md"), "# no database\n".repeat(100)).expect("writes");
+    fs::write(path("wrong.csv"), "name,price,quantity\n\nA,x,1\n").expect("writes");
+    fs::write(path("right.csv"), "name,price,quantity\nA,1,1\n").expect("writes");
+    let before = names();
+    let used = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let used = used.local_addr().expect("an address").to_string();
+    for kind in &KINDS[..2] {
+        let file = kind.file.expect("it has one");
+        assert_told(
+            &kind.run("127.0.0.1:0", text(&path("README.md"))),
+            &[file, "README.md"],
+        );
+        assert_eq!(kind.run(&used, text(&path("new.db"))).code, Some(2));
+    }
+    let catalog = |stocks: &str| {
+        let variables = [
+            ("CATALOG_LISTEN", "127.0.0.1:0".to_owned()),
+            ("CATALOG_DB", text(&path("new.db")).to_owned()),
+            ("CATALOG_STOCKS", text(&path(stocks)).to_owned()),
+        ];
+        let variables = variables
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        tool::start("catalog", &[], &variables)
+    };
+    let ran = catalog("wrong.csv").wait();
+    assert_told(&ran, &["CATALOG_STOCKS=", "wrong.csv: line 3: price 'x'"]);
+    assert_eq!(names(), before, "nothing is left");
+    for ignored in [false, true] {
+        let mut running = catalog("right.csv");
+        running.wait_for("listening");
+        assert_eq!(
+            running.out().contains("ignored"),
+            ignored,
+            "{}",
+            running.out()
+        );
+        running.signal(Signal::TERM);
+        assert_eq!(running.wait().code, Some(0), "stopped as asked");
+    }
+}
+
 /// Variables that take any text: files, folders and their like.
 const ANY_TEXT: [&str; 4] = [
     "CATALOG_DB",

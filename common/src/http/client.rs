@@ -8,6 +8,7 @@
 
 use super::names::{self, Names};
 use super::socket::OneWrite;
+use super::tokens;
 use crate::timing::CONNECT_TIMEOUT;
 use crate::wire::public::ErrorBody;
 use serde::{Serialize, de::DeserializeOwned};
@@ -231,6 +232,7 @@ impl HttpClient {
             }
         })?;
         let status = answer.status().as_u16();
+        tokens::answered(call.base, status, self.authorization.is_some());
         // Read to its end, or the connection would not go back to the pool.
         let body = answer
             .body_mut()

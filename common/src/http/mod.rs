@@ -8,6 +8,7 @@ pub mod edge;
 mod names;
 mod socket;
 pub mod tiny;
+pub mod tokens;
 
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::wire::public::{Data, ErrorBody, ErrorDetail};

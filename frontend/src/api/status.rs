@@ -3,6 +3,7 @@
 use crate::cache::shared::SharedCache;
 use crate::leader::cell::LeaderCell;
 use crate::leader::health_table::{Seen, Views};
+use common::http::tokens;
 use common::wire::catalog::CatalogState;
 use common::wire::order::{ReplicaId, Term};
 use common::wire::public::{CatalogStatus, ReplicaState, ReplicaStatus, Status};
@@ -61,14 +62,19 @@ impl Overview {
             .is_none()
             .then_some("no leader of the order service is known");
         let (copies, strangers) = self.replica_reasons();
-        let reasons: Vec<String> = catalog
+        let mut reasons: Vec<String> = catalog
             .into_iter()
             .chain(leader)
             .map(Into::into)
             .chain(copies)
             .chain(strangers.filter(|_| leader.is_some()))
             .collect();
-        (!reasons.is_empty()).then(|| format!("not ready: {}", reasons.join("; ")))
+        if reasons.is_empty() {
+            return None;
+        }
+        // The cause, where that is it: without a trouble of its own it stops nobody from trading.
+        reasons.extend(tokens::refusals());
+        Some(format!("not ready: {}", reasons.join("; ")))
     }
 
     /// Why orders are refused although there is a leader; and which replicas do not count, which
