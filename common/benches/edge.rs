@@ -28,6 +28,9 @@ impl World for Outside {
     fn quick(&mut self, _path: &str) -> Option<Arc<[u8]>> {
         Some(Arc::clone(&self.cached))
     }
+    fn has_feed(&mut self, _path: &str) -> bool {
+        false
+    }
     fn follow(&mut self, _path: &str) -> Option<Opening> {
         None
     }

@@ -1,6 +1,7 @@
 //! A whole front-end in one value, so that a test can run it as `main` does.
 
 use crate::api::Api;
+use crate::api::origin::Origins;
 use crate::api::status::Overview;
 use crate::cache::session::{self, SessionConfig};
 use crate::cache::shared::SharedCache;
@@ -137,6 +138,7 @@ impl Frontend {
             queues: queues.clone(),
             overview: overview(),
             feed: Arc::clone(&feed),
+            origins: Origins::new(settings.origins.clone(), settings.listen.is_loopback()),
         });
         let stop = Shutdown::new();
         // Both listeners first: a port in use must be told before anything is asked of other

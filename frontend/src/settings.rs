@@ -1,5 +1,6 @@
 //! The front-end's settings, from environment variables.
 
+use crate::api::origin::OriginList;
 use common::http::edge::limits::EdgeConfig;
 use common::settings::addresses::{ListenAddress, ReplicaUrls, ServiceUrl};
 use common::settings::{Positive, Settings, Shared, Switch};
@@ -23,6 +24,8 @@ pub struct FrontendSettings {
     pub cache_size: usize,
     /// Which server takes the public requests.
     pub server: ServerKind,
+    /// Further origins whose pages may trade.
+    pub origins: OriginList,
     /// What clients may ask of the edge.
     pub edge: EdgeConfig,
     /// Base URL of the catalog.
@@ -97,6 +100,11 @@ impl FrontendSettings {
             "edge",
             "server of the public API: edge or tiny_http",
         );
+        let origins = settings.get(
+            "FRONTEND_ORIGINS",
+            "",
+            "origins beside the bazaar's own whose pages may trade, separated by commas",
+        );
         let edge = EdgeConfig::read(settings);
         let catalog = settings.get::<ServiceUrl>(
             "CATALOG_URL",
@@ -114,6 +122,7 @@ impl FrontendSettings {
             cache,
             cache_size,
             server,
+            origins,
             edge,
             catalog_url: catalog.0,
             replicas: replicas.0,

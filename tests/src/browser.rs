@@ -13,6 +13,10 @@ use std::time::Duration;
 
 /// Set where a missing browser is a failure, as in the project's own check.
 const REQUIRED: &str = "BAZAAR_BROWSER_REQUIRED";
+/// Names the file `axe.min.js` of axe-core, which looks for what keeps people out of a page.
+const AXE: &str = "BAZAAR_AXE";
+/// How to get it.
+const AXE_HOW: &str = "tests/axe.sh FOLDER fetches it";
 /// Bound of one command; starting a browser on a busy machine is the longest.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long the page may take to show something.
@@ -112,6 +116,82 @@ impl Browser {
         self.command("/url", &json!({ "url": url }));
     }
 
+    /// Opens one more tab (`tab`) or window (`window`) and goes on in it; gives its handle.
+    pub fn another(&self, kind: &str) -> String {
+        let opened = self.command("/window/new", &json!({ "type": kind }));
+        let handle = opened["handle"].as_str().expect("a handle").to_owned();
+        self.go_to(&handle);
+        handle
+    }
+
+    /// Goes on in another tab, which becomes the visible one of its window.
+    pub fn go_to(&self, handle: &str) {
+        self.command("/window", &json!({ "handle": handle }));
+        self.devtools("Page.bringToFront", &json!({}));
+    }
+
+    /// Hides the window and its tabs.
+    pub fn hide(&self) {
+        self.command("/window/minimize", &json!({}));
+    }
+
+    /// Shows it again.
+    pub fn show(&self) {
+        self.command("/window/maximize", &json!({}));
+    }
+
+    /// The tab in which it goes on.
+    #[must_use]
+    pub fn tab(&self) -> String {
+        let handle = self.call(
+            "GET",
+            &format!("/session/{}/window", self.session),
+            &Value::Null,
+        );
+        handle.as_str().expect("a handle").to_owned()
+    }
+
+    /// Runs a script before any other in each page that is opened from here on in this tab.
+    pub fn before_each_page(&self, script: &str) {
+        self.devtools("Page.enable", &json!({}));
+        self.devtools(
+            "Page.addScriptToEvaluateOnNewDocument",
+            &json!({ "source": script }),
+        );
+    }
+
+    /// What axe-core finds wrong with the page, one line for each element. `None`, with a line that
+    /// says so, where it is not installed.
+    ///
+    /// # Panics
+    /// When it is missing although `BAZAAR_BROWSER_REQUIRED` is set, or cannot be run.
+    #[must_use]
+    pub fn axe(&self) -> Option<Vec<String>> {
+        let Some(path) = env::var_os(AXE) else {
+            let missing = format!("axe-core was not run: {AXE} names no axe.min.js; {AXE_HOW}");
+            assert!(
+                env::var_os(REQUIRED).is_none(),
+                "{missing} ({REQUIRED} is set)"
+            );
+            let _ = writeln!(io::stderr(), "SKIPPED: {missing}");
+            return None;
+        };
+        let source = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{AXE}={}: {error}; {AXE_HOW}", path.display()));
+        // By the driver, not as an element: the page's policy lets no other script in.
+        let _ = self.script(&source);
+        let rules = "return axe.run(document, { resultTypes: ['violations'] }).then(({ violations, passes }) => ({
+            looked: passes.length,
+            found: violations.flatMap(({ id, help, nodes }) => nodes.map(({ html }) => `${id}: ${help}: ${html.slice(0, 160)}`)),
+        }))";
+        let result = self.script(rules);
+        assert!(
+            result["looked"].as_u64() > Some(20),
+            "axe looked at nothing: {result}"
+        );
+        Some(serde_json::from_value(result["found"].clone()).expect("lines"))
+    }
+
     /// Loads the page again.
     pub fn reload(&self) {
         self.command("/refresh", &json!({}));
@@ -183,6 +263,11 @@ impl Browser {
             "/actions",
             &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": presses }] }),
         );
+    }
+
+    /// Types where the focus is, as a person would: what is selected is replaced.
+    pub fn type_text(&self, text: &str) {
+        text.chars().for_each(|key| self.press(&key.to_string()));
     }
 
     /// What a screen reader calls an element.

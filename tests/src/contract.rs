@@ -289,6 +289,7 @@ mod tests {
             ("content-type", "application/json"),
             ("x-request-id", "t"),
             ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
         ];
         let headers = json
             .iter()

@@ -292,6 +292,8 @@ fn for_everybody() {
             ("dark.png", 1_280, 900, false, true),
             ("phone.png", 390, 844, true, false),
             ("phone-dark.png", 390, 844, true, true),
+            ("narrow.png", 320, 640, false, false),
+            ("narrow-dark.png", 320, 640, false, true),
         ] {
             browser.look(width, height, phone, dark);
             let calm = wait::until(SOON, || {
@@ -304,6 +306,9 @@ fn for_everybody() {
             let wider =
                 browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
             assert_eq!(wider, 0, "{name} is wider than the screen");
+            if let Some(found) = browser.axe() {
+                assert_eq!(found, Vec::<String>::new(), "{name}");
+            }
             browser.picture(&picture(name));
         }
     });
@@ -323,7 +328,8 @@ fn for_everybody() {
         ),
         ("#trade", "region", "Trade"),
         ("#cluster", "region", "Cluster"),
-        ("#timeline", "log", "Timeline"),
+        ("#timeline-log", "log", "Timeline"),
+        ("#timeline", "list", ""),
         ("main", "main", ""),
     ] {
         assert_eq!(

@@ -228,7 +228,70 @@ fn headers() {
             .find(|(name, _)| telling(&name.to_ascii_lowercase()));
         assert_eq!(told, None, "{request}");
         assert!(answer.field("date").is_some(), "{request}");
+        assert_eq!(
+            answer.field("x-content-type-options"),
+            Some("nosniff"),
+            "{request}"
+        );
     }
+    bazaar.close();
+}
+
+/// An order that a browser marks as a foreign page's is refused with the remedy, whatever its
+/// content type, and trades nothing; the bazaar's own page, programs and listed origins trade.
+#[test]
+fn a_foreign_page_may_not_trade() {
+    let bazaar = Bazaar::start_with(1, |spec| {
+        spec.set("FRONTEND_ORIGINS", "https://shop.example");
+    });
+    let own = address(&bazaar).to_string();
+    let body = r#"{"name":"FishCo","quantity":1,"type":"sell"}"#;
+    let rebound = String::from("Host: evil.example\r\nOrigin: http://evil.example\r\n");
+    for (fields, status) in [
+        (format!("Host: {own}\r\n"), 200),
+        (
+            format!("Host: {own}\r\nOrigin: http://{own}\r\nSec-Fetch-Site: same-origin\r\n"),
+            200,
+        ),
+        (
+            format!(
+                "Host: {own}\r\nOrigin: https://shop.example\r\nSec-Fetch-Site: cross-site\r\n"
+            ),
+            200,
+        ),
+        (
+            format!("Host: {own}\r\nSec-Fetch-Site: cross-site\r\n"),
+            403,
+        ),
+        (
+            format!("Host: {own}\r\nSec-Fetch-Site: same-site\r\nOrigin: http://{own}\r\n"),
+            403,
+        ),
+        (
+            format!("Host: {own}\r\nOrigin: http://127.0.0.1:1\r\n"),
+            403,
+        ),
+        (format!("Host: {own}\r\nOrigin: null\r\n"), 403),
+        (rebound, 403),
+    ] {
+        for content_type in ["", "Content-Type: text/plain\r\n"] {
+            let mut client = Client::connect(address(&bazaar));
+            let request = format!(
+                "POST /orders HTTP/1.1\r\n{fields}{content_type}Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = client.answer_to(request.as_bytes()).expect("answered");
+            assert_eq!(answer.status, status, "{request}");
+            let text = String::from_utf8_lossy(&answer.body);
+            assert_eq!(text.contains("FRONTEND_ORIGINS"), status == 403, "{text}");
+        }
+    }
+    assert_eq!(
+        bazaar.quantity("FishCo"),
+        106,
+        "three kinds traded, twice each"
+    );
+    // Their orders are not among the recorded ones: the closing checks count them in the log.
     bazaar.close();
 }
 

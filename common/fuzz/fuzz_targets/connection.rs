@@ -41,9 +41,11 @@ impl World for Outside {
     fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
         path.starts_with("/q").then(|| Arc::from(&b"{\"data\":1}"[..]))
     }
-    fn follow(&mut self, path: &str) -> Option<Opening> {
-        let seat = (path == "/feed").then(|| SEATS.take())??;
-        Some(Opening { seat, bytes: Arc::from(&b"data: 1\n\n"[..]) })
+    fn has_feed(&mut self, path: &str) -> bool {
+        path == "/feed"
+    }
+    fn follow(&mut self, _path: &str) -> Option<Opening> {
+        Some(Opening { seat: SEATS.take()?, bytes: Arc::from(&b"data: 1\n\n"[..]) })
     }
     fn handle(&mut self, request: Request) {
         assert!(self.open.is_none(), "one request at a time");

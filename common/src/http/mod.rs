@@ -154,6 +154,12 @@ impl Response {
         own.map_or(NO_STORE, |(_, value)| value)
     }
 
+    /// Whether a cache may give this answer to others than the one who asked.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.cache_control().starts_with("public")
+    }
+
     /// The same with one more header field.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -171,6 +177,7 @@ pub fn reason(status: u16) -> &'static str {
         204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",

@@ -461,14 +461,17 @@ impl Answer for TinyAnswer {
         // Writing to a Vec cannot fail.
         let _ = write!(
             bytes,
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Request-Id: {}\r\nCache-Control: {}\r\n{connection}",
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: {}\r\n{connection}",
             response.status,
             reason(response.status),
             response.content_type,
             response.body.len(),
-            self.trace,
             response.cache_control(),
         );
+        // A cache gives one answer to many: the trace id of the first who asked tells about it.
+        if !response.is_shared() {
+            let _ = write!(bytes, "X-Request-Id: {}\r\n", self.trace);
+        }
         let written = |name: &str| name.eq_ignore_ascii_case("cache-control");
         for (name, value) in response.headers.iter().filter(|(name, _)| !written(name)) {
             let _ = write!(bytes, "{name}: {value}\r\n");

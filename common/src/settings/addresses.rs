@@ -54,6 +54,12 @@ impl ListenAddress {
         self.addresses.iter().all(|a| a.ip().is_unspecified())
     }
 
+    /// Whether only this machine reaches it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.addresses.iter().all(|a| a.ip().is_loopback())
+    }
+
     /// Whether both would listen on one port of one address. Port 0 is free by itself.
     #[must_use]
     pub fn collides_with(&self, other: &Self) -> bool {

@@ -3,6 +3,7 @@
 
 pub mod openapi;
 pub mod order_body;
+pub mod origin;
 pub mod page_query;
 pub mod routes;
 pub mod status;
@@ -22,6 +23,7 @@ use common::queue::Queue;
 use common::timing::{ORDER_TOTAL, READ_TOTAL};
 use common::wire::order::{Order, OrderKey, Submission};
 use order_body::{MAX_NAME_BYTES, Refusal};
+use origin::Origins;
 use routes::Route;
 use status::Overview;
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub struct Api {
     pub overview: Overview,
     /// The live feed.
     pub feed: Arc<Feed>,
+    /// Which pages may trade.
+    pub origins: Origins,
 }
 
 impl Handler for Api {
@@ -70,6 +74,7 @@ impl Handler for Api {
             (Route::Orders, "POST") => self.order(&request, responder),
             (Route::Orders, "GET" | "HEAD") => self.page(&request, responder),
             (Route::Orders, _) => responder.send(not_allowed(&route, method)),
+            (Route::Events, "HEAD") => responder.send(self.feed.snapshot()),
             (_, "GET" | "HEAD") => self.read(&route, responder),
             _ => responder.send(not_allowed(&route, method)),
         }
@@ -189,6 +194,9 @@ impl Api {
     }
 
     fn order(&self, request: &Request, responder: Responder) {
+        if let Err(foreign) = self.origins.check(&request.headers) {
+            return responder.send(Response::error(403, &foreign.to_string()));
+        }
         match check_order(request) {
             Ok((submission, client_key)) => {
                 let arrived = Instant::now();

@@ -57,10 +57,16 @@ impl Feed {
         self.board.lock().opening()
     }
 
-    /// The same as an answer of its own, for those that poll.
+    /// The same as an answer of its own, for one that polls, who counts as watching from now on.
     #[must_use]
     pub fn polled(&self) -> Response {
         *self.polled.lock() = Some(Instant::now());
+        self.snapshot()
+    }
+
+    /// The same for one that does not come again.
+    #[must_use]
+    pub fn snapshot(&self) -> Response {
         let body = [RETRY, &self.opening()].concat();
         let fields = common::http::edge::respond::FEED_FIELDS;
         let answer = Response::text(200, "text/event-stream", body);
@@ -96,6 +102,7 @@ mod tests {
     #[test]
     fn polling() {
         let feed = Feed::default();
+        let _ = feed.snapshot();
         assert!(!feed.is_polled());
         let answer = feed.polled();
         assert_eq!(

@@ -58,7 +58,10 @@ function applyStocks({ all, stocks: changed }) {
     const sorted = [...stocks.keys()].sort();
     rows.append(...sorted.map((name) => stocks.get(name).row));
     $("names").replaceChildren(...sorted.map((name) => make("option", { value: name })));
-    if ($("stock").value === "" && sorted.length > 0) $("stock").value = sorted[0];
+    if ($("stock").value === "" && sorted.length > 0) {
+      $("stock").value = sorted[0];
+      if (document.activeElement === $("stock")) $("stock").select();
+    }
   }
   const most = Math.max(1, ...[...stocks.values()].map((shown) => shown.quantity));
   for (const shown of stocks.values()) shown.fill.setAttribute("width", shown.quantity / most);
@@ -149,7 +152,6 @@ function applyStatus({ leader, term, replicas, catalog, cache }) {
 
 // ---- Timeline -----------------------------------------------------------------------------------------------------------------------
 
-const ENTRIES = 200;
 const told = new Set();
 
 function applyTimeline(entries) {
@@ -168,7 +170,6 @@ function applyTimeline(entries) {
 
 // ---- Load ---------------------------------------------------------------------------------------------------------------------------
 
-const WINDOW_MS = 120000;
 const samples = [];
 const WIDTH = 240;
 const HEIGHT = 60;
@@ -247,92 +248,73 @@ function draw({ title, unit, least, most, series, svg, paths, values, top }, end
 // ---- The feed -----------------------------------------------------------------------------------------------------------------------
 
 const APPLY = { status: applyStatus, stocks: applyStocks, timeline: applyTimeline, load: applyLoad };
-// The feed says something each second: after this silence it is gone, whatever the connection looks like.
-const SILENCE_MS = 5000;
-const POLL_MS = 2000;
-// Polling goes on for so many rounds before the feed is tried again where it did not stream.
-const POLLS = 15;
+// The worker's address goes through a policy: the page may make scripts of nothing else.
+const scripts = globalThis.trustedTypes?.createPolicy("feed", { createScriptURL: () => "/feed.js" });
+// A worker that said nothing between so many words of ours is gone; the page then polls by itself. Words are counted,
+// not seconds: a machine that was asleep has heard nobody.
+const WORKER_SILENCE = 3;
 
-const feed = { source: null, opened: 0, heard: 0, streams: true, polls: 0, timer: 0 };
+const feed = { heard: 0, unanswered: 0, port: null, own: null };
 
-function setState(state) {
+function setState(state, heard) {
   const texts = {
     live: "Live",
     polling: "Live, by polling",
-    lost: "Connection lost – trying again",
+    lost: "Connection lost",
     connecting: "Connecting …",
   };
   const pill = $("connection");
   pill.dataset.state = state === "polling" ? "live" : state;
   write(pill, texts[state]);
+  if (heard > 0) feed.heard = heard;
   const stale = state === "lost" && feed.heard > 0;
   $("stale").hidden = !stale;
   if (stale) write($("stale"), `No connection to the bazaar. What is shown is as of ${clock.format(feed.heard)}.`);
 }
 
-function connect() {
-  // A poll that was on its way may come here beside one that is still to begin.
-  clearTimeout(feed.timer);
-  feed.source?.close();
-  feed.opened = Date.now();
-  const source = new EventSource("/events");
-  feed.source = source;
-  for (const name of Object.keys(APPLY)) {
-    source.addEventListener(name, (event) => {
-      feed.heard = Date.now();
-      setState("live");
-      APPLY[name](JSON.parse(event.data));
-    });
-  }
-  source.addEventListener("error", () => {
-    // A feed that ends as soon as it has told everything does not stream here.
-    const brief = feed.heard >= feed.opened && Date.now() - feed.opened < 1500;
-    feed.streams = !brief;
-    drop(brief);
-  });
+function receive(message) {
+  feed.unanswered = 0;
+  if (message.state) setState(message.state, message.heard);
+  else APPLY[message.name](message.data);
 }
 
-/** Gives the feed up and goes on by polling, which also finds out when the bazaar is back. */
-function drop(quietly) {
-  feed.source?.close();
-  feed.source = null;
-  feed.polls = 0;
-  if (!quietly) setState("lost");
-  later(poll, quietly ? POLL_MS : 500);
+/** Follows the feed while the page is visible, and only then. */
+function watch() {
+  const visible = document.visibilityState === "visible";
+  feed.unanswered = visible ? feed.unanswered + 1 : 0;
+  if (feed.port && feed.unanswered > WORKER_SILENCE) return pollHere();
+  feed.port?.postMessage(visible ? "watch" : "leave");
+  if (visible) feed.own?.start();
+  else feed.own?.stop();
 }
 
-function later(what, delay) {
-  clearTimeout(feed.timer);
-  feed.timer = setTimeout(what, delay);
-}
-
-async function poll() {
+function shareWorker() {
+  if (typeof SharedWorker === "undefined") return pollHere();
   try {
-    const answer = await fetch("/events?poll", { cache: "no-store", signal: AbortSignal.timeout(SILENCE_MS) });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    for (const block of (await answer.text()).split("\n\n")) {
-      const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(block) ?? [];
-      if (name in APPLY) APPLY[name](JSON.parse(data));
-    }
-    feed.heard = Date.now();
-    feed.polls += 1;
-    if (feed.streams || feed.polls > POLLS) return connect();
-    setState("polling");
-    later(poll, POLL_MS);
+    // The name changes with what worker and page say to each other: tabs of before an upgrade keep theirs.
+    const worker = new SharedWorker(scripts?.createScriptURL("") ?? "/feed.js", { name: "feed-1" });
+    worker.onerror = pollHere;
+    worker.port.onmessage = ({ data }) => receive(data);
+    feed.port = worker.port;
   } catch {
-    setState("lost");
-    later(poll, 1000);
+    pollHere();
   }
 }
 
-setInterval(() => {
-  if (feed.source && Date.now() - Math.max(feed.heard, feed.opened) > SILENCE_MS) {
-    // Opened and silent: something between buffers the feed.
-    feed.streams = feed.heard >= feed.opened;
-    drop(false);
-  }
-}, 1000);
-addEventListener("offline", () => drop(false));
+function pollHere() {
+  feed.port?.postMessage("leave");
+  feed.port = null;
+  feed.own ??= new Feed(receive, false);
+  watch();
+}
+
+shareWorker();
+watch();
+setInterval(watch, WATCH_EVERY_MS);
+document.addEventListener("visibilitychange", watch);
+addEventListener("pagehide", () => feed.port?.postMessage("leave"));
+addEventListener("pageshow", watch);
+addEventListener("offline", () => feed.own?.offline());
 
 // ---- Orders -------------------------------------------------------------------------------------------------------------------------
 
@@ -454,6 +436,18 @@ function invalid(field, text, result) {
   say(result, "bad", text);
 }
 
+// A name is replaced, not added to: typing after a click begins a new one.
+let entered = false;
+$("stock").addEventListener("focus", () => {
+  entered = true;
+  $("stock").select();
+});
+// The end of a click puts the cursor where it was made, which undoes the selection.
+$("stock").addEventListener("click", () => {
+  if (entered) $("stock").select();
+  entered = false;
+});
+
 $("order-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const [stock, quantity, result] = [$("stock"), $("quantity"), $("order-result")];
@@ -488,6 +482,4 @@ $("find-form").addEventListener("submit", async (event) => {
   }
 });
 
-say($("order-result"), "", "Choose a stock and a quantity.");
 showOrders();
-connect();

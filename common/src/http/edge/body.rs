@@ -31,7 +31,7 @@ enum Place {
     /// Behind blanks that follow a size: only an extension may come.
     Blank { size: usize },
     /// In a chunk's extension.
-    Extension { size: usize },
+    Extension { size: usize, part: Extension },
     /// Behind the CR of a chunk's first line.
     SizeEnd { size: usize },
     /// In a chunk's data.
@@ -48,6 +48,59 @@ enum Place {
     LastEnd,
     /// The body is complete.
     End,
+}
+
+/// Where in a chunk extension, `; name = value`, the next byte stands (RFC 9112 section 7.1.1).
+/// Extensions mean nothing here, but a recipient that reads them by another grammar could find
+/// another end of the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extension {
+    /// Behind the semicolon: blanks, then a name.
+    Start,
+    /// In the name.
+    Name,
+    /// Behind blanks that follow the name.
+    NameEnd,
+    /// Behind the equals sign: blanks, then a token or a quoted string.
+    ValueStart,
+    /// In a token.
+    Token,
+    /// In a quoted string.
+    Quoted,
+    /// Behind a backslash in one.
+    Escaped,
+    /// Behind its closing quote.
+    QuotedEnd,
+}
+
+impl Extension {
+    /// The part behind one more byte; `None` when the byte may not stand here.
+    fn step(self, byte: u8) -> Option<Self> {
+        let blank = matches!(byte, b' ' | b'\t');
+        match self {
+            Self::Start if blank => Some(Self::Start),
+            Self::Start | Self::Name if is_token(byte) => Some(Self::Name),
+            Self::Name | Self::NameEnd if blank => Some(Self::NameEnd),
+            Self::Name | Self::NameEnd if byte == b'=' => Some(Self::ValueStart),
+            Self::ValueStart if blank => Some(Self::ValueStart),
+            Self::ValueStart if byte == b'"' => Some(Self::Quoted),
+            Self::ValueStart | Self::Token if is_token(byte) => Some(Self::Token),
+            Self::Quoted if byte == b'"' => Some(Self::QuotedEnd),
+            Self::Quoted if byte == b'\\' => Some(Self::Escaped),
+            Self::Quoted | Self::Escaped if is_text(byte) => Some(Self::Quoted),
+            _ => None,
+        }
+    }
+
+    /// Whether the line may end here.
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Name | Self::Token | Self::QuotedEnd)
+    }
+
+    /// Whether a semicolon may begin the next extension here.
+    fn may_be_followed(self) -> bool {
+        self.is_whole() || self == Self::NameEnd
+    }
 }
 
 impl Decoder {
@@ -165,19 +218,31 @@ impl Decoder {
                 }
                 Place::Size { size, digits: true }
             }
-            (Place::Size { size, digits: true } | Place::Extension { size }, b'\r') => {
-                Place::SizeEnd { size }
-            }
+            (Place::Size { size, digits: true }, b'\r') => Place::SizeEnd { size },
+            (Place::Extension { size, part }, b'\r') if part.is_whole() => Place::SizeEnd { size },
             (Place::Size { size, digits: true } | Place::Blank { size }, b';') => {
-                Place::Extension { size }
+                Place::Extension {
+                    size,
+                    part: Extension::Start,
+                }
             }
             (Place::Size { size, digits: true } | Place::Blank { size }, b' ' | b'\t') => {
                 self.count_extra()?;
                 Place::Blank { size }
             }
-            (Place::Extension { size }, byte) if is_text(byte) => {
+            (Place::Extension { size, part }, byte) => {
                 self.count_extra()?;
-                Place::Extension { size }
+                match part.step(byte) {
+                    Some(part) => Place::Extension { size, part },
+                    None if part.may_be_followed() && byte == b';' => Place::Extension {
+                        size,
+                        part: Extension::Start,
+                    },
+                    None if part.is_whole() && matches!(byte, b' ' | b'\t') => {
+                        Place::Blank { size }
+                    }
+                    None => return Err(Reason::Chunk),
+                }
             }
             (Place::SizeEnd { size: 0 }, b'\n') => Place::Trailer,
             (Place::SizeEnd { size }, b'\n') => Place::Data { left: size },
@@ -254,6 +319,10 @@ mod tests {
                 "A\r\n0123456789\r\na \t;x\r\n0123456789\r\n0\r\n\r\n",
                 "01234567890123456789",
             ),
+            (
+                "1;a;b=c;d=\"e\"\r\nx\r\n1 ; a = b\t;\tc = \"\\\"; \\\\ \u{e9}\" ;d\r\ny\r\n0\r\n\r\n",
+                "xy",
+            ),
             ("1\r\na\r\n0;last\r\nTrailer: x \t y\r\nB:\r\n\r\n", "a"),
             (&long, "abcd"),
         ] {
@@ -284,6 +353,26 @@ mod tests {
             "1\r\r",
             "1 \r\n",
             "1 2",
+            "1;\r\n",
+            "1; \r\n",
+            "1;;a\r\n",
+            "1;=a\r\n",
+            "1;a=\r\n",
+            "1;a= \r\n",
+            "1;a \r\n",
+            "1;a b",
+            "1;a=b c",
+            "1;a=b \r\n",
+            "1;a=b=c",
+            "1;a=b\"",
+            "1;a=\"b\r\n",
+            "1;a=\"b\"c",
+            "1;a=\"b\" \r\n",
+            "1;a=\"b\\\r\n",
+            "1;a=\"b\u{7f}",
+            "1;\"a\"",
+            "1;a,b",
+            "1;a=b\u{e9}",
             "1;a\n",
             "1;a\0",
             "1;a\rb",

@@ -53,6 +53,8 @@ pub const FEED_BYTES: usize = 64 * 1024;
 pub trait World {
     /// The prebuilt answer to a GET of this path, if there is one.
     fn quick(&mut self, path: &str) -> Option<Arc<[u8]>>;
+    /// Whether there is a feed at this path.
+    fn has_feed(&mut self, path: &str) -> bool;
     /// What a viewer of the feed at this path begins with, if there is one.
     fn follow(&mut self, path: &str) -> Option<Opening>;
     /// Takes a request. Its answer comes back through [`Connection::answer`], at any later time.

@@ -70,10 +70,11 @@ impl World for Outside<'_> {
         Some(body)
     }
 
+    fn has_feed(&mut self, path: &str) -> bool {
+        self.shared.handler.has_feed(path)
+    }
+
     fn follow(&mut self, path: &str) -> Option<Opening> {
-        if !self.shared.handler.has_feed(path) {
-            return None;
-        }
         // The seat first: what is published from here on comes as an event, what was before is in
         // the opening.
         let seat = self.shared.seats.take()?;

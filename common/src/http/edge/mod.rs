@@ -73,8 +73,8 @@ pub trait Quick: Handler {
     /// and HEAD without query and body. Must not block: all connections of the core wait.
     fn quick(&self, path: &str) -> Option<Arc<[u8]>>;
 
-    /// Whether there is a feed at `path`. Called for every GET without query and body that is not
-    /// quick, before a seat is taken. Must not block either.
+    /// Whether there is a feed at `path`. Called for every GET and HEAD without query and body that
+    /// is not quick, before a seat is taken. Must not block either.
     fn has_feed(&self, _path: &str) -> bool {
         false
     }

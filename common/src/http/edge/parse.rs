@@ -191,16 +191,18 @@ fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Re
         return Ok(split(target));
     }
     let scheme_end = target.find("://").ok_or(Reason::RequestLine)?;
-    if !["http", "https"]
-        .iter()
-        .any(|scheme| target[..scheme_end].eq_ignore_ascii_case(scheme))
-    {
+    let scheme = &target[..scheme_end];
+    let secure = scheme.eq_ignore_ascii_case("https");
+    if !(secure || scheme.eq_ignore_ascii_case("http")) {
         return Err(Reason::RequestLine);
     }
     let rest = &target[scheme_end + 3..];
     let (authority, origin) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if authority.is_empty() || !is_host(authority) {
         return Err(Reason::Host);
+    }
+    if secure {
+        return Err(Reason::Misdirected);
     }
     let (path, query) = split(origin);
     Ok((if path.is_empty() { "/" } else { path }, query))
@@ -337,6 +339,9 @@ mod tests {
             ("GET ftp://a/ HTTP/1.1\r\n", Reason::RequestLine),
             ("GET http:///a HTTP/1.1\r\n", Reason::Host),
             ("GET http://u@a/ HTTP/1.1\r\n", Reason::Host),
+            ("GET https://u@a/ HTTP/1.1\r\n", Reason::Host),
+            ("GET https://a/ HTTP/1.1\r\n", Reason::Misdirected),
+            ("GET HTTPS://a:8080 HTTP/1.1\r\n", Reason::Misdirected),
             ("GET / HTTP/2.0\r\n", Reason::Version),
             ("GET / HTTP/0.9\r\n", Reason::Version),
             ("PRI * HTTP/2.0\r\n", Reason::Version),

@@ -12,6 +12,8 @@ pub enum Reason {
     Field,
     /// Host is missing, given twice, or no host; or the target names a host that is none.
     Host,
+    /// The target asks for https, which this port does not speak (RFC 9110 section 7.4).
+    Misdirected,
     /// Content-Length and Transfer-Encoding contradict each other or themselves: where the request
     /// ends is anybody's guess.
     Framing,
@@ -55,10 +57,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::RequestLine,
         Self::Field,
         Self::Host,
+        Self::Misdirected,
         Self::Framing,
         Self::Chunk,
         Self::Incomplete,
@@ -95,6 +98,7 @@ impl Reason {
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
             Self::Expectation => 417,
+            Self::Misdirected => 421,
             Self::HeadTooLarge | Self::TooManyFields => 431,
             Self::Method | Self::TransferCoding => 501,
             Self::BodyBudget | Self::Crowded | Self::Overrun => 503,
@@ -109,6 +113,7 @@ impl Reason {
             Self::RequestLine => "request_line",
             Self::Field => "field",
             Self::Host => "host",
+            Self::Misdirected => "misdirected",
             Self::Framing => "framing",
             Self::Chunk => "chunk",
             Self::Incomplete => "incomplete",
@@ -138,6 +143,10 @@ impl Reason {
             Self::RequestLine => "the request line is malformed".into(),
             Self::Field => "a header field is malformed".into(),
             Self::Host => "the request names no host, or more than one".into(),
+            Self::Misdirected => {
+                "the target asks for https, and this port speaks http without TLS: write http://, or only the path"
+                    .into()
+            }
             Self::Framing => {
                 "Content-Length and Transfer-Encoding do not say where the request ends".into()
             }

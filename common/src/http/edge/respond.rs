@@ -10,11 +10,8 @@ use crate::http::{Response, reason};
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Fields of a feed: nobody keeps it, and no proxy gathers it up before it passes it on.
-pub const FEED_FIELDS: [(&str, &str); 3] = [
-    ("Cache-Control", "no-store"),
-    ("X-Accel-Buffering", "no"),
-    ("X-Content-Type-Options", "nosniff"),
-];
+pub const FEED_FIELDS: [(&str, &str); 2] =
+    [("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")];
 
 /// What an answer carries beside the handler's part.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +30,8 @@ pub struct Envelope<'a> {
 
 /// Writes a success with a prebuilt JSON body.
 pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], envelope: &Envelope<'_>) {
-    head(out, 200, Some(("application/json", body.len())), envelope);
+    let content = Some(("application/json", body.len()));
+    head(out, 200, content, Some(envelope.trace), envelope);
     out.extend_from_slice(b"Cache-Control: no-store\r\n");
     out.extend_from_slice(b"\r\n");
     if !envelope.head_only {
@@ -45,7 +43,10 @@ pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], envelope: &Envelope<'_>) {
 pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &Envelope<'_>) {
     // 204 has no body, and must not say how long it is (RFC 9110 section 8.6).
     let content = (response.status != 204).then_some((response.content_type, response.body.len()));
-    head(out, response.status, content, envelope);
+    // A cache gives one answer to many: the trace id of the first who asked would be wrong for all
+    // others, and tells them about it.
+    let trace = (!response.is_shared()).then_some(envelope.trace);
+    head(out, response.status, content, trace, envelope);
     let cache_control = ("Cache-Control", response.cache_control());
     let others = response
         .headers
@@ -71,7 +72,7 @@ pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &Envelope<'_>)
 
 /// Writes the head of a feed of server-sent events, which ends with its connection.
 pub fn feed(out: &mut Vec<u8>, envelope: &Envelope<'_>) {
-    head(out, 200, None, envelope);
+    head(out, 200, None, Some(envelope.trace), envelope);
     out.extend_from_slice(b"Content-Type: text/event-stream\r\n");
     for (name, value) in FEED_FIELDS {
         out.extend_from_slice(name.as_bytes());
@@ -82,7 +83,13 @@ pub fn feed(out: &mut Vec<u8>, envelope: &Envelope<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn head(out: &mut Vec<u8>, status: u16, content: Option<(&str, usize)>, envelope: &Envelope<'_>) {
+fn head(
+    out: &mut Vec<u8>,
+    status: u16,
+    content: Option<(&str, usize)>,
+    trace: Option<&Trace>,
+    envelope: &Envelope<'_>,
+) {
     if status == 200 {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     } else {
@@ -101,8 +108,12 @@ fn head(out: &mut Vec<u8>, status: u16, content: Option<(&str, usize)>, envelope
     }
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(envelope.date);
-    out.extend_from_slice(b"\r\nX-Request-Id: ");
-    out.extend_from_slice(envelope.trace.as_bytes());
+    // A browser must not guess that text of ours is a page or a script.
+    out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff");
+    if let Some(trace) = trace {
+        out.extend_from_slice(b"\r\nX-Request-Id: ");
+        out.extend_from_slice(trace.as_bytes());
+    }
     out.extend_from_slice(match (envelope.close, envelope.old) {
         (true, _) => b"\r\nConnection: close\r\n",
         (false, true) => b"\r\nConnection: keep-alive\r\n",
@@ -147,8 +158,7 @@ mod tests {
         String::from_utf8(out).expect("text")
     }
 
-    const COMMON: &str =
-        "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Request-Id: 0000000000000001\r\n";
+    const COMMON: &str = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Content-Type-Options: nosniff\r\nX-Request-Id: 0000000000000001\r\n";
     const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
 
     /// Every byte of an answer, with a body and without.
@@ -192,7 +202,7 @@ mod tests {
         );
         let expected = format!(
             "HTTP/1.1 200 OK\r\n{COMMON}Connection: close\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
-             X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+             X-Accel-Buffering: no\r\n\r\n"
         );
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }
@@ -207,6 +217,21 @@ mod tests {
         let bytes = written(&answer, false, false, false);
         assert_eq!(bytes.matches("Cache-Control").count(), 1, "{bytes}");
         assert!(bytes.contains("\r\nLocation: a  Set-Cookie: b \r\n\r\n"));
+    }
+
+    /// An answer that caches may keep carries no trace id: it would be that of the first who asked.
+    #[test]
+    fn an_immutable_answer_carries_no_trace_id() {
+        let answer = Response::text(200, "application/json", "{}");
+        assert!(written(&answer, false, false, false).contains("X-Request-Id"));
+        for word in [IMMUTABLE, "public, max-age=300"] {
+            let kept = answer.clone().with_header("Cache-Control", word);
+            for head_only in [false, true] {
+                let bytes = written(&kept, false, false, head_only);
+                assert!(!bytes.contains("X-Request-Id"), "{bytes}");
+                assert!(bytes.contains("X-Content-Type-Options: nosniff"), "{bytes}");
+            }
+        }
     }
 
     /// Numbers of every length.

@@ -151,13 +151,20 @@ impl Connection {
                 respond::prebuilt(out, &body, envelope)
             });
         }
-        if line.method == Method::Get
+        if readable
             && line.query.is_none()
             && head.framing == Framing::Length(0)
-            && !turn.stopping
-            && let Some(opening) = turn.world.follow(line.path)
+            && turn.world.has_feed(line.path)
         {
-            return self.follow(opening, &exchange, turn);
+            if exchange.head_only {
+                // It has no length, takes no seat, and nobody counts as watching.
+                return self.write(&exchange, turn, respond::feed);
+            }
+            if !turn.stopping
+                && let Some(opening) = turn.world.follow(line.path)
+            {
+                return self.follow(opening, &exchange, turn);
+            }
         }
         let decoder = match Decoder::new(head.framing, turn.limits.body_bytes) {
             Ok(decoder) => decoder,

@@ -50,10 +50,12 @@ impl World for Outside {
     fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
         (path == "/cached").then(|| Arc::from(&b"{}"[..]))
     }
-    fn follow(&mut self, path: &str) -> Option<Opening> {
-        let seat = (path == "/feed").then(|| self.seats.take())??;
+    fn has_feed(&mut self, path: &str) -> bool {
+        path == "/feed"
+    }
+    fn follow(&mut self, _path: &str) -> Option<Opening> {
         Some(Opening {
-            seat,
+            seat: self.seats.take()?,
             bytes: Arc::from(&b"first\n\n"[..]),
         })
     }
@@ -181,7 +183,7 @@ fn cached_read() {
     let mut script = Script::new();
     let with_trace = "GET /cached HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\n\r\n";
     let expected = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
-                    Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Request-Id: mine\r\n\
+                    Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Content-Type-Options: nosniff\r\nX-Request-Id: mine\r\n\
                     Cache-Control: no-store\r\n\r\n{}";
     assert_eq!(script.send(with_trace).take_written(), expected);
     assert!(script.connection.idle_since().is_some() && script.connection.held.capacity() == 0);

@@ -114,6 +114,11 @@ fn conformance() {
             &[200],
         ),
         (
+            "9110 7.4: an https target on a port without TLS",
+            GET.replace("/cached", "https://b/cached"),
+            &[421],
+        ),
+        (
             "3.2.2: the absolute form",
             GET.replace("/cached", "http://b/cached"),
             &[200],
@@ -202,6 +207,11 @@ fn conformance() {
             "7.1: chunks, any case of the size",
             format!("{chunked}\r\nA\r\n0123456789\r\n00\r\n\r\n{GET}"),
             &[200, 200],
+        ),
+        (
+            "7.1.1: an extension that breaks the grammar",
+            format!("{chunked}\r\n1;a=\"b\r\nx\r\n0\r\n\r\n"),
+            &[400],
         ),
         (
             "7.1.1: unknown extensions are ignored",

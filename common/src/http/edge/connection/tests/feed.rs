@@ -51,20 +51,36 @@ fn follows() {
     assert!(script.outside.requests.is_empty());
 }
 
-/// Events go to viewers only; HEAD, a query or a full house make an ordinary request of it.
+/// HEAD of a feed has the fields of the feed: no length, since GET has none. It takes no seat, no
+/// handler is asked, and the connection goes on.
+#[test]
+fn head_of_a_feed_has_no_length_and_no_effect() {
+    let mut script = Script::new();
+    script.send(FEED.replace("GET", "HEAD"));
+    let written = script.take_written();
+    assert!(
+        written.starts_with("HTTP/1.1 200 OK\r\n")
+            && written.contains("Content-Type: text/event-stream\r\n")
+            && written.ends_with("\r\n\r\n"),
+        "{written}"
+    );
+    for wrong in ["Content-Length", "Connection: close", "first"] {
+        assert!(!written.contains(wrong), "{wrong} in {written}");
+    }
+    assert!(script.outside.requests.is_empty() && script.outside.seats.take().is_some());
+    script.send(GET);
+    assert_eq!(script.statuses(), [200]);
+}
+
+/// Events go to viewers only; a query or a full house make an ordinary request of it.
 #[test]
 fn only_viewers() {
     let mut script = Script::new();
     show(&mut script, b"one\n\n");
     assert!(script.connection.output().is_empty());
-    for request in [
-        FEED.replace("GET", "HEAD"),
-        FEED.replace("/feed", "/feed?poll"),
-    ] {
-        let mut script = Script::new();
-        script.send(request);
-        assert!(script.connection.is_waiting() && !script.connection.is_following());
-    }
+    let mut script = Script::new();
+    script.send(FEED.replace("/feed", "/feed?poll"));
+    assert!(script.connection.is_waiting() && !script.connection.is_following());
     let mut script = Script::new();
     let taken = script.outside.seats.take();
     script.send(FEED);
