@@ -4,13 +4,23 @@
 //! shut down, so that calls in flight to a leader that hangs end at once and their orders go to the
 //! new one. When merely the leader is gone, the pool stays: it may be back in the same term (it
 //! could not reach the catalog for a while) with the answers to those calls.
+//!
+//! Every change is made under the lock and then wakes all who wait. Who waits looks at the state
+//! under the same lock before each sleep, and compares it with what it knew when it last acted
+//! ([`News`]): a change that comes between that and the wait ends the wait at once.
 
 use crate::metrics::QueueMetrics;
 use common::http::client::HttpClient;
 use common::wire::order::{ReplicaId, Term};
-use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::Instant;
+
+#[cfg(test)]
+use explore as sync;
+/// What the threads lock and wait by: explored in virtual time in this module's tests.
+#[cfg(not(test))]
+use parking_lot as sync;
+use sync::{Condvar, Mutex};
 
 /// A leader in one term.
 #[derive(Debug)]
@@ -213,6 +223,7 @@ impl LeaderCell {
 mod tests {
     use super::*;
     use common::metrics::Metrics;
+    use explore::{explore, spawn};
     use std::time::Duration;
 
     fn cell() -> Arc<LeaderCell> {
@@ -223,63 +234,83 @@ mod tests {
         ReplicaId::try_from(n).expect("an id")
     }
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
+    fn in_ms(ms: u64) -> Instant {
+        explore::now() + Duration::from_millis(ms)
     }
 
-    /// Who waits for a leader gets it when it is named, and nothing at the deadline.
+    const LONG: u64 = 10_000;
+
+    /// A thread that waits for a leader gets it when it is named, and nothing at the deadline.
     #[test]
     fn waits_for_a_leader() {
-        let cell = cell();
-        assert!(
-            cell.wait(Instant::now() + Duration::from_millis(1))
-                .is_none()
-        );
-        let waiter = std::thread::spawn({
-            let cell = Arc::clone(&cell);
-            move || {
-                cell.wait(soon())
-                    .map(|(leader, _)| (leader.id, leader.term))
-            }
+        explore(|| {
+            let cell = cell();
+            assert!(cell.wait(in_ms(1)).is_none());
+            let waiter = spawn({
+                let cell = Arc::clone(&cell);
+                move || {
+                    cell.wait(in_ms(LONG))
+                        .map(|(leader, _)| (leader.id, leader.term))
+                }
+            });
+            cell.set(id(3), 7, "http://127.0.0.1:1");
+            assert_eq!(waiter.join(), Some((id(3), 7)));
+            cell.clear();
+            assert_eq!((cell.view().leader.is_none(), cell.view().term), (true, 7));
         });
-        cell.set(id(3), 7, "http://127.0.0.1:1");
-        assert_eq!(waiter.join().expect("joins"), Some((id(3), 7)));
-        cell.clear();
-        assert_eq!((cell.view().leader.is_none(), cell.view().term), (true, 7));
     }
 
     /// The same leader in the same term keeps its connections; another term gets new ones.
     #[test]
     fn one_pool_per_term() {
-        let cell = cell();
-        let set = |term| {
-            cell.set(id(3), term, "http://127.0.0.1:1");
-            cell.view().leader.expect("just set")
-        };
-        let first = set(7);
-        cell.clear();
-        assert!(Arc::ptr_eq(&first, &set(7)));
-        assert!(!Arc::ptr_eq(&first, &set(8)));
+        explore(|| {
+            let cell = cell();
+            let set = |term| {
+                cell.set(id(3), term, "http://127.0.0.1:1");
+                cell.view().leader.expect("just set")
+            };
+            // The explorer wants two threads.
+            let _nothing: () = spawn(|| ()).join();
+            let first = set(7);
+            cell.clear();
+            assert!(Arc::ptr_eq(&first, &set(7)));
+            assert!(!Arc::ptr_eq(&first, &set(8)));
+        });
     }
 
-    /// A confirmation wakes only who waits for one; a change wakes all; closing wakes all for good.
+    /// A confirmation wakes only a thread that waits for one; a change wakes all, also when it comes
+    /// between a look and the wait; closing wakes all for good.
     #[test]
     fn news_wake_waiters() {
-        let cell = cell();
-        cell.set(id(1), 1, "http://127.0.0.1:1");
-        let known = cell.view().news;
-        cell.confirm();
-        cell.wait_news(known, WaitFor::ChangeOrConfirmation, soon());
-        let before = Instant::now();
-        cell.wait_news(
-            known,
-            WaitFor::Change,
-            Instant::now() + Duration::from_millis(5),
-        );
-        assert!(before.elapsed() >= Duration::from_millis(5));
-        cell.clear();
-        cell.wait_news(known, WaitFor::Change, soon());
-        cell.close();
-        assert!(cell.wait(soon()).is_none() && cell.is_closed());
+        explore(|| {
+            let cell = cell();
+            cell.set(id(1), 1, "http://127.0.0.1:1");
+            let known = cell.view().news;
+            let wait = |wait_for| {
+                let cell = Arc::clone(&cell);
+                spawn(move || {
+                    cell.wait_news(known, wait_for, in_ms(LONG));
+                    cell.view().leader.is_some()
+                })
+            };
+            let confirmed = wait(WaitFor::ChangeOrConfirmation);
+            let changed = wait(WaitFor::Change);
+            let began = explore::now();
+            cell.confirm();
+            assert!(confirmed.join());
+            cell.clear();
+            assert!(!changed.join(), "a confirmation is no change");
+            let waiter = spawn({
+                let cell = Arc::clone(&cell);
+                move || cell.wait(in_ms(LONG)).is_none()
+            });
+            cell.close();
+            assert!(waiter.join() && cell.is_closed());
+            let took = explore::now().duration_since(began);
+            assert!(
+                took < Duration::from_millis(LONG / 2),
+                "overslept: {took:?}"
+            );
+        });
     }
 }
