@@ -1,11 +1,20 @@
 //! Answers on their way from any thread to the core whose connection waits for them.
+//!
+//! A core that sleeps is woken by a system call, so a letter makes it only when the core sleeps, or
+//! has looked for the last time before it does. Letters and that fact lie behind one lock. The trace
+//! that this prevents: the core looks and finds nothing; a letter comes, and its sender sees that
+//! the core is awake; the core falls asleep beside the letter.
 
 use crate::http::{Answer, Response};
 use mio::Waker;
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the threads lock: explored in this module's tests.
+#[cfg(not(test))]
+use parking_lot::Mutex;
+#[cfg(test)]
+use explore::Mutex;
 
 /// A connection of one core: its place, and a number that no other connection of the core ever has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,57 +37,71 @@ pub enum Letter {
 /// What arrived for a core. It is bounded by the number of connections, each of which has at most
 /// one request open, and by the events that are published, a few each second, while the core is
 /// busy with one round.
-pub struct Mailbox {
-    letters: Mutex<Vec<Letter>>,
-    /// Whether the core sleeps, or is about to look a last time before it does: only then is the
-    /// waker, a system call, needed.
-    asleep: AtomicBool,
-    waker: Waker,
+pub struct Mailbox<W: Wake = Waker> {
+    state: Mutex<State>,
+    waker: W,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    letters: Vec<Letter>,
+    /// Whether the core sleeps, or goes to sleep without another look.
+    asleep: bool,
+}
+
+/// Ends a core's sleep, or its next one.
+pub trait Wake {
+    /// Ends it.
+    fn wake(&self);
+}
+
+impl Wake for Waker {
+    fn wake(&self) {
+        if let Err(error) = Self::wake(self) {
+            tracing::error!(%error, "a core of the public server cannot be woken");
+        }
+    }
 }
 
 impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mailbox")
-            .field("letters", &self.letters.lock().len())
+            .field("letters", &self.state.lock().letters.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Mailbox {
+impl<W: Wake> Mailbox<W> {
     /// An empty mailbox of the core that `waker` wakes.
     #[must_use]
-    pub fn new(waker: Waker) -> Self {
+    pub fn new(waker: W) -> Self {
         Self {
-            letters: Mutex::new(Vec::new()),
-            asleep: AtomicBool::new(false),
+            state: Mutex::default(),
             waker,
         }
     }
 
     /// Wakes the core, whatever for.
     pub fn wake(&self) {
-        if let Err(error) = self.waker.wake() {
-            tracing::error!(%error, "a core of the public server cannot be woken");
-        }
+        self.waker.wake();
     }
 
-    /// Tells that the core is going to sleep; false when it must not, because there is post.
+    /// Called by the core before it sleeps; false when it must not, because there are letters.
     #[must_use]
     pub fn may_sleep(&self) -> bool {
-        // In this order: whoever adds a letter after this look sees the flag, since the lock stands
-        // between.
-        self.asleep.store(true, Ordering::SeqCst);
-        self.letters.lock().is_empty()
+        let mut state = self.state.lock();
+        state.asleep = state.letters.is_empty();
+        state.asleep
     }
 
-    /// Tells that the core is awake and will look before it sleeps.
+    /// Called by the core after its sleep: it looks again before the next one.
     pub fn awake(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
+        self.state.lock().asleep = false;
     }
 
     /// Moves the letters into `into`, which is empty.
     pub fn empty_into(&self, into: &mut Vec<Letter>) {
-        std::mem::swap(&mut *self.letters.lock(), into);
+        std::mem::swap(&mut self.state.lock().letters, into);
     }
 
     /// Puts an event in.
@@ -87,8 +110,12 @@ impl Mailbox {
     }
 
     fn put(&self, letter: Letter) {
-        self.letters.lock().push(letter);
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        let mut state = self.state.lock();
+        state.letters.push(letter);
+        // The first letter wakes; the others find the core awake.
+        let wake = std::mem::take(&mut state.asleep);
+        drop(state);
+        if wake {
             self.wake();
         }
     }
@@ -107,5 +134,48 @@ pub struct EdgeAnswer {
 impl Answer for EdgeAnswer {
     fn answer(self: Box<Self>, response: Response) {
         self.mailbox.put(Letter::Answer(self.to, response));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use explore::{Parker, Unparker, explore, spawn};
+
+    impl Wake for Unparker {
+        fn wake(&self) {
+            self.unpark();
+        }
+    }
+
+    /// A core gets every letter although it sleeps without a deadline: no wake-up is lost.
+    #[test]
+    fn a_letter_wakes_the_core() {
+        explore(|| {
+            const SENDERS: usize = 3;
+            let parker = Parker::new();
+            let mailbox = Arc::new(Mailbox::new(parker.unparker().clone()));
+            let core = spawn({
+                let mailbox = Arc::clone(&mailbox);
+                move || {
+                    let (mut got, mut letters) = (0, Vec::new());
+                    while got < 2 * SENDERS {
+                        if mailbox.may_sleep() {
+                            parker.park();
+                        }
+                        mailbox.awake();
+                        mailbox.empty_into(&mut letters);
+                        got += letters.drain(..).count();
+                    }
+                }
+            });
+            let sender = |_| {
+                let mailbox = Arc::clone(&mailbox);
+                spawn(move || (0..2).for_each(|_| mailbox.put_event(Arc::from(&b"event"[..]))))
+            };
+            let senders: Vec<_> = (0..SENDERS).map(sender).collect();
+            senders.into_iter().for_each(explore::JoinHandle::join);
+            core.join();
+        });
     }
 }
