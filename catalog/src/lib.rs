@@ -32,6 +32,7 @@ pub mod leadership;
 pub mod market;
 pub mod metrics;
 pub mod published;
+pub mod push_round;
 pub mod rebuild;
 pub mod service;
 pub mod session_table;

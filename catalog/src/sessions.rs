@@ -2,6 +2,7 @@
 //! parallel, while the batch's fsync runs.
 
 use crate::metrics::CatalogMetrics;
+use crate::push_round::PushRound;
 use crate::session_table::{KeepAlive, SessionTable};
 use common::clock::BootInstant;
 use common::http::client::{Call, CallError, HttpClient};
@@ -14,7 +15,7 @@ use common::wire::Empty;
 use common::wire::catalog::{KeepAliveRequest, LeaseAnswer, RegisterRequest, SessionId};
 use common::wire::frontend::{EndSessionRequest, InvalidateRequest};
 use crossbeam::channel::{Receiver, Sender, bounded};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,16 +67,9 @@ struct Pusher {
 #[derive(Debug)]
 enum Push {
     /// Stocks are about to change.
-    Invalidate(Arc<Vec<String>>, Arc<Round>),
+    Invalidate(Arc<Vec<String>>, Arc<PushRound>),
     /// The session is over.
     End,
-}
-
-/// The pushes of one batch, until each is acknowledged or its session is dropped.
-#[derive(Debug)]
-pub struct Round {
-    outstanding: Mutex<BTreeSet<SessionId>>,
-    changed: Condvar,
 }
 
 impl Sessions {
@@ -158,14 +152,11 @@ impl Sessions {
     /// changing before: a session that begins after this list was taken gets no push, and relies on
     /// the mark.
     #[must_use]
-    pub fn push(&self, names: Vec<String>) -> Arc<Round> {
+    pub fn push(&self, names: Vec<String>) -> Arc<PushRound> {
         let (names, now) = (Arc::new(names), BootInstant::now());
         let mut inner = self.shared.inner.lock();
         let ids: BTreeSet<SessionId> = inner.table.ids().cloned().collect();
-        let round = Arc::new(Round {
-            outstanding: Mutex::new(ids.clone()),
-            changed: Condvar::new(),
-        });
+        let round = Arc::new(PushRound::new(ids.clone()));
         for id in &ids {
             inner.table.push_begun(id, now);
             let push = Push::Invalidate(Arc::clone(&names), Arc::clone(&round));
@@ -181,22 +172,8 @@ impl Sessions {
     /// Waits until each push of a round is acknowledged, or its session is over and dropped. A
     /// session with an unanswered push is renewed for [`common::timing::PUSH_OVERDUE`] at most, so
     /// this takes no longer than that, a lease and the margin.
-    pub fn wait(&self, round: &Round) {
-        let mut outstanding = round.outstanding.lock();
-        while !outstanding.is_empty() {
-            let now = BootInstant::now();
-            let mut next = LEASE;
-            outstanding.retain(|id| {
-                let over = self.shared.drop_if_over(id, now);
-                next = next.min(over.unwrap_or(next));
-                over.is_some()
-            });
-            if !outstanding.is_empty() {
-                round
-                    .changed
-                    .wait_for(&mut outstanding, next.max(Duration::from_millis(1)));
-            }
-        }
+    pub fn wait(&self, round: &PushRound) {
+        round.wait(|id| self.shared.drop_if_over(id, BootInstant::now()));
     }
 }
 
@@ -213,14 +190,6 @@ fn unknown_session() -> Response {
 fn lease_answer(lease: Duration) -> LeaseAnswer {
     LeaseAnswer {
         lease_ms: u64::try_from(lease.as_millis()).unwrap_or(0),
-    }
-}
-
-impl Round {
-    fn settle(&self, id: &SessionId) {
-        if self.outstanding.lock().remove(id) {
-            self.changed.notify_all();
-        }
     }
 }
 

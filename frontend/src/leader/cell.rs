@@ -270,7 +270,7 @@ mod tests {
                 cell.view().leader.expect("just set")
             };
             // The explorer wants two threads.
-            let _nothing: () = spawn(|| ()).join();
+            spawn(|| ()).join();
             let first = set(7);
             cell.clear();
             assert!(Arc::ptr_eq(&first, &set(7)));

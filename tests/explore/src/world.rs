@@ -173,7 +173,6 @@ pub fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Joi
 
 impl<T> JoinHandle<T> {
     /// Waits for the thread's end.
-    #[must_use]
     pub fn join(self) -> T {
         lie(self.done, None);
         let mut result = self.result.lock().expect("no thread panicked");

@@ -10,11 +10,11 @@ use mio::Waker;
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(test)]
+use explore::Mutex;
 /// What the threads lock: explored in this module's tests.
 #[cfg(not(test))]
 use parking_lot::Mutex;
-#[cfg(test)]
-use explore::Mutex;
 
 /// A connection of one core: its place, and a number that no other connection of the core ever has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,103 @@
+//! The pushes of one batch, and the wait for them.
+//!
+//! The writer waits until each session has acknowledged its push or is over. An acknowledgement is
+//! made under the lock and wakes it. The end of a session wakes nobody: its moment is known, so the
+//! writer sleeps no longer than until the first one. A renewal moves that moment later only, upon
+//! which the writer looks once in vain. Whatever ends a session earlier has to settle its push.
+
+use common::timing::LEASE;
+use common::wire::catalog::SessionId;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What the threads lock and wait by: explored in virtual time in this module's tests.
+#[cfg(test)]
+use explore as sync;
+#[cfg(not(test))]
+use parking_lot as sync;
+use sync::{Condvar, Mutex};
+
+/// The least sleep: a session that is over by less than a clock's step is looked at again.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// The pushes of one batch, until each is acknowledged or its session is over.
+#[derive(Debug)]
+pub struct PushRound {
+    outstanding: Mutex<BTreeSet<SessionId>>,
+    changed: Condvar,
+}
+
+impl PushRound {
+    /// Of pushes to these sessions.
+    #[must_use]
+    pub fn new(sessions: BTreeSet<SessionId>) -> Self {
+        Self {
+            outstanding: Mutex::new(sessions),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The push was acknowledged, or the session has ended.
+    pub fn settle(&self, session: &SessionId) {
+        if self.outstanding.lock().remove(session) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for all. `lasts` says how long a session still lasts; `None`: it is over.
+    pub fn wait(&self, lasts: impl Fn(&SessionId) -> Option<Duration>) {
+        let mut outstanding = self.outstanding.lock();
+        while !outstanding.is_empty() {
+            let mut next = LEASE;
+            outstanding.retain(|session| {
+                let left = lasts(session);
+                next = next.min(left.unwrap_or(next));
+                left.is_some()
+            });
+            if !outstanding.is_empty() {
+                self.changed.wait_for(&mut outstanding, next.max(LEAST));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use explore::{explore, now, random, sleep, spawn};
+    use std::sync::Arc;
+
+    /// The wait ends with the last acknowledgement or the end of a session that gives none, in
+    /// whatever sequence they come.
+    #[test]
+    fn the_wait_ends_with_the_last_push() {
+        explore(|| {
+            let ids: Vec<SessionId> = (0..3).map(|n| SessionId(format!("session-{n}"))).collect();
+            let round = Arc::new(PushRound::new(ids.iter().cloned().collect()));
+            let began = now();
+            let (silent, over_at) = (ids[0].clone(), began + Duration::from_millis(random(50)));
+            let pushers: Vec<_> = ids[1..]
+                .iter()
+                .map(|id| {
+                    let (id, round) = (id.clone(), Arc::clone(&round));
+                    spawn(move || {
+                        sleep(Duration::from_millis(random(50)));
+                        round.settle(&id);
+                    })
+                })
+                .collect();
+            round.wait(|id| {
+                let end = if *id == silent {
+                    over_at
+                } else {
+                    began + LEASE
+                };
+                let left = end.saturating_duration_since(now());
+                (!left.is_zero()).then_some(left)
+            });
+            let took = now().duration_since(began);
+            assert!(took < LEASE / 2, "overslept: {took:?}");
+            pushers.into_iter().for_each(explore::JoinHandle::join);
+        });
+    }
+}
