@@ -3,6 +3,7 @@
 
 use crate::published::{NotServing, Published};
 use crate::sessions::Sessions;
+use crate::write_health::WriteHealth;
 use crate::writer::Work;
 use common::chain::Hash;
 use common::database::{DbError, open_reader, orders};
@@ -17,12 +18,15 @@ use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The handler of the catalog's listener.
 #[derive(Debug)]
 pub struct Api {
     /// What is visible.
     pub published: Arc<Published>,
+    /// How the writer's writes went.
+    pub writes: Arc<WriteHealth>,
     /// Cache sessions.
     pub sessions: Arc<Sessions>,
     /// The genesis.
@@ -134,6 +138,7 @@ impl Api {
             last: position.last,
             hash: position.hash,
             sessions: self.sessions.len(),
+            write_fault: self.writes.fault(Instant::now()),
         }
     }
 

@@ -41,4 +41,5 @@ pub mod settings;
 pub mod stock_name;
 pub mod stocks;
 pub mod store;
+pub mod write_health;
 pub mod writer;

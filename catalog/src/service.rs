@@ -8,6 +8,7 @@ use crate::published::Published;
 use crate::sessions::Sessions;
 use crate::settings::CatalogSettings;
 use crate::store::Store;
+use crate::write_health::WriteHealth;
 use crate::writer::{Work, Writer};
 use common::clock::BootInstant;
 use common::database::as_io;
@@ -23,7 +24,7 @@ use common::wire::catalog::CatalogState;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Batches and claims that wait for the writer at most: each leader has few under way.
 const WORK_QUEUE: usize = 64;
@@ -98,10 +99,12 @@ impl Catalog {
             published.set_state(CatalogState::HistoryLost, &reason);
             sessions.end_all(&reason);
         }
+        let writes = Arc::new(WriteHealth::new(Instant::now()));
         let (work, queued) = queue(WORK_QUEUE);
         let (journal, pages) = queue(JOURNAL_QUEUE);
         let api = Api {
             published: Arc::clone(&published),
+            writes: Arc::clone(&writes),
             sessions: Arc::clone(&sessions),
             genesis: store.genesis().clone(),
             work,
@@ -142,6 +145,7 @@ impl Catalog {
             published,
             Arc::clone(&sessions),
             own,
+            writes,
             serve_from,
         );
         let writer = Thread::spawn("writer", {

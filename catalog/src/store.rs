@@ -187,6 +187,27 @@ impl Store {
         Ok(())
     }
 
+    /// Makes this many random bytes durable, in place of those of the probe before: shows whether
+    /// the file can be written, and changes nothing else. The table is made by the first probe, so
+    /// that files of earlier versions need nothing done.
+    ///
+    /// # Errors
+    /// [`DbError`]: it cannot.
+    pub fn probe(&mut self, bytes: usize) -> Result<(), DbError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(
+            "CREATE TABLE IF NOT EXISTS write_probe (id INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT",
+        )?;
+        transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO write_probe (id, content) VALUES (1, randomblob(?))",
+            )?
+            .execute([bytes])?;
+        Ok(transaction.commit()?)
+    }
+
     /// Begins the transaction of a batch.
     ///
     /// # Errors
@@ -195,7 +216,11 @@ impl Store {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        Ok(Batch { transaction })
+        let changes_before = transaction.total_changes();
+        Ok(Batch {
+            transaction,
+            changes_before,
+        })
     }
 }
 
@@ -230,6 +255,7 @@ pub fn write_genesis(connection: &Connection, made: &Genesis) -> Result<(), DbEr
 #[derive(Debug)]
 pub struct Batch<'a> {
     transaction: Transaction<'a>,
+    changes_before: u64,
 }
 
 impl Batch<'_> {
@@ -307,6 +333,12 @@ impl Batch<'_> {
         let changed = update.execute((name, quantity))?;
         assert_eq!(changed, 1, "stock {name} is in the file");
         Ok(())
+    }
+
+    /// Whether there is anything to commit.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.transaction.total_changes() > self.changes_before
     }
 
     /// Makes the batch durable.

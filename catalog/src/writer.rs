@@ -8,18 +8,19 @@ use crate::metrics::CatalogMetrics;
 use crate::published::Published;
 use crate::sessions::Sessions;
 use crate::store::{Snapshot, Store};
+use crate::write_health::WriteHealth;
 use common::clock::BootInstant;
 use common::crash;
 use common::database::DbError;
 use common::http::{Responder, Response};
-use common::queue::QueueReceiver;
+use common::queue::{QueueReceiver, Taken};
 use common::shutdown::Shutdown;
 use common::timing::{ANSWER_ROWS, MAX_BATCH};
 use common::wire::catalog::{CatalogState, ClaimAnswer, ClaimRequest, TradeAnswer, TradeRequest};
 use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Submission, Verdict};
 use common::wire::replica::Unavailable;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the writer is asked for.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Writer {
     published: Arc<Published>,
     sessions: Arc<Sessions>,
     metrics: Arc<CatalogMetrics>,
+    /// How its writes went, for the health.
+    writes: Arc<WriteHealth>,
     /// End of the start-up wait.
     serve_from: BootInstant,
     /// Trades that came during the wait.
@@ -58,6 +61,11 @@ enum Failure {
     Unknown(DbError),
 }
 
+/// What a probe writes: one page of the file.
+const PROBE_BYTES: usize = 16;
+/// What it writes after a failure: as many pages as an order and more, so that the last page of a
+/// full disk does not pass for room.
+const PROBE_BYTES_AFTER_FAILURE: usize = 32 * 1_024;
 /// Requests taken at once, at most. One leader has few of them under way.
 const MAX_WORK: usize = 64;
 
@@ -70,6 +78,7 @@ impl Writer {
         published: Arc<Published>,
         sessions: Arc<Sessions>,
         metrics: Arc<CatalogMetrics>,
+        writes: Arc<WriteHealth>,
         serve_from: BootInstant,
     ) -> Self {
         let leadership = Leadership::new(state.term);
@@ -80,6 +89,7 @@ impl Writer {
             published,
             sessions,
             metrics,
+            writes,
             serve_from,
             parked: Vec::new(),
             said: None,
@@ -89,8 +99,41 @@ impl Writer {
     /// Works until the service stops.
     pub fn run(mut self, work: &QueueReceiver<Work>, stop: &Shutdown) {
         self.wait_at_start(work, stop);
-        while let Some(batch) = work.take_batch(MAX_WORK, stop) {
-            self.handle(batch);
+        loop {
+            let idle = self.writes.probe_due(Instant::now());
+            match work.take_batch_within(MAX_WORK, stop, idle) {
+                Taken::Batch(batch) => self.handle(batch),
+                Taken::Nothing => self.probe(),
+                Taken::Ended => return,
+            }
+        }
+    }
+
+    /// A write that nobody asked for, since nothing else was written for a while.
+    fn probe(&mut self) {
+        let failed = self.writes.has_failed();
+        let bytes = if failed {
+            PROBE_BYTES_AFTER_FAILURE
+        } else {
+            PROBE_BYTES
+        };
+        self.writes.begin(Instant::now());
+        let outcome = self.store.probe(bytes);
+        if let Err(error) = &outcome
+            && !failed
+        {
+            tracing::error!(%error, "the file cannot be written: every order fails until it can");
+        } else if outcome.is_ok() && failed {
+            tracing::info!("the file can be written again");
+        }
+        self.note_write(outcome.err().as_ref());
+    }
+
+    fn note_write(&self, error: Option<&DbError>) {
+        let now = Instant::now();
+        match error {
+            None => self.writes.succeeded(now),
+            Some(error) => self.writes.failed(now, &error.to_string()),
         }
     }
 
@@ -176,7 +219,10 @@ impl Writer {
                 return Response::json(412, &view);
             }
         };
-        if let Err(error) = self.store.set_term(granted) {
+        self.writes.begin(Instant::now());
+        let written = self.store.set_term(granted);
+        self.note_write(written.as_ref().err());
+        if let Err(error) = written {
             self.say(&format!(
                 "the term could not be written, so no replica can begin to lead: {error}"
             ));
@@ -396,6 +442,7 @@ impl Writer {
         &mut self,
         orders: impl Iterator<Item = &'a Submission>,
     ) -> Result<Staged, Failure> {
+        self.writes.begin(Instant::now());
         let batch = self.store.begin().map_err(Failure::Undecided)?;
         let staged = stage(&batch, &self.state, orders).map_err(Failure::Undecided)?;
         self.metrics
@@ -411,10 +458,15 @@ impl Writer {
                 .push(staged.quantities.keys().cloned().collect())
         });
         let commit = self.metrics.commit_seconds.start_timer();
+        let writes = batch.has_changes();
         crash::point("catalog-before-commit");
         let committed = batch.commit();
         crash::point("catalog-after-commit");
         commit.observe_duration();
+        match &committed {
+            Ok(()) if !writes => self.writes.wrote_nothing(),
+            outcome => self.note_write(outcome.as_ref().err()),
+        }
         // Also after a failure: its outcome is unknown, so that the new values may be the ones that
         // are read back.
         if let Some(round) = round {
@@ -453,6 +505,7 @@ impl Writer {
             Failure::Undecided(error) => {
                 // Rolled back when the batch was dropped: nothing of it is anywhere.
                 tracing::error!(%error, "a batch could not be decided");
+                self.note_write(Some(error));
                 self.cannot_read(error)
             }
             Failure::Unknown(error) => {

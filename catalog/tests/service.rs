@@ -854,3 +854,61 @@ fn state_survives_a_restart() {
         (answer.end.last, answer.end.hash, term)
     );
 }
+
+/// While another program holds the lock of its file, the catalog says that it can write nothing,
+/// whether or not an order comes; once the lock is gone it finds that out by itself. An order that
+/// changes nothing does not pass for a write that succeeded.
+#[test]
+fn a_file_that_cannot_be_written_is_said_without_an_order() {
+    let bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let fault = || {
+        let health: CatalogHealth = bench.get("/health").expect("the workers answer");
+        health.write_fault
+    };
+    assert_eq!(fault(), None);
+    let other = rusqlite::Connection::open(bench.folder.path().join("catalog.db")).expect("opens");
+    other.execute_batch("BEGIN IMMEDIATE").expect("is locked");
+    until(|| fault().is_some_and(|why| why.contains("has not ended for")));
+    other.execute_batch("ROLLBACK").expect("is free");
+    until(|| fault().is_none());
+    let answer = bench
+        .trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)])
+        .expect("trades");
+    assert_eq!(answer.verdicts, [Verdict::Accepted(0)]);
+}
+
+/// After a commit that failed the catalog says so until a write succeeds: not a commit without
+/// anything to write, which proves nothing.
+#[test]
+fn a_commit_without_changes_proves_nothing() {
+    let bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let other = rusqlite::Connection::open(bench.folder.path().join("catalog.db")).expect("opens");
+    // Every write from here on fails at once, reads go on.
+    other
+        .execute_batch(
+            "CREATE TRIGGER no_order BEFORE INSERT ON orders BEGIN SELECT RAISE(FAIL, 'no room'); END;
+             CREATE TABLE IF NOT EXISTS write_probe (id INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
+             CREATE TRIGGER no_probe BEFORE INSERT ON write_probe BEGIN SELECT RAISE(FAIL, 'no room'); END;",
+        )
+        .expect("made");
+    let fails = bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]);
+    assert_eq!(status(&fails.expect_err("no room")), 503);
+    let fault = || {
+        let health: CatalogHealth = bench.get("/health").expect("the workers answer");
+        health.write_fault
+    };
+    assert!(fault().is_some_and(|why| why.contains("no room")));
+    let unknown = bench
+        .trade(term, genesis, vec![order("b", "Nobody", Side::Buy, 1)])
+        .expect("is decided");
+    assert_eq!(unknown.verdicts, [Verdict::UnknownStock]);
+    assert!(fault().is_some_and(|why| why.contains("no room")));
+    other
+        .execute_batch("DROP TRIGGER no_order; DROP TRIGGER no_probe;")
+        .expect("gone");
+    until(|| fault().is_none());
+}

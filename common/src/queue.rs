@@ -6,6 +6,7 @@
 
 use crate::shutdown::Shutdown;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use std::time::Duration;
 
 /// The sending side; clones share it.
 #[derive(Debug)]
@@ -25,6 +26,17 @@ impl<T> Clone for QueueReceiver<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
+}
+
+/// What came of a wait that has an end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken<T> {
+    /// Items.
+    Batch(Vec<T>),
+    /// None within the time.
+    Nothing,
+    /// The service stops, and none is left.
+    Ended,
 }
 
 /// A queue for at most `bound` waiting items.
@@ -64,6 +76,20 @@ impl<T> QueueReceiver<T> {
     #[must_use]
     pub fn take_batch(&self, cap: usize, stop: &Shutdown) -> Option<Vec<T>> {
         let first = stop.receive(&self.0)?;
+        Some(self.with_waiting(first, cap))
+    }
+
+    /// The same, and waits for `timeout` at most.
+    #[must_use]
+    pub fn take_batch_within(&self, cap: usize, stop: &Shutdown, timeout: Duration) -> Taken<T> {
+        match stop.receive_timeout(&self.0, timeout) {
+            Some(first) => Taken::Batch(self.with_waiting(first, cap)),
+            None if stop.is_triggered() => Taken::Ended,
+            None => Taken::Nothing,
+        }
+    }
+
+    fn with_waiting(&self, first: T, cap: usize) -> Vec<T> {
         let mut batch = vec![first];
         while batch.len() < cap {
             match self.0.try_recv() {
@@ -71,7 +97,7 @@ impl<T> QueueReceiver<T> {
                 Err(_) => break,
             }
         }
-        Some(batch)
+        batch
     }
 
     /// The underlying channel, to wait on it among others.
@@ -99,6 +125,18 @@ mod tests {
         stop.trigger();
         assert_eq!(receiver.take_batch(3, &stop), Some(vec![3, 4]));
         assert_eq!(receiver.take_batch(3, &stop), None);
+        let brief = Duration::from_millis(1);
+        assert_eq!(receiver.take_batch_within(3, &stop, brief), Taken::Ended);
+        let goes_on = Shutdown::new();
+        assert_eq!(
+            receiver.take_batch_within(3, &goes_on, brief),
+            Taken::Nothing
+        );
+        assert_eq!(sender.put(7), Ok(()));
+        assert_eq!(
+            receiver.take_batch_within(3, &goes_on, brief),
+            Taken::Batch(vec![7])
+        );
         assert!(sender.is_empty());
     }
 }

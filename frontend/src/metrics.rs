@@ -1,8 +1,9 @@
 //! What a front-end counts, beside what its servers count.
 
+use crate::api::status::Overview;
 use crate::cache::shared::SharedCache;
 use common::metrics::Metrics;
-use prometheus::{Histogram, HistogramVec, IntCounter, IntGauge};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 use std::sync::Arc;
 
 /// Everything about the cache.
@@ -64,9 +65,70 @@ pub fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
     });
 }
 
+/// Shows whether this front-end can trade, as `GET /readyz` says.
+pub fn watch_ready(metrics: &Metrics, overview: Overview) {
+    let ready = metrics.gauge(
+        "ready",
+        "1 while this front-end can trade: what GET /readyz says.",
+    );
+    metrics.sample(move || ready.set(overview.not_ready().is_none().into()));
+}
+
+/// What became of the orders that clients sent.
+#[derive(Debug, Clone)]
+pub struct OrderOutcomes(IntCounterVec);
+
+/// What became of an order.
+#[derive(Debug, Clone, Copy)]
+pub enum OrderOutcome {
+    /// It traded.
+    Accepted,
+    /// It was decided, and not for it: too little is left, no such stock, a key used before.
+    Refused,
+    /// It was answered with 503.
+    Failed,
+}
+
+impl OrderOutcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl OrderOutcomes {
+    fn new(metrics: &Metrics) -> Self {
+        let counters = metrics.counters(
+            "orders_total",
+            "Orders of clients that were answered, by outcome: accepted, refused (409, 404, 422), failed (503).",
+            &["outcome"],
+        );
+        // All of them from the start: an alert sees a counter rise from 0, but not one that begins
+        // with 1.
+        for outcome in [
+            OrderOutcome::Accepted,
+            OrderOutcome::Refused,
+            OrderOutcome::Failed,
+        ] {
+            counters.with_label_values(&[outcome.label()]);
+        }
+        Self(counters)
+    }
+
+    /// Counts one.
+    pub fn count(&self, outcome: OrderOutcome) {
+        self.0.with_label_values(&[outcome.label()]).inc();
+    }
+}
+
 /// Everything about the calls behind the queues, and the leader.
 #[derive(Debug, Clone)]
 pub struct QueueMetrics {
+    /// What became of clients' orders.
+    pub outcomes: OrderOutcomes,
     /// Orders in each call to the leader.
     pub order_batch: Histogram,
     /// Queries in each call.
@@ -86,6 +148,7 @@ impl QueueMetrics {
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
+            outcomes: OrderOutcomes::new(metrics),
             order_batch: metrics.counts("order_batch_size", "Orders in one call to the leader."),
             query_batch: metrics.counts("query_batch_size", "Order queries in one call."),
             lookup_batch: metrics.counts("lookup_batch_size", "Stock reads answered by one call to the catalog."),

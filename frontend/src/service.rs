@@ -14,8 +14,9 @@ use crate::leader::catalog_prober;
 use crate::leader::cell::LeaderCell;
 use crate::leader::health_table::Views;
 use crate::leader::monitor::{Monitor, MonitorConfig};
-use crate::metrics::{CacheMetrics, QueueMetrics, watch_cache};
+use crate::metrics::{CacheMetrics, QueueMetrics, watch_cache, watch_ready};
 use crate::orders::batcher::{BatchReceiver, OrderBatcher, order_batcher};
+use crate::orders::evidence::OrderEvidence;
 use crate::orders::forwarder;
 use crate::orders::forwarder::{OrderForwarder, PendingOrder};
 use crate::reads::lookups::{Lookups, PendingLookup};
@@ -123,11 +124,14 @@ impl Frontend {
             cache: Arc::clone(&cache),
             metrics: metrics.clone(),
         };
+        let evidence = Arc::<OrderEvidence>::default();
         let overview = || Overview {
             cell: Arc::clone(&cell),
             views: Arc::clone(&views),
             cache: Arc::clone(&cache),
+            evidence: Arc::clone(&evidence),
         };
+        watch_ready(&metrics, overview());
         let feed = Arc::new(Feed::default());
         let api = Arc::new(Api {
             cache: Arc::clone(&cache),
@@ -136,6 +140,7 @@ impl Frontend {
             pages,
             lookups,
             queues: queues.clone(),
+            outcomes: queue_metrics.outcomes.clone(),
             overview: overview(),
             feed: Arc::clone(&feed),
             origins: Origins::new(settings.origins.clone(), settings.listen.is_loopback()),
@@ -165,6 +170,7 @@ impl Frontend {
             cache,
             cell,
             views,
+            evidence,
             metrics: queue_metrics,
             queues,
             catalog: HttpClient::new(lookups::THREADS, token),
@@ -242,6 +248,7 @@ struct Parts<'a> {
     cache: Arc<SharedCache>,
     cell: Arc<LeaderCell>,
     views: Arc<Views>,
+    evidence: Arc<OrderEvidence>,
     metrics: QueueMetrics,
     queues: QueueGauges,
     /// Connections to the catalog.
@@ -275,6 +282,7 @@ impl Parts<'_> {
         let forwarder = OrderForwarder {
             cell: Arc::clone(&self.cell),
             reports: monitor.reports(),
+            evidence: Arc::clone(&self.evidence),
             metrics: self.metrics.clone(),
         };
         forwarder.start(orders)

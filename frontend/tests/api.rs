@@ -2,8 +2,10 @@
 
 mod support;
 
-use serde_json::json;
+use common::wire::replica::Unavailable;
+use serde_json::{Value, json};
 use support::client::order;
+use support::replica::Manner;
 use support::{Bazaar, wait_for};
 
 /// Stocks are read one by one, with percent-encoded names, and all at once, sorted by name.
@@ -285,14 +287,22 @@ fn status_and_probes() {
     let replicas = json!([
         { "id": 1, "state": "claiming", "last": 41 },
         { "id": 2, "state": "follower", "last": null },
-        { "id": 3, "state": "leader", "last": null },
+        // A follower's order came from the leader, also when the leader was asked before.
+        { "id": 3, "state": "leader", "last": 41 },
     ]);
     wait_for("the replicas are seen", || {
-        bazaar.status()["replicas"] == replicas
+        without_ages(bazaar.status())["replicas"] == replicas
     });
-    let status = bazaar.status();
+    let status = without_ages(bazaar.status());
+    assert_eq!(
+        (&status["ready"], &status["reasons"]),
+        (&json!(true), &json!([]))
+    );
     assert_eq!((&status["leader"], &status["term"]), (&json!(3), &json!(1)));
-    assert_eq!(status["catalog"], json!({ "state": "serving" }));
+    assert_eq!(
+        status["catalog"],
+        json!({ "state": "serving", "write_fault": null })
+    );
     let cache = json!({ "enabled": true, "leased": true, "entries": 1, "capacity": 1024, "hits": 1, "misses": 1 });
     assert_eq!(status["cache"], cache);
 
@@ -305,7 +315,8 @@ fn status_and_probes() {
     wait_for("all are seen to be gone", || {
         let status = bazaar.status();
         let down = |n: usize| {
-            status["replicas"][n] == json!({ "id": n + 1, "state": "down", "last": null })
+            status["replicas"][n]
+                == json!({ "id": n + 1, "state": "down", "last": null, "age_ms": null })
         };
         status["leader"].is_null() && status["catalog"]["state"].is_null() && (0..3).all(down)
     });
@@ -320,6 +331,95 @@ fn status_and_probes() {
         "{message}"
     );
     assert_eq!(bazaar.client.get("/livez").status, 200);
+}
+
+/// A status whose ages, which differ from run to run, were checked and taken out.
+fn without_ages(mut status: Value) -> Value {
+    for place in ["/replicas/0", "/replicas/1", "/replicas/2", "/catalog"] {
+        let part = status.pointer_mut(place).and_then(Value::as_object_mut);
+        let age = part.and_then(|part| part.remove("age_ms")).expect("an age");
+        assert!(age.as_u64().is_none_or(|ms| ms <= 200), "{place}: {age}");
+    }
+    status
+}
+
+/// While the catalog can write nothing every order fails: readiness, the status and the metric say
+/// so with the reason, liveness does not, and all of them come back.
+#[test]
+fn not_ready_while_the_catalog_cannot_write() {
+    let bazaar = Bazaar::ready();
+    assert_eq!(bazaar.metric("bazaar_ready"), 1.0);
+    let set = |fault: Option<&str>| {
+        bazaar
+            .catalog
+            .with(|state| state.write_fault = fault.map(Into::into));
+    };
+    set(Some("disk full"));
+    wait_for("it is not ready", || {
+        bazaar.client.get("/readyz").status == 503
+    });
+    let reason = "the catalog cannot write its file: disk full";
+    assert!(bazaar.client.get("/readyz").message().contains(reason));
+    let status = bazaar.status();
+    assert_eq!(
+        (&status["ready"], &status["reasons"]),
+        (&json!(false), &json!([reason]))
+    );
+    assert_eq!(status["catalog"]["write_fault"], "disk full");
+    assert_eq!(bazaar.metric("bazaar_ready"), 0.0);
+    assert_eq!(bazaar.client.get("/livez").status, 200);
+    set(None);
+    wait_for("it is ready again", || {
+        bazaar.client.get("/readyz").status == 200
+    });
+    assert_eq!(bazaar.metric("bazaar_ready"), 1.0);
+}
+
+/// An order that failed shows at once, before any heartbeat tells why, and until one is accepted.
+#[test]
+fn a_failed_order_shows_at_once() {
+    let bazaar = Bazaar::ready();
+    let refusal = Unavailable {
+        message: "disk full".into(),
+        outcome_unknown: true,
+        retry: false,
+    };
+    let set = |manner: Manner| bazaar.replica(3).with(|state| state.manner = manner);
+    set(Manner::Refuse(refusal));
+    assert_eq!(bazaar.client.buy("FishCo", 1).status, 503);
+    let ready = bazaar.client.get("/readyz");
+    assert_eq!(ready.status, 503);
+    let message = ready.message();
+    assert!(
+        message.contains("the newest order failed: disk full"),
+        "{message}"
+    );
+    set(Manner::Trade);
+    assert_eq!(bazaar.client.buy("FishCo", 1).status, 200);
+    assert_eq!(bazaar.client.get("/readyz").status, 200);
+}
+
+/// Each order counts once, by what became of it; all three counters are there before the first.
+#[test]
+fn orders_are_counted_by_outcome() {
+    let mut bazaar = Bazaar::ready();
+    let counted = |bazaar: &Bazaar| {
+        ["accepted", "refused", "failed"]
+            .map(|outcome| bazaar.metric(&format!("bazaar_orders_total{{outcome=\"{outcome}\"}}")))
+    };
+    assert_eq!(counted(&bazaar), [0.0, 0.0, 0.0]);
+    assert_eq!(bazaar.client.buy("FishCo", 30).status, 200);
+    assert_eq!(bazaar.client.buy("FishCo", 100).status, 409);
+    assert_eq!(bazaar.client.buy("Nobody", 1).status, 404);
+    assert_eq!(bazaar.client.buy("FishCo", 0).status, 400);
+    assert_eq!(counted(&bazaar), [1.0, 2.0, 0.0]);
+    bazaar
+        .replicas
+        .iter_mut()
+        .for_each(support::replica::FakeReplica::kill);
+    assert_eq!(bazaar.client.buy("FishCo", 1).status, 503);
+    assert_eq!(bazaar.client.get("/readyz").status, 503);
+    assert_eq!(counted(&bazaar), [1.0, 2.0, 1.0]);
 }
 
 /// The internal listener answers invalidations, liveness and metrics, and refuses the rest.

@@ -199,6 +199,9 @@ pub struct CatalogHealth {
     pub hash: Hash,
     /// Cache sessions that hold a lease.
     pub sessions: usize,
+    /// Why nothing can be made durable now (its newest write failed, or has not ended for a
+    /// second); `null` while it can.
+    pub write_fault: Option<String>,
 }
 
 /// What the catalog does for stocks and trades.

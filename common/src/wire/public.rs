@@ -90,10 +90,14 @@ pub struct OrdersPage {
     pub next: Option<u64>,
 }
 
-/// Data of `GET /status`. What it says of the replicas is at most 200 ms old.
+/// Data of `GET /status`. Replicas and catalog are told as they were at most 200 ms ago.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
+    /// Whether this front-end can trade now, as `GET /readyz` says.
+    pub ready: bool,
+    /// Why it cannot, one sentence each; empty when it can.
+    pub reasons: Vec<String>,
     /// The leader that this front-end sends orders to.
     pub leader: Option<ReplicaId>,
     /// Its term; of the last leader while there is none.
@@ -114,8 +118,11 @@ pub struct ReplicaStatus {
     pub id: ReplicaId,
     /// What it does.
     pub state: ReplicaState,
-    /// Number of its last durable order; `null` when it has none, or counts as down.
+    /// Number of its last durable order; `null` when it has none, or counts as down. The leader's is never
+    /// below that of a follower, which gets every order from it.
     pub last: Option<u64>,
+    /// How long ago it said so, in milliseconds; `null` when it is down.
+    pub age_ms: Option<u64>,
 }
 
 /// What a replica does.
@@ -152,6 +159,10 @@ impl ReplicaState {
 pub struct CatalogStatus {
     /// Its state; `null` while it does not answer.
     pub state: Option<CatalogState>,
+    /// Why it can make nothing durable, so that every order fails; `null` while it can.
+    pub write_fault: Option<String>,
+    /// How long ago it said so, in milliseconds; `null` while it does not answer.
+    pub age_ms: Option<u64>,
 }
 
 /// This front-end's stock cache.

@@ -11,6 +11,7 @@ pub mod status;
 use crate::cache::shared::SharedCache;
 use crate::feed::Feed;
 use crate::intake::{LOOKUPS, ORDERS, PAGES, QUERIES, refuse_if_full, unavailable};
+use crate::metrics::{OrderOutcome, OrderOutcomes};
 use crate::orders::batcher::OrderBatcher;
 use crate::orders::forwarder::PendingOrder;
 use crate::reads::lookups::{PendingLookup, Want, stock_response};
@@ -46,6 +47,8 @@ pub struct Api {
     pub lookups: Queue<PendingLookup>,
     /// How full these queues are, and their refusals.
     pub queues: QueueGauges,
+    /// What becomes of clients' orders.
+    pub outcomes: OrderOutcomes,
     /// What status and readiness are made of.
     pub overview: Overview,
     /// The live feed.
@@ -209,6 +212,9 @@ impl Api {
                     attempted: false,
                     responder,
                 });
+                if put.is_err() {
+                    self.outcomes.count(OrderOutcome::Failed);
+                }
                 refuse_if_full(put, &ORDERS, &self.queues);
             }
             Err(refusal) => responder.send(Response::error(refusal.status, &refusal.message)),

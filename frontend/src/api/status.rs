@@ -3,12 +3,15 @@
 use crate::cache::shared::SharedCache;
 use crate::leader::cell::LeaderCell;
 use crate::leader::health_table::{Seen, Views};
+use crate::orders::evidence::OrderEvidence;
+use common::clock::BootInstant;
 use common::http::tokens;
 use common::wire::catalog::CatalogState;
 use common::wire::order::{ReplicaId, Term};
 use common::wire::public::{CatalogStatus, ReplicaState, ReplicaStatus, Status};
 use common::wire::replica::Copies;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What status and readiness are made of.
 pub struct Overview {
@@ -18,6 +21,8 @@ pub struct Overview {
     pub views: Arc<Views>,
     /// The cache.
     pub cache: Arc<SharedCache>,
+    /// This front-end's own newest order.
+    pub evidence: Arc<OrderEvidence>,
 }
 
 impl Overview {
@@ -25,21 +30,21 @@ impl Overview {
     #[must_use]
     pub fn status(&self) -> Status {
         let known = self.cell.view();
-        let replicas = self
-            .views
-            .replicas()
-            .into_iter()
-            .map(|(id, seen)| ReplicaStatus {
-                id,
-                state: state(&seen, known.term),
-                last: seen.health().and_then(|health| health.last),
-            });
+        let mut replicas = replicas(&self.views.replicas(), known.term);
+        for replica in &mut replicas {
+            replica.age_ms = self.views.replica_age(replica.id).map(ms);
+        }
+        let reasons = self.reasons();
         Status {
+            ready: reasons.is_empty(),
+            reasons,
             leader: known.leader.as_ref().map(|leader| leader.id),
             term: known.term,
-            replicas: replicas.collect(),
+            replicas,
             catalog: CatalogStatus {
                 state: self.views.catalog().map(|health| health.state),
+                write_fault: self.views.catalog().and_then(|health| health.write_fault),
+                age_ms: self.views.catalog_age().map(ms),
             },
             cache: self.cache.status(),
         }
@@ -48,7 +53,15 @@ impl Overview {
     /// Why this front-end is not ready; `None` when it is.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
-        let catalog = match self.views.catalog().map(|health| health.state) {
+        let reasons = self.reasons();
+        (!reasons.is_empty()).then(|| format!("not ready: {}", reasons.join("; ")))
+    }
+
+    /// Why no order can be taken now. Readiness, `GET /status`, the page and the metric are all
+    /// made of this, so that they cannot differ.
+    fn reasons(&self) -> Vec<String> {
+        let health = self.views.catalog();
+        let catalog = match health.as_ref().map(|health| health.state) {
             Some(CatalogState::Serving) => None,
             Some(CatalogState::StartUpWait) => Some("the catalog waits for earlier leases to end"),
             Some(CatalogState::AwaitingClaim) => Some("the catalog waits for a first leader"),
@@ -66,15 +79,25 @@ impl Overview {
             .into_iter()
             .chain(leader)
             .map(Into::into)
+            .chain(
+                health
+                    .and_then(|health| health.write_fault)
+                    .map(describe_fault),
+            )
             .chain(copies)
             .chain(strangers.filter(|_| leader.is_some()))
             .collect();
         if reasons.is_empty() {
-            return None;
+            // The others name the cause; an order that failed is for what they do not know yet.
+            let failure = self.evidence.failure(BootInstant::now());
+            reasons.extend(failure.map(|why| format!("the newest order failed: {why}")));
         }
-        // The cause, where that is it: without a trouble of its own it stops nobody from trading.
-        reasons.extend(tokens::refusals());
-        Some(format!("not ready: {}", reasons.join("; ")))
+        if !reasons.is_empty() {
+            // The cause, where that is it: without a trouble of its own it stops nobody from
+            // trading.
+            reasons.extend(tokens::refusals());
+        }
+        reasons
     }
 
     /// Why orders are refused although there is a leader; and which replicas do not count, which
@@ -98,6 +121,40 @@ impl Overview {
             (!strangers.is_empty()).then(|| strangers.join("; ")),
         )
     }
+}
+
+/// Reads go on meanwhile, but every order fails.
+fn describe_fault(why: String) -> String {
+    format!("the catalog cannot write its file: {why}")
+}
+
+/// The rows of the table; how old they are is filled in by the caller.
+fn replicas(all: &[(ReplicaId, Seen)], term: Term) -> Vec<ReplicaStatus> {
+    let row = |(id, seen): &(ReplicaId, Seen)| {
+        let state = state(seen, term);
+        let own = seen.health().and_then(|health| health.last);
+        // The replicas are asked at different moments: under load a follower's answer is often
+        // newer than the leader's. An order that a follower has came from the leader. A file of
+        // another bazaar has no health here.
+        let last = match state {
+            ReplicaState::Leader => {
+                let others = all.iter().filter_map(|(_, seen)| seen.health()?.last);
+                own.max(others.max())
+            }
+            _ => own,
+        };
+        ReplicaStatus {
+            id: *id,
+            state,
+            last,
+            age_ms: None,
+        }
+    };
+    all.iter().map(row).collect()
+}
+
+fn ms(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What is known of replicas that are not what they should be.
@@ -136,6 +193,37 @@ mod tests {
     use super::*;
     use common::wire::order::{ClusterId, ReplicaId};
     use common::wire::replica::Health;
+
+    /// Under load the leader may be asked before its followers: it still has what they have. A
+    /// file of another bazaar does not count.
+    #[test]
+    fn a_leader_is_never_behind_its_followers() {
+        let id = |n: u8| ReplicaId::try_from(n).expect("an id");
+        let seen = |n: u8, leading, last| {
+            let health = Health {
+                replica: id(n),
+                leading,
+                claiming: None,
+                eligible: true,
+                catching_up: false,
+                last: Some(last),
+                cluster: None,
+                term: 2,
+                leader: None,
+                in_sync: Vec::new(),
+                copies: None,
+            };
+            (id(n), Seen::Health(health))
+        };
+        let all = [
+            (id(1), Seen::Foreign(ClusterId("theirs".into()))),
+            seen(2, None, 52),
+            seen(3, Some(2), 41),
+            (id(4), Seen::Down),
+        ];
+        let shown: Vec<_> = replicas(&all, 2).iter().map(|row| row.last).collect();
+        assert_eq!(shown, [None, Some(52), Some(52), None]);
+    }
 
     /// Each state of the table comes from what the replica says.
     #[test]

@@ -96,6 +96,7 @@ impl Publisher {
 /// What of a status is told at once when it changes; its numbers are told each second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outline {
+    ready: bool,
     leader: Option<ReplicaId>,
     term: Term,
     replicas: Vec<ReplicaState>,
@@ -106,6 +107,7 @@ struct Outline {
 impl Outline {
     fn of(status: &Status) -> Self {
         Self {
+            ready: status.ready,
             leader: status.leader,
             term: status.term,
             replicas: status

@@ -228,13 +228,18 @@ mod tests {
             id: id(n),
             state,
             last: Some(4),
+            age_ms: Some(9),
         });
         Status {
+            ready: leader.is_some(),
+            reasons: Vec::new(),
             leader: leader.map(id),
             term,
             replicas: replicas.collect(),
             catalog: CatalogStatus {
                 state: Some(CatalogState::Serving),
+                write_fault: None,
+                age_ms: Some(9),
             },
             cache: CacheStatus {
                 enabled: true,

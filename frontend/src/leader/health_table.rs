@@ -105,6 +105,19 @@ impl Views {
             .collect()
     }
 
+    /// How long ago a replica answered; `None` when that is too long ago.
+    #[must_use]
+    pub fn replica_age(&self, id: ReplicaId) -> Option<Duration> {
+        let replicas = self.replicas.lock();
+        recent_age(replicas.get(&id)?.as_ref()?.0)
+    }
+
+    /// How long ago the catalog answered; `None` when that is too long ago.
+    #[must_use]
+    pub fn catalog_age(&self) -> Option<Duration> {
+        recent_age(self.catalog.lock().newest.as_ref()?.0)
+    }
+
     /// What is seen of one replica.
     #[must_use]
     pub fn replica(&self, id: ReplicaId) -> Seen {
@@ -124,6 +137,11 @@ impl Views {
             .filter(|(at, _)| now.saturating_since(*at) <= MAX_AGE)
             .map(|(_, health)| health.clone())
     }
+}
+
+fn recent_age(at: BootInstant) -> Option<Duration> {
+    let age = BootInstant::now().saturating_since(at);
+    (age <= MAX_AGE).then_some(age)
 }
 
 /// Tells a file of another bazaar from one of the catalog's.

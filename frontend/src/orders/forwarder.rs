@@ -3,10 +3,12 @@
 //! sent again with the same order keys: the catalog knows which of them traded already.
 
 use super::batcher::BatchReceiver;
+use super::evidence::OrderEvidence;
 use crate::intake::{Waiting, unavailable};
 use crate::leader::cell::{Leader, LeaderCell, WaitFor};
 use crate::leader::monitor::Reports;
-use crate::metrics::QueueMetrics;
+use crate::metrics::{OrderOutcome, QueueMetrics};
+use common::clock::BootInstant;
 use common::crash;
 use common::http::client::{Call, CallError};
 use common::http::{Responder, Response};
@@ -59,6 +61,8 @@ pub struct OrderForwarder {
     pub cell: Arc<LeaderCell>,
     /// Where failed calls are reported.
     pub reports: Reports,
+    /// What the newest order says of readiness.
+    pub evidence: Arc<OrderEvidence>,
     /// Counters.
     pub metrics: QueueMetrics,
 }
@@ -87,7 +91,7 @@ impl OrderForwarder {
     fn forward(&self, mut batch: Vec<PendingOrder>) {
         let mut failed: Option<Term> = None;
         loop {
-            batch = answer_expired(batch);
+            batch = self.answer_expired(batch);
             let Some(deadline) = batch.iter().map(|order| order.deadline).min() else {
                 return;
             };
@@ -96,7 +100,7 @@ impl OrderForwarder {
                 if self.cell.is_closed() {
                     return batch
                         .into_iter()
-                        .for_each(|order| give_up(order, "this front-end is stopping"));
+                        .for_each(|order| self.give_up(order, "this front-end is stopping"));
                 }
                 continue;
             };
@@ -148,10 +152,14 @@ impl OrderForwarder {
         let error = match answer {
             Ok(answer) if answer.verdicts.len() == batch.len() => {
                 let began = Instant::now();
+                let accepted = |verdict: &Verdict| matches!(verdict, Verdict::Accepted(_));
+                if answer.verdicts.iter().any(accepted) {
+                    self.evidence.accepted();
+                }
                 batch
                     .into_iter()
                     .zip(answer.verdicts)
-                    .for_each(|(order, verdict)| answer_verdict(order, verdict, leader));
+                    .for_each(|(order, verdict)| self.answer_verdict(order, verdict, leader));
                 self.observe("answer", began);
                 return Sent::Answered;
             }
@@ -178,7 +186,7 @@ impl OrderForwarder {
         }
         batch
             .into_iter()
-            .for_each(|order| give_up(order, &failure.message));
+            .for_each(|order| self.give_up(order, &failure.message));
         Sent::Answered
     }
 
@@ -187,6 +195,74 @@ impl OrderForwarder {
             .order_stage
             .with_label_values(&[stage])
             .observe(since.elapsed().as_secs_f64());
+    }
+
+    fn answer_expired(&self, batch: Vec<PendingOrder>) -> Vec<PendingOrder> {
+        let now = Instant::now();
+        let (expired, rest): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|order| order.deadline <= now);
+        expired
+            .into_iter()
+            .for_each(|order| self.give_up(order, "the order service did not answer in time"));
+        rest
+    }
+
+    /// Answers 503 with what is known of the outcome.
+    fn give_up(&self, order: PendingOrder, why: &str) {
+        let message = match (order.attempted, order.client_key) {
+            (false, _) => format!("{why}; nothing happened: try again"),
+            (true, true) => format!("{why}; outcome unknown, retry with the same Idempotency-Key"),
+            (true, false) => format!(
+                "{why}; outcome unknown, retry with the same Idempotency-Key (this request had none: sent again, it may trade twice)"
+            ),
+        };
+        let Submission {
+            order: content,
+            trace,
+        } = &order.submission;
+        tracing::warn!(trace, key = %content.key, why, outcome_unknown = order.attempted, "order given up");
+        self.metrics.outcomes.count(OrderOutcome::Failed);
+        self.evidence.failed(BootInstant::now(), why);
+        order.responder.send(unavailable(&message));
+    }
+
+    fn answer_verdict(&self, order: PendingOrder, verdict: Verdict, leader: &Leader) {
+        let Submission {
+            order: content,
+            trace,
+        } = &order.submission;
+        tracing::debug!(
+            trace, key = %content.key, verdict = ?verdict, leader = %leader.id, term = leader.term,
+            took_us = order.arrived.elapsed().as_micros(), "order answered"
+        );
+        let (name, quantity) = (&content.name, content.quantity);
+        let response = match verdict {
+            Verdict::Accepted(transaction_number) => Response::data(Receipt { transaction_number })
+                .with_header("Location", format!("/orders/{transaction_number}")),
+            Verdict::InsufficientQuantity => Response::error(
+                409,
+                &match content.side {
+                    Side::Buy => {
+                        format!("insufficient quantity: fewer than {quantity} of '{name}' are left")
+                    }
+                    Side::Sell => format!("'{name}' cannot hold {quantity} more"),
+                },
+            ),
+            Verdict::UnknownStock => Response::error(
+                404,
+                &format!("there is no stock '{name}'; GET /stocks lists them"),
+            ),
+            Verdict::KeyReused => Response::error(
+                422,
+                "this Idempotency-Key was used before with another order; nothing happened: use a new key for a new order",
+            ),
+        };
+        self.metrics.outcomes.count(match verdict {
+            Verdict::Accepted(_) => OrderOutcome::Accepted,
+            _ => OrderOutcome::Refused,
+        });
+        crash::point("frontend-before-answer");
+        order.responder.send(response);
     }
 }
 
@@ -235,68 +311,6 @@ impl Failure {
             message: format!("the order service answers with {error}"),
         }
     }
-}
-
-fn answer_expired(batch: Vec<PendingOrder>) -> Vec<PendingOrder> {
-    let now = Instant::now();
-    let (expired, rest): (Vec<_>, Vec<_>) =
-        batch.into_iter().partition(|order| order.deadline <= now);
-    expired
-        .into_iter()
-        .for_each(|order| give_up(order, "the order service did not answer in time"));
-    rest
-}
-
-/// Answers 503 with what is known of the outcome.
-fn give_up(order: PendingOrder, why: &str) {
-    let message = match (order.attempted, order.client_key) {
-        (false, _) => format!("{why}; nothing happened: try again"),
-        (true, true) => format!("{why}; outcome unknown, retry with the same Idempotency-Key"),
-        (true, false) => format!(
-            "{why}; outcome unknown, retry with the same Idempotency-Key (this request had none: sent again, it may trade twice)"
-        ),
-    };
-    let Submission {
-        order: content,
-        trace,
-    } = &order.submission;
-    tracing::warn!(trace, key = %content.key, why, outcome_unknown = order.attempted, "order given up");
-    order.responder.send(unavailable(&message));
-}
-
-fn answer_verdict(order: PendingOrder, verdict: Verdict, leader: &Leader) {
-    let Submission {
-        order: content,
-        trace,
-    } = &order.submission;
-    tracing::debug!(
-        trace, key = %content.key, verdict = ?verdict, leader = %leader.id, term = leader.term,
-        took_us = order.arrived.elapsed().as_micros(), "order answered"
-    );
-    let (name, quantity) = (&content.name, content.quantity);
-    let response = match verdict {
-        Verdict::Accepted(transaction_number) => Response::data(Receipt { transaction_number })
-            .with_header("Location", format!("/orders/{transaction_number}")),
-        Verdict::InsufficientQuantity => Response::error(
-            409,
-            &match content.side {
-                Side::Buy => {
-                    format!("insufficient quantity: fewer than {quantity} of '{name}' are left")
-                }
-                Side::Sell => format!("'{name}' cannot hold {quantity} more"),
-            },
-        ),
-        Verdict::UnknownStock => Response::error(
-            404,
-            &format!("there is no stock '{name}'; GET /stocks lists them"),
-        ),
-        Verdict::KeyReused => Response::error(
-            422,
-            "this Idempotency-Key was used before with another order; nothing happened: use a new key for a new order",
-        ),
-    };
-    crash::point("frontend-before-answer");
-    order.responder.send(response);
 }
 
 #[cfg(test)]

@@ -2,4 +2,5 @@
 //! [`forwarder`] sends it and answers its clients.
 
 pub mod batcher;
+pub mod evidence;
 pub mod forwarder;

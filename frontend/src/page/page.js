@@ -121,10 +121,13 @@ const CATALOG = {
   "history-lost": "history lost",
 };
 
-function applyStatus({ leader, term, replicas, catalog, cache }) {
+function applyStatus({ ready, reasons, leader, term, replicas, catalog, cache }) {
+  $("halted").hidden = ready;
+  write($("halted"), ready ? "" : `No order can be taken now: ${reasons.join("; ")}.`);
   write($("leader"), leader === null ? "none" : `Replica ${leader}`);
   write($("term"), whole.format(term));
-  write($("catalog"), catalog.state === null ? "no answer" : (CATALOG[catalog.state] ?? catalog.state));
+  const catalogText = catalog.state === null ? "no answer" : (CATALOG[catalog.state] ?? catalog.state);
+  write($("catalog"), catalog.write_fault === null ? catalogText : `${catalogText}, cannot write`);
   write($("cache"), !cache.enabled ? "off" : `${whole.format(cache.entries)} held${cache.leased ? "" : ", no lease"}`);
   const rows = $("replica-rows");
   const ids = replicas.map(({ id }) => String(id)).join();

@@ -32,6 +32,8 @@ pub struct State {
     pub hold_lookups: bool,
     /// All calls fail with 503.
     pub away: bool,
+    /// Why it says that it can write nothing.
+    pub write_fault: Option<String>,
 }
 
 impl State {
@@ -97,6 +99,7 @@ impl FakeCatalog {
                 lookups: Vec::new(),
                 hold_lookups: false,
                 away: false,
+                write_fault: None,
             }),
             Condvar::new(),
         ));
@@ -164,6 +167,7 @@ fn answer(shared: &Shared, call: &Call) -> Reply {
             last: None,
             hash: Hash([0; 32]),
             sessions: usize::from(state.session.is_some()),
+            write_fault: state.write_fault.clone(),
         }),
         ("GET", "/term") => Reply::ok(&TermAnswer {
             term: state.term.term,

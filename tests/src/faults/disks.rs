@@ -145,6 +145,16 @@ fn outage(run: &mut Run, service: Service, end: impl FnOnce()) {
             .expect("answered");
         assert_eq!(refused.status, 503, "{refused:?}");
         assert!(refused.error_message().is_ok(), "{refused:?}");
+        // Readiness says so, and the status with it; liveness stays apart.
+        let why = wait::until(SOON, || {
+            let ready = api.get("/readyz").expect("answered");
+            (ready.status == 503).then_some(ready.body)
+        });
+        assert!(why.is_some(), "ready, while no order can be taken");
+        run.bazaar.wait_status("the reason", |status| {
+            !status.ready && !status.reasons.is_empty()
+        });
+        assert_eq!(api.get("/livez").expect("answered").status, 200);
     } else {
         // The others go on without it.
         run.progress(30);
