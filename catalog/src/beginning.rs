@@ -57,7 +57,7 @@ impl Beginning {
         };
         stocks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Genesis {
-            cluster: ClusterId(format!("{:032x}", fastrand::u128(..))),
+            cluster: ClusterId(common::secret::hex(16)),
             stocks,
         })
     }

@@ -5,7 +5,7 @@ use catalog::rebuild::{Rebuilt, rebuild};
 use catalog::service::Catalog;
 use catalog::settings::{CatalogSettings, read_database};
 use common::cli::{self, Program};
-use common::{crash, descriptors, logging, shutdown, terminal, threads};
+use common::{crash, descriptors, logging, private, shutdown, terminal, threads};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(mistakes) => return cli::start_failed("catalog", &mistakes),
     };
+    private::umask();
     logging::start("catalog", settings.shared.log);
     threads::end_process_on_panic();
     descriptors::raise();
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
 }
 
 fn run_rebuild(from: &Path, database: &Path) -> ExitCode {
+    private::umask();
     match rebuild(from, database) {
         Ok(rebuilt) => terminal::report("catalog rebuild", &words(&rebuilt, database)),
         Err(error) => cli::failed("catalog rebuild", &error),

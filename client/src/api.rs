@@ -155,6 +155,12 @@ impl Api {
         self
     }
 
+    /// Ends the calls in flight of this client and its clones; their outcome is unknown. No further
+    /// call gets an answer.
+    pub fn shutdown(&self) {
+        self.agent.clone().shutdown();
+    }
+
     /// Sends any request and gives back whatever came.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use client::workload::{self, Control, Options};
 use common::cli::{self, Program};
 use common::settings::addresses::ServiceUrl;
 use common::settings::{Positive, Remedy, Settings, SettingsError, Whole};
+use common::shutdown::StopSignal;
 use common::terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::ffi::OsStr;
@@ -14,11 +15,12 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Trades at a bazaar: looks a random stock up, trades with the given probability, and reads every
-/// order back at the end. Exit code 0: all is well; 1: an order differs, or a request was not
-/// answered; 2: a setting is wrong, or there is no bazaar.
+/// order back at the end. Ctrl-C, or half a minute without any answer, ends it early. Exit code 0:
+/// all is well; 1: an order differs, a request was not answered, or it ended early; 2: a setting is
+/// wrong, or there is no bazaar.
 #[derive(FromArgs)]
 struct Flags {
     /// URL of the front-end, http://host:port
@@ -68,6 +70,11 @@ fn main() -> ExitCode {
     let code = ExitCode::from(u8::from(!report.clean));
     terminal::printed("client", terminal::print(&text), code)
 }
+
+/// How soon the bar moves, and a signal is heeded.
+const STEP: Duration = Duration::from_millis(50);
+/// How long requests in flight may still be answered after a signal.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A probability.
 #[derive(Debug, Clone, Copy)]
@@ -166,6 +173,7 @@ fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
         iterations: options.iterations.0,
         clients: options.clients.0,
         seed: options.seed.map_or(defaults.seed, |seed| seed.0),
+        stop_when_silent: true,
         ..defaults
     })
 }
@@ -183,8 +191,10 @@ where
 
 /// Runs the workload, with a bar on standard error where that is a terminal.
 fn run(options: &Options) -> Result<workload::Outcome, String> {
+    let stop = StopSignal::listen().map_err(|e| format!("cannot listen to signals: {e}"))?;
     let (control, ended) = (Control::default(), AtomicBool::new(false));
     thread::scope(|scope| {
+        scope.spawn(|| heed(&stop, &control, &ended));
         if std::io::stderr().is_terminal() {
             scope.spawn(|| show_progress(options, &control, &ended));
         }
@@ -192,6 +202,23 @@ fn run(options: &Options) -> Result<workload::Outcome, String> {
         ended.store(true, Ordering::Relaxed);
         outcome
     })
+}
+
+/// Ends the run when a signal asks for it; a second one ends the program.
+fn heed(stop: &StopSignal, control: &Control, ended: &AtomicBool) {
+    let is_ended = || ended.load(Ordering::Relaxed);
+    while !is_ended() {
+        if let Some(signal) = stop.received() {
+            control.end(&format!("{signal} came"));
+            let began = Instant::now();
+            while !is_ended() && began.elapsed() < LAST_ANSWERS {
+                thread::sleep(STEP);
+            }
+            control.cut();
+            return;
+        }
+        thread::sleep(STEP);
+    }
 }
 
 fn show_progress(options: &Options, control: &Control, ended: &AtomicBool) {
@@ -211,7 +238,7 @@ fn show_progress(options: &Options, control: &Control, ended: &AtomicBool) {
         } else {
             "reading back"
         });
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(STEP);
     }
     bar.finish_and_clear();
 }

@@ -36,7 +36,10 @@ pub struct Report {
     pub noticed_in_final_check: bool,
     /// The first few failures, in words.
     pub examples: Vec<String>,
-    /// Whether everything was answered and nothing differs: the exit code is 0.
+    /// Why the run ended before its end, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    /// Whether the run came to its end, everything was answered and nothing differs: the exit code is 0.
     pub clean: bool,
 }
 
@@ -86,6 +89,7 @@ impl Report {
             noticed_during_orders: outcome.noticed_during_orders,
             noticed_in_final_check: outcome.noticed_in_final_check,
             examples: outcome.examples.clone(),
+            stopped: outcome.stopped.clone(),
             clean: outcome.is_clean(),
         }
     }
@@ -158,6 +162,13 @@ impl Report {
             "\n{orders} acknowledged, {read_back} read back, {}",
             counted(found, "mismatch")
         );
+        if let Some(why) = &self.stopped {
+            let _ = writeln!(
+                text,
+                "STOPPED before the end: {}; what was not read back is not checked",
+                escape(why)
+            );
+        }
         for mismatch in self.mismatches.iter().take(SHOWN_MISMATCHES) {
             let _ = writeln!(text, "  MISMATCH {}", escape(mismatch));
         }

@@ -12,12 +12,15 @@ mod session;
 use crate::api::{Api, ApiError};
 use crate::stats::{Kind, Stats};
 use common::clock::BootInstant;
+use common::shutdown::Shutdown;
 use common::timing::CLIENT_TIMEOUT;
 use common::wire::order::Side;
 use common::wire::public::NewOrder;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use session::Session;
 use std::collections::HashSet;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,6 +42,9 @@ pub struct Options {
     pub attempt_timeout: Duration,
     /// How long a request is repeated before it counts as unanswered.
     pub deadline: Duration,
+    /// Whether all clients stop once a request was repeated until its deadline and nobody has been
+    /// answered meanwhile: without, each request of each client waits that long.
+    pub stop_when_silent: bool,
     /// Whether the outcome has every single success, for who looks at more than [`Stats`].
     pub keep_samples: bool,
 }
@@ -55,6 +61,7 @@ impl Options {
             seed: fastrand::u64(..),
             attempt_timeout: CLIENT_TIMEOUT,
             deadline: Duration::from_secs(30),
+            stop_when_silent: false,
             keep_samples: false,
         }
     }
@@ -67,6 +74,13 @@ pub struct Control {
     checks: AtomicU64,
     stop: AtomicBool,
     check_again: AtomicBool,
+    /// When anybody was answered last, in microseconds since the machine's start.
+    answered_us: AtomicU64,
+    /// Triggered: no further request, the final check's included.
+    ended: Shutdown,
+    why: OnceLock<String>,
+    /// The connections of all clients.
+    apis: Mutex<Vec<Api>>,
 }
 
 impl Control {
@@ -91,6 +105,34 @@ impl Control {
     /// injures the bazaar meanwhile.
     pub fn check_again(&self, again: bool) {
         self.check_again.store(again, Ordering::Relaxed);
+    }
+
+    /// Ends the whole run: requests in flight may still be answered, no further one is sent. The
+    /// first reason counts.
+    pub fn end(&self, why: &str) {
+        self.why.get_or_init(|| why.into());
+        self.stop_trading();
+        self.ended.trigger();
+    }
+
+    /// Ends the requests in flight too; their outcome is unknown.
+    pub fn cut(&self) {
+        for api in self.apis.lock().iter() {
+            api.shutdown();
+        }
+    }
+
+    fn is_ended(&self) -> bool {
+        self.ended.is_triggered()
+    }
+
+    fn answered(&self) {
+        let now = micros(BootInstant::now());
+        self.answered_us.fetch_max(now, Ordering::Relaxed);
+    }
+
+    fn is_silent_since(&self, began: BootInstant) -> bool {
+        self.answered_us.load(Ordering::Relaxed) < micros(began)
     }
 
     fn step(&self) {
@@ -139,22 +181,31 @@ pub struct Outcome {
     pub noticed_during_orders: bool,
     /// The same for the final check; a mismatch counts.
     pub noticed_in_final_check: bool,
+    /// Why the run ended before its end, if it did.
+    pub stopped: Option<String>,
     /// From the first request to the last.
     pub took: Duration,
+}
+
+fn micros(instant: BootInstant) -> u64 {
+    let since_start = instant.saturating_since(BootInstant::BOOT).as_micros();
+    u64::try_from(since_start).unwrap_or(u64::MAX)
 }
 
 /// Failures that are kept in words.
 const EXAMPLES: usize = 5;
 
 impl Outcome {
-    /// Whether everything was answered, and every acknowledged order is what it was.
+    /// Whether the run came to its end, everything was answered, and every acknowledged order is what it was.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let bad = |kind| {
             let figures = self.stats.of(kind);
             figures.unanswered + figures.unexpected
         };
-        self.mismatches.is_empty() && Kind::ALL.into_iter().map(bad).sum::<u64>() == 0
+        self.stopped.is_none()
+            && self.mismatches.is_empty()
+            && Kind::ALL.into_iter().map(bad).sum::<u64>() == 0
     }
 
     fn merge(&mut self, other: Self) {
@@ -181,8 +232,8 @@ pub fn run(options: &Options, control: &Control) -> Result<Outcome, String> {
         !options.urls.is_empty() && (0.0..=1.0).contains(&options.probability),
         "{options:?}"
     );
-    let stocks = stock_names(options)?;
-    let run_id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let stocks = stock_names(options, control)?;
+    let run_id = common::secret::hex(16);
     let started = Instant::now();
     let mut outcome = Outcome::default();
     thread::scope(|scope| {
@@ -197,20 +248,28 @@ pub fn run(options: &Options, control: &Control) -> Result<Outcome, String> {
         }
     });
     outcome.took = started.elapsed();
+    outcome.stopped = control.why.get().cloned();
     find_shared_numbers(&mut outcome);
     Ok(outcome)
 }
 
 /// The stocks to draw from. Waits for the front-end as long as for any other answer.
-fn stock_names(options: &Options) -> Result<Vec<String>, String> {
+fn stock_names(options: &Options, control: &Control) -> Result<Vec<String>, String> {
     let api = Api::with_timeout(&options.urls[0], options.attempt_timeout);
+    control.apis.lock().push(api.clone());
     let deadline = Instant::now() + options.deadline;
     loop {
         match api.stocks() {
             Ok(stocks) if stocks.is_empty() => return Err("the bazaar has no stocks".into()),
             Ok(stocks) => return Ok(stocks.into_iter().map(|stock| stock.name).collect()),
             Err(error) if error.is_retryable() && Instant::now() < deadline => {
-                thread::sleep(Duration::from_millis(100))
+                if control.ended.wait(Duration::from_millis(100)) {
+                    let why = control.why.get().map_or("", String::as_str);
+                    return Err(format!(
+                        "{why}; {} has not answered: {error}",
+                        options.urls[0]
+                    ));
+                }
             }
             Err(error) => {
                 return Err(format!(

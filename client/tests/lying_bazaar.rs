@@ -1,5 +1,6 @@
 //! The workload client against front-ends that lie, fail and dawdle: the checker itself is checked.
 
+use client::report::Report;
 use client::stats::Kind;
 use client::workload::{self, Control, Options, Outcome};
 use cluster::addresses::PortBlock;
@@ -27,6 +28,8 @@ enum Fault {
     Hiccups,
     /// No order is ever answered but with 503.
     Never,
+    /// After some requests nothing is answered but with 503.
+    Stops,
     /// Lookups are answered without their envelope.
     Shapeless,
 }
@@ -47,6 +50,7 @@ impl Handler for Lying {
             Fault::Never if request.method == "POST" => {
                 Response::error(503, "never").with_header("Retry-After", "1")
             }
+            Fault::Stops if count >= 40 => Response::error(503, "gone"),
             _ => self.answer(&request),
         };
         responder.send(response);
@@ -120,7 +124,7 @@ impl Lying {
     }
 }
 
-fn outcome(fault: Fault) -> Outcome {
+fn serve(fault: Fault) -> (TinyServer, String) {
     let ports = PortBlock::take().expect("there are free ports");
     let port = ports.ports().next().expect("a port");
     let handler = Lying {
@@ -136,14 +140,19 @@ fn outcome(fault: Fault) -> Outcome {
         body_limit_bytes: 10_000,
         access: Access::Public,
     };
-    let _server = TinyServer::start(config, Arc::new(handler), HttpMetrics::new(&Metrics::new()))
+    let server = TinyServer::start(config, Arc::new(handler), HttpMetrics::new(&Metrics::new()))
         .expect("listens");
+    (server, format!("http://127.0.0.1:{port}"))
+}
+
+fn outcome(fault: Fault) -> Outcome {
+    let (_server, url) = serve(fault);
     let options = Options {
         probability: 1.0,
         iterations: 20,
         seed: 7,
         deadline: Duration::from_millis(if fault == Fault::Never { 100 } else { 10_000 }),
-        ..Options::new(&format!("http://127.0.0.1:{port}"))
+        ..Options::new(&url)
     };
     workload::run(&options, &Control::default()).expect("has stocks")
 }
@@ -216,4 +225,61 @@ fn unanswered_and_unexpected() {
     assert!(!never.is_clean() && never.stats.of(Kind::Order).unanswered == 20);
     let shapeless = outcome(Fault::Shapeless);
     assert!(!shapeless.is_clean() && shapeless.stats.of(Kind::Lookup).unexpected == 20);
+}
+
+/// A bazaar that has gone away ends the run after one deadline, not one for each call that is left;
+/// what was seen until then is kept.
+#[test]
+fn a_bazaar_that_goes_away_ends_the_run_once() {
+    let (_server, url) = serve(Fault::Stops);
+    let options = Options {
+        probability: 1.0,
+        iterations: 1_000_000,
+        clients: 3,
+        deadline: Duration::from_millis(500),
+        stop_when_silent: true,
+        ..Options::new(&url)
+    };
+    let outcome = workload::run(&options, &Control::default()).expect("has stocks");
+    let why = outcome.stopped.clone().expect("stopped");
+    assert!(why.contains("no request was answered"), "{why}");
+    assert!(!outcome.is_clean() && !outcome.acknowledged.is_empty());
+    let report = Report::new(&options, &outcome);
+    assert!(
+        report
+            .table()
+            .contains("STOPPED before the end: no request was answered")
+    );
+    let given_up: u64 = Kind::ALL
+        .into_iter()
+        .map(|kind| outcome.stats.of(kind).unanswered)
+        .sum();
+    assert!(
+        (1..=3).contains(&given_up),
+        "one call of each client: {given_up}"
+    );
+}
+
+/// Who ends a run gets what it has seen, also while a call waits.
+#[test]
+fn a_run_that_is_ended_keeps_what_it_has_seen() {
+    let (_server, url) = serve(Fault::None);
+    let options = Options {
+        probability: 1.0,
+        iterations: u64::MAX,
+        ..Options::new(&url)
+    };
+    let control = Control::default();
+    let outcome = std::thread::scope(|scope| {
+        let running = scope.spawn(|| workload::run(&options, &control));
+        while control.acknowledged() < 10 {
+            std::thread::yield_now();
+        }
+        control.end("SIGINT came");
+        control.cut();
+        running.join().expect("no panic").expect("had stocks")
+    });
+    assert_eq!(outcome.stopped.as_deref(), Some("SIGINT came"));
+    assert!(outcome.acknowledged.len() >= 10 && !outcome.is_clean());
+    assert!(outcome.mismatches.is_empty(), "{:?}", outcome.mismatches);
 }

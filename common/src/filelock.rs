@@ -1,7 +1,9 @@
 //! One process per database file. The lock is on a file beside it: closing any descriptor of the
 //! database itself would drop the POSIX locks that SQLite holds on it.
 
+use crate::database::with_suffix;
 use crate::port_owner::lock_holder;
+use crate::private;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -63,7 +65,7 @@ impl FileLock {
 }
 
 fn open(path: &Path) -> io::Result<(File, bool)> {
-    let mut options = File::options();
+    let mut options = private::options();
     options.write(true);
     match options.clone().create_new(true).open(path) {
         Ok(file) => Ok((file, true)),
@@ -95,9 +97,7 @@ fn in_use(database: &Path, lock: &File) -> io::Error {
 }
 
 fn lock_path(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    path.into()
+    with_suffix(database, ".lock")
 }
 
 #[cfg(test)]

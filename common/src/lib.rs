@@ -18,6 +18,7 @@
 //! | [`database`] | SQLite files: how they are opened, and the two tables that every file has |
 //! | [`descriptors`] | the limit of open files, and what listeners may have of it |
 //! | [`filelock`] | one process per database file |
+//! | [`private`], [`secret`] | files that are their owner's alone; what nobody may guess |
 //! | [`port_owner`] | who has the port or file that a start needs, for its message |
 
 pub mod chain;
@@ -31,8 +32,10 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod port_owner;
+pub mod private;
 pub mod process_metrics;
 pub mod queue;
+pub mod secret;
 pub mod settings;
 pub mod shutdown;
 pub mod terminal;

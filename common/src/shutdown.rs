@@ -1,10 +1,19 @@
-//! The stop of a service: SIGTERM or Ctrl-C, then every thread is told and joined.
+//! The stop of a program: SIGTERM, Ctrl-C or SIGHUP (its terminal is gone), then every thread is
+//! told and joined.
+//!
+//! A SIGHUP that was ignored when the program began stays ignored: that is how `nohup` asks it to
+//! outlive its terminal. SIGINT and SIGTERM are heeded in any case: a shell ignores SIGINT in what
+//! it starts with `&`, and `kill -INT` is meant all the same.
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use parking_lot::Mutex;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
+use std::fs;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A switch that is off until it is triggered, once, for ever. Clones share it; any thread can wait
@@ -80,24 +89,90 @@ impl Shutdown {
     }
 }
 
-/// Waits for SIGTERM or SIGINT and names it. Call it on the main thread, after everything was
-/// started.
+/// Waits for a signal that stops a program, and names it. Call it on the main thread, after
+/// everything was started.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
-pub fn wait_for_signal() -> std::io::Result<&'static str> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let signal = signals.forever().next();
-    Ok(if signal == Some(SIGINT) {
-        "SIGINT"
-    } else {
-        "SIGTERM"
-    })
+pub fn wait_for_signal() -> io::Result<&'static str> {
+    let mut signals = Signals::new(stopping())?;
+    Ok(name(signals.forever().next().unwrap_or(SIGTERM)))
+}
+
+/// A signal that stops a program which has more to do than to wait for it. A second one ends the
+/// program at once.
+#[derive(Debug)]
+pub struct StopSignal {
+    came: Arc<AtomicBool>,
+    which: Arc<AtomicUsize>,
+}
+
+impl StopSignal {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn listen() -> io::Result<Self> {
+        let came = Arc::new(AtomicBool::new(false));
+        let which = Arc::new(AtomicUsize::new(0));
+        for signal in stopping() {
+            // Before the flag is set, so that only the second signal finds it set.
+            flag::register_conditional_shutdown(signal, 1, Arc::clone(&came))?;
+            let number = usize::try_from(signal).unwrap_or_default();
+            flag::register_usize(signal, Arc::clone(&which), number)?;
+            flag::register(signal, Arc::clone(&came))?;
+        }
+        Ok(Self { came, which })
+    }
+
+    /// The name of the signal, once it came.
+    #[must_use]
+    pub fn received(&self) -> Option<&'static str> {
+        let which = i32::try_from(self.which.load(Ordering::Relaxed)).unwrap_or_default();
+        self.came.load(Ordering::Relaxed).then(|| name(which))
+    }
+}
+
+fn stopping() -> Vec<i32> {
+    let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    [SIGINT, SIGTERM].into_iter().chain(hangup).collect()
+}
+
+fn name(signal: i32) -> &'static str {
+    match signal {
+        SIGINT => "SIGINT",
+        SIGHUP => "SIGHUP",
+        _ => "SIGTERM",
+    }
+}
+
+/// Whether this process ignores a signal, as `/proc` says.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignores(&status, signal)
+}
+
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a process ignores is read from the line that the kernel writes; a test ignores no
+    /// SIGHUP.
+    #[test]
+    fn ignored_signals_are_found() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        assert!(ignores(status, SIGHUP) && !ignores(status, SIGINT));
+        assert!(!ignores("", SIGHUP));
+        assert_eq!(is_ignored(SIGHUP), !stopping().contains(&SIGHUP));
+    }
 
     /// A trigger wakes a waiter at once and stays.
     #[test]

@@ -71,7 +71,7 @@ for ((number = 1; number <= MACHINES; number++)); do
   copy "$number"
 done
 # Through a pipe: a token in an argument could be read by every user of a machine, one in a file here by whoever finds it.
-token=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+token=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 for ((number = 1; number <= MACHINES; number++)); do
   remote "$number" "sudo sh -c 'bash $AT/install.sh && rm -rf $AT'" <<<"$token"
   say "machine $number: installed and started"

@@ -2,7 +2,7 @@
 
 use argh::FromArgs;
 use common::cli::{self, Program};
-use common::{crash, descriptors, logging, shutdown, threads};
+use common::{crash, descriptors, logging, private, shutdown, threads};
 use frontend::service::Frontend;
 use frontend::settings::FrontendSettings;
 use std::process::ExitCode;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(mistakes) => return cli::start_failed("frontend", &mistakes),
     };
+    private::umask();
     logging::start("frontend", settings.shared.log);
     threads::end_process_on_panic();
     descriptors::raise();

@@ -3,7 +3,7 @@
 use argh::{FromArgs, SubCommands};
 use common::cli::{self, Program};
 use common::terminal::{self, Output};
-use common::{crash, descriptors, logging, shutdown, threads};
+use common::{crash, descriptors, logging, private, shutdown, threads};
 use order::log::verify::{dump, verify};
 use order::service::Order;
 use order::settings::OrderSettings;
@@ -98,6 +98,7 @@ fn run_dump(file: &Path) -> ExitCode {
 }
 
 fn run(settings: &OrderSettings) -> ExitCode {
+    private::umask();
     logging::start(&format!("order-{}", settings.id), settings.shared.log);
     threads::end_process_on_panic();
     descriptors::raise();

@@ -5,7 +5,7 @@ use cluster::{binaries, process};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// How long a tool may take.
@@ -68,13 +68,21 @@ pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Runn
             command.env_remove(variable);
         }
     }
+    command.args(arguments).envs(variables.iter().copied());
+    started(name, command)
+}
+
+/// Starts a command, its output going to files.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn started(name: &str, mut command: Command) -> Running {
     // Files, not pipes: nothing is held up by a test that does not read.
     let file = || tempfile::tempfile().expect("a temporary file");
     let (out, err) = (file(), file());
     let to = |file: &File| Stdio::from(file.try_clone().expect("a second handle"));
     command
-        .args(arguments)
-        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(to(&out))
         .stderr(to(&err));
@@ -137,6 +145,28 @@ impl Running {
             .and_then(rustix::process::Pid::from_raw)
             .expect("a process id");
         rustix::process::kill_process(pid, signal).expect("the process is ours");
+    }
+
+    /// Waits until it handles a signal itself.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn wait_for_handler(&self, signal: rustix::process::Signal) {
+        let path = format!("/proc/{}/status", self.pid());
+        let handles = || {
+            let status = fs::read_to_string(&path).ok()?;
+            let mask = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigCgt:"))?;
+            let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+            (mask >> (signal.as_raw() - 1) & 1 == 1).then_some(())
+        };
+        let handled = wait::until(TIMEOUT, handles);
+        assert!(
+            handled.is_some(),
+            "{} does not handle {signal:?}",
+            self.name
+        );
     }
 
     /// Waits for its end.

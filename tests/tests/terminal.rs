@@ -1,12 +1,17 @@
 //! The programs in a terminal: output that is gone or full, text that is no UTF-8, signals.
 
-use cluster::{binaries, process};
+use client::api::Api;
+use cluster::addresses::PortBlock;
+use cluster::{binaries, process, wait};
+use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use tests::tool;
+use tests::harness::SOON;
+use tests::tool::{self, Running};
 
 const BINARIES: [&str; 6] = ["bazaar", "catalog", "order", "frontend", "client", "eval"];
 
@@ -165,6 +170,157 @@ fn text_in_another_encoding_is_a_mistake_only_where_it_is_read() {
         );
         assert!(!said.contains("is not set"), "{said}");
     }
+}
+
+/// SIGHUP, which a closed terminal sends, stops services and launcher in order, and they say so; one
+/// that was ignored at the start, as under nohup, does not reach them.
+#[test]
+fn an_ignored_hangup_stays_ignored_and_any_other_stops_in_order() {
+    let ports = PortBlock::take().expect("there are free ports");
+    let first = ports.ports().next().expect("a port").to_string();
+    for ignored in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bazaar = binaries::find(&binaries::folder(), "bazaar").expect("built");
+        let script = if ignored {
+            r#"trap '' HUP; exec "$0" "$@""#
+        } else {
+            r#"exec "$0" "$@""#
+        };
+        let mut command = process::dying_with_us(Path::new("/bin/sh"));
+        let dir = folder.path().join("run");
+        command
+            .args(["-c", script, text(&bazaar), "run", "--dir", text(&dir)])
+            .args(["--ports-from", &first]);
+        let mut launcher = tool::started("bazaar", command);
+        launcher.wait_for("The bazaar is open at ");
+        launcher.signal(Signal::HUP);
+        if ignored {
+            // Whether it lives is seen by what it still does after the signal.
+            let killed = tool::run("bazaar", &["kill", "1", "--dir", text(&dir)], &[]);
+            assert_eq!(killed.code, Some(0), "{killed:?}");
+            launcher.signal(Signal::TERM);
+        }
+        let ended = launcher.wait();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let signal = if ignored { "SIGTERM" } else { "SIGHUP" };
+        assert!(ended.out.contains(&format!("{signal} came")), "{ended:?}");
+        assert!(ended.out.contains("| stopped; "), "{ended:?}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = folder.path().join("c.db");
+    let address = format!("127.0.0.1:{first}");
+    let variables = [
+        ("CATALOG_LISTEN", address.as_str()),
+        ("CATALOG_DB", text(&database)),
+    ];
+    let mut catalog = tool::start("catalog", &[], &variables);
+    catalog.wait_for("listening");
+    // The handlers are installed after the start.
+    let ended = wait::until(SOON, || catalog.out().contains("is checked").then_some(()));
+    assert!(ended.is_some(), "{}", catalog.out());
+    catalog.wait_for_handler(Signal::HUP);
+    catalog.signal(Signal::HUP);
+    let ended = catalog.wait();
+    assert!(
+        ended.code == Some(0) && ended.out.contains("signal=SIGHUP"),
+        "{ended:?}"
+    );
+}
+
+/// Nothing in the folder of a bazaar is open to others, not even what an earlier version left; the
+/// terminal shows what a service says after its log was cut or renamed.
+#[test]
+fn nothing_in_the_folder_is_open_to_others() {
+    let ports = PortBlock::take().expect("there are free ports");
+    let first = ports.ports().next().expect("a port").to_string();
+    let outer = tempfile::tempdir().expect("a folder");
+    let dir = outer.path().join("run");
+    fs::create_dir_all(dir.join("logs")).expect("made");
+    fs::write(dir.join("logs/order1.log"), "old\n").expect("written");
+    fs::set_permissions(dir.join("logs/order1.log"), Permissions::from_mode(0o644)).expect("ours");
+    fs::set_permissions(&dir, Permissions::from_mode(0o755)).expect("ours");
+    let arguments = ["run", "--dir", text(&dir), "--ports-from", &first];
+    let mut launcher = tool::start("bazaar", &arguments, &[]);
+    launcher.wait_for("could be read by other users");
+    launcher.wait_for("The bazaar is open at ");
+    for path in all(&dir) {
+        let mode = fs::symlink_metadata(&path).expect("there").mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
+    }
+    let token = fs::read_to_string(dir.join("token")).expect("ours");
+    assert_eq!(token.trim().len(), 64);
+
+    let shown = |launcher: &Running, service: &str| {
+        let begin = format!("{service:9}| ");
+        let out = launcher.out();
+        out.lines().filter(|line| line.starts_with(&begin)).count()
+    };
+    for (service, cut) in [("order1", true), ("order2", false)] {
+        let log = dir.join("logs").join(format!("{service}.log"));
+        let before = shown(&launcher, service);
+        if cut {
+            File::create(&log).expect("cut");
+        } else {
+            fs::rename(&log, log.with_extension("log.1")).expect("renamed");
+        }
+        let back = tool::run("bazaar", &["restart", service, "--dir", text(&dir)], &[]);
+        assert_eq!(back.code, Some(0), "{back:?}");
+        let seen = wait::until(SOON, || {
+            (shown(&launcher, service) > before + 2).then_some(())
+        });
+        assert!(seen.is_some(), "{service}: {}", launcher.out());
+    }
+    launcher.signal(Signal::TERM);
+    assert_eq!(launcher.wait().code, Some(0));
+}
+
+fn all(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![folder.to_owned()];
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        found.extend(if path.is_dir() {
+            all(&path)
+        } else {
+            vec![path]
+        });
+    }
+    found
+}
+
+/// Ctrl-C ends a client that has long to go, with the summary of what it has seen.
+#[test]
+fn an_interrupted_client_prints_its_summary() {
+    let ports = PortBlock::take().expect("there are free ports");
+    let first = ports.ports().next().expect("a port");
+    let outer = tempfile::tempdir().expect("a folder");
+    let dir = outer.path().join("run");
+    let arguments = [
+        "run",
+        "--dir",
+        text(&dir),
+        "--ports-from",
+        &first.to_string(),
+    ];
+    let mut launcher = tool::start("bazaar", &arguments, &[]);
+    launcher.wait_for("The bazaar is open at ");
+    let url = format!("http://127.0.0.1:{}", first + 5);
+    let api = Api::new(&url);
+    let client = ["--url", &url, "-n", "1000000", "-p", "1"];
+    let mut client = tool::start("client", &client, &[]);
+    let traded = wait::until(SOON, || api.order_by_number(3).ok());
+    assert!(traded.is_some(), "the client trades");
+    client.signal(Signal::INT);
+    let ended = client.wait();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for part in [
+        "STOPPED before the end: SIGINT came",
+        "acknowledged",
+        "lookup",
+    ] {
+        assert!(ended.out.contains(part), "{part}: {ended:?}");
+    }
+    launcher.signal(Signal::TERM);
+    assert_eq!(launcher.wait().code, Some(0));
 }
 
 /// What a command's help shows is what that command reads.

@@ -4,12 +4,14 @@
 //! One thread does it all, in short steps: prints what is new in the logs, looks for services that
 //! died, waits for readiness, carries out what `bazaar kill` and `bazaar restart` ask over the
 //! control socket (so that a restarted service is this program's child again), and stops everything
-//! on Ctrl-C.
+//! on Ctrl-C, SIGTERM, or a SIGHUP that is not ignored.
 //!
-//! In the folder: `*.db` the services' files, `logs/`, `pids/<service>.pid`, `url` of the
-//! front-end, `token` (what internal calls must show; readable by its owner alone), `control.sock`.
+//! In the folder, which is its owner's alone: `*.db` the services' files, `logs/`,
+//! `pids/<service>.pid`, `url` of the front-end, `token` (what internal calls must show),
+//! `control.sock`.
 
 mod control;
+mod folder;
 mod follow;
 mod screen;
 
@@ -19,23 +21,24 @@ use client::api::Api;
 use cluster::addresses::{Addresses, is_free};
 use cluster::service::Service;
 use cluster::{Cluster, ClusterError, START_TIMEOUT, Spec};
+use common::database::with_suffix;
 use common::filelock::FileLock;
 use common::port_owner::listener;
+use common::private;
 use common::settings::addresses::ListenAddress;
+use common::shutdown::StopSignal;
+use common::terminal::shell_word;
 use control::{Asked, Control, Reply};
 use crossbeam::channel::RecvTimeoutError;
+use folder::write_anew;
 use follow::Follower;
 use screen::Screen;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpListener;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Folder that is used when none is named.
@@ -69,16 +72,16 @@ pub struct Options {
 /// Why it could not be started or stopped, with the remedy.
 pub fn run(options: Options) -> Result<(), String> {
     let folder = options.folder.clone();
+    private::umask();
     if !folder.exists() {
         // A start that fails for its ports leaves no folder. Where there is one, that another
         // bazaar runs in it says more than whose ports are taken.
         check_ports(&options.addresses, &options.public)?;
     }
-    fs::create_dir_all(folder.join(PIDS))
-        .map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    let tightened = folder::take(&folder)?;
     let _alone = take_folder(&folder)?;
     check_ports(&options.addresses, &options.public)?;
-    let stop = stop_flag().map_err(|e| format!("cannot listen to signals: {e}"))?;
+    let stop = StopSignal::listen().map_err(|e| format!("cannot listen to signals: {e}"))?;
     let mut spec = Spec::new(&folder, options.addresses);
     spec.inherit = true;
     spec.own_groups = true;
@@ -88,15 +91,14 @@ pub fn run(options: Options) -> Result<(), String> {
         &options.public.to_string(),
     );
     spec.token = options.token.or(spec.token);
-    write_secret(
-        &folder.join("token"),
-        spec.token.as_deref().unwrap_or_default(),
-    )?;
+    let token = format!("{}\n", spec.token.as_deref().unwrap_or_default());
+    write_anew(&folder.join("token"), &token)
+        .map_err(|e| format!("cannot write {}: {e}", folder.join("token").display()))?;
     let control = Control::listen(&folder)?;
     // For `bazaar status`; like the process ids a help, which nothing depends on.
-    drop(fs::write(
-        folder.join(URL_FILE),
-        format!("http://{}\n", spec.addresses.frontends[0].public),
+    drop(write_anew(
+        &folder.join(URL_FILE),
+        &format!("http://{}\n", spec.addresses.frontends[0].public),
     ));
     let mut cluster = Cluster::prepare(spec).map_err(text)?;
     // Where the logs end now: what is already there was shown by an earlier run.
@@ -117,6 +119,9 @@ pub fn run(options: Options) -> Result<(), String> {
         ready: Ready::Since(Instant::now()),
     };
     launcher.write_pids();
+    if let Some(word) = tightened {
+        launcher.screen.note(&word);
+    }
     let outcome = launcher.watch(&control, &stop);
     // Nothing new is asked of a bazaar that is being stopped.
     drop(control);
@@ -161,7 +166,8 @@ pub fn command(folder: &Path, action: Action, service: &dyn Display) -> String {
             service.to_string().trim_start_matches("order")
         );
     }
-    format!("bazaar {action} {service} --dir {}", folder.display())
+    let folder = folder.display().to_string();
+    format!("bazaar {action} {service} --dir {}", shell_word(&folder))
 }
 
 struct Launcher {
@@ -183,13 +189,16 @@ enum Ready {
 
 impl Launcher {
     /// The loop, until told to stop.
-    fn watch(&mut self, control: &Control, stop: &AtomicBool) -> Result<(), String> {
+    fn watch(&mut self, control: &Control, stop: &StopSignal) -> Result<(), String> {
         let url = self.cluster.url(0);
         let api = Api::with_timeout(&url, LOOK_TIMEOUT);
         self.screen
             .note("starting: catalog, three replicas of the order service, front-end");
-        while !stop.load(Ordering::Relaxed) {
+        while stop.received().is_none() {
             self.show_logs();
+            for word in self.follower.bound() {
+                self.screen.note(&word);
+            }
             self.look_for_deaths()?;
             if !matches!(self.ready, Ready::Told) {
                 self.look_whether_ready(&api, &url);
@@ -209,6 +218,8 @@ impl Launcher {
                 }
             }
         }
+        let signal = stop.received().unwrap_or_default();
+        self.screen.note(&format!("{signal} came"));
         Ok(())
     }
 
@@ -225,8 +236,8 @@ impl Launcher {
             if !matches!(self.ready, Ready::Told) {
                 let log = self.cluster.log_path(service);
                 return Err(format!(
-                    "{service} ended before the bazaar was ready ({status}); see above, or {}",
-                    log.display()
+                    "{service} ended before the bazaar was ready ({status}); {}",
+                    where_to_look(&log)
                 ));
             }
             self.tell_death(service, &format!("has died ({status})"));
@@ -344,7 +355,7 @@ impl Launcher {
     fn write_pids(&self) {
         for service in self.cluster.services() {
             match self.cluster.pid(service) {
-                Some(pid) => drop(fs::write(self.pid_path(service), format!("{pid}\n"))),
+                Some(pid) => drop(write_anew(&self.pid_path(service), &format!("{pid}\n"))),
                 None => self.remove_pid(service),
             }
         }
@@ -411,30 +422,19 @@ fn check_ports(addresses: &Addresses, public: &ListenAddress) -> Result<(), Stri
     Err(message)
 }
 
-/// Set by Ctrl-C, SIGTERM, and the end of the terminal. A second one ends this program at once, and
-/// the services with it.
-///
-/// # Errors
-/// When the signals cannot be had.
-pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+/// Where the reason of a service's end is to be found. A full disk takes no log either.
+fn where_to_look(log: &Path) -> String {
+    let is_empty = fs::metadata(log).map_or(true, |log| log.len() == 0);
+    let probe = with_suffix(log, ".probe");
+    let written = fs::write(&probe, [0; 4_096]);
+    let _ = fs::remove_file(&probe);
+    match written {
+        Err(error) if is_empty => format!(
+            "it could not write its log, {}: {error}; make room, or name another folder with --dir",
+            log.display()
+        ),
+        _ => format!("see above, or {}", log.display()),
     }
-    Ok(stop)
-}
-
-fn write_secret(path: &Path, secret: &str) -> Result<(), String> {
-    // Made anew, so that an old file's permissions do not stay.
-    let _ = fs::remove_file(path);
-    let file = fs::OpenOptions::new()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(path);
-    file.and_then(|mut file| writeln!(file, "{secret}"))
-        .map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -479,12 +479,15 @@ mod tests {
             command(Path::new("/x"), Action::Restart, &replica),
             "bazaar restart order3 --dir /x"
         );
+        assert_eq!(
+            command(Path::new("/a b; reboot"), Action::Kill, &replica),
+            "bazaar kill order3 --dir '/a b; reboot'"
+        );
     }
 
-    /// A folder belongs to one launcher, and the token to its owner.
+    /// A folder belongs to one launcher.
     #[test]
-    fn folder_and_token() {
-        use std::os::unix::fs::PermissionsExt;
+    fn a_folder_has_one_launcher() {
         let folder = tempfile::tempdir().expect("a folder");
         let held = take_folder(folder.path()).expect("free");
         assert!(
@@ -493,14 +496,5 @@ mod tests {
                 .contains("runs in")
         );
         drop(held);
-        let path = folder.path().join("token");
-        write_secret(&path, "old")
-            .and_then(|()| write_secret(&path, "new"))
-            .expect("written");
-        assert_eq!(fs::read_to_string(&path).expect("read"), "new\n");
-        assert_eq!(
-            fs::metadata(&path).expect("there").permissions().mode() & 0o777,
-            0o600
-        );
     }
 }

@@ -11,6 +11,7 @@ use cluster::service::Service;
 use common::cli::{self, Program};
 use common::settings::addresses::{ListenAddress, ServiceUrl};
 use common::settings::{Settings, Token, Whole};
+use common::shutdown::StopSignal;
 use common::terminal;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,16 +40,16 @@ enum Command {
     Demo(Demo),
 }
 
-/// Starts everything, shows the logs, and stops everything on Ctrl-C. Exit code 2: it could not be
-/// started.
+/// Starts everything, shows the logs, and stops everything on Ctrl-C, SIGTERM, or the end of the
+/// terminal (not under nohup). Exit code 2: it could not be started.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "run")]
 struct Run {
     /// folder of database files and logs (default: run)
     #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
     dir: PathBuf,
-    /// first of six consecutive ports, instead of the documented ones; the front-end is on the
-    /// sixth
+    /// first of six consecutive ports, instead of the documented ones: catalog, replicas 1 to 3,
+    /// the front-end's internal listener, and on the sixth the public API
     #[argh(option)]
     ports_from: Option<FirstPort>,
 }
@@ -226,7 +227,7 @@ fn start(run: Run, environment: Environment) -> Result<(), String> {
 
 fn show_status(watch: bool, url: Option<&str>, dir: &Path) -> ExitCode {
     let outcome = if watch {
-        launcher::stop_flag()
+        StopSignal::listen()
             .and_then(|stop| status::watch(dir, url, &stop))
             .map(|()| true)
     } else {

@@ -3,6 +3,7 @@
 
 use crate::launcher::{pids, saved_url};
 use client::api::Api;
+use common::shutdown::StopSignal;
 use common::terminal::{self, escape};
 use common::wire::catalog::CatalogState;
 use common::wire::public::{CacheStatus, ReplicaState, Status};
@@ -10,8 +11,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,21 +79,21 @@ pub fn show(folder: &Path, url: Option<&str>) -> io::Result<bool> {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn watch(folder: &Path, url: Option<&str>, stop: &Arc<AtomicBool>) -> io::Result<()> {
+pub fn watch(folder: &Path, url: Option<&str>, stop: &StopSignal) -> io::Result<()> {
     let clear = if io::stdout().is_terminal() {
         "\x1b[H\x1b[J"
     } else {
         ""
     };
     let mut first = true;
-    while !stop.load(Ordering::Relaxed) {
+    while stop.received().is_none() {
         let looked = Instant::now();
         let picture = look(folder, url);
         let gap = if clear.is_empty() && !first { "\n" } else { "" };
         clear_screen(clear)?;
         terminal::print(&format!("{gap}{picture}"))?;
         first = false;
-        while looked.elapsed() < EVERY && !stop.load(Ordering::Relaxed) {
+        while looked.elapsed() < EVERY && stop.received().is_none() {
             thread::sleep(STEP);
         }
     }

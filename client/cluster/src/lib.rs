@@ -37,6 +37,8 @@ use std::time::Duration;
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a service may take to end once told to: its own grace, and some for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_millis(STOP_GRACE.as_millis() as u64 + 10_000);
+/// Folder of the logs, in the cluster's.
+pub const LOGS: &str = "logs";
 /// Bound of one look at a service that starts.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -119,7 +121,7 @@ impl Cluster {
     /// # Errors
     /// When the folder for the logs cannot be made.
     pub fn prepare(spec: Spec) -> Result<Self> {
-        let logs = spec.folder.join("logs");
+        let logs = spec.folder.join(LOGS);
         fs::create_dir_all(&logs)
             .map_err(|e| ClusterError::new(format!("cannot make {}: {e}", logs.display())))?;
         Ok(Self {

@@ -31,6 +31,13 @@ impl Own {
             let ports = PortBlock::take().map_err(|e| e.to_string())?;
             let folder = tempfile::Builder::new().prefix("bazaar-").tempdir();
             let folder = folder.map_err(|e| format!("cannot make a folder: {e}"))?;
+            if folder.path().to_str().is_none() {
+                // Services get paths in their variables, which are text.
+                return Err(format!(
+                    "TMPDIR={:?} is not UTF-8: name another folder",
+                    std::env::temp_dir()
+                ));
+            }
             let mut spec = Spec::new(folder.path(), ports.addresses(3, 1));
             set(&mut spec)?;
             match Cluster::start(spec) {

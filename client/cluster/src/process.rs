@@ -11,6 +11,7 @@
 
 use super::service::Service;
 use super::{ClusterError, Result, Spec, binaries};
+use common::private;
 use crossbeam::channel::{Sender, bounded};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -35,7 +36,7 @@ impl Process {
     pub(super) fn start(spec: &Spec, service: Service) -> Result<Self> {
         let binary = binaries::find(&spec.binaries, service.binary()).map_err(ClusterError::new)?;
         let path = spec.log_path(service);
-        let open = || File::options().create(true).append(true).open(&path);
+        let open = || private::options().create(true).append(true).open(&path);
         let (out, err) = open()
             .and_then(|out| Ok((out.try_clone()?, out)))
             .map_err(|e| ClusterError::new(format!("cannot write {}: {e}", path.display())))?;

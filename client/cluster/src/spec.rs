@@ -1,8 +1,9 @@
 //! How a cluster is set up.
 
 use super::addresses::{Addresses, reachable};
-use super::binaries;
 use super::service::Service;
+use super::{LOGS, binaries};
+use common::secret;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ impl Spec {
             folder: folder.into(),
             addresses,
             binaries: binaries::folder(),
-            token: Some(format!("{:032x}", fastrand::u128(..))),
+            token: Some(secret::hex(32)),
             inherit: false,
             own_groups: false,
             settings: BTreeMap::new(),
@@ -105,7 +106,7 @@ impl Spec {
     /// Log file of a service.
     #[must_use]
     pub fn log_path(&self, service: Service) -> PathBuf {
-        self.folder.join("logs").join(format!("{service}.log"))
+        self.folder.join(LOGS).join(format!("{service}.log"))
     }
 
     /// The variables that a service is started with, over those of this program.
@@ -185,7 +186,7 @@ mod tests {
             Some("3=http://127.0.0.1:9003")
         );
         assert_eq!(order["CATALOG_URL"], "http://127.0.0.1:9000");
-        assert_eq!(order["BAZAAR_TOKEN"].len(), 32);
+        assert_eq!(order["BAZAAR_TOKEN"].len(), 64);
         let caches =
             [1, 2].map(|n| spec.environment(Service::Frontend(n))["FRONTEND_CACHE"].clone());
         assert_eq!(caches, ["off", "on"]);

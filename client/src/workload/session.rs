@@ -5,7 +5,6 @@ use crate::api::{Api, ApiError};
 use crate::stats::Kind;
 use common::clock::BootInstant;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Instant;
 
 /// A client: its connection, its dice, and what it saw so far.
@@ -43,12 +42,14 @@ impl<'a> Session<'a> {
         let seed = options
             .seed
             .wrapping_add((client as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let api = Api::with_timeout(url, options.attempt_timeout);
+        control.apis.lock().push(api.clone());
         Self {
             options,
             control,
             stocks,
             key_prefix: format!("{run_id}-{client}"),
-            api: Api::with_timeout(url, options.attempt_timeout),
+            api,
             rng: fastrand::Rng::with_seed(seed),
             pauses: fastrand::Rng::new(),
             checking: false,
@@ -67,10 +68,14 @@ impl<'a> Session<'a> {
         self.checking = true;
         loop {
             for index in 0..self.outcome.acknowledged.len() {
+                if self.control.is_ended() {
+                    break;
+                }
                 self.read_back(index);
                 self.control.step();
             }
-            if self.outcome.acknowledged.is_empty()
+            if self.control.is_ended()
+                || self.outcome.acknowledged.is_empty()
                 || !self.control.check_again.load(Ordering::Relaxed)
             {
                 break;
@@ -92,6 +97,9 @@ impl<'a> Session<'a> {
             self.note(&format!("looked {name} up and got {}", stock.name));
         }
         let Some(order) = order else { return };
+        if self.control.is_ended() {
+            return;
+        }
         let key = format!("{}-{iteration}", self.key_prefix);
         if let Ended::Success(number) =
             self.request(Kind::Order, |api| api.order(&order, Some(&key)))
@@ -128,6 +136,7 @@ impl<'a> Session<'a> {
         for attempt in 0.. {
             let error = match call(&self.api) {
                 Ok(answer) => {
+                    self.control.answered();
                     let took = started.elapsed();
                     self.outcome.stats.of_mut(kind).record(took);
                     if self.options.keep_samples {
@@ -137,6 +146,13 @@ impl<'a> Session<'a> {
                 }
                 Err(error) => error,
             };
+            if self.control.is_ended() {
+                // Perhaps cut off by ourselves: no failure of the bazaar to tell of.
+                break;
+            }
+            if !error.is_retryable() {
+                self.control.answered();
+            }
             if kind == Kind::Order && error.status() == Some(409) {
                 self.outcome.stats.of_mut(kind).refused += 1;
                 return Ended::Otherwise;
@@ -151,9 +167,18 @@ impl<'a> Session<'a> {
                 break;
             }
             self.outcome.stats.of_mut(kind).retries += 1;
-            thread::sleep(wait);
+            if self.control.ended.wait(wait) {
+                break;
+            }
         }
         self.outcome.stats.of_mut(kind).unanswered += 1;
+        let silent = self.options.stop_when_silent && self.control.is_silent_since(began);
+        if silent && !self.control.is_ended() {
+            let waited = self.options.deadline.as_secs();
+            self.control
+                .end(&format!("no request was answered for {waited} s"));
+            self.control.cut();
+        }
         Ended::Otherwise
     }
 

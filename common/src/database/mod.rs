@@ -7,6 +7,7 @@ pub mod genesis;
 pub mod look;
 pub mod orders;
 
+use crate::private::protect_database;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -128,6 +129,7 @@ pub fn open_writer(path: &Path, kind: FileKind, create: &str) -> Result<Connecti
             kind.version
         )));
     }
+    protect_database(path).map_err(|e| DbError::Foreign(e.to_string()))?;
     if let Err(error) = fill_wal(&with_suffix(path, "-wal")) {
         // Commits are slower, nothing else.
         tracing::debug!(file = %path.display(), %error, "no room for the whole write-ahead log yet");

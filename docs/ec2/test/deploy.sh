@@ -58,7 +58,7 @@ check_token() {
   equal 'their modes and owner' "600 $EC2_USER" "$(stat -c '%a %U' "${files[@]}" | sort -u)"
   equal 'their folders' 700 "$(stat -c %a "$WORK"/machine*/etc/bazaar | sort -u)"
   token=$(grep -h ^BAZAAR_TOKEN= "${files[@]}" | sort -u | sed 's/.*=//')
-  [[ $token =~ ^[0-9a-f]{48}$ ]] || fail "no single token of 48 digits in ${files[*]}"
+  [[ $token =~ ^[0-9a-f]{64}$ ]] || fail "no single token of 64 digits in ${files[*]}"
   ! grep -q "$token" "$WORK/output" || fail 'the token was printed'
   ! grep -rq "$token" "$EC2_STATE" "$WORK"/machine*/run || fail 'the token is kept elsewhere'
   printf '%s' "$token"

@@ -4,6 +4,7 @@
 use crate::cache::shared::SharedCache;
 use common::clock::BootInstant;
 use common::http::client::{Call, CallError, HttpClient};
+use common::secret;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{KEEP_ALIVE, LEASE};
@@ -77,7 +78,7 @@ impl Keeper {
     }
 
     fn register(&mut self) -> Option<SessionId> {
-        let session = SessionId(format!("{:032x}", fastrand::u128(..)));
+        let session = SessionId(secret::hex(16));
         // Pending before it is sent: the catalog's probe push comes before its reply.
         self.config.cache.begin_session(&session);
         let request = RegisterRequest {

@@ -1,14 +1,32 @@
-//! Follows the logs of several services as they grow.
+//! Follows the logs of several services as they grow, and keeps them from growing for ever.
+//!
+//! A log may be cut short under its reader (`: > order1.log`, logrotate's `copytruncate`) or moved
+//! away (logrotate's default). Its length alone does not tell the first: by the next look it may be
+//! longer than before. So the reader remembers the last bytes before its place, and begins anew
+//! when others stand there. After the second the old file is read to its end, then the new one from
+//! its beginning.
+//!
+//! A log of [`LIMIT_BYTES`] is copied to `<log>.1` and cut to nothing: the service goes on writing
+//! to it, at its new end (it appends). Lines that come between the copy and the cut are lost to the
+//! files, a matter of microseconds.
 
 use cluster::service::Service;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use common::private;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
+/// A log that has so much is set aside.
+const LIMIT_BYTES: u64 = 8 * 1024 * 1024;
+/// Older logs that are kept of each service.
+const KEPT: u32 = 3;
 /// What is read from one log at a time, at most, so that a chatty service does not hide the others.
-const CHUNK_BYTES: u64 = 256 * 1024;
+const CHUNK_BYTES: usize = 256 * 1024;
 /// A line without an end is shown in pieces of this size.
 const LINE_BYTES: usize = 16 * 1024;
+/// How many bytes before the place are remembered: more than a time stamp.
+const REMEMBERED: usize = 64;
 
 /// Several logs and how far each has been shown.
 #[derive(Debug)]
@@ -20,22 +38,26 @@ pub(super) struct Follower {
 struct Log {
     service: Service,
     path: PathBuf,
-    file: Option<File>,
+    reader: Option<Reader>,
     /// What came after the last line end.
     begun: Vec<u8>,
+}
+
+/// An open log, and the place up to which it has been read.
+#[derive(Debug)]
+struct Reader {
+    file: File,
+    place: u64,
+    /// The last bytes before the place.
+    before: Vec<u8>,
 }
 
 impl Follower {
     /// Follows from where each log ends now; one that is not there yet, from its beginning.
     pub(super) fn new(logs: impl Iterator<Item = (Service, PathBuf)>) -> Self {
-        let at_end = |path: &PathBuf| {
-            let mut file = File::open(path).ok()?;
-            file.seek(SeekFrom::End(0)).ok()?;
-            Some(file)
-        };
-        let log = |(service, path)| Log {
+        let log = |(service, path): (Service, PathBuf)| Log {
             service,
-            file: at_end(&path),
+            reader: Reader::at_end(&path).ok(),
             path,
             begun: Vec::new(),
         };
@@ -48,14 +70,28 @@ impl Follower {
     pub(super) fn poll(&mut self, mut show: impl FnMut(Service, &str)) {
         for log in &mut self.logs {
             log.read();
-            while let Some(end) = log.line_end() {
-                let line: Vec<u8> = log.begun.drain(..end).collect();
-                show(
-                    log.service,
-                    String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']),
-                );
+            let mut shown = 0;
+            while let Some(end) = line_end(&log.begun[shown..]) {
+                let line = String::from_utf8_lossy(&log.begun[shown..shown + end]);
+                show(log.service, line.trim_end_matches(['\n', '\r']));
+                shown += end;
             }
+            log.begun.drain(..shown);
         }
+    }
+
+    /// Sets aside what has grown to its limit. Returns what failed: the log was cut all the same,
+    /// since a full disk stops more than a log.
+    pub(super) fn bound(&mut self) -> Vec<String> {
+        let bound = |log: &mut Log| {
+            let outcome = log.is_full().then(|| log.set_aside())?;
+            let error = outcome.err()?;
+            Some(format!(
+                "cannot keep the end of {}: {error}",
+                log.path.display()
+            ))
+        };
+        self.logs.iter_mut().filter_map(bound).collect()
     }
 }
 
@@ -63,54 +99,263 @@ impl Log {
     /// A log that cannot be read is tried again at the next poll: its service may not have been
     /// started yet.
     fn read(&mut self) {
-        if self.file.is_none() {
-            self.file = File::open(&self.path).ok();
+        if self.reader.is_none() {
+            self.reader = Reader::at_start(&self.path).ok();
         }
-        if let Some(file) = &mut self.file {
-            let _ = file.take(CHUNK_BYTES).read_to_end(&mut self.begun);
+        let Some(reader) = &mut self.reader else {
+            return;
+        };
+        match reader.read(&mut self.begun) {
+            // All of it is read: is it still the log?
+            Ok(0) if reader.was_moved(&self.path) => self.reader = None,
+            Ok(_) => {}
+            Err(_) => self.reader = None,
         }
     }
 
-    fn line_end(&self) -> Option<usize> {
-        let newline = self
-            .begun
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map(|at| at + 1);
-        newline.or((self.begun.len() >= LINE_BYTES).then_some(LINE_BYTES))
+    /// A log that has not been shown to its end waits for that, but not for ever.
+    fn is_full(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| {
+            let length = reader.file.metadata().map_or(0, |found| found.len());
+            length >= LIMIT_BYTES && (reader.place >= length || length >= 2 * LIMIT_BYTES)
+        })
+    }
+
+    fn set_aside(&mut self) -> io::Result<()> {
+        let older = |n: u32| common::database::with_suffix(&self.path, &format!(".{n}"));
+        for n in (1..KEPT).rev() {
+            // The first ones are not there yet.
+            let _ = fs::rename(older(n), older(n + 1));
+        }
+        let copied = copy(&self.path, &older(1));
+        if copied.is_err() {
+            let _ = fs::remove_file(older(1));
+        }
+        private::options()
+            .write(true)
+            .open(&self.path)?
+            .set_len(0)?;
+        if let Some(reader) = &mut self.reader {
+            reader.begin_anew();
+        }
+        copied
+    }
+}
+
+/// Where the first line of this text ends.
+fn line_end(text: &[u8]) -> Option<usize> {
+    let newline = text.iter().position(|byte| *byte == b'\n');
+    let long = (text.len() >= LINE_BYTES).then_some(LINE_BYTES);
+    newline.map(|at| at + 1).or(long)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = private::options().read(true).open(from)?;
+    let mut to = private::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(to)?;
+    io::copy(&mut from, &mut to).map(drop)
+}
+
+impl Reader {
+    fn at_start(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: private::options().read(true).open(path)?,
+            place: 0,
+            before: Vec::new(),
+        })
+    }
+
+    fn at_end(path: &Path) -> io::Result<Self> {
+        let mut reader = Self::at_start(path)?;
+        reader.place = reader.file.metadata()?.len();
+        let remembered = reader.place.min(REMEMBERED as u64);
+        reader.before = vec![0; usize::try_from(remembered).unwrap_or_default()];
+        reader
+            .file
+            .read_exact_at(&mut reader.before, reader.place - remembered)?;
+        Ok(reader)
+    }
+
+    /// Adds what is new, up to a chunk. Zero: there is nothing.
+    fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let length = self.file.metadata()?.len();
+        if length == self.place {
+            return Ok(0);
+        }
+        if length < self.place || !self.stands_where_it_stood() {
+            self.begin_anew();
+            into.clear();
+        }
+        let had = into.len();
+        into.resize(had + CHUNK_BYTES, 0);
+        let outcome = self.file.read_at(&mut into[had..], self.place);
+        let read = *outcome.as_ref().unwrap_or(&0);
+        into.truncate(had + read);
+        self.place += read as u64;
+        self.before.extend_from_slice(&into[had..]);
+        let surplus = self.before.len().saturating_sub(REMEMBERED);
+        self.before.drain(..surplus);
+        outcome
+    }
+
+    fn stands_where_it_stood(&self) -> bool {
+        let mut now = vec![0; self.before.len()];
+        let at = self.place - self.before.len() as u64;
+        self.file.read_exact_at(&mut now, at).is_ok() && now == self.before
+    }
+
+    fn begin_anew(&mut self) {
+        self.place = 0;
+        self.before.clear();
+    }
+
+    /// Whether another file has the log's name now. While none has it, its service writes on to
+    /// this one.
+    fn was_moved(&self, path: &Path) -> bool {
+        match (fs::metadata(path), self.file.metadata()) {
+            (Ok(named), Ok(ours)) => (named.dev(), named.ino()) != (ours.dev(), ours.ino()),
+            _ => false,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::io::Write;
+
+    struct Case {
+        folder: tempfile::TempDir,
+        follower: Follower,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            fs::write(folder.path().join("a.log"), "before\n").expect("written");
+            let logs = [
+                (Service::Catalog, folder.path().join("a.log")),
+                (Service::Order(1), folder.path().join("b.log")),
+            ];
+            Self {
+                follower: Follower::new(logs.into_iter()),
+                folder,
+            }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn append(&self, name: &str, text: &str) {
+            let file = File::options()
+                .append(true)
+                .create(true)
+                .open(self.path(name));
+            file.and_then(|mut file| file.write_all(text.as_bytes()))
+                .expect("written");
+        }
+
+        fn poll(&mut self) -> Vec<String> {
+            let mut lines = Vec::new();
+            // A log that was moved is opened again at the second look.
+            for _ in 0..3 {
+                self.follower
+                    .poll(|service, line| lines.push(format!("{service}: {line}")));
+            }
+            lines
+        }
+    }
 
     /// Old lines are not shown, new ones once, in order and only when whole; a log may appear
     /// later.
     #[test]
     fn new_whole_lines_once() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (old, late) = (folder.path().join("a.log"), folder.path().join("b.log"));
-        fs::write(&old, "before\n").expect("written");
-        let logs = [
-            (Service::Catalog, old.clone()),
-            (Service::Order(1), late.clone()),
-        ];
-        let mut follower = Follower::new(logs.into_iter());
-        let mut poll = || {
-            let mut lines = Vec::new();
-            follower.poll(|service, line| lines.push(format!("{service}: {line}")));
-            lines
-        };
-        assert!(poll().is_empty());
-        let mut file = File::options().append(true).open(&old).expect("opens");
-        file.write_all(b"one\ntwo\nthr").expect("written");
-        fs::write(&late, "x\n").expect("written");
-        assert_eq!(poll(), ["catalog: one", "catalog: two", "order1: x"]);
-        assert!(poll().is_empty());
-        file.write_all(b"ee\r\n").expect("written");
-        assert_eq!(poll(), ["catalog: three"]);
+        let mut case = Case::new();
+        assert!(case.poll().is_empty());
+        case.append("a.log", "one\ntwo\nthr");
+        case.append("b.log", "x\n");
+        assert_eq!(case.poll(), ["catalog: one", "catalog: two", "order1: x"]);
+        assert!(case.poll().is_empty());
+        case.append("a.log", "ee\r\n");
+        assert_eq!(case.poll(), ["catalog: three"]);
+    }
+
+    /// A log that is cut short is followed from its new beginning, also when it has grown beyond
+    /// its old length by the next look.
+    #[test]
+    fn a_log_that_was_cut_short_is_followed() {
+        let mut case = Case::new();
+        case.append("a.log", "first\n");
+        assert_eq!(case.poll(), ["catalog: first"]);
+        fs::write(case.path("a.log"), "2\n").expect("written");
+        assert_eq!(case.poll(), ["catalog: 2"]);
+        fs::write(case.path("a.log"), "much longer than before\nsecond\n").expect("written");
+        assert_eq!(
+            case.poll(),
+            ["catalog: much longer than before", "catalog: second"]
+        );
+    }
+
+    /// A log that is renamed is read to its end, and the one that takes its name from its
+    /// beginning.
+    #[test]
+    fn a_log_that_was_renamed_is_followed() {
+        let mut case = Case::new();
+        fs::rename(case.path("a.log"), case.path("a.log.1")).expect("renamed");
+        case.append("a.log.1", "its service writes on\n");
+        assert_eq!(case.poll(), ["catalog: its service writes on"]);
+        case.append("a.log.1", "last\n");
+        case.append("a.log", "first of the next\n");
+        assert_eq!(case.poll(), ["catalog: last", "catalog: first of the next"]);
+        case.append("a.log", "more\n");
+        assert_eq!(case.poll(), ["catalog: more"]);
+    }
+
+    /// A log at its limit is set aside, a bounded number of times, and followed on; its service
+    /// appends to it all the while.
+    #[test]
+    fn logs_are_bounded_in_size_and_count() {
+        let mut case = Case::new();
+        let line = format!("{}\n", "x".repeat(999));
+        let much = line.repeat(usize::try_from(LIMIT_BYTES).expect("fits") / line.len() + 1);
+        let mut writer = File::options()
+            .append(true)
+            .open(case.path("a.log"))
+            .expect("opens");
+        for round in 0..KEPT + 2 {
+            writer.write_all(much.as_bytes()).expect("written");
+            while !case.poll().is_empty() {}
+            assert_eq!(case.follower.bound(), Vec::<String>::new());
+            let length = fs::metadata(case.path("a.log")).expect("there").len();
+            assert_eq!(length, 0, "round {round}");
+            writer.write_all(b"on\n").expect("written");
+            assert_eq!(case.poll(), ["catalog: on"], "round {round}");
+        }
+        let files = fs::read_dir(case.folder.path()).expect("a folder").count();
+        assert_eq!(files, 1 + usize::try_from(KEPT).expect("fits"));
+        let newest = fs::metadata(case.path("a.log.1")).expect("there");
+        assert!(newest.len() >= LIMIT_BYTES && newest.mode() & 0o077 == 0);
+    }
+
+    /// Where the copy cannot be made, the log is cut all the same, and that is told.
+    #[test]
+    fn a_log_is_bounded_where_it_cannot_be_kept() {
+        let mut case = Case::new();
+        let line = format!("{}\n", "x".repeat(999));
+        let lines = usize::try_from(LIMIT_BYTES).expect("fits") / line.len() + 1;
+        case.append("a.log", &line.repeat(lines));
+        while !case.poll().is_empty() {}
+        fs::create_dir(case.path("a.log.1")).expect("made");
+        fs::create_dir(case.path("a.log.2")).expect("made");
+        fs::create_dir(case.path("a.log.3")).expect("made");
+        fs::write(case.path("a.log.2/x"), "").expect("written");
+        fs::write(case.path("a.log.3/x"), "").expect("written");
+        let words = case.follower.bound();
+        assert!(words.len() == 1 && words[0].contains("a.log"), "{words:?}");
+        assert_eq!(fs::metadata(case.path("a.log")).expect("there").len(), 0);
     }
 }

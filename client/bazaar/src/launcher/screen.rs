@@ -3,6 +3,8 @@
 
 use super::{Action, DEFAULT_FOLDER, command};
 use cluster::service::Service;
+use common::terminal::{escape, escape_lines, json_string, shell_word};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
@@ -29,8 +31,9 @@ impl Screen {
     pub(super) fn log_line(&mut self, service: Service, line: &str) {
         let prefix = format!("{service:9}|");
         print(&format!(
-            "{} {line}\n",
-            self.paint(colour_of(service), &prefix)
+            "{} {}\n",
+            self.paint(colour_of(service), &prefix),
+            escape(line)
         ));
     }
 
@@ -38,14 +41,15 @@ impl Screen {
     pub(super) fn note(&mut self, text: &str) {
         print(&format!(
             "{}\n",
-            self.paint(OWN, &format!("{:9}| {text}", "bazaar"))
+            self.paint(OWN, &format!("{:9}| {}", "bazaar", escape(text)))
         ));
     }
 
     /// What nobody may miss.
     pub(super) fn loud(&mut self, what: &str, remedy: &str) {
         let line = "!".repeat(78);
-        let text = format!("{line}\n!!  {}\n!!  {remedy}\n{line}", what.to_uppercase());
+        let (what, remedy) = (what.to_uppercase(), escape(remedy));
+        let text = format!("{line}\n!!  {}\n!!  {remedy}\n{line}", escape(&what));
         let painted: Vec<String> = text
             .lines()
             .map(|line| self.paint(LOUD, &format!("{line:78}")))
@@ -55,23 +59,10 @@ impl Screen {
 
     /// What a newcomer can do now.
     pub(super) fn welcome(&mut self, url: &str, stock: &str, folder: &Path) {
-        let headline = self.paint(OWN, &format!("The bazaar is open at {url}"));
-        let more = if folder == Path::new(DEFAULT_FOLDER) {
-            "  make client P=0.6 N=200    a client that trades and checks every order\n".to_owned()
-        } else {
-            format!("  client --url {url}    trades and checks every order\n")
-        };
-        let kill = command(folder, Action::Kill, &Service::Order(3));
-        let restart = command(folder, Action::Restart, &Service::Order(3));
+        let headline = self.paint(OWN, &format!("The bazaar is open at {}", escape(url)));
         print(&format!(
-            "\n{headline}\n\nTry, in another terminal:\n\
-             \x20 curl {url}/stocks/{stock}\n\
-             \x20 curl -d '{{\"name\":\"{stock}\",\"quantity\":1,\"type\":\"buy\"}}' {url}/orders\n\
-             \x20 curl {url}/orders/0\n\
-             {more}\
-             \x20 {kill}    kills a replica; bring it back with: {restart}\n\n\
-             Ctrl-C stops everything. State and logs are in {}.\n\n",
-            folder.display()
+            "\n{headline}\n\n{}\n",
+            invitation(url, stock, folder)
         ));
     }
 
@@ -82,6 +73,40 @@ impl Screen {
             text.into()
         }
     }
+}
+
+/// Lines to be pasted into a shell. A stock is named by who made the bazaar, not by who pastes:
+/// every word is quoted, and in a URL encoded.
+fn invitation(url: &str, stock: &str, folder: &Path) -> String {
+    let more = if folder == Path::new(DEFAULT_FOLDER) {
+        "  make client P=0.6 N=200    a client that trades and checks every order\n".to_owned()
+    } else {
+        let url = shell_word(url);
+        format!("  client --url {url}    trades and checks every order\n")
+    };
+    let kill = command(folder, Action::Kill, &Service::Order(3));
+    let restart = command(folder, Action::Restart, &Service::Order(3));
+    let at = |path: &str| shell_word(&format!("{url}{path}")).into_owned();
+    let named = utf8_percent_encode(stock, NON_ALPHANUMERIC);
+    let order = format!(
+        "{{\"name\":{},\"quantity\":1,\"type\":\"buy\"}}",
+        json_string(stock)
+    );
+    let text = format!(
+        "Try, in another terminal:\n\
+         \x20 curl {}\n\
+         \x20 curl -d {} {}\n\
+         \x20 curl {}\n\
+         {more}\
+         \x20 {kill}    kills a replica; bring it back with: {restart}\n\n\
+         Ctrl-C stops everything. State and logs are in {}.\n",
+        at(&format!("/stocks/{named}")),
+        shell_word(&order),
+        at("/orders"),
+        at("/orders/0"),
+        folder.display()
+    );
+    escape_lines(&text).into_owned()
 }
 
 fn colour_of(service: Service) -> &'static str {
@@ -97,4 +122,48 @@ fn colour_of(service: Service) -> &'static str {
 fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Whatever a stock is called, the lines run curl with the words that are meant, and nothing
+    /// else.
+    #[test]
+    fn a_stocks_name_runs_nothing_when_pasted() {
+        for stock in [
+            "GameStart",
+            "'; touch x; echo '",
+            "$(touch x)`touch x`",
+            "a/b?c#d &|;",
+            "quote\" \\",
+            "\u{202e}turned",
+        ] {
+            let text = invitation("http://127.0.0.1:8080", stock, Path::new(DEFAULT_FOLDER));
+            assert!(
+                text.chars()
+                    .all(|c| c == '\n' || common::terminal::is_inert(c))
+            );
+            let folder = tempfile::tempdir().expect("a folder");
+            let lines: Vec<&str> = text.lines().filter(|line| line.contains("curl")).collect();
+            let script = format!("curl() {{ printf '%s\\n' \"$@\"; }}\n{}", lines.join("\n"));
+            let ran = Command::new("sh")
+                .args(["-c", &script])
+                .current_dir(folder.path())
+                .output()
+                .expect("a shell");
+            let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+            let words: Vec<&str> = said.lines().collect();
+            assert_eq!(words.len(), 5, "{text}\n{said}");
+            let order: serde_json::Value = serde_json::from_str(words[2]).expect("JSON");
+            assert_eq!(order["name"], stock);
+            let name = words[0].rsplit_once("/stocks/").expect("a URL").1;
+            let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+            assert_eq!(decoded, stock);
+            let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+            assert_eq!(left, 0, "{stock} ran something");
+        }
+    }
 }
