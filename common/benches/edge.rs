@@ -75,6 +75,7 @@ fn edge(criterion: &mut Criterion) {
                     date: &date,
                     limits: &limits,
                     bodies: &bodies,
+                    outputs: &bodies,
                     stopping: false,
                     spare: &mut spare,
                     world: &mut world,

@@ -260,6 +260,39 @@ fn unread_answers() {
     });
 }
 
+/// Answers that are not read hold one budget of our memory and little of the kernel's: one more is
+/// refused, honest clients are served meanwhile, and the room is used again.
+#[test]
+fn unread_answers_hold_little_memory() {
+    let server = Server::start(Limits {
+        output_budget_bytes: BIG_BYTES + BIG_BYTES / 2,
+        ..Limits::default()
+    });
+    let big = b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut holder = server.client();
+    holder.send(big);
+    wait_for("the first part is sent", ms(10_000), || {
+        server.metric("bazaar_edge_sent_bytes_total") > 0.0
+    });
+    let refused = server.client().answer_to(big).expect("told so");
+    assert_eq!(
+        (refused.status, refused.field("retry-after")),
+        (503, Some("1"))
+    );
+    server.assert_serves();
+    // What was sent lies in the kernel: our half of it and the client's.
+    let sent = server.metric("bazaar_edge_sent_bytes_total");
+    assert!(
+        sent < 1_000_000.0,
+        "{sent} bytes for a client that reads nothing"
+    );
+    assert_eq!(
+        holder.answer().expect("its room is kept").body.len(),
+        BIG_BYTES
+    );
+    assert_eq!(holder.answer_to(big).expect("room again").status, 200);
+}
+
 /// A large answer arrives whole at a client that reads.
 #[test]
 fn large_answers() {

@@ -19,6 +19,9 @@ use std::time::Instant;
 /// Never used up: bodies here are smaller than what does not count.
 static BODIES: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(0));
 
+/// Never used up either: whether it is would depend on how fast the client reads.
+static OUTPUTS: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(usize::MAX / 2));
+
 static SEATS: LazyLock<Arc<Seats>> = LazyLock::new(|| Seats::new(1_000, Metrics::new().gauge("viewers", "Viewers.")));
 
 static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
@@ -72,7 +75,7 @@ fn run(bytes: &[u8], cut: usize, reads: usize) -> Seen {
     loop {
         let answered = outside.open.take();
         let mut turn =
-            Turn { now, date: &date, limits: &LIMITS, bodies: &BODIES, stopping: false, spare: &mut spare, world: &mut outside };
+            Turn { now, date: &date, limits: &LIMITS, bodies: &BODIES, outputs: &OUTPUTS, stopping: false, spare: &mut spare, world: &mut outside };
         if let Some(request) = answered {
             connection.answer(&Response::text(200, "text/plain", request.body), &mut turn);
         } else if !connection.output().is_empty() {

@@ -168,7 +168,7 @@ fn unknown() -> Vec<(String, u16)> {
         (line("GET https://a/ HTTP/1.1"), 421),
         (line("GET / HTTP/2.0"), 505),
         (line("GET / HTTP/0.9"), 505),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 501),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 505),
         (post("Expect: wonders\r\n", ""), 417),
     ]
 }

@@ -1,8 +1,9 @@
-//! Memory for request bodies, shared by all connections: each may have a body of the largest size
-//! open, but not all of them at once.
+//! Memory for request bodies, and for answers that are not read, each shared by all connections:
+//! each may have a body of the largest size open, but not all of them at once.
 //!
 //! The first bytes of every body are free. So whoever fills the budget with large bodies keeps
-//! others from sending large ones, which nobody needs here, and never from sending an order.
+//! others from sending large ones, which nobody needs here, and never from sending an order. The
+//! same holds for answers: those that are small, and the page's files, always have room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// taken and each of its characters escaped in JSON.
 pub const FREE_BYTES: usize = 8 * 1024;
 
-/// What is left for all bodies together.
+/// Bytes of each connection's unread answers that do not count.
+pub const FREE_OUTPUT_BYTES: usize = 32 * 1024;
+
+/// What is left for all of them together.
 #[derive(Debug)]
 pub struct Budget {
     left: AtomicUsize,
@@ -27,28 +31,39 @@ impl Budget {
     }
 }
 
-/// One body's share, given back when it is dropped.
+/// One connection's share, given back when it is dropped.
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,
+    free: usize,
     taken: usize,
 }
 
 impl Share {
-    /// A share of nothing yet.
+    /// A share of nothing yet, whose first `free` bytes do not count.
     #[must_use]
-    pub fn new(budget: &Arc<Budget>) -> Self {
+    pub fn new(budget: &Arc<Budget>, free: usize) -> Self {
         Self {
             budget: Arc::clone(budget),
+            free,
             taken: 0,
         }
     }
 
-    /// Makes it the share of a body of which `bytes` are here; false when the budget is used up.
+    /// Makes it the share of `bytes` that are here; false, and nothing changes, when the budget is
+    /// used up.
     /// Bytes count as they come: a length that is only declared takes nothing from others.
     #[must_use]
     pub fn cover(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(FREE_BYTES + self.taken);
+        let wanted = bytes.saturating_sub(self.free);
+        if wanted <= self.taken {
+            self.budget
+                .left
+                .fetch_add(self.taken - wanted, Ordering::Relaxed);
+            self.taken = wanted;
+            return true;
+        }
+        let more = wanted - self.taken;
         // No order between cores is needed: a sum that is never below zero is all there is to it.
         let took = self
             .budget
@@ -78,13 +93,18 @@ mod tests {
     fn shares() {
         let budget = Budget::new(100);
         let left = || budget.left.load(Ordering::Relaxed);
-        let (mut one, mut two) = (Share::new(&budget), Share::new(&budget));
+        let share = || Share::new(&budget, FREE_BYTES);
+        let (mut one, mut two) = (share(), share());
         assert!(one.cover(FREE_BYTES) && left() == 100);
         assert!(one.cover(FREE_BYTES + 60) && one.cover(FREE_BYTES + 60) && left() == 40);
         assert!(two.cover(FREE_BYTES + 40) && left() == 0);
         assert!(!two.cover(FREE_BYTES + 41) && two.cover(FREE_BYTES + 40));
         drop(one);
         assert!(left() == 60 && two.cover(FREE_BYTES + 41) && left() == 59);
+        assert!(
+            two.cover(FREE_BYTES + 10) && left() == 90,
+            "a share shrinks"
+        );
         drop(two);
         assert_eq!(left(), 100);
     }

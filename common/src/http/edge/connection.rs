@@ -18,8 +18,8 @@
 //!   answers are in order.
 //! - Input is asked for only while no output waits and no request is with a handler: what a client
 //!   makes the edge hold is bounded by one head and one read beyond a body, plus [`PAUSE_BYTES`]
-//!   and one answer of output. All bodies together, but for the first bytes of each, are bounded by
-//!   [`super::budget`].
+//!   and one answer of output. All bodies together, and all output together, but for the first
+//!   bytes of each, are bounded by [`super::budget`].
 //! - What comes out depends on the bytes, never on how they were cut into reads.
 //! - A viewer never has more than [`FEED_BYTES`] waiting beside what it was sent first: one that
 //!   does not keep up is dropped, whole events are never left out.
@@ -27,7 +27,7 @@
 
 use super::audience::{Opening, Seat};
 use super::body::Decoder;
-use super::budget::{Budget, Share};
+use super::budget::{Budget, FREE_OUTPUT_BYTES, Share};
 use super::date::DateText;
 use super::limits::Limits;
 use super::output::Output;
@@ -45,6 +45,9 @@ pub const PAUSE_BYTES: usize = 64 * 1024;
 /// An unread answer's time begins anew whenever the client has taken this much of it: large answers
 /// over slow lines are served, a client that takes byte after byte is not.
 const PROGRESS_BYTES: usize = 16 * 1024;
+
+/// An answer up to this size is always written: no outcome of an order is ever replaced.
+const SMALL_ANSWER_BYTES: usize = 4 * 1024;
 
 /// A viewer that lets this much of its feed wait is dropped: it reads slower than things happen.
 pub const FEED_BYTES: usize = 64 * 1024;
@@ -76,6 +79,8 @@ pub struct Turn<'a, W> {
     pub limits: &'a Limits,
     /// The memory for bodies.
     pub bodies: &'a Arc<Budget>,
+    /// The memory for answers that are not read.
+    pub outputs: &'a Arc<Budget>,
     /// Whether the server stops: answers are then the last ones of their connections.
     pub stopping: bool,
     /// A buffer to lend.
@@ -91,6 +96,8 @@ pub struct Connection {
     /// Bytes that came and were not used yet; empty between requests.
     held: Vec<u8>,
     output: Output,
+    /// The output's share of the memory for all; none while it is small.
+    output_share: Option<Share>,
     /// Until when the output must be read, and what was taken of it since that was set.
     send_until: Instant,
     send_progress: usize,
@@ -159,6 +166,7 @@ impl Connection {
             state: BETWEEN,
             held: Vec::new(),
             output: Output::default(),
+            output_share: None,
             send_until: now,
             send_progress: 0,
             idle_since: now,
@@ -209,10 +217,27 @@ impl Connection {
         let State::Waiting(exchange) = self.state else {
             return;
         };
+        let bytes = response.body.len();
+        if !exchange.head_only && bytes > SMALL_ANSWER_BYTES && !self.has_room(bytes, turn) {
+            let trace = Some(exchange.trace);
+            return self.refuse(Reason::OutputBudget, trace, exchange.head_only, turn);
+        }
         self.write(&exchange, turn, |out, envelope| {
             respond::response(out, response, envelope)
         });
         self.resume(turn);
+    }
+
+    /// Makes the output's share one for what waits and `more`; false when the memory for that is
+    /// used up.
+    fn has_room<W>(&mut self, more: usize, turn: &Turn<'_, W>) -> bool {
+        let bytes = self.output.pending().len() + more;
+        if bytes <= FREE_OUTPUT_BYTES {
+            self.output_share = None;
+            return true;
+        }
+        let share = || Share::new(turn.outputs, FREE_OUTPUT_BYTES);
+        self.output_share.get_or_insert_with(share).cover(bytes)
     }
 
     /// Takes an event, if this is a viewer.
@@ -220,7 +245,8 @@ impl Connection {
         let State::Following { opening, .. } = self.state else {
             return;
         };
-        if self.output.pending().len() + event.len() > opening + FEED_BYTES {
+        let waits = self.output.pending().len() + event.len();
+        if waits > opening + FEED_BYTES || !self.has_room(event.len(), turn) {
             return self.give_up(Reason::Slow, turn);
         }
         self.writer(turn).extend_from_slice(event);
@@ -235,6 +261,8 @@ impl Connection {
     /// The first `n` bytes of the output were written.
     pub fn sent<W: World>(&mut self, n: usize, turn: &mut Turn<'_, W>) {
         self.output.take(n, turn.spare);
+        // Less waits than before, so that there is room.
+        let _ = self.has_room(0, turn);
         if let State::Following { opening, .. } = &mut self.state {
             *opening = opening.saturating_sub(n);
         }
@@ -355,6 +383,7 @@ impl Connection {
 
     fn give_up_quietly(&mut self) {
         self.output.clear();
+        self.output_share = None;
         self.held = Vec::new();
         self.state = State::Done;
     }

@@ -41,6 +41,8 @@ const AGAIN: usize = 32;
 const ACCEPTS: usize = 64;
 /// How long accepting rests when descriptors or memory ran out.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How often it is logged, over all cores, that they ran out: each core tries 20 times a second.
+const EXHAUSTION_EVERY: Duration = Duration::from_secs(60);
 /// How often idle connections are looked at while it is crowded.
 const CROWD_LOOK: Duration = Duration::from_millis(250);
 /// How often a core with connections looks whether it has become crowded.
@@ -470,7 +472,14 @@ fn accept_from(
             Err(error) => {
                 desk.meters.shared().accept_errors.inc();
                 if is_exhausted(&error) {
-                    tracing::warn!(%error, "connections cannot be accepted for the moment");
+                    let mut logged = desk.shared.exhaustion_logged.lock();
+                    if is_due(*logged, desk.now) {
+                        *logged = Some(desk.now);
+                        tracing::warn!(
+                            %error,
+                            "connections cannot be accepted for the moment; logged once a minute"
+                        );
+                    }
                     return Some(desk.now + ACCEPT_REST);
                 }
                 // The fate of one connection that was gone before it was accepted.
@@ -479,4 +488,27 @@ fn accept_from(
         }
     }
     Some(desk.now)
+}
+
+/// Whether what was logged at `last` is to be logged again.
+fn is_due(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| now.saturating_duration_since(last) >= EXHAUSTION_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cores that try 20 times a second log one line a minute.
+    #[test]
+    fn running_out_of_descriptors_is_logged_once_a_minute() {
+        let (start, mut last, mut lines) = (Instant::now(), None, 0);
+        for tries in 0..20 * 150 {
+            let now = start + ACCEPT_REST * tries;
+            if is_due(last, now) {
+                (last, lines) = (Some(now), lines + 1);
+            }
+        }
+        assert_eq!(lines, 3, "in two and a half minutes");
+    }
 }

@@ -125,13 +125,14 @@ impl Desk {
         let date: &DateText = self.date.text();
         let limits: &Limits = &self.shared.config.limits;
         let (now, stopping, spare) = (self.now, self.stopping, &mut self.spare);
-        let bodies = &self.shared.bodies;
+        let (bodies, outputs) = (&self.shared.bodies, &self.shared.outputs);
         let result = step(
             &mut Turn {
                 now,
                 date,
                 limits,
                 bodies,
+                outputs,
                 stopping,
                 spare,
                 world: &mut outside,

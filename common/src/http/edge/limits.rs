@@ -55,6 +55,11 @@ pub struct Limits {
     pub body_bytes: usize,
     /// All bodies that are arriving, beyond [`super::budget::FREE_BYTES`] of each; beyond, 503.
     pub body_budget_bytes: usize,
+    /// All answers that wait to be read, beyond [`super::budget::FREE_OUTPUT_BYTES`] of each
+    /// connection; beyond, 503.
+    pub output_budget_bytes: usize,
+    /// What the kernel keeps of the answers of one connection; it takes twice that in memory.
+    pub send_buffer_bytes: usize,
     /// From the first byte of a head to its end; beyond, 408.
     pub head_timeout: Duration,
     /// From the end of the head to the end of the body; beyond, 408.
@@ -110,6 +115,16 @@ impl Limits {
                 "FRONTEND_BODY_BUDGET_BYTES",
                 "67108864",
                 "memory for large bodies of public requests, all together; beyond, 503",
+            ),
+            output_budget_bytes: number(
+                "FRONTEND_OUTPUT_BUDGET_BYTES",
+                "67108864",
+                "memory for large answers that are not read, all together; beyond, 503",
+            ),
+            send_buffer_bytes: number(
+                "FRONTEND_SEND_BUFFER_BYTES",
+                "65536",
+                "what the kernel keeps of unread answers of one public connection",
             ),
             drain_bytes: number(
                 "FRONTEND_DRAIN_LIMIT_BYTES",

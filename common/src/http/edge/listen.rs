@@ -2,6 +2,7 @@
 //! Where a name stands for several addresses (`localhost`: 127.0.0.1 and ::1), each thread has one
 //! on every address.
 
+use super::limits::Limits;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,16 +25,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub fn listen_at_all(
     addresses: &[SocketAddr],
     count: usize,
-    send_timeout: Duration,
+    limits: &Limits,
 ) -> io::Result<(SocketAddr, Vec<Vec<TcpListener>>)> {
     let (first, others) = addresses
         .split_first()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"))?;
-    let (bound, listeners) = listen(*first, count, send_timeout)?;
+    let (bound, listeners) = listen(*first, count, limits)?;
     let mut sets: Vec<Vec<TcpListener>> = listeners.into_iter().map(|one| vec![one]).collect();
     for address in others {
         let address = SocketAddr::new(address.ip(), bound.port());
-        match listen(address, count, send_timeout) {
+        match listen(address, count, limits) {
             Ok((_, more)) => sets
                 .iter_mut()
                 .zip(more)
@@ -66,7 +67,7 @@ fn is_absent(error: &io::Error) -> bool {
 fn listen(
     address: SocketAddr,
     count: usize,
-    send_timeout: Duration,
+    limits: &Limits,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"));
     let holder = socket(address).map_err(named)?;
@@ -83,7 +84,9 @@ fn listen(
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
         // Also bounds what the kernel still has to send after we closed.
-        socket.set_tcp_user_timeout(Some(send_timeout))?;
+        socket.set_tcp_user_timeout(Some(limits.send_timeout))?;
+        // Unasked, the kernel grows it to megabytes for each client that reads slowly.
+        socket.set_send_buffer_size(limits.send_buffer_bytes)?;
         socket.bind(&bound.into())?;
         socket.listen(BACKLOG.into())?;
         socket.set_nonblocking(true)?;
@@ -126,27 +129,26 @@ mod tests {
     use std::net::Ipv4Addr;
 
     const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-    const SECOND: Duration = Duration::from_secs(1);
 
     /// All listeners share one port, also a free one; a port that somebody listens on is refused by
     /// name, whoever it is.
     #[test]
     fn shares_and_refuses() {
-        let (address, listeners) = listen(ANY, 3, SECOND).expect("a free port");
+        let (address, listeners) = listen(ANY, 3, &Limits::default()).expect("a free port");
         assert!(
             address.port() != 0
                 && listeners
                     .iter()
                     .all(|l| l.local_addr().is_ok_and(|a| a == address))
         );
-        let error = listen(address, 3, SECOND).expect_err("in use");
+        let error = listen(address, 3, &Limits::default()).expect_err("in use");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&address.to_string()), "{error}");
         drop(listeners);
         let plain = TcpListener::bind(address).expect("free again");
-        assert!(listen(address, 1, SECOND).is_err());
+        assert!(listen(address, 1, &Limits::default()).is_err());
         drop(plain);
-        assert!(listen(address, 1, SECOND).is_ok());
+        assert!(listen(address, 1, &Limits::default()).is_ok());
     }
 
     /// `localhost` listens on both loopback addresses, on one port; an address that the machine
@@ -156,7 +158,8 @@ mod tests {
         let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
         let has_v6 = TcpListener::bind(v6).is_ok();
         let absent = "192.0.2.1:0".parse().expect("an address of nobody");
-        let (address, sets) = listen_at_all(&[ANY, v6, absent], 2, SECOND).expect("listens");
+        let (address, sets) =
+            listen_at_all(&[ANY, v6, absent], 2, &Limits::default()).expect("listens");
         for set in &sets {
             assert_eq!(set.len(), 1 + usize::from(has_v6));
             for listener in set {
@@ -166,13 +169,13 @@ mod tests {
             }
         }
         assert!(
-            listen_at_all(&[absent, ANY], 1, SECOND).is_err(),
+            listen_at_all(&[absent, ANY], 1, &Limits::default()).is_err(),
             "the first has to be there"
         );
         if has_v6 {
             drop(sets);
             let other = TcpListener::bind((v6.ip(), address.port())).expect("free again");
-            let error = listen_at_all(&[address, v6], 1, SECOND).expect_err("in use");
+            let error = listen_at_all(&[address, v6], 1, &Limits::default()).expect_err("in use");
             assert!(error.to_string().contains("[::1]"), "{error}");
             drop(other);
         }

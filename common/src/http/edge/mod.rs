@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`connection`] | one connection as a pure state machine: no socket, no clock |
 //! | [`parse`], [`head`], [`body`] | request line, fields, body: strict |
-//! | [`budget`] | memory that all bodies share |
+//! | [`budget`] | memory that all bodies share, and all unread answers |
 //! | [`audience`] | connections that follow a feed, and what is published to all of them |
 //! | [`respond`], [`date`], [`trace`], [`output`] | answers |
 //! | [`limits`], [`reason`] | what clients may ask, and why they are refused |
@@ -65,6 +65,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// What the edge serves.
 pub trait Quick: Handler {
@@ -92,6 +93,9 @@ pub(crate) struct Shared {
     handler: Arc<dyn Quick>,
     metrics: Arc<EdgeMetrics>,
     bodies: Arc<Budget>,
+    outputs: Arc<Budget>,
+    /// When a core last logged that descriptors or memory ran out.
+    exhaustion_logged: Mutex<Option<Instant>>,
     seats: Arc<Seats>,
     /// Connections that count against the limit.
     open: AtomicUsize,
@@ -133,9 +137,10 @@ impl Edge {
         limits.connections = descriptors::connections_within(Share::Public, limits.connections, 1);
         let threads = config.threads.max(1);
         let (address, listeners) =
-            listen::listen_at_all(config.listen.all(), threads, config.limits.send_timeout)?;
+            listen::listen_at_all(config.listen.all(), threads, &config.limits)?;
         let metrics = Arc::new(EdgeMetrics::new(metrics, http));
         let bodies = Budget::new(config.limits.body_budget_bytes);
+        let outputs = Budget::new(config.limits.output_budget_bytes);
         let seats = Seats::new(config.limits.viewers(), metrics.viewers.clone());
         let shared = Arc::new(Shared {
             seats,
@@ -143,6 +148,8 @@ impl Edge {
             handler,
             metrics,
             bodies,
+            outputs,
+            exhaustion_logged: Mutex::new(None),
             open: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),

@@ -29,6 +29,8 @@ pub enum Reason {
     BodyTooLarge,
     /// Too many large bodies at once.
     BodyBudget,
+    /// Too many large answers wait to be read.
+    OutputBudget,
     /// The target is too long.
     TargetTooLong,
     /// An expectation other than `100-continue`.
@@ -57,7 +59,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the declaration.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::RequestLine,
         Self::Field,
         Self::Host,
@@ -69,6 +71,7 @@ impl Reason {
         Self::BodyTimeout,
         Self::BodyTooLarge,
         Self::BodyBudget,
+        Self::OutputBudget,
         Self::TargetTooLong,
         Self::Expectation,
         Self::HeadTooLarge,
@@ -101,7 +104,7 @@ impl Reason {
             Self::Misdirected => 421,
             Self::HeadTooLarge | Self::TooManyFields => 431,
             Self::Method | Self::TransferCoding => 501,
-            Self::BodyBudget | Self::Crowded | Self::Overrun => 503,
+            Self::BodyBudget | Self::OutputBudget | Self::Crowded | Self::Overrun => 503,
             Self::Version => 505,
         }
     }
@@ -121,6 +124,7 @@ impl Reason {
             Self::BodyTimeout => "body_timeout",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyBudget => "body_budget",
+            Self::OutputBudget => "output_budget",
             Self::TargetTooLong => "target_too_long",
             Self::Expectation => "expectation",
             Self::HeadTooLarge => "head_too_large",
@@ -162,6 +166,10 @@ impl Reason {
             ),
             Self::BodyTooLarge => format!("the body is larger than {} bytes", limits.body_bytes),
             Self::BodyBudget => "there are too many large bodies at once; try again".into(),
+            Self::OutputBudget => format!(
+                "large answers that others do not read fill the {} bytes of FRONTEND_OUTPUT_BUDGET_BYTES; try again",
+                limits.output_budget_bytes
+            ),
             Self::TargetTooLong => format!(
                 "the request target is longer than {} bytes",
                 limits.target_bytes

@@ -3,7 +3,7 @@
 
 use super::super::audience::Opening;
 use super::super::body::Decoder;
-use super::super::budget::Share;
+use super::super::budget::{FREE_BYTES, FREE_OUTPUT_BYTES, Share};
 use super::super::head::{self, Framing, Head};
 use super::super::parse::{Method, RequestLine, request_line};
 use super::super::reason::Reason;
@@ -37,7 +37,7 @@ impl Connection {
     /// returns how many bytes that used.
     pub(super) fn advance<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) -> usize {
         let mut at = 0;
-        while self.output.pending().len() < PAUSE_BYTES {
+        while self.may_go_on(turn) {
             let step = match self.state {
                 State::Head { .. } => self.head(&bytes[at..], turn),
                 State::Body(_) => self.body(&bytes[at..], turn),
@@ -53,6 +53,12 @@ impl Connection {
             }
         }
         at
+    }
+
+    /// Whether there is room for the answer to one more request.
+    fn may_go_on<W: World>(&mut self, turn: &Turn<'_, W>) -> bool {
+        let waits = self.output.pending().len();
+        waits < FREE_OUTPUT_BYTES || (waits < PAUSE_BYTES && self.has_room(0, turn))
     }
 
     /// What is there is not enough: the head's time begins, or the end of the client's side shows
@@ -189,7 +195,7 @@ impl Connection {
             self.writer(turn).extend_from_slice(CONTINUE);
         }
         let until = turn.now + turn.limits.body_timeout;
-        let share = Share::new(turn.bodies);
+        let share = Share::new(turn.bodies, FREE_BYTES);
         self.state = State::Body(Box::new(Intake {
             request,
             decoder,
@@ -209,6 +215,9 @@ impl Connection {
             close: true,
             ..*exchange
         };
+        if !self.has_room(bytes.len(), turn) {
+            return self.refuse(Reason::OutputBudget, Some(exchange.trace), false, turn);
+        }
         self.write(&exchange, turn, |out, envelope| {
             respond::feed(out, envelope);
             out.extend_from_slice(&bytes);

@@ -2,7 +2,7 @@
 //! waiting.
 
 use super::super::audience::{Opening, Seats};
-use super::super::budget::{Budget, FREE_BYTES};
+use super::super::budget::{Budget, FREE_BYTES, FREE_OUTPUT_BYTES};
 use super::super::date::{DateText, imf_fixdate};
 use super::super::limits::Limits;
 use super::super::reason::Reason;
@@ -19,6 +19,7 @@ struct Script {
     outside: Outside,
     limits: Limits,
     bodies: Arc<Budget>,
+    outputs: Arc<Budget>,
     date: DateText,
     now: Instant,
     stopping: bool,
@@ -89,6 +90,7 @@ impl Script {
             outside: Outside::default(),
             limits: small(),
             bodies: Budget::new(1_000),
+            outputs: Budget::new(1_000_000),
             date: imf_fixdate(0),
             now,
             stopping: false,
@@ -104,6 +106,7 @@ impl Script {
             date: &self.date,
             limits: &self.limits,
             bodies: &self.bodies,
+            outputs: &self.outputs,
             stopping: self.stopping,
             spare: &mut self.spare,
             world: &mut self.outside,
@@ -370,6 +373,73 @@ fn close() {
             told.trim_end().trim_start_matches("Connection")
         );
     }
+}
+
+/// Large answers that are not read share their memory: who asks for one more is refused, while
+/// small answers, those of orders too, are always written. What was taken is given back as it is
+/// read, or with its connection.
+#[test]
+fn unread_answers_share_a_budget() {
+    let outputs = Budget::new(50_000);
+    let script = || Script {
+        outputs: Arc::clone(&outputs),
+        ..Script::new()
+    };
+    let large = Response::text(200, "text/plain", vec![b'x'; FREE_OUTPUT_BYTES + 30_000]);
+    // The client reads nothing: the answer only waits.
+    let ask = |script: &mut Script, answer: &Response| {
+        script.turn(|connection, turn| connection.receive(OTHER.as_bytes(), turn));
+        script.turn(|connection, turn| connection.answer(answer, turn));
+    };
+    let mut holder = script();
+    ask(&mut holder, &large);
+    for order in [false, true] {
+        let mut other = script();
+        ask(&mut other, &if order { ok() } else { large.clone() });
+        other.flush();
+        let (status, reasons) = if order {
+            (200, vec![])
+        } else {
+            (503, vec![Reason::OutputBudget])
+        };
+        assert_eq!(
+            (other.statuses(), other.half_closed),
+            (vec![status], !order)
+        );
+        assert_eq!(other.outside.reasons, reasons);
+        assert_eq!(other.take_written().contains("Retry-After: 1"), !order);
+    }
+    holder.read(30_000);
+    let mut other = script();
+    ask(&mut other, &large);
+    assert!(other.outside.reasons.is_empty(), "room for what was read");
+    drop((holder, other));
+    let mut last = script();
+    ask(
+        &mut last,
+        &Response::text(200, "text/plain", vec![b'x'; FREE_OUTPUT_BYTES + 49_000]),
+    );
+    assert!(last.outside.reasons.is_empty(), "all of it is free again");
+    last.flush();
+    // Many small answers that nobody reads: no more requests are taken beyond what is free.
+    let mut holder = script();
+    ask(
+        &mut holder,
+        &Response::text(200, "text/plain", vec![b'x'; FREE_OUTPUT_BYTES + 49_900]),
+    );
+    let mut piping = script();
+    piping.turn(|connection, turn| connection.receive(GET.repeat(1_000).as_bytes(), turn));
+    let waits = piping.connection.output().len();
+    assert!(
+        (FREE_OUTPUT_BYTES..FREE_OUTPUT_BYTES + 1_000).contains(&waits),
+        "{waits}"
+    );
+    piping.flush();
+    assert_eq!(
+        piping.statuses().len(),
+        1_000,
+        "all are answered once they are read"
+    );
 }
 
 /// Large bodies share their memory: who finds it used up is told so, however the body is cut; small
