@@ -477,7 +477,7 @@ fn accept_from(
                         *logged = Some(desk.now);
                         tracing::warn!(
                             %error,
-                            "connections cannot be accepted for the moment; logged once a minute"
+                            "connections cannot be accepted for the moment"
                         );
                     }
                     return Some(desk.now + ACCEPT_REST);
