@@ -2,7 +2,7 @@
 //! database itself would drop the POSIX locks that SQLite holds on it.
 
 use crate::database::with_suffix;
-use crate::port_owner::lock_holder;
+use crate::port_owner::{lock_holder, lock_holder_pid};
 use crate::private;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -52,6 +52,13 @@ impl FileLock {
             // It is in nobody's way.
             let _ = fs::remove_file(&self.path);
         }
+    }
+
+    /// The process that holds the lock of a database file, as far as that can be seen. Creates
+    /// nothing.
+    #[must_use]
+    pub fn holder(database: &Path) -> Option<u32> {
+        lock_holder_pid(&File::open(lock_path(database)).ok()?)
     }
 
     /// Whether a process holds the lock of a database file. Creates nothing.

@@ -74,6 +74,12 @@ pub fn explain_file(variable: &str, file: &Path, error: &io::Error) -> io::Error
 /// seen.
 #[must_use]
 pub fn listener(port: u16) -> Option<String> {
+    listener_pid(port).map(name)
+}
+
+/// The id of the process that listens on a TCP port; `None` when that cannot be seen.
+#[must_use]
+pub fn listener_pid(port: u16) -> Option<u32> {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
@@ -106,7 +112,7 @@ pub fn listener(port: u16) -> Option<String> {
     processes
         .filter_map(|entry| Some((pid(entry.file_name().to_str()?)?, entry.path())))
         .find(|(_, process)| has_one(process))
-        .map(|(pid, _)| name(pid))
+        .map(|(pid, _)| pid)
 }
 
 /// The inode of a listening socket on this port in a line of `/proc/net/tcp`.
@@ -122,12 +128,15 @@ fn listening_socket(line: &str, port: u16) -> Option<&str> {
 /// cannot be seen.
 #[must_use]
 pub fn lock_holder(file: &fs::File) -> Option<String> {
+    lock_holder_pid(file).map(name)
+}
+
+/// The id of the process that holds the lock of an open file; `None` when that cannot be seen.
+#[must_use]
+pub fn lock_holder_pid(file: &fs::File) -> Option<u32> {
     let inode = file.metadata().ok()?.ino().to_string();
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    locks
-        .lines()
-        .find_map(|line| locking_process(line, &inode))
-        .map(name)
+    locks.lines().find_map(|line| locking_process(line, &inode))
 }
 
 /// The process of a line of `/proc/locks` that tells of a lock on the whole of this file.

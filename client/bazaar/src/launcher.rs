@@ -23,7 +23,7 @@ use cluster::service::Service;
 use cluster::{Cluster, ClusterError, START_TIMEOUT, Spec};
 use common::database::with_suffix;
 use common::filelock::FileLock;
-use common::port_owner::listener;
+use common::port_owner::{listener, listener_pid};
 use common::private;
 use common::settings::addresses::ListenAddress;
 use common::shutdown::StopSignal;
@@ -139,21 +139,50 @@ pub fn saved_url(folder: &Path) -> Option<String> {
     )
 }
 
-/// The process ids of the services that the bazaar in this folder runs.
+/// What runs of the bazaar in a folder.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Whether its launcher does.
+    pub launcher: bool,
+    /// The process ids of its services.
+    pub pids: BTreeMap<String, u32>,
+}
+
+impl Running {
+    /// Whether anything does.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.launcher || !self.pids.is_empty()
+    }
+}
+
+/// Looks what runs of the bazaar in this folder. The files of process ids only say what was started
+/// once: after a kill of the launcher, or a reboot, their numbers are nobody's or another program's.
+/// So a service counts when a process holds the lock of its file, and a front-end, which has none,
+/// when the process that was started listens where it was to listen. The system takes both away
+/// with the process.
 #[must_use]
-pub fn pids(folder: &Path) -> BTreeMap<String, u32> {
+pub fn running(folder: &Path) -> Running {
     let files = fs::read_dir(folder.join(PIDS))
         .into_iter()
         .flatten()
         .flatten();
-    let read = |path: PathBuf| {
+    let port = saved_url(folder).and_then(|url| url.rsplit_once(':')?.1.parse().ok());
+    let look = |path: PathBuf| {
         let service = path.file_stem()?.to_str()?.to_owned();
-        Some((
-            service,
-            fs::read_to_string(&path).ok()?.trim().parse().ok()?,
-        ))
+        let holder = match service.parse().ok()? {
+            Service::Frontend(_) => {
+                let started: u32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+                listener_pid(port?).filter(|pid| *pid == started)
+            }
+            _ => FileLock::holder(&folder.join(format!("{service}.db"))),
+        };
+        Some((service, holder?))
     };
-    files.filter_map(|file| read(file.path())).collect()
+    Running {
+        launcher: FileLock::is_held(&folder.join("bazaar")),
+        pids: files.filter_map(|file| look(file.path())).collect(),
+    }
 }
 
 /// The words that bring a service back, or take it away, for a bazaar in this folder.

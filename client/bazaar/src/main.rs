@@ -79,8 +79,8 @@ struct Restart {
     dir: PathBuf,
 }
 
-/// Shows services, roles, term, last numbers, lag and cache of a running bazaar. Exit code 1: its
-/// front-end does not answer.
+/// Shows services, roles, term, last numbers, lag and cache of a running bazaar. Exit code 1: it
+/// cannot trade now, its front-end does not answer, or none runs there.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "status")]
 struct StatusFlags {
@@ -90,9 +90,9 @@ struct StatusFlags {
     /// a front-end elsewhere, such as http://127.0.0.1:8080
     #[argh(option)]
     url: Option<ServiceUrl>,
-    /// folder of the bazaar (default: run)
-    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
-    dir: PathBuf,
+    /// folder of the bazaar; no other is asked (default: run, and port 8080 where none runs there)
+    #[argh(option)]
+    dir: Option<PathBuf>,
 }
 
 /// Shows the whole system in half a minute, with a bazaar of its own. Exit code 1: something was
@@ -133,7 +133,7 @@ fn main() -> ExitCode {
             tell(launcher::ask(&dir, Action::Restart, service))
         }
         Command::Status(StatusFlags { watch, url, dir }) => {
-            show_status(watch, url.map(|url| url.0).as_deref(), &dir)
+            show_status(watch, url.map(|url| url.0).as_deref(), dir.as_deref())
         }
         Command::Demo(Demo { record }) => match demo::run(record.as_deref()) {
             Ok((shown, written)) => {
@@ -225,13 +225,18 @@ fn start(run: Run, environment: Environment) -> Result<(), String> {
     })
 }
 
-fn show_status(watch: bool, url: Option<&str>, dir: &Path) -> ExitCode {
+fn show_status(watch: bool, url: Option<&str>, dir: Option<&Path>) -> ExitCode {
+    let target = match (url, dir) {
+        (Some(url), _) => status::Target::Url(url),
+        (None, Some(dir)) => status::Target::Folder(dir),
+        (None, None) => status::Target::Usual(Path::new(DEFAULT_FOLDER)),
+    };
     let outcome = if watch {
         StopSignal::listen()
-            .and_then(|stop| status::watch(dir, url, &stop))
+            .and_then(|stop| status::watch(target, &stop))
             .map(|()| true)
     } else {
-        status::show(dir, url)
+        status::show(target)
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

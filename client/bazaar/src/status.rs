@@ -1,7 +1,7 @@
 //! `bazaar status`: services, roles, term, numbers, lag and cache on one screen, as `GET /status`
 //! tells them; for a bazaar of `bazaar run` with the process ids.
 
-use crate::launcher::{pids, saved_url};
+use crate::launcher::{Running, running, saved_url};
 use client::api::Api;
 use common::shutdown::StopSignal;
 use common::terminal::{self, escape};
@@ -23,6 +23,23 @@ const STEP: Duration = Duration::from_millis(50);
 /// Where a front-end is when nothing says otherwise.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
+/// How long the answer may be asked for again until every part of it was seen after the command was
+/// given; then its age is shown.
+const FRESH: Duration = Duration::from_secs(1);
+/// Pause between two such questions.
+const AGAIN: Duration = Duration::from_millis(30);
+
+/// Which bazaar is looked at.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// The one whose front-end is here.
+    Url(&'a str),
+    /// The one that runs in this folder, and no other.
+    Folder(&'a Path),
+    /// The one in the usual folder, or else the one at the documented address.
+    Usual(&'a Path),
+}
+
 /// What is shown.
 #[derive(Debug)]
 pub struct Picture {
@@ -30,56 +47,106 @@ pub struct Picture {
     pub url: String,
     /// What it says; or why it does not.
     pub status: Result<Status, String>,
-    /// Why it cannot trade, when it cannot.
-    pub not_ready: Option<String>,
     /// Process ids by service, where the bazaar was started by `bazaar run` on this machine.
     pub pids: BTreeMap<String, u32>,
+    /// Whether services run whose launcher is gone.
+    pub orphaned: bool,
 }
 
-/// Looks once. Without `url` at the front-end of the bazaar in `folder`, or at the documented
-/// address.
-#[must_use]
-pub fn look(folder: &Path, url: Option<&str>) -> Picture {
-    // What runs on this machine says nothing of a bazaar elsewhere.
-    let pids = if url.is_some() {
-        BTreeMap::new()
-    } else {
-        pids(folder)
-    };
-    let url = url
-        .map(Into::into)
-        .or_else(|| saved_url(folder))
-        .unwrap_or_else(|| DEFAULT_URL.into());
-    let api = Api::with_timeout(&url, TIMEOUT);
-    let status = api.status().map_err(|error| error.to_string());
-    let ready = api.get("/readyz");
-    let not_ready = ready
-        .ok()
-        .filter(|answer| answer.status != 200)
-        .map(|answer| answer.error_message());
-    Picture {
-        url,
-        status,
-        not_ready: not_ready.map(|message| message.unwrap_or_else(|why| why)),
-        pids,
+impl Picture {
+    /// Whether orders are taken.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.status.as_ref().is_ok_and(|status| status.ready)
     }
 }
 
-/// Prints it once. False when the front-end does not answer.
+/// Looks once.
+///
+/// # Errors
+/// When no bazaar runs in the folder that was named: then nobody is asked.
+pub fn look(target: Target<'_>) -> Result<Picture, String> {
+    let (url, running) = match target {
+        // What runs on this machine says nothing of a bazaar elsewhere.
+        Target::Url(url) => (url.into(), Running::default()),
+        Target::Folder(folder) | Target::Usual(folder) => {
+            let running = running(folder);
+            let none = !running.is_any();
+            if none && matches!(target, Target::Folder(_)) {
+                return Err(format!(
+                    "no bazaar runs in {}: start one with 'bazaar run --dir', or name a front-end with --url",
+                    folder.display()
+                ));
+            }
+            // Without one, what the folder says of a front-end is of an earlier run.
+            let url = saved_url(folder).filter(|_| !none);
+            (url.unwrap_or_else(|| DEFAULT_URL.into()), running)
+        }
+    };
+    // Its launcher and its front-end are gone: whoever has the port by now is of another bazaar.
+    let orphaned = !running.launcher && running.is_any();
+    let status = if orphaned && !running.pids.contains_key("frontend") {
+        Err("it does not run".into())
+    } else {
+        ask(&url)
+    };
+    Ok(Picture {
+        status,
+        url,
+        orphaned,
+        pids: running.pids,
+    })
+}
+
+/// The status, of which every part was seen after this was called, where that can be had: a
+/// front-end asks the others each heartbeat, and its answer may be of just before a kill or the last
+/// orders of a load.
+fn ask(url: &str) -> Result<Status, String> {
+    let api = Api::with_timeout(url, TIMEOUT);
+    let began = Instant::now();
+    loop {
+        let status = api.status().map_err(|error| error.to_string())?;
+        if newer_than(&status, began.elapsed()) || began.elapsed() >= FRESH {
+            return Ok(status);
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+/// Whether all of it was seen within this time. What does not answer is known to be gone only when
+/// it could have answered.
+fn newer_than(status: &Status, age: Duration) -> bool {
+    let ages = status.replicas.iter().map(|replica| replica.age_ms);
+    ages.chain([status.catalog.age_ms])
+        .map(|ms| ms.map_or(SILENCE, Duration::from_millis))
+        .all(|seen| seen < age)
+}
+
+/// After this a front-end shows one that does not answer as down.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// Prints it once. False when the bazaar cannot trade, or its front-end does not answer.
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn show(folder: &Path, url: Option<&str>) -> io::Result<bool> {
-    let picture = look(folder, url);
-    terminal::print(&picture.to_string())?;
-    Ok(picture.status.is_ok())
+pub fn show(target: Target<'_>) -> io::Result<bool> {
+    match look(target) {
+        Ok(picture) => {
+            terminal::print(&picture.to_string())?;
+            Ok(picture.is_ready())
+        }
+        Err(why) => {
+            terminal::print(&format!("{why}\n"))?;
+            Ok(false)
+        }
+    }
 }
 
 /// Prints it every second, in the same place where that is a terminal, until `stop`.
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn watch(folder: &Path, url: Option<&str>, stop: &StopSignal) -> io::Result<()> {
+pub fn watch(target: Target<'_>, stop: &StopSignal) -> io::Result<()> {
     let clear = if io::stdout().is_terminal() {
         "\x1b[H\x1b[J"
     } else {
@@ -88,7 +155,7 @@ pub fn watch(folder: &Path, url: Option<&str>, stop: &StopSignal) -> io::Result<
     let mut first = true;
     while stop.received().is_none() {
         let looked = Instant::now();
-        let picture = look(folder, url);
+        let picture = look(target).map_or_else(|why| format!("{why}\n"), |p| p.to_string());
         let gap = if clear.is_empty() && !first { "\n" } else { "" };
         clear_screen(clear)?;
         terminal::print(&format!("{gap}{picture}"))?;
@@ -106,6 +173,12 @@ fn clear_screen(clear: &str) -> io::Result<()> {
 
 impl std::fmt::Display for Picture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.orphaned {
+            writeln!(
+                f,
+                "The launcher of this bazaar is gone; services that it started still run. End them by their process ids.\n"
+            )?;
+        }
         match &self.status {
             Ok(status) => f.write_str(&self.picture(status)?),
             Err(why) => {
@@ -130,7 +203,8 @@ impl Picture {
             "The bazaar at {}: term {}, {led}",
             self.url, status.term
         )?;
-        if let Some(why) = &self.not_ready {
+        if !status.ready {
+            let why = &status.reasons.join("; ");
             writeln!(text, "It cannot trade now: {}", escape(why))?;
         }
         writeln!(
@@ -138,7 +212,10 @@ impl Picture {
             "\n{:<10} {:<16} {:>9} {:>7} {:>9}",
             "service", "state", "last", "behind", "process"
         )?;
-        let catalog = status.catalog.state.map_or("down", catalog_state);
+        let catalog = match status.catalog.state {
+            Some(_) if status.catalog.write_fault.is_some() => "CANNOT WRITE",
+            state => state.map_or("down", catalog_state),
+        };
         self.row(&mut text, "catalog", catalog, None, None)?;
         let longest = status
             .replicas
@@ -158,13 +235,13 @@ impl Picture {
                 behind,
             )?;
         }
-        let frontend = if self.not_ready.is_none() {
-            "ready"
-        } else {
-            "not ready"
-        };
+        let frontend = if status.ready { "ready" } else { "not ready" };
         self.row(&mut text, "frontend", frontend, None, None)?;
         writeln!(text, "\n{}", cache_line(&status.cache))?;
+        let ages = status.replicas.iter().filter_map(|replica| replica.age_ms);
+        if let Some(oldest) = ages.max() {
+            writeln!(text, "replicas were asked at most {oldest} ms ago")?;
+        }
         Ok(text)
     }
 
@@ -243,7 +320,7 @@ mod tests {
         Picture {
             url: "http://a:1".into(),
             status,
-            not_ready: None,
+            orphaned: false,
             pids,
         }
     }
@@ -252,16 +329,17 @@ mod tests {
     #[test]
     fn shows_the_cluster() {
         let status = json!({
-            "leader": 3, "term": 4,
+            "ready": true, "reasons": [], "leader": 3, "term": 4,
             "replicas": [
-                {"id": 1, "state": "down", "last": null},
-                {"id": 2, "state": "catching-up", "last": 30},
-                {"id": 3, "state": "leader", "last": 41},
+                {"id": 1, "state": "down", "last": null, "age_ms": null},
+                {"id": 2, "state": "catching-up", "last": 30, "age_ms": 20},
+                {"id": 3, "state": "leader", "last": 41, "age_ms": 33},
             ],
-            "catalog": {"state": "serving"},
+            "catalog": {"state": "serving", "write_fault": null, "age_ms": 9},
             "cache": {"enabled": true, "leased": true, "entries": 2, "capacity": 8, "hits": 3, "misses": 1},
         });
         let mut picture = picture(Ok(serde_json::from_value(status).expect("a status")));
+        assert!(picture.is_ready());
         let text = picture.to_string();
         let words = |line: &str| {
             line.split_whitespace()
@@ -278,18 +356,65 @@ mod tests {
             "order3 leader 41 0 77",
             "frontend ready - - -",
             "cache: 2 of 8 stocks, leased; 3 hits, 1 misses, 75.0 % hits",
+            "replicas were asked at most 33 ms ago",
         ] {
             assert!(
                 lines.iter().any(|line| line == expected),
                 "{expected}:\n{text}"
             );
         }
-        picture.not_ready = Some("not ready: no leader".into());
+        let status = picture.status.as_mut().expect("a status");
+        (status.ready, status.reasons) = (false, vec!["no room".into()]);
+        status.catalog.write_fault = Some("no room".into());
+        assert!(!picture.is_ready());
+        let text = picture.to_string();
         assert!(
-            picture
-                .to_string()
-                .contains("It cannot trade now: not ready: no leader")
+            text.contains("It cannot trade now: no room") && text.contains("CANNOT WRITE"),
+            "{text}"
         );
+    }
+
+    /// A status counts as new when every part of it was seen after the command was given; one that
+    /// is silent is known to be gone after a while only.
+    #[test]
+    fn numbers_are_of_after_the_command() {
+        let status = |age: Option<u64>| -> Status {
+            serde_json::from_value(json!({
+                "ready": true, "reasons": [], "leader": 3, "term": 4,
+                "replicas": [{"id": 3, "state": "leader", "last": 41, "age_ms": age}],
+                "catalog": {"state": "serving", "write_fault": null, "age_ms": 9},
+                "cache": {"enabled": false, "leased": false, "entries": 0, "capacity": 8, "hits": 0, "misses": 0},
+            }))
+            .expect("a status")
+        };
+        let ms = Duration::from_millis;
+        assert!(!newer_than(&status(Some(60)), ms(50)));
+        assert!(newer_than(&status(Some(40)), ms(50)));
+        assert!(!newer_than(&status(None), ms(150)));
+        assert!(newer_than(&status(None), ms(201)));
+    }
+
+    /// A folder in which no bazaar runs is said to be that, whatever listens elsewhere and whatever
+    /// process ids an earlier run left: even those of a process that lives.
+    #[test]
+    fn stale_process_ids_are_nobodys() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pids = folder.path().join("pids");
+        std::fs::create_dir(&pids).expect("made");
+        for service in ["catalog", "order1", "frontend"] {
+            let own = std::process::id().to_string();
+            std::fs::write(pids.join(format!("{service}.pid")), own).expect("written");
+        }
+        std::fs::write(folder.path().join("url"), "http://127.0.0.1:9\n").expect("written");
+        let why = look(Target::Folder(folder.path())).expect_err("none runs");
+        assert!(why.contains("no bazaar runs in"), "{why}");
+        // One service is left of a launcher that was killed: it alone is shown, and nobody asked.
+        let lock = common::filelock::FileLock::take(&folder.path().join("order1.db"));
+        let picture = look(Target::Folder(folder.path())).expect("one runs");
+        assert!(picture.orphaned && !picture.is_ready());
+        let expected = [("order1".to_owned(), std::process::id())].into();
+        assert_eq!(picture.pids, expected);
+        drop(lock);
     }
 
     /// A front-end that does not answer is told, with what runs here.
