@@ -209,8 +209,10 @@ impl Choice {
                         self.weigh(now, out);
                     }
                     (Phase::Reading { .. }, None) => self.rest(now + REST_LONG),
-                    (Phase::Led { leader, term, .. }, Some(seen)) => {
-                        if let Some(check) = self.checking.take_if(|c| c.round == *round) {
+                    (Phase::Led { leader, term, .. }, seen) => {
+                        if let Some(check) = self.checking.take_if(|c| c.round == *round)
+                            && let Some(seen) = seen
+                        {
                             self.check_leader(leader, term, (seen, check.relieve), now, out);
                         }
                     }
@@ -286,6 +288,7 @@ impl Choice {
         let release = |why| Command::Release { leader, term, why };
         if let Outcome::Health(health) = &probe.outcome
             && id != leader
+            && self.checking.is_none()
             && health.leading > self.looked_for.max(Some(term))
         {
             // Perhaps a newer term fences the one that we believe in: the catalog knows.
@@ -535,8 +538,12 @@ impl Choice {
         self.rest(now + CLAIM_BACK_OFF);
     }
 
-    /// Reads the term while there is a leader.
+    /// Reads the term while there is a leader; one read at a time, however many replicas name newer
+    /// ones.
     fn check_term(&mut self, relieve: bool, out: &mut Vec<Command>) {
+        if self.checking.is_some() {
+            return;
+        }
         self.round += 1;
         self.checking = Some(Check {
             round: self.round,

@@ -899,3 +899,21 @@ fn a_relief_that_fails_changes_nothing() {
     );
     assert_eq!(bench.adopted(), Some((id(3), 7)));
 }
+
+/// While a term is read, no other read is begun, whatever replicas say; one that got no answer
+/// allows the next.
+#[test]
+fn one_read_of_the_term_at_a_time() {
+    let mut bench = Bench::led();
+    bench.sees(leading(2, 50));
+    assert!(bench.reads_term());
+    let round = bench.choice.round;
+    for term in 51..70 {
+        bench.sees(leading(2, term));
+        assert!(!bench.reads_term());
+    }
+    bench.on(&Event::Term(round, None));
+    assert!(bench.choice.is_led());
+    bench.sees(leading(2, 70));
+    assert!(bench.reads_term());
+}
