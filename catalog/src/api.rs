@@ -4,7 +4,7 @@
 use crate::published::{NotServing, Published};
 use crate::sessions::Sessions;
 use crate::write_health::WriteHealth;
-use crate::writer::Work;
+use crate::writer::{Work, WriterStage};
 use common::chain::Hash;
 use common::database::{DbError, open_reader, orders};
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
@@ -32,7 +32,7 @@ pub struct Api {
     /// The genesis.
     pub genesis: Genesis,
     /// To the writer.
-    pub work: Queue<Work>,
+    pub writer: Arc<WriterStage>,
     /// To the journal's reader.
     pub journal: Queue<JournalPage>,
     /// For `/metrics`.
@@ -87,10 +87,10 @@ impl Handler for Api {
                 });
             }),
             "/trades" => with_body(&request, responder, |trades, responder| {
-                self.work(Work::Trades(trades, responder))
+                self.trade(Work::Trades(trades, responder), request.may_block)
             }),
             "/claim" => with_body(&request, responder, |claim, responder| {
-                self.work(Work::Claim(claim, responder))
+                self.trade(Work::Claim(claim, responder), false)
             }),
             "/sessions/register" => {
                 with_body(&request, responder, |register, responder| {
@@ -142,8 +142,14 @@ impl Api {
         }
     }
 
-    fn work(&self, work: Work) {
-        if let Err(Work::Claim(_, responder) | Work::Trades(_, responder)) = self.work.put(work) {
+    /// A worker that may block trades a lone batch itself.
+    fn trade(&self, work: Work, may_block: bool) {
+        let put = if may_block {
+            self.writer.run_or_put(work)
+        } else {
+            self.writer.put(work)
+        };
+        if let Err(Work::Claim(_, responder) | Work::Trades(_, responder)) = put {
             self.queues.refused("work");
             responder.send(Response::unavailable("the catalog's queue is full"));
         }

@@ -9,7 +9,7 @@ use crate::sessions::Sessions;
 use crate::settings::CatalogSettings;
 use crate::store::Store;
 use crate::write_health::WriteHealth;
-use crate::writer::{Work, Writer};
+use crate::writer::{Work, Writer, WriterStage};
 use common::clock::BootInstant;
 use common::database::as_io;
 use common::filelock::FileLock;
@@ -102,22 +102,33 @@ impl Catalog {
         let writes = Arc::new(WriteHealth::new(Instant::now()));
         let (work, queued) = queue(WORK_QUEUE);
         let (journal, pages) = queue(JOURNAL_QUEUE);
+        let (genesis, seed) = (store.genesis().clone(), store.seed());
+        let writer = Writer::new(
+            store,
+            snapshot.clone(),
+            Arc::clone(&published),
+            Arc::clone(&sessions),
+            own,
+            Arc::clone(&writes),
+            serve_from,
+        );
+        let writer = Arc::new(WriterStage::new(writer, work));
         let api = Api {
             published: Arc::clone(&published),
             writes: Arc::clone(&writes),
             sessions: Arc::clone(&sessions),
-            genesis: store.genesis().clone(),
-            work,
+            genesis: genesis.clone(),
+            writer: Arc::clone(&writer),
             journal,
             metrics: metrics.clone(),
             queues: QueueGauges::new(&metrics),
         };
-        api.queues.watch("work", &api.work);
+        api.queues.watch("work", writer.queue());
         api.queues.watch("journal", &api.journal);
         let reader = Thread::spawn("journal", {
             let (path, seed, published, stop) = (
                 settings.database.clone(),
-                store.seed(),
+                seed,
                 Arc::clone(&published),
                 stop.clone(),
             );
@@ -126,31 +137,22 @@ impl Catalog {
         let check = Thread::spawn("check", {
             let (path, genesis, at_start, stop) = (
                 settings.database.clone(),
-                store.genesis().clone(),
+                genesis,
                 snapshot.clone(),
                 stop.clone(),
             );
-            let work = api.work.clone();
+            let writer = Arc::clone(&writer);
             move || {
                 let mut finding = check(&path, &genesis, &at_start, &stop).map(Work::Wrong);
                 // Again while the writer's queue is full.
-                while let Some(unsaid) = finding.take().and_then(|wrong| work.put(wrong).err()) {
+                while let Some(unsaid) = finding.take().and_then(|wrong| writer.put(wrong).err()) {
                     finding = (!stop.wait(RETRY_REPORT)).then_some(unsaid);
                 }
             }
         });
-        let writer = Writer::new(
-            store,
-            snapshot,
-            published,
-            Arc::clone(&sessions),
-            own,
-            writes,
-            serve_from,
-        );
         let writer = Thread::spawn("writer", {
             let stop = stop.clone();
-            move || writer.run(&queued, &stop)
+            move || Writer::run(&writer, &writes, &queued, &stop)
         });
         // From here on a failure drops what was started, in order.
         let mut catalog = Self {

@@ -15,12 +15,17 @@ use common::database::DbError;
 use common::http::{Responder, Response};
 use common::queue::{QueueReceiver, Taken};
 use common::shutdown::Shutdown;
+use common::stage::{self, Stage};
 use common::timing::{ANSWER_ROWS, MAX_BATCH};
 use common::wire::catalog::{CatalogState, ClaimAnswer, ClaimRequest, TradeAnswer, TradeRequest};
 use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Submission, Verdict};
 use common::wire::replica::Unavailable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The writer with its queue: its thread works off what is queued, and a server's worker does a
+/// lone batch itself.
+pub type WriterStage = Stage<Writer, Work>;
 
 /// What the writer is asked for.
 #[derive(Debug)]
@@ -96,14 +101,26 @@ impl Writer {
         }
     }
 
-    /// Works until the service stops.
-    pub fn run(mut self, work: &QueueReceiver<Work>, stop: &Shutdown) {
-        self.wait_at_start(work, stop);
+    /// The stage's thread: works until the service stops, and probes the file while nothing else is
+    /// written.
+    pub fn run(
+        stage: &WriterStage,
+        writes: &WriteHealth,
+        work: &QueueReceiver<Work>,
+        stop: &Shutdown,
+    ) {
+        // The state is held for the whole wait, so that nothing is traded in place meanwhile.
+        let taken = stage.state().wait_at_start(work, stop);
+        stage.done(taken);
         loop {
-            let idle = self.writes.probe_due(Instant::now());
+            let idle = writes.probe_due(Instant::now());
             match work.take_batch_within(MAX_WORK, stop, idle) {
-                Taken::Batch(batch) => self.handle(batch),
-                Taken::Nothing => self.probe(),
+                Taken::Batch(batch) => stage.work(batch),
+                // Unless a worker traded in place meanwhile.
+                Taken::Nothing if writes.probe_due(Instant::now()).is_zero() => {
+                    stage.state().probe();
+                }
+                Taken::Nothing => {}
                 Taken::Ended => return,
             }
         }
@@ -140,13 +157,17 @@ impl Writer {
     /// The start-up wait: until every lease of an earlier run is over, claims are granted, but no
     /// trade is taken, since the front-ends that hold those leases cannot be told. Trades that come
     /// meanwhile are kept: their leader's call outlives the wait.
-    fn wait_at_start(&mut self, work: &QueueReceiver<Work>, stop: &Shutdown) {
+    ///
+    /// Returns how many items it took from the queue.
+    fn wait_at_start(&mut self, work: &QueueReceiver<Work>, stop: &Shutdown) -> usize {
+        let mut taken = 0;
         while self.published.state() == CatalogState::StartUpWait && !stop.is_triggered() {
             let left = self.serve_from.saturating_since(BootInstant::now());
             if left.is_zero() {
                 self.published.set_state(CatalogState::Serving, "");
                 tracing::info!("the start-up wait is over: serving");
             } else if let Some(item) = stop.receive_timeout(work.receiver(), left) {
+                taken += 1;
                 match item {
                     Work::Claim(request, responder) => self.claim(request, responder),
                     Work::Trades(request, responder) if self.parked.len() < MAX_WORK => {
@@ -163,32 +184,7 @@ impl Writer {
         // refused, by what is served now.
         let parked = std::mem::take(&mut self.parked);
         self.trade(parked);
-    }
-
-    /// Trades next to each other share a transaction; a claim stands alone, so that it is judged
-    /// after all that came before it.
-    fn handle(&mut self, batch: Vec<Work>) {
-        let mut trades = Vec::new();
-        let mut orders = 0;
-        for work in batch {
-            match work {
-                Work::Trades(request, responder) => {
-                    if orders + request.orders.len() > MAX_BATCH {
-                        self.trade(std::mem::take(&mut trades));
-                        orders = 0;
-                    }
-                    orders += request.orders.len();
-                    trades.push((request, responder));
-                }
-                Work::Claim(request, responder) => {
-                    self.trade(std::mem::take(&mut trades));
-                    orders = 0;
-                    self.claim(request, responder);
-                }
-                Work::Wrong(what) => self.distrust(&what),
-            }
-        }
-        self.trade(trades);
+        taken
     }
 
     fn claim(&mut self, request: ClaimRequest, responder: Responder) {
@@ -573,6 +569,34 @@ impl Writer {
         }
         self.state = snapshot.clone();
         self.published.reload(snapshot);
+    }
+}
+
+impl stage::Work<Work> for Writer {
+    /// Trades next to each other share a transaction; a claim stands alone, so that it is judged
+    /// after all that came before it.
+    fn work(&mut self, batch: Vec<Work>) {
+        let mut trades = Vec::new();
+        let mut orders = 0;
+        for work in batch {
+            match work {
+                Work::Trades(request, responder) => {
+                    if orders + request.orders.len() > MAX_BATCH {
+                        self.trade(std::mem::take(&mut trades));
+                        orders = 0;
+                    }
+                    orders += request.orders.len();
+                    trades.push((request, responder));
+                }
+                Work::Claim(request, responder) => {
+                    self.trade(std::mem::take(&mut trades));
+                    orders = 0;
+                    self.claim(request, responder);
+                }
+                Work::Wrong(what) => self.distrust(&what),
+            }
+        }
+        self.trade(trades);
     }
 }
 

@@ -7,7 +7,7 @@
 //! | [`wire`] | every message that crosses a process border, as a typed struct |
 //! | [`chain`] | the hash chain over the journal and its copies |
 //! | [`http`] | requests and answers; the tiny_http server; the ureq client |
-//! | [`queue`] | bounded queues between threads |
+//! | [`queue`], [`stage`] | bounded queues between threads; state with one owner at a time behind a queue |
 //! | [`settings`], [`cli`] | environment variables and command lines, with all mistakes reported at once |
 //! | [`terminal`] | standard output and error that may be gone; text of others made inert |
 //! | [`timing`] | every interval and time-out of the system, their order asserted at compile time |
@@ -38,6 +38,7 @@ pub mod queue;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;
+pub mod stage;
 pub mod terminal;
 pub mod threads;
 pub mod timing;

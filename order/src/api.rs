@@ -1,8 +1,8 @@
 //! Routes of a replica's listener. Workers answer what is in memory; orders, appends, reads and
 //! claims go to their queues.
 
-use crate::leading::sequencer::OrderBatch;
-use crate::log::writer::{Reply, WriterWork};
+use crate::leading::sequencer::{OrderBatch, SequencerStage};
+use crate::log::writer::{LogStage, Reply, WriterWork};
 use crate::queries::Read;
 use crate::replica::Replica;
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
@@ -23,9 +23,9 @@ pub struct Api {
     /// Roles and positions.
     pub replica: Arc<Replica>,
     /// To the sequencer.
-    pub orders: Queue<OrderBatch>,
+    pub orders: Arc<SequencerStage>,
     /// To the log writer.
-    pub writer: Queue<WriterWork>,
+    pub writer: Arc<LogStage>,
     /// To the reading threads.
     pub reads: Queue<Read>,
     /// To the takeover thread.
@@ -74,7 +74,7 @@ impl Handler for Api {
                 },
             ),
             ("POST", "/orders") => with_body(&request, responder, "/orders", |batch, responder| {
-                self.order(batch, responder)
+                self.order(batch, responder, request.may_block)
             }),
             ("POST", "/orders/query") => {
                 with_body(
@@ -92,7 +92,7 @@ impl Handler for Api {
                 });
             }
             ("POST", "/log") => with_body(&request, responder, "/log", |append, responder| {
-                self.append(append, responder)
+                self.append(append, responder, request.may_block)
             }),
             ("GET", "/log") => {
                 responder.set_route("/log");
@@ -148,14 +148,21 @@ impl Api {
         responder.send(Response::unavailable(&format!("{what}: nothing happened")));
     }
 
-    fn order(&self, batch: OrdersRequest, responder: Responder) {
+    /// A worker that may block takes a lone batch through the catalog itself.
+    fn order(&self, batch: OrdersRequest, responder: Responder, may_block: bool) {
         if self.replica.leading().is_none() {
             return responder.send(Response::json(421, &self.replica.not_leader(false)));
         }
-        if let Err(batch) = self.orders.put(OrderBatch {
+        let batch = OrderBatch {
             orders: batch.orders,
             responder,
-        }) {
+        };
+        let put = if may_block {
+            self.orders.run_or_put(batch)
+        } else {
+            self.orders.put(batch)
+        };
+        if let Err(batch) = put {
             self.busy("orders", batch.responder, "the queue of orders is full");
         }
     }
@@ -168,7 +175,7 @@ impl Api {
 
     /// Rows of a leader. Any row of the journal may be appended, whoever brings it; the term is
     /// looked at so that a leader that was deposed hears of it here.
-    fn append(&self, append: AppendRequest, responder: Responder) {
+    fn append(&self, append: AppendRequest, responder: Responder, may_block: bool) {
         if self.is_foreign(&append.cluster) {
             // Before its term is heard of: it is another bazaar's.
             return responder.send(Response::json(409, &self.replica.log_position()));
@@ -186,7 +193,12 @@ impl Api {
             tracing::debug!(trace, number, term = append.term, leader = %append.leader, "order arrives to be copied");
         }
         let work = WriterWork::Append(Arc::new(append.rows), Reply::Follower(responder));
-        if let Err(WriterWork::Append(_, Reply::Follower(responder))) = self.writer.put(work) {
+        let put = if may_block {
+            self.writer.run_or_put(work)
+        } else {
+            self.writer.put(work)
+        };
+        if let Err(WriterWork::Append(_, Reply::Follower(responder))) = put {
             self.busy("log", responder, "the log writer is busy");
         }
     }

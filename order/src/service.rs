@@ -3,13 +3,13 @@
 use crate::api::Api;
 use crate::leading::catalog::CatalogClient;
 use crate::leading::replication::{Pace, Replication};
-use crate::leading::sequencer::Sequencer;
+use crate::leading::sequencer::{OrderBatch, Sequencer, SequencerStage};
 use crate::leading::takeover::Takeover;
 use crate::leading::term_keeper::keep_term;
 use crate::log::check::check_old_rows;
 use crate::log::genesis::GenesisFetcher;
 use crate::log::reader::LogReader;
-use crate::log::writer::{LogWriter, WriterWork};
+use crate::log::writer::{LogStage, LogWriter};
 use crate::metrics::OrderMetrics;
 use crate::queries::{Confirmer, Queries, Read, ToConfirm};
 use crate::replica::Replica;
@@ -23,7 +23,7 @@ use common::port_owner::{check_listen, explain_file, explain_listen};
 use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
-use common::timing::{INTERNAL_BODY_LIMIT_BYTES, ORDER_QUEUE};
+use common::timing::{INTERNAL_BODY_LIMIT_BYTES, MAX_BATCH, ORDER_QUEUE};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ struct Parts<'a> {
     settings: &'a OrderSettings,
     replica: Arc<Replica>,
     catalog: CatalogClient,
-    writer: Queue<WriterWork>,
+    writer: Arc<LogStage>,
     own: Arc<OrderMetrics>,
     stop: Shutdown,
 }
@@ -92,6 +92,7 @@ impl Order {
         let rows = log_writer.end().map_or(0, |end| end.next());
         tracing::info!(file = %settings.database.display(), orders = rows, "file opened, its end checked");
         let (writer, writer_work) = queue(WRITER_QUEUE);
+        let writer = Arc::new(LogStage::new(log_writer, writer));
         let (orders, order_batches) = queue(ORDER_QUEUE);
         let (reads, read_work) = queue(READ_QUEUE);
         let (confirmer, to_confirm) = queue(READ_QUEUE);
@@ -107,7 +108,11 @@ impl Order {
             stop,
         };
         let mut threads = parts.replication();
-        threads.push(parts.sequencer(order_batches));
+        let orders = Arc::new(parts.sequencer(orders));
+        threads.push(Thread::spawn("sequencer", {
+            let (orders, stop) = (Arc::clone(&orders), parts.stop.clone());
+            move || orders.serve(&order_batches, MAX_BATCH, &stop)
+        }));
         threads.extend(parts.readers(&read_work, &confirmer));
         threads.push(parts.confirmer(to_confirm));
         threads.extend(parts.keepers(lead_requests, rows));
@@ -118,23 +123,23 @@ impl Order {
             ..
         } = parts;
         let queues = QueueGauges::new(&metrics);
-        queues.watch("orders", &orders);
-        queues.watch("log", &writer);
+        queues.watch("orders", orders.queue());
+        queues.watch("log", writer.queue());
         queues.watch("reads", &reads);
         queues.watch("confirmations", &confirmer);
         queues.watch("claims", &takeover);
         let api = Api {
             replica: Arc::clone(&replica),
             orders,
-            writer,
+            writer: Arc::clone(&writer),
             reads,
             takeover,
             metrics: metrics.clone(),
             queues,
         };
         let log_writer = Thread::spawn("log-writer", {
-            let stop = stop.clone();
-            move || log_writer.run(&writer_work, &stop)
+            let (replica, stop) = (Arc::clone(&replica), stop.clone());
+            move || LogWriter::run(&writer, &replica, &writer_work, &stop)
         });
         // From here on a failure drops what was started, in order.
         let mut order = Self {
@@ -218,14 +223,14 @@ impl Parts<'_> {
         self.settings.peers.iter().map(thread).collect()
     }
 
-    fn sequencer(&self, batches: QueueReceiver<crate::leading::sequencer::OrderBatch>) -> Thread {
-        let (replica, own, stop) = (
+    fn sequencer(&self, orders: Queue<OrderBatch>) -> SequencerStage {
+        let sequencer = Sequencer::new(
             Arc::clone(&self.replica),
+            self.catalog.clone(),
+            Arc::clone(&self.writer),
             Arc::clone(&self.own),
-            self.stop.clone(),
         );
-        let sequencer = Sequencer::new(replica, self.catalog.clone(), self.writer.clone(), own);
-        Thread::spawn("sequencer", move || sequencer.run(&batches, &stop))
+        SequencerStage::new(sequencer, orders)
     }
 
     fn readers(&self, reads: &QueueReceiver<Read>, confirmer: &Queue<ToConfirm>) -> Vec<Thread> {

@@ -42,6 +42,8 @@ pub struct Request {
     pub peer: Option<SocketAddr>,
     /// The trace id: the client's, or one that the server made.
     pub trace: String,
+    /// Whether the handler may block for a while: the server has another thread that is free.
+    pub may_block: bool,
 }
 
 impl Request {
@@ -228,8 +230,8 @@ pub fn open_to_all(request: &Request, metrics: &Metrics) -> Option<(&'static str
 
 /// What a service does with requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers at once, or hands the request to a queue. Never blocks: the caller serves every
-    /// connection.
+    /// Answers at once, or hands the request to a queue. Blocks only where
+    /// [`Request::may_block`] allows it: else the caller is needed for other connections.
     fn handle(&self, request: Request, responder: Responder);
 }
 

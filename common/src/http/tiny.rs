@@ -284,7 +284,7 @@ impl Shared {
             tracing::warn!("request forgotten: too many bodies are being read");
             return self.forget(request);
         }
-        self.route(request, upgrade);
+        self.route(request, upgrade, others > 0);
     }
 
     /// Starts one more worker, within the bound.
@@ -305,7 +305,7 @@ impl Shared {
     }
 
     /// Reads the body and calls the handler.
-    fn route(&self, mut request: tiny_http::Request, upgrade: bool) {
+    fn route(&self, mut request: tiny_http::Request, upgrade: bool, may_block: bool) {
         let limit = self.config.body_limit_bytes;
         let mut body = Vec::with_capacity(request.body_length().unwrap_or(0).min(limit));
         let read = if upgrade {
@@ -334,6 +334,7 @@ impl Shared {
             peer: request.remote_addr().copied(),
             headers,
             body,
+            may_block,
         };
         let stopping = self.stopping.load(Ordering::Relaxed);
         let says_close = converted

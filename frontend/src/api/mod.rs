@@ -303,6 +303,7 @@ mod tests {
 
     fn request(keys: &[&str]) -> Request {
         Request {
+            may_block: false,
             method: "POST".into(),
             path: "/orders".into(),
             query: None,

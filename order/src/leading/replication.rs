@@ -6,13 +6,12 @@
 use crate::leading::catalog::{CatalogClient, after};
 use crate::leading::identity::{Stranger, identify};
 use crate::log::reader::LogReader;
-use crate::log::writer::{Reply, WriterWork};
+use crate::log::writer::{LogStage, Reply, WriterWork};
 use crate::metrics::OrderMetrics;
 use crate::replica::{Replica, ToSend};
 use common::crash;
 use common::database::orders;
 use common::http::client::{Call, CallError, HttpClient};
-use common::queue::Queue;
 use common::shutdown::Shutdown;
 use common::timing::{PAGE_ROWS, PROBE_TIMEOUT};
 use common::wire::catalog::{TermView, TradeRequest};
@@ -39,7 +38,7 @@ pub struct Replication {
     /// The log, for rows that are no longer in memory.
     pub reader: LogReader,
     /// The log writer, for rows of a catch-up.
-    pub writer: Queue<WriterWork>,
+    pub writer: Arc<LogStage>,
     /// How long a follower may take.
     pub timeout: Duration,
     /// Held while a page is fetched and appended, so that no row is fetched from two replicas.

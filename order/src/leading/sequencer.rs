@@ -4,14 +4,13 @@
 
 use crate::leading::catalog::CatalogClient;
 use crate::leading::pipeline::Waiter;
-use crate::log::writer::{Reply, WriterWork};
+use crate::log::writer::{LogStage, Reply, WriterWork};
 use crate::metrics::OrderMetrics;
 use crate::replica::{Admitted, NotTaken, Replica};
 use common::crash;
 use common::http::client::CallError;
 use common::http::{Responder, Response};
-use common::queue::{Queue, QueueReceiver};
-use common::shutdown::Shutdown;
+use common::stage::{Stage, Work};
 use common::timing::MAX_BATCH;
 use common::wire::catalog::{TermView, TradeAnswer, TradeRequest};
 use common::wire::order::{Position, Rows, Submission, Term};
@@ -28,12 +27,16 @@ pub struct OrderBatch {
     pub responder: Responder,
 }
 
-/// The sequencer's state; owned by its thread.
+/// The sequencer with its queue: its thread works off what is queued, and a server's worker takes a
+/// lone batch through the catalog itself.
+pub type SequencerStage = Stage<Sequencer, OrderBatch>;
+
+/// The sequencer's state.
 #[derive(Debug)]
 pub struct Sequencer {
     replica: Arc<Replica>,
     catalog: CatalogClient,
-    writer: Queue<WriterWork>,
+    writer: Arc<LogStage>,
     metrics: Arc<OrderMetrics>,
 }
 
@@ -43,7 +46,7 @@ impl Sequencer {
     pub fn new(
         replica: Arc<Replica>,
         catalog: CatalogClient,
-        writer: Queue<WriterWork>,
+        writer: Arc<LogStage>,
         metrics: Arc<OrderMetrics>,
     ) -> Self {
         Self {
@@ -51,29 +54,6 @@ impl Sequencer {
             catalog,
             writer,
             metrics,
-        }
-    }
-
-    /// Works until the service stops.
-    pub fn run(&self, queue: &QueueReceiver<OrderBatch>, stop: &Shutdown) {
-        let mut held = VecDeque::new();
-        loop {
-            if held.is_empty() {
-                match queue.take_batch(MAX_BATCH, stop) {
-                    Some(batch) => held.extend(batch),
-                    None => return,
-                }
-            }
-            // Front-ends' batches stay whole: one of them is answered by one answer.
-            let mut batch: Vec<OrderBatch> = Vec::new();
-            let mut orders = 0;
-            while let Some(next) = held
-                .pop_front_if(|next| batch.is_empty() || orders + next.orders.len() <= MAX_BATCH)
-            {
-                orders += next.orders.len();
-                batch.push(next);
-            }
-            self.trade(batch);
         }
     }
 
@@ -241,6 +221,24 @@ impl Sequencer {
                 retry: true,
             },
         )
+    }
+}
+
+impl Work<OrderBatch> for Sequencer {
+    /// Front-ends' batches stay whole: one of them is answered by one answer.
+    fn work(&mut self, taken: Vec<OrderBatch>) {
+        let mut held = VecDeque::from(taken);
+        while !held.is_empty() {
+            let mut batch: Vec<OrderBatch> = Vec::new();
+            let mut orders = 0;
+            while let Some(next) = held
+                .pop_front_if(|next| batch.is_empty() || orders + next.orders.len() <= MAX_BATCH)
+            {
+                orders += next.orders.len();
+                batch.push(next);
+            }
+            self.trade(batch);
+        }
     }
 }
 

@@ -2,11 +2,11 @@
 //! the log from the journal, then leads.
 
 use crate::leading::catalog::CatalogClient;
-use crate::log::writer::{Reply, WriterWork};
+use crate::log::writer::{LogStage, Reply, WriterWork};
 use crate::replica::Replica;
 use common::http::client::CallError;
 use common::http::{Responder, Response};
-use common::queue::{Queue, QueueReceiver};
+use common::queue::QueueReceiver;
 use common::shutdown::Shutdown;
 use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermView};
 use common::wire::order::{Position, Rows, Term};
@@ -23,7 +23,7 @@ pub struct Takeover {
     /// The catalog.
     pub catalog: CatalogClient,
     /// The log writer.
-    pub writer: Queue<WriterWork>,
+    pub writer: Arc<LogStage>,
     /// Ends the thread.
     pub stop: Shutdown,
     /// The trouble that the log says already: front-ends ask again and again.

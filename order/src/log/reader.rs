@@ -1,11 +1,10 @@
 //! A read-only connection to the log, for one thread. It notices when the file was set aside, and
 //! reports damage that it finds.
 
-use crate::log::writer::WriterWork;
+use crate::log::writer::{LogStage, WriterWork};
 use crate::replica::Replica;
 use common::chain::{Hash, genesis_hash};
 use common::database::{DbError, genesis, open_reader};
-use common::queue::Queue;
 use common::wire::order::Genesis;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use std::sync::Arc;
 pub struct LogReader {
     path: PathBuf,
     replica: Arc<Replica>,
-    writer: Queue<WriterWork>,
+    writer: Arc<LogStage>,
     open: Option<Open>,
 }
 
@@ -31,7 +30,7 @@ struct Open {
 impl LogReader {
     /// A reader that opens the file when it is first used.
     #[must_use]
-    pub fn new(path: &Path, replica: Arc<Replica>, writer: Queue<WriterWork>) -> Self {
+    pub fn new(path: &Path, replica: Arc<Replica>, writer: Arc<LogStage>) -> Self {
         Self {
             path: path.into(),
             replica,

@@ -8,14 +8,19 @@ use crate::replica::Replica;
 use common::crash;
 use common::database::{self, DbError};
 use common::http::{Responder, Response};
-use common::queue::QueueReceiver;
+use common::queue::{QueueReceiver, Taken};
 use common::shutdown::Shutdown;
+use common::stage::{Stage, Work};
 use common::wire::order::{Genesis, Position, Rows, Term};
 use common::wire::replica::LogPosition;
 use crossbeam::channel::Sender;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The log writer with its queue: its thread works off what is queued, and a server's worker does
+/// a lone append itself.
+pub type LogStage = Stage<LogWriter, WriterWork>;
 
 /// What the log writer is asked for.
 #[derive(Debug)]
@@ -95,41 +100,22 @@ impl LogWriter {
         self.store.end()
     }
 
-    /// Works until the service stops.
-    pub fn run(mut self, work: &QueueReceiver<WriterWork>, stop: &Shutdown) {
+    /// The stage's thread: works until the service stops. While the file cannot be written, it
+    /// tries again now and then.
+    pub fn run(
+        stage: &LogStage,
+        replica: &Replica,
+        work: &QueueReceiver<WriterWork>,
+        stop: &Shutdown,
+    ) {
         loop {
-            let first = if self.replica.writable() {
-                stop.receive(work.receiver())
-            } else {
-                match stop.receive_timeout(work.receiver(), RETRY) {
-                    None if !stop.is_triggered() => {
-                        self.try_write();
-                        continue;
-                    }
-                    taken => taken,
-                }
-            };
-            let Some(first) = first else { return };
-            let mut taken = vec![first];
-            while let (true, Ok(more)) = (taken.len() < MAX_WORK, work.receiver().try_recv()) {
-                taken.push(more);
-            }
-            self.handle(taken);
-        }
-    }
-
-    fn handle(&mut self, taken: Vec<WriterWork>) {
-        let mut appends = Vec::new();
-        for work in taken {
-            match work {
-                WriterWork::Append(rows, reply) => appends.push((rows, reply)),
-                other => {
-                    self.append(std::mem::take(&mut appends));
-                    self.handle_rare(other);
-                }
+            match work.take_batch_within(MAX_WORK, stop, RETRY) {
+                Taken::Batch(batch) => stage.work(batch),
+                Taken::Nothing if !replica.writable() => stage.state().try_write(),
+                Taken::Nothing => {}
+                Taken::Ended => return,
             }
         }
-        self.append(appends);
     }
 
     fn handle_rare(&mut self, work: WriterWork) {
@@ -290,6 +276,22 @@ impl LogWriter {
         }
         self.store = LogStore::open(&self.path)?;
         Ok(())
+    }
+}
+
+impl Work<WriterWork> for LogWriter {
+    fn work(&mut self, taken: Vec<WriterWork>) {
+        let mut appends = Vec::new();
+        for work in taken {
+            match work {
+                WriterWork::Append(rows, reply) => appends.push((rows, reply)),
+                other => {
+                    self.append(std::mem::take(&mut appends));
+                    self.handle_rare(other);
+                }
+            }
+        }
+        self.append(appends);
     }
 }
 

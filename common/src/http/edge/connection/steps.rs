@@ -186,6 +186,8 @@ impl Connection {
             body: Vec::new(),
             peer: None,
             trace: exchange.trace.as_str().into(),
+            // This thread serves all connections of its core.
+            may_block: false,
         };
         if decoder.is_complete() {
             return self.dispatch(request, exchange, turn);
