@@ -1,5 +1,112 @@
-//! The stock cache: pure rules, without clock, lock or I/O. [`shared::SharedCache`] puts the lock
-//! around it.
+//! The stock cache, and why a read from it is never stale.
+//!
+//! This page explains leases and invalidations. It can be read alone, in about ten minutes. The
+//! rules are pure ([`Cache`]: no clock, lock or I/O); [`shared::SharedCache`] puts one lock around
+//! them, and [`session`] keeps the lease.
+//!
+//! # The promise
+//!
+//! A client buys, gets its number, and tells a friend, who reads the stock through another
+//! front-end. The friend must see the new quantity. In the terms of the field: reads and orders are
+//! linearizable per stock. "The cache is invalidated soon" is not enough; the invalidation must
+//! have happened before the order is acknowledged.
+//!
+//! # Push, acknowledge, or wait
+//!
+//! Before the catalog makes a changed quantity visible, it pushes the stock's name to every
+//! front-end that caches, and waits for the acknowledgements. The pushes run beside the commit's
+//! fsync, so that they mostly cost nothing.
+//!
+//! A front-end may be paused, cut off, or gone, and will not acknowledge. Without it the catalog
+//! would have to choose between a stale read and never trading again. A **lease** (Gray and
+//! Cheriton, 1989) resolves that: a front-end may answer from its cache for one second from its
+//! last keep-alive, and not longer. The catalog waits for an acknowledgement *or* for the end of
+//! the lease and a margin. After that the front-end answers nothing from its cache, whatever its
+//! state, so the change may become visible.
+//!
+//! ```text
+//!   front-end            catalog                       leader
+//!      │ keep-alive         │                             │
+//!      ├───────────────────►│                             │
+//!      │◄── 1 s more ───────┤                             │
+//!      │                    │◄──── trade FishCo ──────────┤
+//!      │                    │ mark FishCo as changing     │
+//!      │◄── invalidate ─────┤ commit begins               │
+//!      │ remove, void fills │   …fsync…                   │
+//!      ├── acknowledged ───►│ commit done                 │
+//!      │                    │ visible, unmark             │
+//!      │                    ├──── number ────────────────►│
+//! ```
+//!
+//! # Whose clock?
+//!
+//! Both sides count the lease on their own monotonic clock. The front-end counts from before it
+//! sent the keep-alive, the catalog from when it received it. So the front-end's lease always ends
+//! first, however long the message took, and the clocks need only run at about the same speed; the
+//! margin of 100 ms is for that. The clock is `CLOCK_BOOTTIME`, which also counts while a machine
+//! is suspended: a front-end that was suspended for an hour must not wake up with a lease.
+//!
+//! # A read
+//!
+//! Under one lock, in this order: read the clock, check the lease, take the entry. Suppose the
+//! entry were taken first: the thread is paused, the lease ends, the catalog gives up waiting, the
+//! stock is traded; then the thread wakes and hands out the old entry. With the clock read first,
+//! everything that happens after the check happens to a read that was answered, in effect, at the
+//! time of the check.
+//!
+//! # A fill
+//!
+//! A miss asks the catalog and stores the answer. The answer can be old when it arrives:
+//!
+//! ```text
+//!   lookup sent ──► answered "100" … delayed …
+//!                       trade commits, invalidate "FishCo", acknowledged, visible: 99
+//!                                              … "100" arrives and is stored    ← stale for ever
+//! ```
+//!
+//! So each fill has a stamp from before it was sent, and an invalidation voids every fill of its
+//! name with an older stamp. A voided answer still goes to the reader who asked, whose read
+//! overlapped with the trade; it is not stored.
+//!
+//! The other half stands at the catalog. While a stock is marked as changing, its answers say
+//! `cacheable: false`. The catalog marks first, then takes the list of sessions: a session that
+//! begins later gets no push for this batch, and relies on the mark.
+//!
+//! Readers share calls: the lookup thread drains its queue and asks once for the distinct names. A
+//! reader never gets the answer of a call that was sent before the reader arrived, since that
+//! answer may be older than an order that the reader knows of.
+//!
+//! # Sessions
+//!
+//! A front-end registers a **session** (as in Chubby) under a random id that it chose, with the URL
+//! of its internal listener. The catalog grants a lease only after a probe push to that URL was
+//! answered: a front-end that cannot be reached would make every trade wait for its lease.
+//!
+//! The reply to the registration is the moment at which everything starts anew, in one step: empty
+//! the cache, void all fills, install session and lease. What was cached before belonged to a
+//! session that the catalog no longer pushes to.
+//!
+//! The catalog may have granted a session whose reply was lost, and pushes to it. So an
+//! invalidation for the *pending* session is obeyed and acknowledged too. For any other session it
+//! is refused: to acknowledge it would let the catalog go on for a session whose entries nobody
+//! touched.
+//!
+//! A session with a push unanswered for more than 200 ms is not renewed, although its keep-alives
+//! arrive. Otherwise a cut in one direction only would stop all trades for as long as it lasts.
+//!
+//! # Restarts
+//!
+//! Sessions are not written down. A catalog that starts with an existing file cannot know which
+//! leases an earlier run granted, so it waits for lease and margin before it serves a stock or
+//! takes a trade. A catalog whose history is lost ends every session at once, so that no cached
+//! stock is served beside it.
+//!
+//! # What is tested
+//!
+//! `tests/src/model/cache` is this page as a state machine that a model checker explores, with a
+//! switch for each rule; with any of them off it finds a stale read.
+//! `tests/tests/model_conformance.rs` drives [`Cache`] and the model together. `make faults` judges
+//! the histories of real processes.
 
 pub mod lru;
 pub mod session;
