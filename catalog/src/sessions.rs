@@ -1,11 +1,17 @@
-//! Pushes invalidations to the front-ends that hold a cache session: one thread per session, all in
-//! parallel, while the batch's fsync runs.
+//! Pushes invalidations to the front-ends that hold a cache session, while the batch's fsync runs.
+//!
+//! The writer thread itself sends each push before the commit, on a connection kept for it, and
+//! reads the acknowledgements after the commit: no thread has to wake up for them. Where that fails,
+//! or there is no such connection, the session's pusher thread takes the push over. It repeats the
+//! push until the front-end acknowledges it or the session is dropped, and then opens the connection
+//! for the next one. A push that was sent twice is harmless: it removes the same entries.
 
 use crate::metrics::CatalogMetrics;
 use crate::push_round::PushRound;
 use crate::session_table::{KeepAlive, SessionTable};
 use common::clock::BootInstant;
 use common::http::client::{Call, CallError, HttpClient};
+use common::http::split::SplitConnection;
 use common::http::{Responder, Response};
 use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
@@ -22,6 +28,9 @@ use std::time::Duration;
 
 /// Sessions at most: front-ends are few.
 const MAX_SESSIONS: usize = 64;
+/// How long the writer waits for an acknowledgement after the commit, before it leaves the push to
+/// the session's pusher thread.
+const ACKNOWLEDGED_WITHIN: Duration = PUSH_REPEAT;
 /// Registrations that wait for their probe at most.
 const MAX_REGISTRATIONS: usize = 64;
 
@@ -60,8 +69,29 @@ struct Inner {
 #[derive(Debug)]
 struct Pusher {
     pushes: Sender<Push>,
+    direct: DirectSlot,
     dropped: Shutdown,
     _thread: Thread,
+}
+
+/// The connection on which the writer pushes to one session; the pusher thread opens it.
+type DirectSlot = Arc<Mutex<Option<SplitConnection>>>;
+
+/// The pushes of one batch on their way: to be waited for with [`Sessions::wait`].
+#[must_use]
+#[derive(Debug)]
+pub struct Pushed {
+    names: Arc<Vec<String>>,
+    round: Arc<PushRound>,
+    direct: Vec<DirectPush>,
+}
+
+/// A push that the writer sent itself.
+#[derive(Debug)]
+struct DirectPush {
+    session: SessionId,
+    connection: SplitConnection,
+    slot: DirectSlot,
 }
 
 #[derive(Debug)]
@@ -151,28 +181,58 @@ impl Sessions {
     /// Begins to push an invalidation to every session there is now. The stocks must be marked as
     /// changing before: a session that begins after this list was taken gets no push, and relies on
     /// the mark.
-    #[must_use]
-    pub fn push(&self, names: Vec<String>) -> Arc<PushRound> {
-        let (names, now) = (Arc::new(names), BootInstant::now());
+    pub fn push(&self, names: Vec<String>) -> Pushed {
+        let now = BootInstant::now();
         let mut inner = self.shared.inner.lock();
         let ids: BTreeSet<SessionId> = inner.table.ids().cloned().collect();
-        let round = Arc::new(PushRound::new(ids.clone()));
-        for id in &ids {
-            inner.table.push_begun(id, now);
-            let push = Push::Invalidate(Arc::clone(&names), Arc::clone(&round));
-            let sent = inner.pushers[id].pushes.try_send(push);
-            assert!(
-                sent.is_ok(),
-                "a session has one push at a time: the batch before waited for its own"
-            );
+        let mut pushed = Pushed {
+            names: Arc::new(names),
+            round: Arc::new(PushRound::new(ids.clone())),
+            direct: Vec::new(),
+        };
+        for session in ids {
+            inner.table.push_begun(&session, now);
+            let slot = Arc::clone(&inner.pushers[&session].direct);
+            let kept = slot.lock().take();
+            match kept {
+                Some(connection) => pushed.direct.push(DirectPush {
+                    session,
+                    connection,
+                    slot,
+                }),
+                None => inner.hand_over(&session, &pushed.names, &pushed.round),
+            }
         }
-        round
+        drop(inner);
+        // Outside the lock, so that no keep-alive waits for these writes.
+        let (names, round) = (&pushed.names, &pushed.round);
+        pushed.direct.retain_mut(|push| {
+            let request = InvalidateRequest {
+                session: push.session.clone(),
+                names: names.to_vec(),
+            };
+            let sent = push.connection.send("/invalidate", &request).is_ok();
+            if !sent {
+                let inner = self.shared.inner.lock();
+                inner.hand_over(&push.session, names, round);
+            }
+            sent
+        });
+        pushed
     }
 
     /// Waits until each push of a round is acknowledged, or its session is over and dropped. A
     /// session with an unanswered push is renewed for [`common::timing::PUSH_OVERDUE`] at most, so
     /// this takes no longer than that, a lease and the margin.
-    pub fn wait(&self, round: &PushRound) {
+    pub fn wait(&self, pushed: Pushed) {
+        let Pushed {
+            names,
+            round,
+            direct,
+        } = pushed;
+        for push in direct {
+            self.shared.read_acknowledgement(push, &names, &round);
+        }
         round.wait(|id| self.shared.drop_if_over(id, BootInstant::now()));
     }
 }
@@ -263,20 +323,48 @@ impl Shared {
         Response::json(200, &lease_answer(LEASE))
     }
 
+    /// Reads the acknowledgement of a push that the writer sent. By now the commit is done, so it
+    /// is mostly there. Whatever else comes, the session's pusher thread goes on with this push.
+    fn read_acknowledgement(
+        &self,
+        mut push: DirectPush,
+        names: &Arc<Vec<String>>,
+        round: &Arc<PushRound>,
+    ) {
+        let answered = push.connection.receive(ACKNOWLEDGED_WITHIN);
+        if !answered.is_ok_and(|answered| answered.status == 200) {
+            return self.inner.lock().hand_over(&push.session, names, round);
+        }
+        self.inner.lock().table.push_answered(&push.session);
+        round.settle(&push.session);
+        *push.slot.lock() = Some(push.connection);
+    }
+
     fn spawn_pusher(self: &Arc<Self>, request: &RegisterRequest) -> Pusher {
         let (pushes, waiting) = bounded(1);
-        let dropped = Shutdown::new();
+        let (dropped, direct) = (Shutdown::new(), DirectSlot::default());
         let (shared, gone, request) = (Arc::clone(self), dropped.clone(), request.clone());
-        let thread = Thread::spawn("pusher", move || shared.push_all(&request, &waiting, &gone));
+        let slot = Arc::clone(&direct);
+        let thread = Thread::spawn("pusher", move || {
+            shared.open_direct(&request.url, &slot);
+            shared.push_all(&request, &waiting, &gone, &slot);
+        });
         Pusher {
             pushes,
+            direct,
             dropped,
             _thread: thread,
         }
     }
 
     /// The thread of one session: pushes until each is acknowledged, or the session is dropped.
-    fn push_all(&self, session: &RegisterRequest, waiting: &Receiver<Push>, gone: &Shutdown) {
+    fn push_all(
+        &self,
+        session: &RegisterRequest,
+        waiting: &Receiver<Push>,
+        gone: &Shutdown,
+        slot: &DirectSlot,
+    ) {
         let id = &session.session;
         while let Some(push) = gone.receive(waiting) {
             loop {
@@ -288,6 +376,7 @@ impl Shared {
                     (Ok(()), Push::Invalidate(_, round)) => {
                         self.inner.lock().table.push_answered(id);
                         round.settle(id);
+                        self.open_direct(&session.url, slot);
                         break;
                     }
                     (Ok(()), Push::End) => {
@@ -313,6 +402,14 @@ impl Shared {
                     }
                 }
             }
+        }
+    }
+
+    /// Opens the connection on which the writer pushes next time. Without one it comes here again.
+    fn open_direct(&self, url: &str, slot: &DirectSlot) {
+        match SplitConnection::open(&self.client, url, PROBE_TIMEOUT) {
+            Ok(connection) => *slot.lock() = Some(connection),
+            Err(error) => tracing::debug!(url, %error, "no connection for pushes"),
         }
     }
 
@@ -368,6 +465,19 @@ fn call<'a>(base: &'a str, path: &'a str) -> Call<'a> {
 }
 
 impl Inner {
+    /// Gives a push to the session's pusher thread. A session that was dropped meanwhile has none:
+    /// the round notices by itself that nothing is to be waited for.
+    fn hand_over(&self, session: &SessionId, names: &Arc<Vec<String>>, round: &Arc<PushRound>) {
+        let Some(pusher) = self.pushers.get(session) else {
+            return;
+        };
+        let push = Push::Invalidate(Arc::clone(names), Arc::clone(round));
+        assert!(
+            pusher.pushes.try_send(push).is_ok(),
+            "a session has one push at a time: the batch before waited for its own"
+        );
+    }
+
     fn end(&mut self, id: &SessionId) {
         if let Some(pusher) = self.pushers.remove(id) {
             pusher.dropped.trigger();

@@ -466,7 +466,7 @@ impl Writer {
         // Also after a failure: its outcome is unknown, so that the new values may be the ones that
         // are read back.
         if let Some(round) = round {
-            self.sessions.wait(&round);
+            self.sessions.wait(round);
         }
         invalidation.observe_duration();
         committed.map_err(Failure::Unknown)?;

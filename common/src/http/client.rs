@@ -13,7 +13,7 @@ use crate::timing::CONNECT_TIMEOUT;
 use crate::wire::public::ErrorBody;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use std::{error, fmt};
 use ureq::http::Uri;
@@ -154,6 +154,31 @@ impl HttpClient {
             names,
             authorization: token.map(|t| format!("Bearer {t}")),
         }
+    }
+
+    /// Opens a connection of its own to the service at `base`, and returns it with the value of the
+    /// Host field.
+    pub(super) fn connect(&self, base: &str) -> Result<(TcpStream, String), CallError> {
+        let not_sent = |why: &dyn fmt::Display| CallError::NotSent(format!("{base}: {why}"));
+        let uri: Uri = base.parse().map_err(|e| not_sent(&e))?;
+        let (Some(host), Some(authority)) = (host_of(&uri), uri.authority()) else {
+            return Err(not_sent(&"no host"));
+        };
+        let port = uri.port_u16().unwrap_or(80);
+        let addresses = self.names.addresses(host).map_err(|e| not_sent(&e))?;
+        let mut refused = not_sent(&"no address");
+        for ip in addresses {
+            match TcpStream::connect_timeout(&SocketAddr::new(ip, port), CONNECT_TIMEOUT) {
+                Ok(stream) => return Ok((stream, authority.to_string())),
+                Err(error) => refused = not_sent(&error),
+            }
+        }
+        Err(refused)
+    }
+
+    /// The value of the Authorization field, where a token is set.
+    pub(super) fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
     }
 
     /// Ends every call in flight and closes every connection: those calls fail with

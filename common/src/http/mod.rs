@@ -7,6 +7,7 @@ pub mod client;
 pub mod edge;
 mod names;
 mod socket;
+pub mod split;
 pub mod tiny;
 pub mod tokens;
 
