@@ -36,17 +36,31 @@ fn as_on_the_page(literal: &str) -> String {
 }
 
 /// The names in the source: first arguments of `Thread::spawn`, a literal or `&format!(literal…`.
+/// Where the literal begins with a type's constant `THREAD`, there is a name for each such constant.
 fn spawned(source: &str) -> BTreeSet<String> {
-    let calls = source.split("Thread::spawn(").skip(1);
-    let literal = |call: &str| {
-        let call = call
+    let constants = source.split("const THREAD: &'static str = \"").skip(1);
+    let constants: Vec<&str> = constants
+        .filter_map(|text| Some(text.split_once('"')?.0))
+        .collect();
+    let mut names = BTreeSet::new();
+    for call in source.split("Thread::spawn(").skip(1) {
+        let call = call.trim_start().trim_start_matches("&format!(");
+        let Some((literal, rest)) = call
             .trim_start()
-            .trim_start_matches("&format!(")
-            .trim_start();
-        let literal = call.strip_prefix('"')?.split_once('"')?.0;
-        Some(as_on_the_page(literal))
-    };
-    calls.filter_map(literal).collect()
+            .strip_prefix('"')
+            .and_then(|text| text.split_once('"'))
+        else {
+            continue;
+        };
+        let argument = rest.split(')').next().unwrap_or_default();
+        if argument.contains("::THREAD") {
+            let name = |constant: &&str| as_on_the_page(&literal.replacen("{}", constant, 1));
+            names.extend(constants.iter().map(name));
+        } else {
+            names.insert(as_on_the_page(literal));
+        }
+    }
+    names
 }
 
 /// The names on the page: the second column of the table of threads.

@@ -7,10 +7,9 @@
 //! true one: they are asked first.
 
 use crate::leading::catalog::CatalogClient;
-use crate::log::writer::WriterWork;
+use crate::log::writer::{LogStage, WriterWork};
 use crate::replica::Replica;
 use common::http::client::HttpClient;
-use common::queue::Queue;
 use common::shutdown::Shutdown;
 use common::wire::order::{ClusterId, Genesis, ReplicaId};
 use crossbeam::channel::bounded;
@@ -30,7 +29,7 @@ pub struct GenesisFetcher {
     /// The catalog.
     pub catalog: CatalogClient,
     /// The log writer.
-    pub writer: Queue<WriterWork>,
+    pub writer: Arc<LogStage>,
     /// Ends the thread.
     pub stop: Shutdown,
 }
