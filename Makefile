@@ -84,6 +84,8 @@ clean-run: ## removes the state of run-all: the next run starts afresh
 test: tools ## all tests
 	cargo build --workspace --bins
 	cargo test --workspace
+	@echo 'the heart of the system tests again, with the edge behind the internal listeners:'
+	BAZAAR_INTERNAL_SERVER=edge cargo test -p tests --test internal --test trading --test failover
 	@! command -v python3 >/dev/null 2>&1 || python3 -B -m unittest discover --start-directory tests/bench
 
 # A bazaar elsewhere, and what 'make eval' may do there: see docs/evaluation.md. Commands go through the environment, which needs no quotes;
@@ -125,14 +127,17 @@ check: tools ## formatting, lints and documentation, warnings as errors
 FAULTS := $(TARGET)/faults/debug/faults
 BUILD_FAULTS := cargo build --quiet --workspace --bins --features common/crash-points --target-dir "$(TARGET)/faults"
 
-faults: tools ## all fault scenarios, about 6 minutes: make faults SEED=7 ONLY=name
+# The server behind the internal listeners.
+INTERNAL_SERVER := $(if $(SERVER),BAZAAR_INTERNAL_SERVER=$(SERVER))
+
+faults: tools ## all fault scenarios, about 6 minutes: make faults SEED=7 ONLY=name SERVER=edge
 	@$(BUILD_FAULTS)
-	@"$(FAULTS)" $(if $(SEED),--seed $(SEED)) $(ONLY)
+	@$(INTERNAL_SERVER) "$(FAULTS)" $(if $(SEED),--seed $(SEED)) $(ONLY)
 
 MINUTES ?= 20
-soak: tools ## random faults until the time is up: make soak MINUTES=20 SEED=7
+soak: tools ## random faults until the time is up: make soak MINUTES=20 SEED=7 SERVER=edge
 	@$(BUILD_FAULTS)
-	@"$(FAULTS)" --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@$(INTERNAL_SERVER) "$(FAULTS)" --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Nightly Rust, which instruments the code, and cargo-fuzz: neither is needed for anything else.
 fuzz: SECONDS ?= 60

@@ -13,13 +13,13 @@ use crate::writer::{Work, Writer, WriterStage};
 use common::clock::BootInstant;
 use common::database::as_io;
 use common::filelock::FileLock;
-use common::http::tiny::{TinyConfig, TinyServer};
+use common::http::internal::InternalServer;
 use common::metrics::{HttpMetrics, Metrics, QueueGauges};
 use common::port_owner::{check_listen, explain_file, explain_listen};
 use common::queue::queue;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
-use common::timing::{INTERNAL_BODY_LIMIT_BYTES, LEASE, LEASE_MARGIN};
+use common::timing::{LEASE, LEASE_MARGIN};
 use common::wire::catalog::CatalogState;
 use std::io;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ const RETRY_REPORT: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Catalog {
     /// First: answers what is in flight, which needs all others.
-    server: Option<TinyServer>,
+    server: Option<InternalServer>,
     /// Then the switch that all threads watch.
     stop: Shutdown,
     /// The writer finishes what it took; it needs the sessions.
@@ -164,20 +164,17 @@ impl Catalog {
             sessions: Some(sessions),
             _lock: lock,
         };
-        let config = TinyConfig {
-            name: "catalog",
-            listen: settings.listen.one(),
-            workers: settings.shared.threads.max(2),
-            body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
-            access: settings.shared.internal_access(),
-        };
-        let server = TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics));
+        let server = InternalServer::start(
+            "catalog",
+            &settings.listen,
+            &settings.shared,
+            Arc::new(api),
+            HttpMetrics::new(&metrics),
+            &metrics,
+        );
         catalog.server = Some(
             server.map_err(|error| explain_listen("CATALOG_LISTEN", &settings.listen, &error))?,
         );
-        if settings.shared.token.is_none() {
-            tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");
-        }
         tracing::info!(address = %catalog.address(), "listening");
         Ok(catalog)
     }

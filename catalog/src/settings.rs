@@ -1,6 +1,6 @@
 //! The catalog's settings.
 
-use common::settings::addresses::ListenAddress;
+use common::settings::addresses::{ListenAddress, ServiceUrl};
 use common::settings::{Settings, Shared};
 use std::path::PathBuf;
 
@@ -20,18 +20,28 @@ pub struct CatalogSettings {
 impl CatalogSettings {
     /// Reads them.
     pub fn read(settings: &mut Settings) -> Self {
+        let url: Option<ServiceUrl> = settings.optional(
+            "CATALOG_URL",
+            "URL under which the other services call it, where that is a name",
+        );
+        let mut shared = Shared::read(settings);
+        if let Some(url) = &url {
+            shared.is_known_as(&url.0);
+        }
+        let listen: ListenAddress = settings.get(
+            "CATALOG_LISTEN",
+            "127.0.0.1:7100",
+            "address and port to listen on",
+        );
+        shared.is_known_as(&listen.to_string());
         Self {
-            listen: settings.get(
-                "CATALOG_LISTEN",
-                "127.0.0.1:7100",
-                "address and port to listen on",
-            ),
+            listen,
             database: read_database(settings),
             stocks: settings.optional(
                 "CATALOG_STOCKS",
                 "CSV file (name,price,quantity) of the stocks that a new bazaar starts with",
             ),
-            shared: Shared::read(settings),
+            shared,
         }
     }
 }

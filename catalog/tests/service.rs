@@ -2,8 +2,9 @@
 
 use catalog::service::Catalog;
 use catalog::settings::CatalogSettings;
+use common::http::access::Access;
 use common::http::client::{Call, CallError, HttpClient};
-use common::http::tiny::{Access, TinyConfig, TinyServer};
+use common::http::tiny::{TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
 use common::settings::Settings;
@@ -585,7 +586,7 @@ impl FakeFrontend {
             listen: "127.0.0.1:0".parse().expect("an address"),
             workers: 1,
             body_limit_bytes: 4_096,
-            access: Access::Internal(Some(TOKEN.into())),
+            access: Access::internal(Some(TOKEN)),
         };
         let handler = Arc::new(FakeHandler(Arc::clone(&state)));
         let server =

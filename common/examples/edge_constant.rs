@@ -3,9 +3,10 @@
 
 #![allow(clippy::print_stdout, reason = "for the script that runs it")]
 
+use common::http::access::Access;
 use common::http::edge::limits::EdgeConfig;
 use common::http::edge::{Edge, Quick};
-use common::http::tiny::{Access, TinyConfig, TinyServer};
+use common::http::tiny::{TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
 use common::settings::Settings;

@@ -3,6 +3,7 @@
 
 pub mod addresses;
 
+use crate::http::access::{Access, host_name};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -297,6 +298,45 @@ impl fmt::Debug for Token {
     }
 }
 
+/// The servers that can stand behind a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKind {
+    /// Our own, with limits on everything that a stranger can ask.
+    Edge,
+    /// tiny_http.
+    TinyHttp,
+}
+
+impl FromStr for ServerKind {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "edge" => Ok(Self::Edge),
+            "tiny_http" => Ok(Self::TinyHttp),
+            _ => Err("write edge or tiny_http"),
+        }
+    }
+}
+
+/// Host names, separated by commas.
+struct Names(Vec<String>);
+
+impl FromStr for Names {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names: Vec<String> = text.split(',').map(|name| name.trim().into()).collect();
+        let fits = |name: &String| {
+            let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+            !name.is_empty() && name.bytes().all(known)
+        };
+        if names.iter().all(fits) {
+            Ok(Self(names))
+        } else {
+            Err("write host names without ports, separated by commas")
+        }
+    }
+}
+
 /// The settings that every service has.
 #[derive(Debug, Clone)]
 pub struct Shared {
@@ -304,6 +344,10 @@ pub struct Shared {
     pub token: Option<Token>,
     /// Threads of each server.
     pub threads: usize,
+    /// Which server takes internal calls.
+    pub internal_server: ServerKind,
+    /// Names under which internal callers know this service.
+    pub names: Vec<String>,
     /// Logging.
     pub log: crate::logging::LogSettings,
 }
@@ -322,6 +366,17 @@ impl Shared {
             threads: settings
                 .get::<Positive>("BAZAAR_THREADS", &cores, "threads of each server")
                 .0,
+            internal_server: settings.get(
+                "BAZAAR_INTERNAL_SERVER",
+                "tiny_http",
+                "server of internal calls: tiny_http, or edge where strangers reach it",
+            ),
+            names: settings
+                .optional::<Names>(
+                    "BAZAAR_HOSTS",
+                    "further host names, separated by commas, that internal callers use for this service",
+                )
+                .map_or_else(Vec::new, |names| names.0),
             log: crate::logging::LogSettings {
                 level: settings.get(
                     "BAZAAR_LOG",
@@ -343,10 +398,19 @@ impl Shared {
         self.token.as_ref().map(|t| t.0.as_str())
     }
 
+    /// Callers know this service by the host of this URL too.
+    pub fn is_known_as(&mut self, url: &str) {
+        let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+        self.names.push(host_name(host).into());
+    }
+
     /// Who may call an internal listener.
     #[must_use]
-    pub fn internal_access(&self) -> crate::http::tiny::Access {
-        crate::http::tiny::Access::Internal(self.token_text().map(Into::into))
+    pub fn internal_access(&self) -> Access {
+        Access::Internal {
+            token: self.token_text().map(Into::into),
+            names: self.names.clone().into(),
+        }
     }
 }
 

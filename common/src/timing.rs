@@ -62,6 +62,8 @@ pub const READ_TOTAL: Duration = Duration::from_millis(3_000);
 pub const CLIENT_TIMEOUT: Duration = Duration::from_millis(10_000);
 /// How long a service that was told to stop finishes what is in flight.
 pub const STOP_GRACE: Duration = Duration::from_millis(5_000);
+/// How long a caller keeps a connection that it does not use.
+pub const CALLER_IDLE: Duration = Duration::from_millis(300_000);
 /// Bound of connecting to a service of ours.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(150);
 

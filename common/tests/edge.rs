@@ -66,11 +66,8 @@ struct Server {
 impl Server {
     fn start(limits: Limits) -> Self {
         let (metrics, (sender, slow)) = (Metrics::new(), unbounded());
-        let config = EdgeConfig {
-            listen: "127.0.0.1:0".parse().expect("an address"),
-            threads: 2,
-            limits,
-        };
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let config = EdgeConfig::public(limits).with(listen, 2);
         let handler = Arc::new(TestHandler {
             cached: CACHED.into(),
             slow: sender,
@@ -497,11 +494,7 @@ fn port_in_use() {
     let server = Server::start(Limits::default());
     let start = |listen: SocketAddr| {
         let (metrics, (sender, _)) = (Metrics::new(), unbounded());
-        let config = EdgeConfig {
-            listen: listen.into(),
-            threads: 2,
-            limits: Limits::default(),
-        };
+        let config = EdgeConfig::public(Limits::default()).with(listen.into(), 2);
         let handler = Arc::new(TestHandler {
             cached: CACHED.into(),
             slow: sender,

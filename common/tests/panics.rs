@@ -14,8 +14,13 @@ const SIGABRT: i32 = 6;
 fn ends_the_process() {
     if std::env::var_os(CHILD).is_some() {
         common::threads::end_process_on_panic();
+        // Without a name it is none of ours: tiny_http's threads have none.
         let panicking = std::thread::spawn(|| panic!("as the test wants"));
         assert!(panicking.join().is_err());
+        println!("goes on");
+        let named = std::thread::Builder::new().name("ours".into());
+        let panicking = named.spawn(|| panic!("as the test wants"));
+        assert!(panicking.expect("starts").join().is_err());
         return;
     }
     let this = std::env::current_exe().expect("this program");
@@ -25,4 +30,6 @@ fn ends_the_process() {
         .output();
     let child = child.expect("starts");
     assert_eq!(child.status.signal(), Some(SIGABRT), "{child:?}");
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(output.contains("goes on"), "{output}");
 }

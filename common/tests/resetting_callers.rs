@@ -1,7 +1,8 @@
 //! Alone in its program, since it makes a panic end the process, as services do.
 
+use common::http::access::Access;
 use common::http::client::{Call, HttpClient};
-use common::http::tiny::{Access, TinyConfig, TinyServer};
+use common::http::tiny::{TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::logging::{LogFormat, LogLevel, LogSettings};
 use common::metrics::{HttpMetrics, Metrics};
@@ -37,7 +38,7 @@ fn callers_that_reset_at_once_end_nobody() {
         listen: "127.0.0.1:0".parse().expect("an address"),
         workers: 2,
         body_limit_bytes: 100_000,
-        access: Access::Internal(None),
+        access: Access::internal(None),
     };
     let server = TinyServer::start(config, Arc::new(Echo), HttpMetrics::new(&Metrics::new()))
         .expect("starts");

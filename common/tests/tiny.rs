@@ -1,8 +1,9 @@
 //! The server of the internal listeners against callers that misbehave, and the client that talks
 //! to it.
 
+use common::http::access::Access;
 use common::http::client::{Call, CallError, HttpClient};
-use common::http::tiny::{Access, TinyConfig, TinyServer};
+use common::http::tiny::{TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
 use std::io::{Read, Write};
@@ -25,7 +26,7 @@ fn start(token: Option<&str>) -> TinyServer {
         listen: "127.0.0.1:0".parse().expect("an address"),
         workers: 2,
         body_limit_bytes: 100_000,
-        access: Access::Internal(token.map(Into::into)),
+        access: Access::internal(token),
     };
     TinyServer::start(config, Arc::new(Echo), HttpMetrics::new(&Metrics::new())).expect("starts")
 }
@@ -98,7 +99,7 @@ fn upgrades_hold_nobody() {
         .map(|_| {
             raw(
                 &server,
-                "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: y\r\n\r\n",
+                "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: y\r\n\r\n",
             )
         })
         .collect();
@@ -115,7 +116,7 @@ fn upgrades_hold_nobody() {
 #[test]
 fn half_sent_bodies_hold_nobody() {
     let server = start(None);
-    let half = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nonly the beginning";
+    let half = "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\nonly the beginning";
     let waiting: Vec<TcpStream> = (0..12).map(|_| raw(&server, half)).collect();
     let client = HttpClient::new(1, None);
     assert_eq!(length_of(&server, &client, 5_000).expect("answers"), 5_002);

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Which service runs where, and with which settings. Sourced after remote.sh.
 
+# Services of several machines are reached by more than their own machine: their internal listeners have the edge.
 # write_environments NUMBER FOLDER: one file of variables for each service of a machine, all but the token.
 write_environments() {
   local catalog replicas='' replica
@@ -23,6 +24,7 @@ write_environments() {
 write() {
   local file=$1 setting
   shift
+  [ "$EC2_MACHINES" = 1 ] || set -- "$@" BAZAAR_INTERNAL_SERVER=edge
   for setting in $EC2_SET; do
     [[ $setting =~ ^[A-Z_]+=.+$ ]] || die "EC2_SET: '$setting' is not NAME=value; several are separated by spaces"
     set -- "$@" "$setting"

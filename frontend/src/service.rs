@@ -24,17 +24,20 @@ use crate::reads::pages::PendingPage;
 use crate::reads::queries::PendingQuery;
 use crate::reads::replicas::Replicas;
 use crate::reads::{lookups, pages, queries, replicas};
-use crate::settings::{FrontendSettings, ServerKind};
+use crate::settings::FrontendSettings;
+use common::http::access::Access;
 use common::http::client::HttpClient;
 use common::http::edge::Edge;
 use common::http::edge::audience::Audience;
-use common::http::tiny::{Access, TinyConfig, TinyServer};
+use common::http::internal::InternalServer;
+use common::http::tiny::{TinyConfig, TinyServer};
 use common::metrics::{HttpMetrics, Metrics, QueueGauges};
 use common::port_owner::explain_listen;
 use common::queue::{QueueReceiver, queue};
+use common::settings::ServerKind;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
-use common::timing::{INTERNAL_BODY_LIMIT_BYTES, PUBLIC_BODY_LIMIT_BYTES, STOP_GRACE};
+use common::timing::{PUBLIC_BODY_LIMIT_BYTES, STOP_GRACE};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,7 +65,7 @@ pub struct Frontend {
     callers: Vec<Thread>,
     monitor: Option<Monitor>,
     watchers: Vec<Thread>,
-    internal: TinyServer,
+    internal: InternalServer,
     address: SocketAddr,
     ending: Ending,
 }
@@ -148,7 +151,15 @@ impl Frontend {
         let stop = Shutdown::new();
         // Both listeners first: a port in use must be told before anything is asked of other
         // services.
-        let internal = start_internal(settings, internal, &http_metrics).map_err(|error| {
+        let internal = InternalServer::start(
+            "internal",
+            &settings.internal_listen,
+            &settings.shared,
+            Arc::new(internal),
+            Arc::clone(&http_metrics),
+            &metrics,
+        )
+        .map_err(|error| {
             explain_listen(
                 "FRONTEND_INTERNAL_LISTEN",
                 &settings.internal_listen,
@@ -361,24 +372,6 @@ impl Parts<'_> {
         }
         watchers
     }
-}
-
-fn start_internal(
-    settings: &FrontendSettings,
-    internal: Internal,
-    metrics: &Arc<HttpMetrics>,
-) -> io::Result<TinyServer> {
-    if settings.shared.token.is_none() {
-        tracing::warn!("BAZAAR_TOKEN is not set: internal calls are taken from loopback only");
-    }
-    let config = TinyConfig {
-        name: "internal",
-        listen: settings.internal_listen.one(),
-        workers: settings.shared.threads,
-        body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
-        access: settings.shared.internal_access(),
-    };
-    TinyServer::start(config, Arc::new(internal), Arc::clone(metrics))
 }
 
 /// The server of the public API.

@@ -3,10 +3,9 @@
 use crate::api::origin::OriginList;
 use common::http::edge::limits::EdgeConfig;
 use common::settings::addresses::{ListenAddress, ReplicaUrls, ServiceUrl};
-use common::settings::{Positive, Settings, Shared, Switch};
+use common::settings::{Positive, ServerKind, Settings, Shared, Switch};
 use common::wire::order::ReplicaId;
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
@@ -34,26 +33,6 @@ pub struct FrontendSettings {
     pub replicas: BTreeMap<ReplicaId, String>,
     /// What every service has.
     pub shared: Shared,
-}
-
-/// The servers that can stand behind the public listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerKind {
-    /// The front-end's own.
-    Edge,
-    /// The one of the internal listeners.
-    TinyHttp,
-}
-
-impl FromStr for ServerKind {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "edge" => Ok(Self::Edge),
-            "tiny_http" => Ok(Self::TinyHttp),
-            _ => Err("write edge or tiny_http"),
-        }
-    }
 }
 
 impl FrontendSettings {
@@ -113,7 +92,11 @@ impl FrontendSettings {
         );
         let replicas =
             settings.get::<ReplicaUrls>(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
-        let shared = Shared::read(settings);
+        let mut shared = Shared::read(settings);
+        if let Some(url) = &internal_url {
+            shared.is_known_as(&url.0);
+        }
+        shared.is_known_as(&internal_listen.to_string());
         let edge = edge.with(listen.clone(), shared.threads);
         Self {
             listen,

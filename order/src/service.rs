@@ -17,13 +17,13 @@ use crate::settings::OrderSettings;
 use common::database::as_io;
 use common::filelock::FileLock;
 use common::http::client::HttpClient;
-use common::http::tiny::{TinyConfig, TinyServer};
+use common::http::internal::InternalServer;
 use common::metrics::{HttpMetrics, Metrics, QueueGauges};
 use common::port_owner::{check_listen, explain_file, explain_listen};
 use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
-use common::timing::{INTERNAL_BODY_LIMIT_BYTES, MAX_BATCH, ORDER_QUEUE};
+use common::timing::{MAX_BATCH, ORDER_QUEUE};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ const TAKEOVER_QUEUE: usize = 16;
 pub struct Order {
     replica: Arc<Replica>,
     /// First: answers what is in flight, which needs all others.
-    server: Option<TinyServer>,
+    server: Option<InternalServer>,
     /// Then the switch that all threads watch.
     stop: Shutdown,
     /// Those that give work to the log writer end before it.
@@ -150,19 +150,16 @@ impl Order {
             log_writer: Some(log_writer),
             _lock: lock,
         };
-        let config = TinyConfig {
-            name: "order",
-            listen: settings.listen.one(),
-            workers: settings.shared.threads.max(2),
-            body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
-            access: settings.shared.internal_access(),
-        };
-        let server = TinyServer::start(config, Arc::new(api), HttpMetrics::new(&metrics));
+        let server = InternalServer::start(
+            "order",
+            &settings.listen,
+            &settings.shared,
+            Arc::new(api),
+            HttpMetrics::new(&metrics),
+            &metrics,
+        );
         order.server =
             Some(server.map_err(|error| explain_listen("ORDER_LISTEN", &settings.listen, &error))?);
-        if settings.shared.token.is_none() {
-            tracing::warn!("BAZAAR_TOKEN is not set: calls are taken from loopback only");
-        }
         tracing::info!(address = %order.address(), "listening");
         Ok(order)
     }

@@ -53,7 +53,7 @@ impl OrderSettings {
         let id: Option<ReplicaId> = settings.required("ORDER_ID", "id of this replica, 1 to 255");
         let shown = id.map_or("<id>".into(), |id| id.to_string());
         let port = 7_200 + u16::from(id.map_or(0, u8::from));
-        let listen = settings.get(
+        let listen: ListenAddress = settings.get(
             "ORDER_LISTEN",
             &format!("127.0.0.1:{port}"),
             "address and port to listen on (720<id>)",
@@ -82,12 +82,17 @@ impl OrderSettings {
                 replicas.0.len()
             ));
         }
-        if let Some(id) = id.filter(|id| replicas.0.remove(id).is_none()) {
+        let own = id.and_then(|id| replicas.0.remove(&id));
+        if let Some(id) = id.filter(|_| own.is_none()) {
             settings.mistake(format!(
                 "ORDER_REPLICAS does not name replica {id}, which ORDER_ID says this is: list all of them"
             ));
         }
-        let shared = Shared::read(settings);
+        let mut shared = Shared::read(settings);
+        if let Some(own) = &own {
+            shared.is_known_as(own);
+        }
+        shared.is_known_as(&listen.to_string());
         Some(Self {
             id: id?,
             listen,

@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 /// Deadline for what happens within a second or two on a machine that does nothing else.
 pub const SOON: Duration = Duration::from_secs(20);
+/// The setting of the services that tests pass on.
+pub const INTERNAL_SERVER: &str = "BAZAAR_INTERNAL_SERVER";
 /// Starts on other ports, when someone took one between the look and the start.
 const STARTS: u32 = 5;
 
@@ -62,6 +64,10 @@ impl Bazaar {
                 .tempdir()
                 .expect("a folder");
             let mut spec = Spec::new(folder.path(), ports.addresses(replicas, frontends));
+            // The same tests with the other server behind all internal listeners.
+            if let Ok(server) = std::env::var(INTERNAL_SERVER) {
+                spec.set(INTERNAL_SERVER, &server);
+            }
             set(&mut spec);
             match Cluster::start(spec) {
                 Ok(cluster) => {

@@ -10,6 +10,7 @@
 //! | [`closing`] | what must hold at the end of every test, whatever happened in it |
 //! | [`model`] | the design as two state machines, explored by a model checker |
 //! | [`history`] | what clients saw, and two checkers of it |
+//! | [`hostile`] | callers without the token, who do what a service never would |
 //! | [`recorder`] | the orders that were acknowledged |
 //! | [`tool`] | runs a binary to its end, with a deadline |
 //!
@@ -28,6 +29,7 @@ pub mod contract;
 pub mod faults;
 pub mod harness;
 pub mod history;
+pub mod hostile;
 pub mod model;
 pub mod recorder;
 pub mod tool;

@@ -93,6 +93,7 @@ fn the_table_of_threads_names_those_that_are_started() {
         .collect();
     // The workers are started by a builder, since a failure to start one is survived.
     started.insert("<n>-http<n>".into());
+    started.insert("<n>-other<n>".into());
     let unnamed: Vec<_> = started.difference(&named).collect();
     let gone: Vec<_> = named.difference(&started).collect();
     assert!(

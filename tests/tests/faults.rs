@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tests::faults::judge::Figures;
-use tests::faults::{run, short};
+use tests::faults::{Scenario, run, short};
 
 /// The seed, unless `BAZAAR_SEED` gives another.
 const SEED: u64 = 4;
@@ -13,14 +13,32 @@ const SEED: u64 = 4;
 /// Kills, a paused leader, lost answers and damaged files lose, double and age nothing.
 #[test]
 fn short_scenarios() {
+    let scenarios = short();
+    assert!(scenarios.len() >= 4);
+    run_all(&scenarios);
+}
+
+/// The same with the edge behind all internal listeners, where it differs: connections that are
+/// lost with a process, and calls whose answers are.
+#[test]
+fn short_scenarios_with_the_edge() {
+    let names = ["kill-each", "lose-answers"];
+    let scenarios: Vec<Scenario> = short()
+        .into_iter()
+        .filter(|scenario| names.contains(&scenario.name))
+        .map(Scenario::with_edge)
+        .collect();
+    assert_eq!(scenarios.len(), names.len());
+    run_all(&scenarios);
+}
+
+fn run_all(scenarios: &[Scenario]) {
     let seed = std::env::var("BAZAAR_SEED")
         .map_or(SEED, |text| text.parse().expect("BAZAAR_SEED is a number"));
     println!("BAZAAR_SEED={seed}");
-    let scenarios = short();
-    assert!(scenarios.len() >= 4);
     for scenario in scenarios {
         let figures = Mutex::new(Figures::default());
-        run::run(&scenario, seed, &figures);
+        run::run(scenario, seed, &figures);
         let figures = figures.into_inner();
         println!("{}: {figures:?}", scenario.name);
         assert!(

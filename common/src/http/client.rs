@@ -9,7 +9,7 @@
 use super::names::{self, Names};
 use super::socket::OneWrite;
 use super::tokens;
-use crate::timing::CONNECT_TIMEOUT;
+use crate::timing::{CALLER_IDLE, CONNECT_TIMEOUT};
 use crate::wire::public::ErrorBody;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io;
@@ -144,7 +144,7 @@ impl HttpClient {
             .accept("")
             .max_idle_connections(pool * 8)
             .max_idle_connections_per_host(pool)
-            .max_idle_age(Duration::from_secs(300))
+            .max_idle_age(CALLER_IDLE)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .build();
         let names = names::shared();

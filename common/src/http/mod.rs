@@ -1,10 +1,13 @@
 //! The ways in and out of a service. A server reads a whole [`Request`] and gives it, with a
 //! [`Responder`], to the service's [`Handler`], which never blocks: it answers at once or hands
 //! both to a queue, whose thread answers later. Two servers stand behind this interface:
-//! [`tiny::TinyServer`], and the front-end's own edge. [`client::HttpClient`] is the way out.
+//! [`tiny::TinyServer`] and the [`edge`]; [`internal::InternalServer`] is the one that the settings
+//! name. [`access`] says who may call. [`client::HttpClient`] is the way out.
 
+pub mod access;
 pub mod client;
 pub mod edge;
+pub mod internal;
 mod names;
 mod socket;
 pub mod split;

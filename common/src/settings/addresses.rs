@@ -189,7 +189,7 @@ fn host_and_port<'a>(text: &'a str, before: &str) -> Result<(Host<'a>, u16), Str
     }
     let (host, port) = text
         .rsplit_once(':')
-        .filter(|(host, _)| !(host.starts_with('[') && !host.ends_with(']')))
+        .filter(|(host, _)| !host.starts_with('[') || host.ends_with(']'))
         .ok_or_else(|| format!("the port is missing: write {before}{}:port", or_host(text)))?;
     let number = port.parse::<u16>().ok().filter(|_| !port.starts_with('+'));
     let port = number.ok_or_else(|| {

@@ -35,6 +35,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// Whether there is a proxy on every way between two services.
     pub network: bool,
+    /// Whether the edge is behind all internal listeners, instead of what the environment names.
+    pub edge: bool,
     /// Whether each client keeps to one front-end.
     pub faithful: bool,
     /// Settings of its own.
@@ -50,10 +52,17 @@ impl Scenario {
         Self {
             name,
             network: false,
+            edge: false,
             faithful: false,
             set: |_| (),
             run,
         }
+    }
+
+    /// The same with the edge behind all internal listeners.
+    #[must_use]
+    pub const fn with_edge(self) -> Self {
+        Self { edge: true, ..self }
     }
 
     /// The same with proxies.

@@ -3,7 +3,7 @@
 use super::Scenario;
 use super::judge::{self, Figures};
 use super::network::Network;
-use crate::harness::{Bazaar, SOON};
+use crate::harness::{Bazaar, INTERNAL_SERVER, SOON};
 use crate::history::load::{Load, Options};
 use crate::history::{Answer, Call, Event, History};
 use cluster::service::Service::{self, Catalog, Frontend, Order};
@@ -45,6 +45,9 @@ pub struct Run {
 pub fn run(scenario: &Scenario, seed: u64, figures: &Mutex<Figures>) {
     let network = RefCell::new(Network::default());
     let bazaar = Bazaar::start_with(FRONTENDS, |spec| {
+        if scenario.edge {
+            spec.set(INTERNAL_SERVER, "edge");
+        }
         (scenario.set)(spec);
         if scenario.network {
             *network.borrow_mut() = Network::between(spec);

@@ -60,6 +60,14 @@ pub trait World {
     fn has_feed(&mut self, path: &str) -> bool;
     /// What a viewer of the feed at this path begins with, if there is one.
     fn follow(&mut self, path: &str) -> Option<Opening>;
+    /// Judges a request by its head, before any of its body is read. `has_body`: whether it
+    /// announces one.
+    ///
+    /// # Errors
+    /// The answer that it gets instead.
+    fn admit(&mut self, _request: &mut Request, _has_body: bool) -> Result<(), Response> {
+        Ok(())
+    }
     /// Takes a request. Its answer comes back through [`Connection::answer`], at any later time.
     fn handle(&mut self, request: Request);
     /// Is told that the edge itself refused a request, or gave the connection up.
@@ -102,6 +110,8 @@ pub struct Connection {
     send_until: Instant,
     send_progress: usize,
     idle_since: Instant,
+    /// A request of it was let in.
+    admitted: bool,
     /// The client has ended its side.
     ended: bool,
     half_close: bool,
@@ -170,6 +180,7 @@ impl Connection {
             send_until: now,
             send_progress: 0,
             idle_since: now,
+            admitted: false,
             ended: false,
             half_close: false,
         }
@@ -324,6 +335,12 @@ impl Connection {
         matches!(self.state, State::Following { .. })
     }
 
+    /// Whether a request of it was ever let in.
+    #[must_use]
+    pub fn is_admitted(&self) -> bool {
+        self.admitted
+    }
+
     /// Since when there is no request, not even its first byte, and no answer to write; `None` when
     /// there is.
     #[must_use]
@@ -338,7 +355,12 @@ impl Connection {
         match &self.state {
             State::Done => None,
             _ if !self.output.is_empty() => Some(self.send_until),
-            State::Head { since: None, .. } => Some(self.idle_since + limits.idle_timeout),
+            State::Head { since: None, .. } if self.admitted => {
+                Some(self.idle_since + limits.idle_timeout)
+            }
+            State::Head { since: None, .. } => {
+                Some(self.idle_since + limits.first_timeout.min(limits.idle_timeout))
+            }
             State::Head {
                 since: Some(since), ..
             } => Some(*since + limits.head_timeout),

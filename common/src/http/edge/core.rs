@@ -14,6 +14,7 @@ use super::meters::Meters;
 use super::reason::Reason;
 use super::slab::Slab;
 use super::timers::Timers;
+use crate::http::access::Access;
 use crate::timing::STOP_GRACE;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
@@ -330,8 +331,11 @@ impl Core {
     fn open(&mut self, mut stream: TcpStream, peer: SocketAddr) {
         let shared = Arc::clone(&self.desk.shared);
         shared.metrics.accepted.inc();
-        let refused =
+        let mut refused =
             shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
+        if refused && self.displace() {
+            refused = false;
+        }
         if refused {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             let most = shared.config.limits.connections.div_ceil(REFUSED_PART);
@@ -374,6 +378,31 @@ impl Core {
                 self.close(slot);
             }
         }
+    }
+
+    /// Makes room at an internal listener: closes the oldest connection of which no request was
+    /// let in yet. Services send theirs at once, so those that wait are strangers', and must not
+    /// keep a service out.
+    fn displace(&mut self) -> bool {
+        if matches!(self.desk.shared.config.access, Access::Public) {
+            return false;
+        }
+        let strangers = self.entries.places().filter_map(|slot| {
+            let entry = self.entries.get_mut(slot)?;
+            let waits = !entry.refused && !entry.connection.is_admitted();
+            waits.then_some((entry.number, slot))
+        });
+        let Some((number, slot)) = strangers.min() else {
+            return false;
+        };
+        if let Some(entry) = self.entries.get_mut(slot) {
+            self.desk
+                .turn(Address { slot, number }, entry.peer, |turn, _| {
+                    entry.connection.give_up(Reason::Idle, turn)
+                });
+        }
+        self.close(slot);
+        true
     }
 
     fn expire(&mut self) {

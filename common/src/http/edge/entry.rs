@@ -10,7 +10,8 @@ use super::mailbox::{Address, EdgeAnswer, Mailbox};
 use super::meters::Meters;
 use super::reason::Reason;
 use super::trace::Trace;
-use crate::http::{Request, Responder};
+use crate::http::access::Verdict;
+use crate::http::{Request, Responder, Response};
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -86,8 +87,21 @@ impl World for Outside<'_> {
         Some(Opening { seat, bytes })
     }
 
-    fn handle(&mut self, mut request: Request) {
+    fn admit(&mut self, request: &mut Request, has_body: bool) -> Result<(), Response> {
         request.peer = Some(self.peer);
+        match self.shared.config.access.judge(request, has_body) {
+            Verdict::Trusted | Verdict::Stranger => Ok(()),
+            Verdict::Refused(answer) => {
+                self.shared
+                    .metrics
+                    .http
+                    .answered("refused", answer.status, Duration::ZERO);
+                Err(answer)
+            }
+        }
+    }
+
+    fn handle(&mut self, request: Request) {
         let answer = EdgeAnswer {
             mailbox: Arc::clone(self.mailbox),
             to: self.to,

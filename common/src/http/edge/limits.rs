@@ -1,7 +1,9 @@
 //! What a client may ask of the edge: every limit with its default, as a setting.
 
+use crate::http::access::Access;
 use crate::settings::addresses::ListenAddress;
 use crate::settings::{Positive, Settings};
+use crate::timing::{CALLER_IDLE, INTERNAL_BODY_LIMIT_BYTES};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -12,22 +14,34 @@ const LEAST_IDLE: Duration = Duration::from_secs(1);
 /// How the edge is set up.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
+    /// Name of the threads.
+    pub name: &'static str,
     /// Where to listen; port 0 takes a free one.
     pub listen: ListenAddress,
     /// Threads, each with its own listener and connections: as many as there are cores.
     pub threads: usize,
     /// What clients may ask.
     pub limits: Limits,
+    /// Who may call.
+    pub access: Access,
 }
 
 impl EdgeConfig {
     /// Reads the limits. Address and threads belong to the whole front-end: the caller puts them in
     /// place of one thread on a free port of the loopback interface.
     pub fn read(settings: &mut Settings) -> Self {
+        Self::public(Limits::read(settings))
+    }
+
+    /// A public listener with one thread on a free port of the loopback interface.
+    #[must_use]
+    pub fn public(limits: Limits) -> Self {
         Self {
+            name: "public",
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
             threads: 1,
-            limits: Limits::read(settings),
+            limits,
+            access: Access::Public,
         }
     }
 
@@ -64,6 +78,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// From the end of the head to the end of the body; beyond, 408.
     pub body_timeout: Duration,
+    /// How long a connection stays open that has never had a request that was let in.
+    pub first_timeout: Duration,
     /// How long a connection without a request stays open, while there is room.
     pub idle_timeout: Duration,
     /// How long a client may leave an answer unread.
@@ -132,6 +148,7 @@ impl Limits {
                 "how much of a refused request is still read, so that the refusal arrives",
             ),
             head_timeout: Duration::ZERO,
+            first_timeout: Duration::ZERO,
             body_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             send_timeout: Duration::ZERO,
@@ -156,6 +173,8 @@ impl Limits {
             "60000",
             "time that an idle public connection is kept, less when crowded",
         );
+        // A browser opens connections ahead of their first request.
+        limits.first_timeout = limits.idle_timeout;
         limits.send_timeout = time(
             "FRONTEND_SEND_TIMEOUT_MS",
             "10000",
@@ -168,6 +187,31 @@ impl Limits {
         );
         limits.check(settings);
         limits
+    }
+
+    /// The limits of an internal listener. Its callers are services, which send a request at once
+    /// and whole, and keep their connections.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self {
+            connections: INTERNAL_CONNECTIONS,
+            head_bytes: 8_192,
+            fields: 64,
+            target_bytes: 1_024,
+            body_bytes: INTERNAL_BODY_LIMIT_BYTES,
+            body_budget_bytes: 16 * INTERNAL_BODY_LIMIT_BYTES,
+            output_budget_bytes: 16 * INTERNAL_BODY_LIMIT_BYTES,
+            // A page of rows goes out in one piece.
+            send_buffer_bytes: 1_024 * 1_024,
+            head_timeout: Duration::from_secs(2),
+            body_timeout: Duration::from_secs(5),
+            first_timeout: Duration::from_secs(2),
+            // Longer than a caller keeps a connection: it never sends into one that is being closed.
+            idle_timeout: INTERNAL_IDLE_TIMEOUT,
+            send_timeout: Duration::from_secs(5),
+            drain_bytes: 1_024 * 1_024,
+            drain_timeout: Duration::from_secs(1),
+        }
     }
 
     /// How long an idle connection is kept while `open` connections are: the whole time up to three
@@ -215,6 +259,12 @@ impl Limits {
         }
     }
 }
+
+/// Connections to an internal listener at once: each service has a few to each other one.
+pub const INTERNAL_CONNECTIONS: usize = 1_024;
+/// How long an internal connection may be idle.
+pub const INTERNAL_IDLE_TIMEOUT: Duration = Duration::from_secs(330);
+const _: () = assert!(INTERNAL_IDLE_TIMEOUT.as_secs() > CALLER_IDLE.as_secs());
 
 /// A day: longer times would only overflow sums.
 const MOST_MS: u64 = 24 * 60 * 60 * 1_000;

@@ -10,6 +10,15 @@ use std::time::{Duration, Instant};
 /// How long counts may stay with their core.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
+/// Which side of the service an edge serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// The public one.
+    Public,
+    /// An internal one.
+    Internal,
+}
+
 /// The shared counters of the edge.
 #[derive(Debug)]
 pub struct EdgeMetrics {
@@ -30,30 +39,30 @@ pub struct EdgeMetrics {
 }
 
 impl EdgeMetrics {
-    /// Registers them.
-    pub fn new(metrics: &Metrics, http: Arc<HttpMetrics>) -> Self {
+    /// Registers them. A front-end may have an edge on each side.
+    pub fn new(metrics: &Metrics, http: Arc<HttpMetrics>, listener: Listener) -> Self {
+        let prefix = match listener {
+            Listener::Public => "edge",
+            Listener::Internal => "internal_edge",
+        };
+        let name = |what: &str| format!("{prefix}_{what}");
         let refusals = metrics.counters(
-            "edge_refusals_total",
-            "Requests that the public server refused by itself and connections that it gave up, by reason.",
+            &name("refusals_total"),
+            "Requests that the edge refused by itself and connections that it gave up, by reason.",
             &["reason"],
         );
         Self {
             http,
-            connections: metrics.gauge("edge_connections", "Public connections that are open."),
-            viewers: metrics.gauge(
-                "edge_viewers",
-                "Public connections that follow the live feed.",
-            ),
-            accepted: metrics.counter("edge_accepted_total", "Public connections accepted."),
+            connections: metrics.gauge(&name("connections"), "Connections that are open."),
+            viewers: metrics.gauge(&name("viewers"), "Connections that follow the live feed."),
+            accepted: metrics.counter(&name("accepted_total"), "Connections accepted."),
             accept_errors: metrics.counter(
-                "edge_accept_errors_total",
-                "Public connections that could not be accepted.",
+                &name("accept_errors_total"),
+                "Connections that could not be accepted.",
             ),
-            received_bytes: metrics.counter(
-                "edge_received_bytes_total",
-                "Bytes that public clients sent.",
-            ),
-            sent_bytes: metrics.counter("edge_sent_bytes_total", "Bytes sent to public clients."),
+            received_bytes: metrics
+                .counter(&name("received_bytes_total"), "Bytes that clients sent."),
+            sent_bytes: metrics.counter(&name("sent_bytes_total"), "Bytes sent to clients."),
             refusals: Reason::ALL
                 .iter()
                 .map(|reason| refusals.with_label_values(&[reason.label()]))

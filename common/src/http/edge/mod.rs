@@ -1,5 +1,5 @@
-//! The edge: the public HTTP/1.1 server. Its clients are strangers, so that what it does for one of
-//! them is bounded in bytes and in time.
+//! The edge: the HTTP/1.1 server of the public listener, and of internal ones that ask for it. Its
+//! clients are strangers, so that what it does for one of them is bounded in bytes and in time.
 //!
 //! ```text
 //!   clients ──► kernel (SO_REUSEPORT) ──► core 0: listener, connections, deadlines ──► Quick::quick   cached: answered inline
@@ -53,9 +53,10 @@ use self::budget::Budget;
 use self::core::{Core, WAKER};
 use self::limits::EdgeConfig;
 use self::mailbox::Mailbox;
-use self::meters::EdgeMetrics;
+use self::meters::{EdgeMetrics, Listener};
 use crate::descriptors::{self, Share};
-use crate::http::Handler;
+use crate::http::access::Access;
+use crate::http::{Handler, Request, Responder};
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::threads::Thread;
 use mio::{Poll, Waker};
@@ -83,6 +84,21 @@ pub trait Quick: Handler {
     /// What a new viewer of the feed at `path` is sent first; `None`: there is none now, and the
     /// request goes through [`Handler::handle`]. Must not block either.
     fn opening(&self, _path: &str) -> Option<Arc<[u8]>> {
+        None
+    }
+}
+
+/// A handler with nothing quick about it: that of an internal listener.
+pub struct Plain(pub Arc<dyn Handler>);
+
+impl Handler for Plain {
+    fn handle(&self, request: Request, responder: Responder) {
+        self.0.handle(request, responder);
+    }
+}
+
+impl Quick for Plain {
+    fn quick(&self, _: &str) -> Option<Arc<[u8]>> {
         None
     }
 }
@@ -134,11 +150,15 @@ impl Edge {
         metrics: &Metrics,
     ) -> io::Result<Self> {
         let limits = &mut config.limits;
-        limits.connections = descriptors::connections_within(Share::Public, limits.connections, 1);
+        let (share, metered) = match config.access {
+            Access::Public => (Share::Public, Listener::Public),
+            Access::Internal { .. } => (Share::Internal, Listener::Internal),
+        };
+        limits.connections = descriptors::connections_within(share, limits.connections, 1);
         let threads = config.threads.max(1);
         let (address, listeners) =
             listen::listen_at_all(config.listen.all(), threads, &config.limits)?;
-        let metrics = Arc::new(EdgeMetrics::new(metrics, http));
+        let metrics = Arc::new(EdgeMetrics::new(metrics, http, metered));
         let bodies = Budget::new(config.limits.body_budget_bytes);
         let outputs = Budget::new(config.limits.output_budget_bytes);
         let seats = Seats::new(config.limits.viewers(), metrics.viewers.clone());
@@ -167,10 +187,11 @@ impl Edge {
             )?);
             mailboxes.push(mailbox);
         }
+        let name = shared.config.name;
         // Started together once nothing can fail any more.
         let named = cores.into_iter().enumerate();
         let cores = named
-            .map(|(i, core)| Thread::spawn(&format!("edge{i}"), move || core.run()))
+            .map(|(i, core)| Thread::spawn(&format!("{name}-edge{i}"), move || core.run()))
             .collect();
         Ok(Self {
             address,

@@ -153,6 +153,7 @@ impl Connection {
             && head.framing == Framing::Length(0)
             && let Some(body) = turn.world.quick(line.path)
         {
+            self.admitted = true;
             return self.write(&exchange, turn, |out, envelope| {
                 respond::prebuilt(out, &body, envelope)
             });
@@ -172,13 +173,7 @@ impl Connection {
                 return self.follow(opening, &exchange, turn);
             }
         }
-        let decoder = match Decoder::new(head.framing, turn.limits.body_bytes) {
-            Ok(decoder) => decoder,
-            Err(reason) => {
-                return self.refuse(reason, Some(exchange.trace), exchange.head_only, turn);
-            }
-        };
-        let request = Request {
+        let mut request = Request {
             method: line.method.name().into(),
             path: line.path.into(),
             query: line.query.map(Into::into),
@@ -188,6 +183,24 @@ impl Connection {
             trace: exchange.trace.as_str().into(),
             // This thread serves all connections of its core.
             may_block: false,
+        };
+        // Before the decoder: a stranger is not told even what is too large.
+        let has_body = head.framing != Framing::Length(0);
+        if let Err(answer) = turn.world.admit(&mut request, has_body) {
+            let last = Exchange {
+                close: true,
+                ..exchange
+            };
+            return self.write(&last, turn, |out, envelope| {
+                respond::response(out, &answer, envelope)
+            });
+        }
+        self.admitted = true;
+        let decoder = match Decoder::new(head.framing, turn.limits.body_bytes) {
+            Ok(decoder) => decoder,
+            Err(reason) => {
+                return self.refuse(reason, Some(exchange.trace), exchange.head_only, turn);
+            }
         };
         if decoder.is_complete() {
             return self.dispatch(request, exchange, turn);

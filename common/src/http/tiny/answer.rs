@@ -1,0 +1,55 @@
+//! How an answer goes out through tiny_http: head and body in one write.
+
+use super::super::{Answer, Response, reason};
+use std::io::Write;
+
+/// A request that is to be answered.
+pub struct TinyAnswer {
+    /// The request, whose body is read.
+    pub request: tiny_http::Request,
+    /// It was HEAD.
+    pub head_only: bool,
+    /// The connection ends with the answer.
+    pub close: bool,
+    /// The caller speaks HTTP/1.0.
+    pub old: bool,
+    /// The trace id.
+    pub trace: String,
+}
+
+impl Answer for TinyAnswer {
+    fn answer(self: Box<Self>, response: Response) {
+        let mut bytes = Vec::with_capacity(256 + response.body.len());
+        let connection = match (self.close, self.old) {
+            (true, _) => "Connection: close\r\n",
+            (false, true) => "Connection: keep-alive\r\n",
+            (false, false) => "",
+        };
+        // Writing to a Vec cannot fail.
+        let _ = write!(
+            bytes,
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: {}\r\n{connection}",
+            response.status,
+            reason(response.status),
+            response.content_type,
+            response.body.len(),
+            response.cache_control(),
+        );
+        // A cache gives one answer to many: the trace id of the first who asked tells about it.
+        if !response.is_shared() {
+            let _ = write!(bytes, "X-Request-Id: {}\r\n", self.trace);
+        }
+        let written = |name: &str| name.eq_ignore_ascii_case("cache-control");
+        for (name, value) in response.headers.iter().filter(|(name, _)| !written(name)) {
+            let _ = write!(bytes, "{name}: {value}\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        if !self.head_only {
+            bytes.extend_from_slice(&response.body);
+        }
+        let mut writer = self.request.into_writer();
+        if let Err(error) = writer.write_all(&bytes).and_then(|()| writer.flush()) {
+            tracing::debug!(%error, trace = self.trace, "answer not delivered");
+        }
+    }
+}
