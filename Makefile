@@ -21,7 +21,7 @@ C ?= 1
 SEED ?=
 URL ?=
 
-.PHONY: help tools build run-all kill restart status client clean-run test eval eval-quick demo model check faults soak fuzz bench \
+.PHONY: help tools build run-all kill restart status client backup restore clean-run test eval eval-quick demo model check faults soak fuzz bench \
   ec2-up ec2-deploy ec2-eval ec2-logs ec2-down test-ec2
 
 help: ## this list
@@ -74,6 +74,16 @@ status: ## shows services, roles, numbers and cache, every second: Ctrl-C ends i
 client: build ## trades at a running bazaar and checks every order: make client P=0.6 N=200
 	@"$(RELEASE)/client" --probability $(P) --iterations $(N) --clients $(C) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(URL),--url $(URL))
+
+backup: ## a verified backup of run-all's files, while it trades: make backup TO=folder
+	@$(call need,TO,$@ TO=backups/monday)
+	@$(call need_binary,bazaar)
+	@$(RELEASE)/bazaar backup '$(TO)' --dir $(RUN)
+
+restore: ## puts a backup in the place of run-all's files: make restore FROM=folder REPLACE=1
+	@$(call need,FROM,$@ FROM=backups/monday)
+	@$(call need_binary,bazaar)
+	@$(RELEASE)/bazaar restore '$(FROM)' --dir $(RUN) $(if $(REPLACE),--replace)
 
 clean-run: ## removes the state of run-all: the next run starts afresh
 	@if [ -e "$(RUN)/bazaar.lock" ] && command -v flock >/dev/null && ! flock --nonblock "$(RUN)/bazaar.lock" true; then \

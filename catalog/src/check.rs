@@ -48,7 +48,7 @@ pub fn check(
             }
         }
     }
-    let wrong = replay.wrong.take().or_else(|| replay.compare(at_start));
+    let wrong = replay.finish(at_start);
     if wrong.is_none() {
         tracing::info!(
             orders = end,
@@ -59,14 +59,14 @@ pub fn check(
 }
 
 /// The trades so far, done again.
-struct Replay {
+pub(crate) struct Replay {
     left: BTreeMap<String, u64>,
     next: u64,
     wrong: Option<String>,
 }
 
 impl Replay {
-    fn new(genesis: &Genesis) -> Self {
+    pub(crate) fn new(genesis: &Genesis) -> Self {
         let left = genesis
             .stocks
             .iter()
@@ -103,7 +103,7 @@ impl Replay {
         Ok(())
     }
 
-    fn trade(&mut self, order: &Order) {
+    pub(crate) fn trade(&mut self, order: &Order) {
         let left = self
             .left
             .get(&order.name)
@@ -116,6 +116,11 @@ impl Replay {
             }
         }
         self.next += 1;
+    }
+
+    /// What was wrong with a trade, or is with the stocks.
+    pub(crate) fn finish(mut self, at_start: &Snapshot) -> Option<String> {
+        self.wrong.take().or_else(|| self.compare(at_start))
     }
 
     fn compare(&self, at_start: &Snapshot) -> Option<String> {

@@ -25,6 +25,7 @@
 //! instead).
 
 pub mod api;
+pub mod audit;
 pub mod batch;
 pub mod beginning;
 pub mod check;

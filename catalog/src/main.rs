@@ -85,6 +85,9 @@ fn main() -> ExitCode {
 
 fn run_rebuild(from: &Path, database: &Path) -> ExitCode {
     private::umask();
+    if let Err(error) = crash::start() {
+        return cli::start_failed("catalog rebuild", &error);
+    }
     match rebuild(from, database) {
         Ok(rebuilt) => terminal::report("catalog rebuild", &words(&rebuilt, database)),
         Err(error) => cli::failed("catalog rebuild", &error),

@@ -5,23 +5,20 @@
 //! Two things are in no log:
 //!
 //! - **Recorded refusals.** A key that was refused may trade when it is used again.
-//! - **The term.** It must be above every term that any replica has seen, which no file tells. The
-//!   milliseconds since 1970 are: terms rise by one for each change of leader, with at least 200 ms
-//!   between two, from 0 or from an earlier rebuild's milliseconds.
+//! - **The term.** See [`set_fresh_term`].
 
+use crate::audit::{Audit, audit};
 use crate::market::{Decision, decide};
-use crate::store::{open_tables, write_genesis};
+use crate::store::{create_tables, set_fresh_term, write_genesis};
 use common::chain::genesis_hash;
-use common::database::look::Look;
-use common::database::{DbError, ORDER_LOG, genesis, orders, set_aside, with_suffix};
-use common::filelock::FileLock;
+use common::database::draft::{Draft, finish_install};
+use common::database::look::{look_at, scratch};
+use common::database::{CATALOG_FILE, DbError, ORDER_LOG, genesis, header, orders};
 use common::wire::order::{Genesis, Order, Position, Term};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// What was made.
 #[derive(Debug)]
@@ -34,46 +31,39 @@ pub struct Rebuilt {
     pub kept_as: Option<PathBuf>,
 }
 
-/// Makes `database` from the order log `from`. A file that is there is set aside. A crash in
-/// between leaves that file, or none, never half of one.
+/// Makes `database` from the order log `from`. A file that is there is kept under another name.
+/// Whenever this dies, and whatever fails, the next start finds the old file or the new one: see
+/// [`common::database::draft`].
 ///
 /// # Errors
 /// When the log is damaged or empty, a file is in use, or cannot be written; the message names it.
 pub fn rebuild(from: &Path, database: &Path) -> Result<Rebuilt, Box<dyn Error>> {
-    let _lock = FileLock::take(database)?;
-    let look = Look::at(from, ORDER_LOG)?;
-    let genesis =
-        genesis::read(&look.connection).map_err(|e| format!("{}: {e}", from.display()))?;
+    let _lock = header::lock(database, CATALOG_FILE)?;
+    let scratch = scratch()?;
+    let named = |e: DbError| format!("{}: {e}", from.display());
+    let log = look_at(from, ORDER_LOG, scratch.path())?;
+    let genesis = genesis::read(&log).map_err(named)?;
     let genesis =
         genesis.ok_or_else(|| format!("{} is empty: it has no genesis", from.display()))?;
-    let draft = with_suffix(database, ".rebuilding");
-    for suffix in ["", "-wal", "-shm"] {
-        // What an earlier attempt left; most often nothing is there.
-        let _ = fs::remove_file(with_suffix(&draft, suffix));
-    }
-    let term = u64::try_from(
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)?
-            .as_millis(),
-    )?;
-    let mut connection = open_tables(&draft)?;
-    let position = fill(&mut connection, &look.connection, &genesis, term)?;
-    // Closing the last connection moves everything from the -wal into the file.
-    connection.close().map_err(|(_, e)| DbError::from(e))?;
-    let kept_as = database
-        .exists()
-        .then(|| set_aside(database, "replaced"))
-        .transpose()?;
-    fs::rename(&draft, database)?;
-    let folder = database
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
+    // An earlier rebuild may have died on its last steps.
+    finish_install(database)?;
+    let mut draft = Draft::begin(database, CATALOG_FILE, &create_tables())?;
+    let (position, term) = fill(draft.connection(), &log, &genesis)?;
+    let wanted = Audit {
+        genesis,
+        position,
+        term,
+    };
+    let ready = draft.complete(|written| match audit(written)? {
+        found if found == wanted => Ok(()),
+        found => Err(DbError::Damaged(format!(
+            "wrote {wanted:?}, and read {found:?}"
+        ))),
+    })?;
     Ok(Rebuilt {
         position,
         term,
-        kept_as,
+        kept_as: ready.install()?,
     })
 }
 
@@ -82,8 +72,7 @@ fn fill(
     connection: &mut Connection,
     log: &Connection,
     genesis: &Genesis,
-    term: Term,
-) -> Result<Position, Box<dyn Error>> {
+) -> Result<(Position, Term), Box<dyn Error>> {
     let seed = genesis_hash(genesis);
     let transaction = connection.transaction()?;
     write_genesis(&transaction, genesis)?;
@@ -109,12 +98,13 @@ fn fill(
             (name, quantity),
         )?;
     }
-    transaction.execute("UPDATE leadership SET term = ?1, owner = NULL", [term])?;
+    let term = set_fresh_term(&transaction)?;
     transaction.commit()?;
-    Ok(Position {
+    let position = Position {
         last: number.checked_sub(1),
         hash,
-    })
+    };
+    Ok((position, term))
 }
 
 fn trade(left: &mut BTreeMap<&str, u64>, number: u64, order: &Order) -> Result<(), String> {

@@ -11,7 +11,8 @@ use crate::store::Store;
 use crate::write_health::WriteHealth;
 use crate::writer::{Work, Writer, WriterStage};
 use common::clock::BootInstant;
-use common::database::as_io;
+use common::database::close::close_or_say;
+use common::database::{CATALOG_FILE, as_io, header};
 use common::filelock::FileLock;
 use common::http::internal::InternalServer;
 use common::metrics::{HttpMetrics, Metrics, QueueGauges};
@@ -23,6 +24,7 @@ use common::timing::{LEASE, LEASE_MARGIN};
 use common::wire::catalog::CatalogState;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +49,8 @@ pub struct Catalog {
     check: Option<Thread>,
     /// Last owner of the sessions, whose threads end after the writer that pushes through them.
     sessions: Option<Arc<Sessions>>,
+    /// Then, with every connection closed, the file is made to stand alone.
+    database: PathBuf,
     /// Freed at the very end: nothing writes any more.
     _lock: FileLock,
 }
@@ -61,7 +65,7 @@ impl Catalog {
         // Before anything is made: a failed start leaves nothing behind.
         check_listen("CATALOG_LISTEN", &settings.listen)?;
         let beginning = Beginning::prepare(settings)?;
-        let lock = FileLock::take(&settings.database).map_err(file)?;
+        let lock = header::lock(&settings.database, CATALOG_FILE).map_err(file)?;
         let store = match Store::open(&settings.database, || beginning.genesis()) {
             Ok(store) => store,
             Err(error) => {
@@ -162,6 +166,7 @@ impl Catalog {
             journal: Some(reader),
             check: Some(check),
             sessions: Some(sessions),
+            database: settings.database.clone(),
             _lock: lock,
         };
         let server = InternalServer::start(
@@ -200,5 +205,6 @@ impl Drop for Catalog {
         self.journal.take();
         self.check.take();
         self.sessions.take();
+        close_or_say(&self.database);
     }
 }

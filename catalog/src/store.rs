@@ -7,9 +7,12 @@ use common::database::{CATALOG_FILE, DbError, genesis, open_writer, orders};
 use common::timing::TAIL_CHECK_ROWS;
 use common::wire::catalog::TermView;
 use common::wire::money::Price;
-use common::wire::order::{Genesis, Order, OrderKey, Position, ReplicaId, Rows, Side, Verdict};
+use common::wire::order::{
+    Genesis, Order, OrderKey, Position, ReplicaId, Rows, Side, Term, Verdict,
+};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Refusals kept for clients' keys: the newest so many.
 pub const CLIENT_REFUSALS: u64 = 1_000_000;
@@ -58,12 +61,23 @@ impl Store {
         path: &Path,
         begin: impl FnOnce() -> Result<Genesis, String>,
     ) -> Result<Self, DbError> {
-        let mut connection = open_tables(path)?;
+        let mut begin = Some(begin);
+        let mut begin = || match begin.take() {
+            Some(begin) => begin().map_err(DbError::Foreign),
+            None => Err(DbError::Damaged("the file has no genesis".into())),
+        };
+        // In the file before it takes its name: no copy of it, however young, is another bazaar's.
+        let mut connection = open_writer(path, CATALOG_FILE, &create_tables(), |new| {
+            write_genesis(new, &begin()?)
+        })?;
         let genesis = match genesis::read(&connection)? {
             Some(genesis) => genesis,
+            // An earlier version died between the tables and the genesis.
             None => {
-                let made = begin().map_err(DbError::Foreign)?;
-                Self::found(&mut connection, &made)?;
+                let made = begin()?;
+                let transaction = connection.transaction()?;
+                write_genesis(&transaction, &made)?;
+                transaction.commit()?;
                 made
             }
         };
@@ -77,19 +91,6 @@ impl Store {
         let first = end.saturating_sub(TAIL_CHECK_ROWS);
         orders::scan(&store.connection, seed, first, usize::MAX >> 1, |_, _| ())?;
         Ok(store)
-    }
-
-    fn found(connection: &mut Connection, made: &Genesis) -> Result<(), DbError> {
-        let transaction = connection.transaction()?;
-        genesis::write(&transaction, made)?;
-        {
-            let mut insert = transaction
-                .prepare("INSERT INTO stocks (name, price_cents, quantity) VALUES (?, ?, ?)")?;
-            for stock in &made.stocks {
-                insert.execute((&stock.name, stock.price.cents(), stock.quantity))?;
-            }
-        }
-        Ok(transaction.commit()?)
     }
 
     /// The genesis.
@@ -109,32 +110,7 @@ impl Store {
     /// # Errors
     /// [`DbError`]
     pub fn snapshot(&self) -> Result<Snapshot, DbError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT name, price_cents, quantity FROM stocks")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let mut market = Market::new();
-        for row in rows {
-            let (name, cents, quantity): (String, u64, u64) = row?;
-            let price = Price::from_cents(cents)
-                .ok_or_else(|| DbError::Damaged(format!("price of {name}: {cents}")))?;
-            market.insert(name, Holding { price, quantity });
-        }
-        let (term, owner) =
-            self.connection
-                .query_row("SELECT term, owner FROM leadership", [], |row| {
-                    Ok((row.get(0)?, row.get::<_, Option<u8>>(1)?))
-                })?;
-        let owner = owner
-            .map(ReplicaId::try_from)
-            .transpose()
-            .map_err(DbError::Damaged)?;
-        let position = orders::position(&self.connection, self.seed)?;
-        Ok(Snapshot {
-            market,
-            position,
-            term: TermView { term, owner },
-        })
+        read_snapshot(&self.connection, self.seed)
     }
 
     /// Rows of the journal from `first` on.
@@ -224,16 +200,55 @@ impl Store {
     }
 }
 
-/// Opens the file's writing connection, with the tables.
+/// The statements that make the tables.
+#[must_use]
+pub fn create_tables() -> String {
+    format!("{}{}{CREATE_OWN}", genesis::CREATE, orders::CREATE)
+}
+
+/// Reads what the writer holds in memory; `seed` is the hash of the genesis.
 ///
 /// # Errors
 /// [`DbError`]
-pub fn open_tables(path: &Path) -> Result<Connection, DbError> {
-    open_writer(
-        path,
-        CATALOG_FILE,
-        &format!("{}{}{CREATE_OWN}", genesis::CREATE, orders::CREATE),
-    )
+pub fn read_snapshot(connection: &Connection, seed: Hash) -> Result<Snapshot, DbError> {
+    let mut statement =
+        connection.prepare_cached("SELECT name, price_cents, quantity FROM stocks")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut market = Market::new();
+    for row in rows {
+        let (name, cents, quantity): (String, u64, u64) = row?;
+        let price = Price::from_cents(cents)
+            .ok_or_else(|| DbError::Damaged(format!("price of {name}: {cents}")))?;
+        market.insert(name, Holding { price, quantity });
+    }
+    let (term, owner) = connection.query_row("SELECT term, owner FROM leadership", [], |row| {
+        Ok((row.get(0)?, row.get::<_, Option<u8>>(1)?))
+    })?;
+    let owner = owner
+        .map(ReplicaId::try_from)
+        .transpose()
+        .map_err(DbError::Damaged)?;
+    let position = orders::position(connection, seed)?;
+    Ok(Snapshot {
+        market,
+        position,
+        term: TermView { term, owner },
+    })
+}
+
+/// Gives a file that was rebuilt or restored a term above every one that any replica has seen,
+/// which no file tells. The milliseconds since 1970 are: terms rise by one for each change of
+/// leader, with at least 200 ms between two, from 0 or from earlier such milliseconds.
+///
+/// # Errors
+/// [`DbError`]
+pub fn set_fresh_term(connection: &Connection) -> Result<Term, DbError> {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let term = Term::try_from(since.as_millis()).unwrap_or(Term::MAX >> 1);
+    connection.execute("UPDATE leadership SET term = ?1, owner = NULL", [term])?;
+    Ok(term)
 }
 
 /// Writes a genesis and its stocks into a file that has none, inside the caller's transaction.

@@ -2,7 +2,7 @@
 //! process die, as `kill -9` would. They are compiled in by the feature `crash-points` only;
 //! without it [`point`] is nothing.
 
-/// Every crash point, in the way of an order.
+/// The crash points in the way of an order.
 pub const POINTS: [&str; 9] = [
     "catalog-before-commit",
     "catalog-after-commit",
@@ -15,14 +15,29 @@ pub const POINTS: [&str; 9] = [
     "frontend-before-answer",
 ];
 
+/// Crash points between the steps in which a database file is made and takes its name.
+pub const FILE_POINTS: [&str; 7] = [
+    "draft-filled",
+    "draft-synced",
+    "draft-checked",
+    "draft-ready",
+    "file-moved-aside",
+    "part-moved-aside",
+    "file-installed",
+];
+
 /// Name of the variable that says where and when to die: `<point>` or `<point>:<n>`, at the n-th
 /// time that the point is reached.
 pub const VARIABLE: &str = "BAZAAR_CRASH_AT";
 
+fn all() -> impl Iterator<Item = &'static str> {
+    POINTS.into_iter().chain(FILE_POINTS)
+}
+
 /// A place at which the process may be made to die.
 pub fn point(name: &'static str) {
     debug_assert!(
-        POINTS.contains(&name),
+        all().any(|point| point == name),
         "{name} is not in the list of crash points"
     );
     fail::fail_point!(name);
@@ -50,18 +65,17 @@ fn arm(value: &str) -> Result<(), String> {
 fn arm(value: &str) -> Result<(), String> {
     use std::sync::atomic::{AtomicU64, Ordering};
     let (name, times) = value.split_once(':').unwrap_or((value, "1"));
-    let wanted = POINTS
-        .iter()
-        .find(|point| **point == name)
+    let wanted = all()
+        .find(|point| *point == name)
         .zip(times.parse::<u64>().ok().filter(|n| *n > 0));
     let (name, nth) = wanted.ok_or_else(|| {
         format!(
             "{VARIABLE}={value}: write <point>:<n> with one of {}",
-            POINTS.join(", ")
+            all().collect::<Vec<_>>().join(", ")
         )
     })?;
     let reached = AtomicU64::new(0);
-    fail::cfg_callback(*name, move || {
+    fail::cfg_callback(name, move || {
         if reached.fetch_add(1, Ordering::SeqCst) + 1 == nth {
             tracing::warn!(point = name, nth, "crash point reached: dying as asked");
             std::process::abort();

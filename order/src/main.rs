@@ -4,11 +4,14 @@ use argh::{FromArgs, SubCommands};
 use common::cli::{self, Program};
 use common::terminal::{self, Output};
 use common::{crash, descriptors, logging, private, shutdown, threads};
-use order::log::verify::{dump, verify};
+use order::log::verify::{Comparison, VerifyError, dump, verify};
 use order::service::Order;
 use order::settings::OrderSettings;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Exit code of `order verify` for logs of which each is a prefix of the longest.
+const EXIT_PREFIX: u8 = 3;
 
 /// A replica of the order service of the stock bazaar. Without a command it runs the replica, set
 /// up by environment variables.
@@ -33,7 +36,8 @@ enum Command {
 }
 
 /// Check order logs and print of each the number of orders, the last hash and the SHA-256 of its
-/// canonical copy. Changes nothing. Exits 1 when one is damaged or they differ.
+/// canonical copy. Changes nothing. Exits 1 when one is damaged or they contradict each other, 3
+/// when each is a prefix of the longest, as in a bazaar that trades.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "verify")]
 struct Verify {
@@ -80,11 +84,17 @@ fn run_verify(files: &[PathBuf]) -> ExitCode {
     // Written at the end: the verdict is the exit code, also where a reader has gone before.
     let mut text = Vec::new();
     match verify(files, &mut text) {
-        Ok(equal) => {
+        Ok(comparison) => {
             let written = terminal::print(&String::from_utf8_lossy(&text));
-            terminal::printed("order verify", written, ExitCode::from(u8::from(!equal)))
+            let code = match comparison {
+                Comparison::Equal => ExitCode::SUCCESS,
+                Comparison::Different => ExitCode::FAILURE,
+                Comparison::Prefixes => ExitCode::from(EXIT_PREFIX),
+            };
+            terminal::printed("order verify", written, code)
         }
-        Err(error) => cli::start_failed("order verify", &error),
+        Err(VerifyError::Output(error)) => cli::start_failed("order verify", &error),
+        Err(VerifyError::Scratch(error)) => cli::start_failed("order verify", &error),
     }
 }
 

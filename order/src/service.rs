@@ -14,7 +14,8 @@ use crate::metrics::OrderMetrics;
 use crate::queries::{Confirmer, Queries, Read, ToConfirm};
 use crate::replica::Replica;
 use crate::settings::OrderSettings;
-use common::database::as_io;
+use common::database::close::close_or_say;
+use common::database::{ORDER_LOG, as_io, header};
 use common::filelock::FileLock;
 use common::http::client::HttpClient;
 use common::http::internal::InternalServer;
@@ -26,6 +27,7 @@ use common::threads::Thread;
 use common::timing::{MAX_BATCH, ORDER_QUEUE};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Appends that wait for the log writer at most: the leader's runs, or a few leaders' and pages.
@@ -47,8 +49,10 @@ pub struct Order {
     stop: Shutdown,
     /// Those that give work to the log writer end before it.
     threads: Vec<Thread>,
-    /// Appends what is left, and closes the file.
+    /// Appends what is left, and closes its connection.
     log_writer: Option<Thread>,
+    /// Then, with every connection closed, the file is made to stand alone.
+    database: PathBuf,
     /// Freed at the very end: nothing writes any more.
     _lock: FileLock,
 }
@@ -72,7 +76,7 @@ impl Order {
         let file = |error| explain_file("ORDER_DB", &settings.database, &error);
         // Before anything is made: a failed start leaves nothing behind.
         check_listen("ORDER_LISTEN", &settings.listen)?;
-        let lock = FileLock::take(&settings.database).map_err(file)?;
+        let lock = header::lock(&settings.database, ORDER_LOG).map_err(file)?;
         let metrics = Metrics::new();
         let own = OrderMetrics::new(&metrics);
         let peers = settings.peers.keys().copied().collect();
@@ -148,6 +152,7 @@ impl Order {
             stop,
             threads,
             log_writer: Some(log_writer),
+            database: settings.database.clone(),
             _lock: lock,
         };
         let server = InternalServer::start(
@@ -185,6 +190,7 @@ impl Drop for Order {
         self.stop.trigger();
         self.threads.clear();
         self.log_writer.take();
+        close_or_say(&self.database);
     }
 }
 

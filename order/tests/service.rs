@@ -15,7 +15,7 @@ use common::wire::Empty;
 use common::wire::catalog::*;
 use common::wire::order::*;
 use common::wire::replica::*;
-use order::log::verify::{dump, summarise, verify};
+use order::log::verify::{Comparison, dump, summarise, verify};
 use order::service::Order as Replica;
 use order::settings::OrderSettings;
 use parking_lot::Mutex;
@@ -954,8 +954,9 @@ fn verify_and_dump() {
     drop(replica);
     let before = listing();
     let mut out = Vec::new();
-    assert!(
+    assert_eq!(
         verify(&[crashed.clone(), bench.file(1)], &mut out).expect("prints"),
+        Comparison::Equal,
         "{}",
         String::from_utf8_lossy(&out)
     );
@@ -976,13 +977,19 @@ fn verify_and_dump() {
     let other = bench.replica(3, 2, NOBODY, &[]);
     bench.wait_health(&url(&other), "founded", |health| health.eligible);
     let mut out = Vec::new();
-    assert!(
-        !verify(&[bench.file(1), bench.file(3)], &mut out).expect("prints"),
-        "a shorter log is not equal"
+    assert_eq!(
+        verify(&[bench.file(1), bench.file(3)], &mut out).expect("prints"),
+        Comparison::Prefixes,
+        "a shorter log is behind"
     );
-    assert!(String::from_utf8_lossy(&out).contains("NOT EQUAL"));
+    let out = String::from_utf8_lossy(&out).into_owned();
     assert!(
-        !verify(&[bench.folder.path().join("catalog.db")], &mut Vec::new()).expect("prints"),
+        out.contains("has the first 0 of the 2 orders") && !out.contains("NOT EQUAL"),
+        "{out}"
+    );
+    assert_eq!(
+        verify(&[bench.folder.path().join("catalog.db")], &mut Vec::new()).expect("prints"),
+        Comparison::Different,
         "no order log"
     );
 }

@@ -396,7 +396,7 @@ impl Launcher {
 }
 
 /// One launcher per folder.
-fn take_folder(folder: &Path) -> Result<FileLock, String> {
+pub(crate) fn take_folder(folder: &Path) -> Result<FileLock, String> {
     FileLock::take(&folder.join("bazaar")).map_err(|error| {
         if error.kind() == io::ErrorKind::ResourceBusy {
             format!(

@@ -2,6 +2,7 @@
 //! how they are.
 
 use argh::{FromArgs, SubCommands};
+use bazaar::backup;
 use bazaar::demo;
 use bazaar::launcher::{self, Action, DEFAULT_FOLDER};
 use bazaar::status;
@@ -9,6 +10,7 @@ use cluster::addresses::{Addresses, FrontendAddresses};
 use cluster::binaries;
 use cluster::service::Service;
 use common::cli::{self, Program};
+use common::private;
 use common::settings::addresses::{ListenAddress, ServiceUrl};
 use common::settings::{Settings, Token, Whole};
 use common::shutdown::StopSignal;
@@ -37,6 +39,8 @@ enum Command {
     Kill(Kill),
     Restart(Restart),
     Status(StatusFlags),
+    Backup(Backup),
+    Restore(Restore),
     Demo(Demo),
 }
 
@@ -95,6 +99,35 @@ struct StatusFlags {
     dir: Option<PathBuf>,
 }
 
+/// Makes a backup: one consistent, verified set of files, while the bazaar trades or when it is
+/// stopped. A copy by cp of a running bazaar is none. Exit code 1: it could not be made.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "backup")]
+struct Backup {
+    /// folder of the backup; new or empty
+    #[argh(positional)]
+    folder: PathBuf,
+    /// folder of the bazaar (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+}
+
+/// Restores a backup, all replicas' files included. The bazaar must be stopped. Orders after the
+/// backup are gone then. Exit code 1: it could not be restored.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "restore")]
+struct Restore {
+    /// folder of the backup
+    #[argh(positional)]
+    folder: PathBuf,
+    /// folder of the bazaar (default: run)
+    #[argh(option, default = "PathBuf::from(DEFAULT_FOLDER)")]
+    dir: PathBuf,
+    /// keep the files that are there under other names; without it they are refused
+    #[argh(switch)]
+    replace: bool,
+}
+
 /// Shows the whole system in half a minute, with a bazaar of its own. Exit code 1: something was
 /// not as it must be.
 #[derive(FromArgs)]
@@ -135,6 +168,12 @@ fn main() -> ExitCode {
         Command::Status(StatusFlags { watch, url, dir }) => {
             show_status(watch, url.map(|url| url.0).as_deref(), dir.as_deref())
         }
+        Command::Backup(Backup { folder, dir }) => tell(make_backup(&folder, &dir)),
+        Command::Restore(Restore {
+            folder,
+            dir,
+            replace,
+        }) => tell(restore_backup(&folder, &dir, replace)),
         Command::Demo(Demo { record }) => match demo::run(record.as_deref()) {
             Ok((shown, written)) => {
                 let code = ExitCode::from(u8::from(!shown.is_well()));
@@ -245,6 +284,36 @@ fn show_status(watch: bool, url: Option<&str>, dir: Option<&Path>) -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => terminal::printed("bazaar status", Err(error), ExitCode::FAILURE),
     }
+}
+
+fn make_backup(folder: &Path, dir: &Path) -> Result<String, String> {
+    // Orders and names are in it: a backup is its owner's alone.
+    private::umask();
+    let taken = backup::take(folder, dir).map_err(|e| format!("no backup was made: {e}"))?;
+    let mut message = String::new();
+    for unread in taken.unread {
+        message += &format!("not compared with the backup: {unread}\n");
+    }
+    let (orders, hash) = (taken.manifest.orders, taken.manifest.last_hash);
+    Ok(format!(
+        "{message}{}: orders {orders} last_hash {hash}; verified",
+        folder.display()
+    ))
+}
+
+fn restore_backup(folder: &Path, dir: &Path, replace: bool) -> Result<String, String> {
+    private::umask();
+    let restored = backup::restore(folder, dir, replace)
+        .map_err(|e| format!("{} was not restored: {e}", folder.display()))?;
+    let mut message = String::new();
+    for kept in restored.kept {
+        message += &format!("what was there is kept as {}\n", kept.display());
+    }
+    let (orders, hash) = (restored.manifest.orders, restored.manifest.last_hash);
+    Ok(format!(
+        "{message}{}: orders {orders} last_hash {hash}; restored for the catalog and all replicas",
+        dir.display()
+    ))
 }
 
 fn tell(outcome: Result<String, String>) -> ExitCode {

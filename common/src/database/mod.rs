@@ -1,17 +1,31 @@
 //! SQLite files of the bazaar. The catalog's journal and the replicas' logs are the same rows, so
 //! they share the tables: [`orders`], the chained rows, and [`genesis`], what the chain starts
-//! from. All are WAL with `synchronous = FULL`: a commit that returned is on disk, at the price of
-//! one fsync.
+//! from. While a service has one open it is in WAL mode with `synchronous = FULL`: a commit that
+//! returned is on disk, at the price of one fsync. Closed cleanly it is not, and stands alone.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`orders`], [`genesis`] | the tables |
+//! | [`header`] | whose file it is, before anything is changed |
+//! | [`draft`] | a file is complete and checked before it takes its name |
+//! | [`aside`] | a file is moved with what belongs to it, durably |
+//! | [`close`] | after a clean stop a file stands alone |
+//! | [`look`] | a file is read without being changed |
 
+pub mod aside;
+pub mod close;
+pub mod draft;
 pub mod genesis;
+pub mod header;
 pub mod look;
 pub mod orders;
 
 use crate::private::protect_database;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use draft::{Draft, finish_install};
+use header::{Found, check_version, identify};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 use std::{fmt, fs, io};
 
 /// Why a file could not be read or written.
@@ -23,6 +37,10 @@ pub enum DbError {
     Damaged(String),
     /// The file is none of ours, of another kind, or of a newer version.
     Foreign(String),
+    /// The system's refusal: a file or folder cannot be read, written, renamed or synced.
+    File(String),
+    /// There is no place for the copy to look at: `TMPDIR` is to blame, and no database.
+    Scratch(String),
 }
 
 impl DbError {
@@ -56,7 +74,7 @@ impl fmt::Display for DbError {
         match self {
             Self::Sqlite(error) => error.fmt(f),
             Self::Damaged(what) => write!(f, "damaged: {what}"),
-            Self::Foreign(what) => f.write_str(what),
+            Self::Foreign(what) | Self::File(what) | Self::Scratch(what) => f.write_str(what),
         }
     }
 }
@@ -97,43 +115,77 @@ const WAL_BYTES: u64 = 32 + CHECKPOINT_PAGES as u64 * (24 + 4_096);
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 64;
 
-/// Opens the one writing connection of a file, and makes the file with `create` when it is new.
+/// Opens the one writing connection of a file. A new file is made complete before it takes its
+/// name: `create` makes its tables, `fill` what it begins with.
+///
+/// The caller holds the file's lock. Nothing of a file of another program is changed.
 ///
 /// # Errors
 /// [`DbError`]; the message of one that concerns opening names the file.
-pub fn open_writer(path: &Path, kind: FileKind, create: &str) -> Result<Connection, DbError> {
-    let mut connection = Connection::open(path).map_err(|e| explain(path, e))?;
+pub fn open_writer(
+    path: &Path,
+    kind: FileKind,
+    create: &str,
+    fill: impl FnOnce(&Transaction<'_>) -> Result<(), DbError>,
+) -> Result<Connection, DbError> {
+    if finish_install(path)?.is_some() {
+        tracing::info!(file = %path.display(), "a new file was complete: it has taken its name");
+    }
+    match identify(path, kind)? {
+        Found::Nothing => make(path, kind, create, fill)?,
+        Found::Ours { open: true } if !aside::exists(path, "-wal") => tracing::error!(
+            file = %path.display(),
+            "the file was copied while a service had it open, or its -wal was removed: the newest rows may be missing; \
+             restore a backup, or the -wal that belongs to it"
+        ),
+        Found::Ours { .. } => {}
+    }
+    protect_database(path).map_err(|e| DbError::File(e.to_string()))?;
+    let connection = Connection::open(path).map_err(|e| explain(path, e))?;
     configure(&connection)?;
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application_id: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: u64 =
-        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    if (version, application_id, tables) == (0, 0, 0) {
-        let made = connection.transaction()?;
-        made.execute_batch(create)?;
-        made.pragma_update(None, "application_id", kind.application_id)?;
-        made.pragma_update(None, "user_version", kind.version)?;
-        made.commit()?;
-    } else if application_id != kind.application_id {
-        return Err(DbError::Foreign(format!(
-            "{} is not {}: name another file",
-            path.display(),
-            kind.name
-        )));
-    } else if version > kind.version {
-        return Err(DbError::Foreign(format!(
-            "{} was written by a newer version (tables of version {version}, this one knows {}): update this program",
-            path.display(),
-            kind.version
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(DbError::File(format!(
+            "{} cannot be used with a write-ahead log (journal mode {mode}): its file system lacks shared memory",
+            path.display()
         )));
     }
-    protect_database(path).map_err(|e| DbError::Foreign(e.to_string()))?;
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    check_version(path, kind, version)?;
     if let Err(error) = fill_wal(&with_suffix(path, "-wal")) {
         // Commits are slower, nothing else.
         tracing::debug!(file = %path.display(), %error, "no room for the whole write-ahead log yet");
     }
+    Ok(connection)
+}
+
+fn make(
+    path: &Path,
+    kind: FileKind,
+    create: &str,
+    fill: impl FnOnce(&Transaction<'_>) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let mut draft = Draft::begin(path, kind, create)?;
+    let begun = draft.connection().transaction()?;
+    fill(&begun)?;
+    begun.commit()?;
+    if let Some(kept_as) = draft.complete(|_| Ok(()))?.install()? {
+        tracing::error!(
+            file = %path.display(), kept_as = %kept_as.display(),
+            "the file was gone and a new one was made: what was left of it was set aside"
+        );
+    }
+    Ok(())
+}
+
+/// An empty database of no file, for the time in which a file is being replaced.
+///
+/// # Errors
+/// [`DbError`]
+pub fn open_in_memory(create: &str) -> Result<Connection, DbError> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(create)?;
     Ok(connection)
 }
 
@@ -172,9 +224,7 @@ fn configure(connection: &Connection) -> Result<(), DbError> {
 
 fn explain(path: &Path, error: rusqlite::Error) -> DbError {
     match DbError::from(error) {
-        DbError::Sqlite(error) => {
-            DbError::Foreign(format!("cannot open {}: {error}", path.display()))
-        }
+        DbError::Sqlite(error) => DbError::File(format!("cannot open {}: {error}", path.display())),
         other => other,
     }
 }
@@ -183,31 +233,6 @@ fn explain(path: &Path, error: rusqlite::Error) -> DbError {
 #[must_use]
 pub fn as_io(error: DbError) -> io::Error {
     io::Error::other(error)
-}
-
-/// Moves a file, with its `-wal` and `-shm`, to `<file>.<label>-<unix milliseconds>`, and returns
-/// that name. Nothing is deleted.
-///
-/// # Errors
-/// When the file cannot be moved; the message names it.
-pub fn set_aside(path: &Path, label: &str) -> Result<PathBuf, DbError> {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis();
-    let to = with_suffix(path, &format!(".{label}-{now}"));
-    for suffix in ["", "-wal", "-shm"] {
-        match fs::rename(with_suffix(path, suffix), with_suffix(&to, suffix)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound || suffix.is_empty() => {
-                return Err(DbError::Foreign(format!(
-                    "cannot set {} aside: {e}",
-                    path.display()
-                )));
-            }
-            _ => {}
-        }
-    }
-    Ok(to)
 }
 
 /// The path with something added to its last name.

@@ -3,7 +3,7 @@
 
 use common::chain::{Hash, genesis_hash, row_hashes};
 use common::crash;
-use common::database::{DbError, ORDER_LOG, genesis, open_writer, orders};
+use common::database::{DbError, ORDER_LOG, genesis, open_in_memory, open_writer, orders};
 use common::timing::TAIL_CHECK_ROWS;
 use common::wire::order::{Genesis, Position, Rows};
 use rusqlite::{Connection, TransactionBehavior};
@@ -13,6 +13,12 @@ use std::path::Path;
 const CREATE_SCRATCH: &str = "CREATE TABLE scratch (filler BLOB NOT NULL) STRICT;";
 /// What a try writes.
 const TRIED_BYTES: u32 = 256 * 1_024;
+
+/// The statements that make the tables.
+#[must_use]
+pub fn create_tables() -> String {
+    format!("{}{}{CREATE_SCRATCH}", genesis::CREATE, orders::CREATE)
+}
 
 /// The open file.
 #[derive(Debug)]
@@ -48,11 +54,18 @@ impl LogStore {
     /// # Errors
     /// [`DbError`]
     pub fn open(path: &Path) -> Result<Self, DbError> {
-        let connection = open_writer(
-            path,
-            ORDER_LOG,
-            &format!("{}{}{CREATE_SCRATCH}", genesis::CREATE, orders::CREATE),
-        )?;
+        Self::check(open_writer(path, ORDER_LOG, &create_tables(), |_| Ok(()))?)
+    }
+
+    /// An empty one of no file, for the time in which a file is being replaced.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn in_memory() -> Result<Self, DbError> {
+        Self::check(open_in_memory(&create_tables())?)
+    }
+
+    fn check(connection: Connection) -> Result<Self, DbError> {
         let genesis = genesis::read(&connection)?;
         let seed = genesis.as_ref().map(genesis_hash);
         let end = seed

@@ -6,7 +6,7 @@ use crate::log::store::{AppendError, LogStore};
 use crate::metrics::OrderMetrics;
 use crate::replica::Replica;
 use common::crash;
-use common::database::{self, DbError};
+use common::database::{DbError, aside};
 use common::http::{Responder, Response};
 use common::queue::{QueueReceiver, Taken};
 use common::shutdown::Shutdown;
@@ -270,7 +270,7 @@ impl LogWriter {
     fn empty_file(&mut self, reason: &str) -> Result<(), DbError> {
         // The connection must be gone before the file is moved: SQLite would go on writing the
         // moved one.
-        self.store = LogStore::open(Path::new(":memory:"))?;
+        self.store = LogStore::in_memory()?;
         if self.path.exists() {
             set_aside(&self.path, reason, &self.metrics)?;
         }
@@ -305,7 +305,7 @@ fn describe(error: &AppendError) -> String {
 
 /// Moves a damaged file out of the way, loudly.
 fn set_aside(path: &Path, reason: &str, metrics: &OrderMetrics) -> Result<(), DbError> {
-    let kept_as = database::set_aside(path, "damaged")?;
+    let kept_as = aside::set_aside(path)?;
     metrics.set_aside.inc();
     tracing::error!(file = %path.display(), kept_as = %kept_as.display(), "the log was set aside as damaged: {reason}");
     Ok(())

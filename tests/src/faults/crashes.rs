@@ -91,7 +91,7 @@ fn let_lead(run: &mut Run, service: Service, point: &str) {
 
 /// Whether the binaries have crash points: one that has refuses a name that is none in other words
 /// than one that has not.
-fn compiled_in() -> bool {
+pub(super) fn compiled_in() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a folder");

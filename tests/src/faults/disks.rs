@@ -20,13 +20,16 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// A file system of a test's own; unmounted when dropped.
 #[derive(Debug)]
-struct Mount {
+pub struct Mount {
     at: PathBuf,
 }
 
 impl Mount {
-    /// A small one, or why there is none.
-    fn new(at: &Path) -> Result<Self, String> {
+    /// One of 3 MB.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn new(at: &Path) -> Result<Self, String> {
         fs::create_dir_all(at).map_err(|e| e.to_string())?;
         tell(
             "mount",

@@ -6,6 +6,7 @@ use crate::harness::SOON;
 use crate::tool;
 use cluster::service::Service::{self, Catalog, Order};
 use cluster::wait;
+use common::crash;
 use common::wire::catalog::CatalogState;
 use common::wire::public::ReplicaState;
 use std::fs::{self, File};
@@ -23,6 +24,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new("catalog-wal-damaged", catalog_wal_damaged),
     Scenario::new("another-cluster", another_cluster),
     Scenario::new("another-program", another_program),
+    Scenario::new("rebuild-dies", rebuild_dies),
 ];
 
 /// Places in a file that are damaged, one after the other.
@@ -213,20 +215,56 @@ fn rebuild(run: &mut Run) {
             .count()
     };
     let longest = logs.max_by_key(rows).expect("three logs");
-    let variables = run.bazaar.cluster.spec().environment(Catalog);
-    let variables: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    let ran = tool::run(
-        "catalog",
-        &["rebuild", "--from", longest.to_str().expect("UTF-8")],
-        &variables,
-    );
+    let ran = run_rebuild(run, &longest, "");
     assert_eq!(ran.code, Some(0), "{ran:?}");
     run.refusals_are_lost();
     for service in [Catalog, Order(1), Order(2), Order(3)] {
         run.revive(service);
+    }
+}
+
+/// Runs `catalog rebuild`, to die at a crash point if one is named.
+fn run_rebuild(run: &Run, log: &Path, crash_at: &str) -> tool::Ran {
+    let variables = run.bazaar.cluster.spec().environment(Catalog);
+    let mut variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    variables.push((crash::VARIABLE, crash_at));
+    let arguments = ["rebuild", "--from", log.to_str().expect("UTF-8")];
+    tool::run("catalog", &arguments, &variables)
+}
+
+/// `catalog rebuild` dies between any two of its steps, beside a file that a killed catalog left,
+/// with its `-wal`: the next start finds the old file or the new one, whole, and every order.
+fn rebuild_dies(run: &mut Run) {
+    if !super::crashes::compiled_in() {
+        run.note("skipped: the binaries were built without crash points".into());
+        return;
+    }
+    for point in crash::FILE_POINTS {
+        run.progress(30);
+        run.kill(Catalog);
+        for id in 1..=3 {
+            run.stop(Order(id));
+        }
+        let file = database(run, Catalog);
+        run.fault();
+        let ran = run_rebuild(run, &database(run, Order(3)), point);
+        assert_eq!(ran.code, None, "{point}: it was to die: {ran:?}");
+        run.refusals_are_lost();
+        for service in [Catalog, Order(1), Order(2), Order(3)] {
+            run.revive(service);
+        }
+        run.healthy();
+        let [draft, ready] = [".draft", ".ready"].map(|ending| {
+            let mut path = file.as_os_str().to_owned();
+            path.push(ending);
+            PathBuf::from(path)
+        });
+        assert!(!ready.exists(), "{point}: the last steps are not finished");
+        // A draft that is left is removed by the next one.
+        let _ = fs::remove_file(draft);
     }
 }
 

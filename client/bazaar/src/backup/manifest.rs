@@ -1,0 +1,103 @@
+//! What a backup holds, as the file that makes it one.
+
+use common::chain::Hash;
+use common::database::aside::sync_folder;
+use common::wire::order::Term;
+use order::log::verify::sha256;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::time::SystemTime;
+
+const FILE: &str = "manifest.json";
+const FORMAT: u32 = 1;
+
+/// A backup's manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format.
+    pub format: u32,
+    /// The program that made it.
+    pub program: String,
+    /// When, in milliseconds since 1970; for people.
+    pub made_unix_ms: u64,
+    /// The bazaar's cluster id.
+    pub cluster: String,
+    /// How many orders are in it.
+    pub orders: u64,
+    /// Hash of the last one, of the genesis without any: a digest of all.
+    pub last_hash: Hash,
+    /// The catalog's term when it was made.
+    pub term: Term,
+    /// SHA-256 of each file.
+    pub files: BTreeMap<String, Hash>,
+}
+
+impl Manifest {
+    /// Writes the manifest of a set whose files are complete and durable.
+    pub(super) fn write(
+        folder: &Path,
+        (cluster, orders, last_hash, term): (String, u64, Hash, Term),
+        names: [&str; 2],
+    ) -> Result<Self, String> {
+        let mut files = BTreeMap::new();
+        for name in names {
+            files.insert(name.into(), hash(&folder.join(name))?);
+        }
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let manifest = Self {
+            format: FORMAT,
+            program: env!("CARGO_PKG_VERSION").into(),
+            made_unix_ms: u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(0),
+            cluster,
+            orders,
+            last_hash,
+            term,
+            files,
+        };
+        let (path, draft) = (folder.join(FILE), folder.join("manifest.draft"));
+        let text = serde_json::to_string_pretty(&manifest).map_err(|e| e.to_string())?;
+        File::create(&draft)
+            .and_then(|mut file| writeln!(file, "{text}").and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&draft, &path))
+            .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        sync_folder(&path).map_err(|e| e.to_string())?;
+        Ok(manifest)
+    }
+
+    /// Reads it, and compares the files with it byte for byte.
+    pub(super) fn read(folder: &Path) -> Result<Self, String> {
+        let path = folder.join(FILE);
+        let text = fs::read_to_string(&path).map_err(|e| {
+            format!(
+                "{}: {e}: this folder is no backup, or one that was not finished",
+                path.display()
+            )
+        })?;
+        let manifest: Self =
+            serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+        if manifest.format > FORMAT {
+            return Err(format!(
+                "{} has format {}, this program knows {FORMAT}: update it",
+                path.display(),
+                manifest.format
+            ));
+        }
+        for (name, wanted) in &manifest.files {
+            let file = folder.join(name);
+            if hash(&file)? != *wanted {
+                return Err(format!(
+                    "{} is not the file that was backed up: its SHA-256 is another; use another backup",
+                    file.display()
+                ));
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+fn hash(file: &Path) -> Result<Hash, String> {
+    sha256(file).map_err(|e| format!("cannot read {}: {e}", file.display()))
+}

@@ -1,0 +1,155 @@
+//! `bazaar restore`.
+//!
+//! All files are made and checked before any takes its name. The catalog's is made ready last: that
+//! is the commit. A death before it leaves the old catalog, whose journal any restored log is
+//! filled from; after it each service finishes its own file at its start
+//! ([`common::database::draft`]).
+
+use super::{CATALOG, LOG, Manifest, logs_in, read_log};
+use crate::launcher::take_folder;
+use catalog::audit::audit;
+use catalog::store::set_fresh_term;
+use common::database::aside::PARTS;
+use common::database::draft::{Draft, Ready, finish_install};
+use common::database::{CATALOG_FILE, DbError, FileKind, ORDER_LOG, header, with_suffix};
+use common::filelock::FileLock;
+use common::wire::order::{Genesis, Position};
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Replicas that a bazaar has, unless its folder shows more.
+const REPLICAS: u8 = 3;
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// The backup.
+    pub manifest: Manifest,
+    /// The files that were there, under their new names.
+    pub kept: Vec<PathBuf>,
+}
+
+/// Restores the backup in `folder` into the bazaar's folder `dir`. Files that are there are refused
+/// unless `replace`; then they are kept under other names.
+///
+/// # Errors
+/// Why not; the bazaar's folder is as it was, unless the message says otherwise.
+pub fn restore(folder: &Path, dir: &Path, replace: bool) -> Result<Restored, String> {
+    let manifest = Manifest::read(folder)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+    let _alone = take_folder(dir)?;
+    let catalog = dir.join(CATALOG);
+    let logs: BTreeSet<PathBuf> = (1..=REPLICAS)
+        .map(|id| dir.join(format!("order{id}.db")))
+        .chain(logs_in(dir))
+        .collect();
+    if !replace {
+        refuse_to_overwrite(logs.iter().chain([&catalog]))?;
+    }
+    let _locks = lock_all(&catalog, &logs)?;
+    // An earlier restore may have died on its last steps.
+    for file in logs.iter().chain([&catalog]) {
+        finish_install(file).map_err(|e| e.to_string())?;
+    }
+    let ready = make_ready(folder, &manifest, &catalog, &logs)?;
+    let mut kept = Vec::new();
+    for file in ready {
+        kept.extend(file.install().map_err(|e| {
+            format!("{e}; the restore is committed: each service finishes its part when it starts")
+        })?);
+    }
+    Ok(Restored { manifest, kept })
+}
+
+fn refuse_to_overwrite<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<(), String> {
+    let parts = |file: &PathBuf| PARTS.map(|part| with_suffix(file, part));
+    let there: Vec<String> = files
+        .flat_map(parts)
+        .filter(|part| part.exists())
+        .map(|part| part.display().to_string())
+        .collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "there are files already: {}; with --replace they are kept under other names, and the backup takes their place",
+        there.join(", ")
+    ))
+}
+
+fn lock_all(catalog: &Path, logs: &BTreeSet<PathBuf>) -> Result<Vec<FileLock>, String> {
+    let of_kind = |kind: FileKind| move |file: &PathBuf| (file.clone(), kind);
+    let mut all: Vec<_> = logs.iter().map(of_kind(ORDER_LOG)).collect();
+    all.push((catalog.into(), CATALOG_FILE));
+    all.iter()
+        .map(|(file, kind)| header::lock(file, *kind).map_err(|e| e.to_string()))
+        .collect()
+}
+
+/// The catalog's comes last. After an error none is left.
+fn make_ready(
+    folder: &Path,
+    manifest: &Manifest,
+    catalog: &Path,
+    logs: &BTreeSet<PathBuf>,
+) -> Result<Vec<Ready>, String> {
+    let mut ready = Vec::new();
+    let mut failed = None;
+    for log in logs {
+        match ready_log(folder, manifest, log) {
+            Ok(file) => ready.push(file),
+            Err(error) => {
+                failed = Some(format!("{}: {error}", log.display()));
+                break;
+            }
+        }
+    }
+    if failed.is_none() {
+        match ready_catalog(folder, manifest, catalog) {
+            Ok(file) => ready.push(file),
+            Err(error) => failed = Some(format!("{}: {error}", catalog.display())),
+        }
+    }
+    let Some(error) = failed else {
+        return Ok(ready);
+    };
+    for file in ready {
+        file.discard().map_err(|e| format!("{error}; and {e}"))?;
+    }
+    Err(error)
+}
+
+fn ready_log(folder: &Path, manifest: &Manifest, log: &Path) -> Result<Ready, DbError> {
+    let draft = Draft::copy_of(&folder.join(LOG), log, ORDER_LOG)?;
+    draft.complete(|written| {
+        let (genesis, position) = read_log(written)?;
+        expect(manifest, &genesis, position)
+    })
+}
+
+fn ready_catalog(folder: &Path, manifest: &Manifest, catalog: &Path) -> Result<Ready, DbError> {
+    let mut draft = Draft::copy_of(&folder.join(CATALOG), catalog, CATALOG_FILE)?;
+    // Leaders of terms after the backup must be fenced, wherever one still runs.
+    set_fresh_term(draft.connection())?;
+    draft.complete(|written| {
+        let found = audit(written)?;
+        expect(manifest, &found.genesis, found.position)
+    })
+}
+
+fn expect(manifest: &Manifest, genesis: &Genesis, position: Position) -> Result<(), DbError> {
+    let found = (&genesis.cluster.0, position.next(), position.hash);
+    let wanted = (&manifest.cluster, manifest.orders, manifest.last_hash);
+    if found == wanted {
+        return Ok(());
+    }
+    Err(DbError::Damaged(format!(
+        "the backup's file has cluster, orders and last hash {found:?}, its manifest {wanted:?}"
+    )))
+}
