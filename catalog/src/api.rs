@@ -1,10 +1,10 @@
 //! Routes of the catalog's listener. Workers answer what is in memory; the rest goes to the
 //! writer's queue or the journal's.
 
-use crate::published::{NotServing, Published};
 use crate::sessions::Sessions;
+use crate::visible_state::{NotServing, VisibleState};
 use crate::write_health::WriteHealth;
-use crate::writer::{Work, WriterStage};
+use crate::writer::{WriterStage, WriterWork};
 use common::chain::Hash;
 use common::database::{DbError, open_reader, orders};
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
@@ -24,7 +24,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Api {
     /// What is visible.
-    pub published: Arc<Published>,
+    pub visible: Arc<VisibleState>,
     /// How the writer's writes went.
     pub writes: Arc<WriteHealth>,
     /// Cache sessions.
@@ -81,16 +81,16 @@ impl Handler for Api {
             "/genesis" => responder.send(Response::json(200, &self.genesis)),
             "/journal" => self.journal_page(&request, responder),
             "/lookup" => with_body(&request, responder, |lookup: LookupRequest, responder| {
-                responder.send(match self.published.lookup(lookup.names.as_deref()) {
+                responder.send(match self.visible.lookup(lookup.names.as_deref()) {
                     Ok(answer) => Response::json(200, &answer),
                     Err(not) => not_serving(&not),
                 });
             }),
             "/trades" => with_body(&request, responder, |trades, responder| {
-                self.trade(Work::Trades(trades, responder), request.may_block)
+                self.trade(WriterWork::Trades(trades, responder), request.may_block)
             }),
             "/claim" => with_body(&request, responder, |claim, responder| {
-                self.trade(Work::Claim(claim, responder), false)
+                self.trade(WriterWork::Claim(claim, responder), false)
             }),
             "/sessions/register" => {
                 with_body(&request, responder, |register, responder| {
@@ -121,7 +121,7 @@ fn not_serving(not: &NotServing) -> Response {
 
 impl Api {
     fn term(&self) -> TermAnswer {
-        let TermView { term, owner } = self.published.term();
+        let TermView { term, owner } = self.visible.term();
         TermAnswer {
             term,
             owner,
@@ -130,11 +130,11 @@ impl Api {
     }
 
     fn health(&self) -> CatalogHealth {
-        let position = self.published.position();
+        let position = self.visible.position();
         CatalogHealth {
-            state: self.published.state(),
+            state: self.visible.state(),
             cluster: self.genesis.cluster.clone(),
-            term: self.published.term(),
+            term: self.visible.term(),
             last: position.last,
             hash: position.hash,
             sessions: self.sessions.len(),
@@ -143,13 +143,13 @@ impl Api {
     }
 
     /// A worker that may block trades a lone batch itself.
-    fn trade(&self, work: Work, may_block: bool) {
+    fn trade(&self, work: WriterWork, may_block: bool) {
         let put = if may_block {
             self.writer.run_or_put(work)
         } else {
             self.writer.put(work)
         };
-        if let Err(Work::Claim(_, responder) | Work::Trades(_, responder)) = put {
+        if let Err(WriterWork::Claim(_, responder) | WriterWork::Trades(_, responder)) = put {
             self.queues.refused("work");
             responder.send(Response::unavailable("the catalog's queue is full"));
         }
@@ -160,7 +160,7 @@ impl Api {
             Ok(first) => first,
             Err(refusal) => return responder.send(refusal),
         };
-        if let Err(not) = self.published.serving() {
+        if let Err(not) = self.visible.serving() {
             return responder.send(not_serving(&not));
         }
         if let Err(page) = self.journal.put(JournalPage { first, responder }) {
@@ -176,7 +176,7 @@ impl Api {
 pub fn serve_journal(
     path: &Path,
     seed: Hash,
-    published: &Published,
+    visible: &VisibleState,
     pages: &QueueReceiver<JournalPage>,
     stop: &Shutdown,
 ) {
@@ -184,7 +184,7 @@ pub fn serve_journal(
     while let Some(batch) = pages.take_batch(1, stop) {
         for JournalPage { first, responder } in batch {
             responder.send(
-                read_page(&mut connection, path, seed, published, first).unwrap_or_else(|error| {
+                read_page(&mut connection, path, seed, visible, first).unwrap_or_else(|error| {
                     tracing::error!(%error, "the journal could not be read");
                     Response::unavailable(&format!("the journal could not be read: {error}"))
                 }),
@@ -197,15 +197,15 @@ fn read_page(
     connection: &mut Option<Connection>,
     path: &Path,
     seed: Hash,
-    published: &Published,
+    visible: &VisibleState,
     first: u64,
 ) -> Result<Response, DbError> {
     let connection = match connection {
         Some(open) => open,
         None => connection.insert(open_reader(path)?),
     };
-    let visible = published.position().next().saturating_sub(first);
-    let limit = usize::try_from(visible).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
+    let rows = visible.position().next().saturating_sub(first);
+    let limit = usize::try_from(rows).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
     Ok(Response::json(
         200,
         &orders::read(connection, seed, first, limit)?,

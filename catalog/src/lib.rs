@@ -16,8 +16,8 @@
 //! - Numbers are dense, in commit order, and a number's content never changes.
 //! - An order key has one verdict for ever (within the rings of refusals).
 //! - A batch of a term that is not the current one changes nothing.
-//! - What [`published::Published`] shows is durable, and no cache with a live lease holds an older
-//!   value of it.
+//! - A value in [`visible_state::VisibleState`] is durable, and no cache with a live lease holds an
+//!   older one.
 //! - No stock's quantity is below 0 or above [`market::MAX_QUANTITY`].
 //!
 //! On purpose it does not choose the leader (front-ends do), replicate itself (it is the single
@@ -32,7 +32,6 @@ pub mod check;
 pub mod leadership;
 pub mod market;
 pub mod metrics;
-pub mod published;
 pub mod push_round;
 pub mod rebuild;
 pub mod service;
@@ -42,5 +41,6 @@ pub mod settings;
 pub mod stock_name;
 pub mod stocks;
 pub mod store;
+pub mod visible_state;
 pub mod write_health;
 pub mod writer;

@@ -4,12 +4,12 @@ use crate::api::{Api, serve_journal};
 use crate::beginning::Beginning;
 use crate::check::check;
 use crate::metrics::CatalogMetrics;
-use crate::published::Published;
 use crate::sessions::Sessions;
 use crate::settings::CatalogSettings;
 use crate::store::Store;
+use crate::visible_state::VisibleState;
 use crate::write_health::WriteHealth;
-use crate::writer::{Work, Writer, WriterStage};
+use crate::writer::{Writer, WriterStage, WriterWork};
 use common::clock::BootInstant;
 use common::database::close::close_or_say;
 use common::database::{CATALOG_FILE, as_io, header};
@@ -96,11 +96,11 @@ impl Catalog {
         own.term
             .set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
         let stop = Shutdown::new();
-        let published = Arc::new(Published::new(snapshot.clone(), state));
+        let visible = Arc::new(VisibleState::new(snapshot.clone(), state));
         let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));
         if let Some(reason) = store.history_lost().map_err(as_io)? {
             tracing::error!("trades and stocks are refused, as an earlier run found: {reason}");
-            published.set_state(CatalogState::HistoryLost, &reason);
+            visible.set_state(CatalogState::HistoryLost, &reason);
             sessions.end_all(&reason);
         }
         let writes = Arc::new(WriteHealth::new(Instant::now()));
@@ -110,7 +110,7 @@ impl Catalog {
         let writer = Writer::new(
             store,
             snapshot.clone(),
-            Arc::clone(&published),
+            Arc::clone(&visible),
             Arc::clone(&sessions),
             own,
             Arc::clone(&writes),
@@ -118,7 +118,7 @@ impl Catalog {
         );
         let writer = Arc::new(WriterStage::new(writer, work));
         let api = Api {
-            published: Arc::clone(&published),
+            visible: Arc::clone(&visible),
             writes: Arc::clone(&writes),
             sessions: Arc::clone(&sessions),
             genesis: genesis.clone(),
@@ -130,13 +130,13 @@ impl Catalog {
         api.queues.watch("work", writer.queue());
         api.queues.watch("journal", &api.journal);
         let reader = Thread::spawn("journal", {
-            let (path, seed, published, stop) = (
+            let (path, seed, visible, stop) = (
                 settings.database.clone(),
                 seed,
-                Arc::clone(&published),
+                Arc::clone(&visible),
                 stop.clone(),
             );
-            move || serve_journal(&path, seed, &published, &pages, &stop)
+            move || serve_journal(&path, seed, &visible, &pages, &stop)
         });
         let check = Thread::spawn("check", {
             let (path, genesis, at_start, stop) = (
@@ -147,7 +147,8 @@ impl Catalog {
             );
             let writer = Arc::clone(&writer);
             move || {
-                let mut finding = check(&path, &genesis, &at_start, &stop).map(Work::Wrong);
+                let mut finding =
+                    check(&path, &genesis, &at_start, &stop).map(WriterWork::CheckFailed);
                 // Again while the writer's queue is full.
                 while let Some(unsaid) = finding.take().and_then(|wrong| writer.put(wrong).err()) {
                     finding = (!stop.wait(RETRY_REPORT)).then_some(unsaid);

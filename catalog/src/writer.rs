@@ -5,9 +5,9 @@
 use crate::batch::{Staged, stage};
 use crate::leadership::{Claim, ForeignLog, Leadership};
 use crate::metrics::CatalogMetrics;
-use crate::published::Published;
 use crate::sessions::Sessions;
 use crate::store::{Snapshot, Store};
+use crate::visible_state::VisibleState;
 use crate::write_health::WriteHealth;
 use common::clock::BootInstant;
 use common::crash;
@@ -25,17 +25,17 @@ use std::time::{Duration, Instant};
 
 /// The writer with its queue: its thread works off what is queued, and a server's worker does a
 /// lone batch itself.
-pub type WriterStage = Stage<Writer, Work>;
+pub type WriterStage = Stage<Writer, WriterWork>;
 
 /// What the writer is asked for.
 #[derive(Debug)]
-pub enum Work {
+pub enum WriterWork {
     /// A replica claims the next term.
     Claim(ClaimRequest, Responder),
     /// The leader's batch.
     Trades(TradeRequest, Responder),
     /// The check after the start found the file wrong.
-    Wrong(String),
+    CheckFailed(String),
 }
 
 /// The writer's state; owned by its thread.
@@ -45,7 +45,7 @@ pub struct Writer {
     /// shown.
     state: Snapshot,
     leadership: Leadership,
-    published: Arc<Published>,
+    visible: Arc<VisibleState>,
     sessions: Arc<Sessions>,
     metrics: Arc<CatalogMetrics>,
     /// How its writes went, for the health.
@@ -80,7 +80,7 @@ impl Writer {
     pub fn new(
         store: Store,
         state: Snapshot,
-        published: Arc<Published>,
+        visible: Arc<VisibleState>,
         sessions: Arc<Sessions>,
         metrics: Arc<CatalogMetrics>,
         writes: Arc<WriteHealth>,
@@ -91,7 +91,7 @@ impl Writer {
             store,
             state,
             leadership,
-            published,
+            visible,
             sessions,
             metrics,
             writes,
@@ -106,7 +106,7 @@ impl Writer {
     pub fn run(
         stage: &WriterStage,
         writes: &WriteHealth,
-        work: &QueueReceiver<Work>,
+        work: &QueueReceiver<WriterWork>,
         stop: &Shutdown,
     ) {
         // The state is held for the whole wait, so that nothing is traded in place meanwhile.
@@ -159,24 +159,24 @@ impl Writer {
     /// meanwhile are kept: their leader's call outlives the wait.
     ///
     /// Returns how many items it took from the queue.
-    fn wait_at_start(&mut self, work: &QueueReceiver<Work>, stop: &Shutdown) -> usize {
+    fn wait_at_start(&mut self, work: &QueueReceiver<WriterWork>, stop: &Shutdown) -> usize {
         let mut taken = 0;
-        while self.published.state() == CatalogState::StartUpWait && !stop.is_triggered() {
+        while self.visible.state() == CatalogState::StartUpWait && !stop.is_triggered() {
             let left = self.serve_from.saturating_since(BootInstant::now());
             if left.is_zero() {
-                self.published.set_state(CatalogState::Serving, "");
+                self.visible.set_state(CatalogState::Serving, "");
                 tracing::info!("the start-up wait is over: serving");
             } else if let Some(item) = stop.receive_timeout(work.receiver(), left) {
                 taken += 1;
                 match item {
-                    Work::Claim(request, responder) => self.claim(request, responder),
-                    Work::Trades(request, responder) if self.parked.len() < MAX_WORK => {
+                    WriterWork::Claim(request, responder) => self.claim(request, responder),
+                    WriterWork::Trades(request, responder) if self.parked.len() < MAX_WORK => {
                         self.parked.push((request, responder));
                     }
-                    Work::Trades(_, responder) => {
+                    WriterWork::Trades(_, responder) => {
                         responder.send(nothing_happened("too many batches wait for the catalog"))
                     }
-                    Work::Wrong(what) => self.distrust(&what),
+                    WriterWork::CheckFailed(what) => self.distrust(&what),
                 }
             }
         }
@@ -228,9 +228,9 @@ impl Writer {
         self.said = None;
         self.leadership.install(granted, BootInstant::now());
         self.state.term = granted;
-        self.published.set_term(granted);
-        if self.published.state() == CatalogState::AwaitingClaim {
-            self.published.set_state(CatalogState::Serving, "");
+        self.visible.set_term(granted);
+        if self.visible.state() == CatalogState::AwaitingClaim {
+            self.visible.set_state(CatalogState::Serving, "");
         }
         self.metrics
             .term
@@ -258,7 +258,7 @@ impl Writer {
         if *cluster == own {
             return Ok(());
         }
-        let last = shown(position.last);
+        let last = number_or_none(position.last);
         match self.leadership.judge_foreign_log() {
             ForeignLog::WrongPlace => {
                 let message = format!(
@@ -281,7 +281,7 @@ impl Writer {
     }
 
     fn refuse_lost(&self) -> Result<(), Response> {
-        self.published
+        self.visible
             .serving()
             .map_err(|not| Response::error(409, &not.message))
     }
@@ -298,7 +298,7 @@ impl Writer {
     /// know: it was lost or cut, or the replica's is of another bazaar. Going on would give those
     /// numbers again.
     fn check_history(&mut self, replica: ReplicaId, position: Position) -> Result<(), Response> {
-        if self.published.state() != CatalogState::HistoryLost {
+        if self.visible.state() != CatalogState::HistoryLost {
             let end = self.state.position;
             let known = if position.last == end.last {
                 Some(end.hash)
@@ -313,7 +313,7 @@ impl Writer {
             if known == Some(position.hash) {
                 return Ok(());
             }
-            let (journal_last, last) = (shown(end.last), shown(position.last));
+            let (journal_last, last) = (number_or_none(end.last), number_or_none(position.last));
             self.lose_history(&format!(
                 "the log of replica {replica} (last order {last}) is no prefix of the catalog's journal (last order {journal_last}): \
                  the catalog's file was lost or cut; \
@@ -328,7 +328,10 @@ impl Writer {
         if longest <= self.state.position.last {
             return Ok(());
         }
-        let (last, end) = (shown(longest), shown(self.state.position.last));
+        let (last, end) = (
+            number_or_none(longest),
+            number_or_none(self.state.position.last),
+        );
         self.lose_history(&format!(
             "a replica has order {last}, the catalog's journal ends at {end}: the catalog's file was lost or cut; \
              stop all services and run 'catalog rebuild' from the longest order log"
@@ -338,12 +341,12 @@ impl Writer {
 
     /// Final until the file was mended: said and written once, by the first who finds it.
     fn lose_history(&self, reason: &str) {
-        if self.published.state() == CatalogState::HistoryLost {
+        if self.visible.state() == CatalogState::HistoryLost {
             return;
         }
         tracing::error!("trades and stocks are refused: {reason}");
         // First no stock leaves, then the caches let go: a fill between the two finds nothing.
-        self.published.set_state(CatalogState::HistoryLost, reason);
+        self.visible.set_state(CatalogState::HistoryLost, reason);
         self.sessions.end_all(reason);
         if let Err(error) = self.store.set_history_lost(reason) {
             tracing::error!(%error, "this could not be written down: a restart will have to find it out again");
@@ -380,7 +383,7 @@ impl Writer {
             }
         }
         // History that a later batch showed to be lost holds for those before it, too.
-        if let Err(not) = self.published.serving() {
+        if let Err(not) = self.visible.serving() {
             let refusal = nothing_happened(&not.message);
             taken
                 .drain(..)
@@ -392,7 +395,7 @@ impl Writer {
         let timer = self.metrics.batch_seconds.start_timer();
         match self.decide_and_commit(taken.iter().flat_map(|(request, _)| &request.orders)) {
             Ok(staged) => {
-                self.show(&staged);
+                self.publish(&staged);
                 crash::point("catalog-after-publish");
                 let mut verdicts = staged.verdicts.iter().copied();
                 for (request, responder) in taken {
@@ -427,7 +430,7 @@ impl Writer {
             );
             return Err(Response::json(412, &term));
         }
-        self.published
+        self.visible
             .serving()
             .map_err(|not| nothing_happened(&not.message))
     }
@@ -447,7 +450,7 @@ impl Writer {
         // The order matters: mark, so that no fill from here on is cached; then the list of
         // sessions, so that one that begins later relies on the mark; then the commit beside the
         // pushes.
-        self.published.mark(staged.quantities.keys());
+        self.visible.mark(staged.quantities.keys());
         let invalidation = self.metrics.invalidation_seconds.start_timer();
         let round = (!staged.quantities.is_empty()).then(|| {
             self.sessions
@@ -473,7 +476,7 @@ impl Writer {
         Ok(staged)
     }
 
-    fn show(&mut self, staged: &Staged) {
+    fn publish(&mut self, staged: &Staged) {
         for (name, quantity) in &staged.quantities {
             self.state
                 .market
@@ -482,7 +485,7 @@ impl Writer {
                 .quantity = *quantity;
         }
         self.state.position = staged.position;
-        self.published.show(
+        self.visible.publish(
             staged
                 .quantities
                 .iter()
@@ -568,19 +571,19 @@ impl Writer {
             self.leadership.install(snapshot.term, BootInstant::now());
         }
         self.state = snapshot.clone();
-        self.published.reload(snapshot);
+        self.visible.reload(snapshot);
     }
 }
 
-impl stage::Work<Work> for Writer {
+impl stage::Work<WriterWork> for Writer {
     /// Trades next to each other share a transaction; a claim stands alone, so that it is judged
     /// after all that came before it.
-    fn work(&mut self, batch: Vec<Work>) {
+    fn work(&mut self, batch: Vec<WriterWork>) {
         let mut trades = Vec::new();
         let mut orders = 0;
         for work in batch {
             match work {
-                Work::Trades(request, responder) => {
+                WriterWork::Trades(request, responder) => {
                     if orders + request.orders.len() > MAX_BATCH {
                         self.trade(std::mem::take(&mut trades));
                         orders = 0;
@@ -588,19 +591,19 @@ impl stage::Work<Work> for Writer {
                     orders += request.orders.len();
                     trades.push((request, responder));
                 }
-                Work::Claim(request, responder) => {
+                WriterWork::Claim(request, responder) => {
                     self.trade(std::mem::take(&mut trades));
                     orders = 0;
                     self.claim(request, responder);
                 }
-                Work::Wrong(what) => self.distrust(&what),
+                WriterWork::CheckFailed(what) => self.distrust(&what),
             }
         }
         self.trade(trades);
     }
 }
 
-fn shown(last: Option<u64>) -> String {
+fn number_or_none(last: Option<u64>) -> String {
     last.map_or("none".into(), |n| n.to_string())
 }
 

@@ -2,7 +2,7 @@
 //! claims go to their queues.
 
 use crate::leading::sequencer::{OrderBatch, SequencerStage};
-use crate::log::writer::{LogStage, Reply, WriterWork};
+use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
 use crate::queries::Read;
 use crate::replica::Replica;
 use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
@@ -63,7 +63,7 @@ impl Handler for Api {
                         let message = "the notice is of another bazaar's leader";
                         return responder.send(Response::error(409, message));
                     }
-                    let heard = self.replica.hear(TermView {
+                    let heard = self.replica.observe_term(TermView {
                         term: notice.term,
                         owner: Some(notice.leader),
                     });
@@ -88,7 +88,7 @@ impl Handler for Api {
             }
             ("POST", "/orders/page") => {
                 with_body(&request, responder, "/orders/page", |page, responder| {
-                    self.read(Read::Orders(page, responder));
+                    self.read(Read::OrderPage(page, responder));
                 });
             }
             ("POST", "/log") => with_body(&request, responder, "/log", |append, responder| {
@@ -97,7 +97,7 @@ impl Handler for Api {
             ("GET", "/log") => {
                 responder.set_route("/log");
                 match first_after(request.query.as_deref()) {
-                    Ok(first) => self.read(Read::Page(first, responder)),
+                    Ok(first) => self.read(Read::LogRange(first, responder)),
                     Err(refusal) => responder.send(refusal),
                 }
             }
@@ -180,7 +180,7 @@ impl Api {
             // Before its term is heard of: it is another bazaar's.
             return responder.send(Response::json(409, &self.replica.log_position()));
         }
-        if let Err(newer) = self.replica.hear(TermView {
+        if let Err(newer) = self.replica.observe_term(TermView {
             term: append.term,
             owner: Some(append.leader),
         }) {
@@ -192,13 +192,13 @@ impl Api {
         for Traced { number, trace } in &append.traces {
             tracing::debug!(trace, number, term = append.term, leader = %append.leader, "order arrives to be copied");
         }
-        let work = WriterWork::Append(Arc::new(append.rows), Reply::Follower(responder));
+        let work = WriterWork::Append(Arc::new(append.rows), AppendOrigin::Follower(responder));
         let put = if may_block {
             self.writer.run_or_put(work)
         } else {
             self.writer.put(work)
         };
-        if let Err(WriterWork::Append(_, Reply::Follower(responder))) = put {
+        if let Err(WriterWork::Append(_, AppendOrigin::Follower(responder))) = put {
             self.busy("log", responder, "the log writer is busy");
         }
     }

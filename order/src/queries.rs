@@ -26,9 +26,9 @@ pub enum Read {
     /// Orders by number.
     Query(QueryRequest, Responder),
     /// Consecutive orders for a client.
-    Orders(PageCall, Responder),
+    OrderPage(PageCall, Responder),
     /// A page of the log, from this number on.
-    Page(u64, Responder),
+    LogRange(u64, Responder),
     /// The genesis.
     Genesis(Responder),
 }
@@ -39,8 +39,8 @@ impl Read {
     pub fn into_responder(self) -> Responder {
         match self {
             Self::Query(_, responder)
-            | Self::Orders(_, responder)
-            | Self::Page(_, responder)
+            | Self::OrderPage(_, responder)
+            | Self::LogRange(_, responder)
             | Self::Genesis(responder) => responder,
         }
     }
@@ -50,7 +50,7 @@ impl Read {
 #[derive(Debug)]
 enum Incomplete {
     Query(Vec<Option<Order>>),
-    Orders(Vec<Order>),
+    OrderPage(Vec<Order>),
 }
 
 /// Why nothing more was found.
@@ -88,8 +88,8 @@ impl Queries {
             for read in batch {
                 match read {
                     Read::Query(query, responder) => self.query(&query, responder),
-                    Read::Orders(page, responder) => self.orders(page, responder),
-                    Read::Page(first, responder) => responder.send(self.page(first)),
+                    Read::OrderPage(page, responder) => self.orders(page, responder),
+                    Read::LogRange(first, responder) => responder.send(self.page(first)),
                     Read::Genesis(responder) => responder.send(self.genesis()),
                 }
             }
@@ -130,7 +130,7 @@ impl Queries {
 
     fn orders(&mut self, PageCall { cluster, page }: PageCall, responder: Responder) {
         if self.is_foreign_to(cluster.as_ref()) {
-            let nothing = Incomplete::Orders(Vec::new());
+            let nothing = Incomplete::OrderPage(Vec::new());
             return responder.send(nothing.into_response(Absence::NotLeader));
         }
         let limit = page.limit.min(MAX_ORDERS_PAGE);
@@ -149,7 +149,12 @@ impl Queries {
             let (orders, end) = (found, PageEnd::More);
             return responder.send(Response::json(200, &PageAnswer { orders, end }));
         }
-        self.complete(led, page.found_only, Incomplete::Orders(found), responder);
+        self.complete(
+            led,
+            page.found_only,
+            Incomplete::OrderPage(found),
+            responder,
+        );
     }
 
     /// Answers a read that lacks something, or hands it to the confirmer.
@@ -226,7 +231,7 @@ impl Confirmer {
                     }
                     Ok(info) => {
                         // Only an older view is an error here, and then there is nothing to learn.
-                        let _ = self.replica.hear(info.view());
+                        let _ = self.replica.observe_term(info.view());
                         Absence::NotLeader
                     }
                     Err(_) => Absence::Unconfirmed,
@@ -252,7 +257,7 @@ impl Incomplete {
                 let answers = found.into_iter().map(answer).collect();
                 Response::json(200, &QueryAnswers { answers })
             }
-            Self::Orders(orders) => {
+            Self::OrderPage(orders) => {
                 let end = match absence {
                     Absence::Confirmed => PageEnd::Last,
                     Absence::NotLeader => PageEnd::NotLeader,

@@ -6,7 +6,7 @@ use crate::leading::commit::{Done, Outcome};
 use crate::leading::pipeline::{Pipeline, Waiter};
 use crate::leading::traces::Traces;
 use crate::metrics::OrderMetrics;
-use crate::role::Standing;
+use crate::role::RoleState;
 use common::crash;
 use common::http::Response;
 use common::wire::catalog::{TermAnswer, TermView};
@@ -39,10 +39,10 @@ pub struct Replica {
 
 #[derive(Debug)]
 struct State {
-    standing: Standing,
+    role: RoleState,
     file: FileState,
     /// Peers whose log is still to be asked for what this one missed.
-    to_ask: BTreeSet<ReplicaId>,
+    peers_to_query: BTreeSet<ReplicaId>,
     /// While leading.
     pipeline: Option<Pipeline>,
     /// It was told to stop: it does not offer itself any more.
@@ -107,9 +107,9 @@ impl Replica {
             generation: 0,
         };
         let state = State {
-            standing: Standing::default(),
+            role: RoleState::default(),
             file,
-            to_ask: peers.iter().copied().collect(),
+            peers_to_query: peers.iter().copied().collect(),
             pipeline: None,
             stopping: false,
             settled_cluster: None,
@@ -130,15 +130,15 @@ impl Replica {
     #[must_use]
     pub fn health(&self) -> Health {
         let state = self.state.lock();
-        let known = state.standing.known();
+        let known = state.role.known();
         Health {
             replica: self.id,
             leading: state.leads_openly(),
-            claiming: state.standing.claiming(),
+            claiming: state.role.claiming(),
             eligible: state.may_lead(),
             // A leader's log is complete, whether or not the others were asked before it began to
             // lead.
-            catching_up: !state.to_ask.is_empty() && state.standing.leading().is_none(),
+            catching_up: !state.peers_to_query.is_empty() && state.role.leading().is_none(),
             last: state.file.durable.and_then(|end| end.last),
             cluster: state.file.cluster.clone(),
             term: known.term,
@@ -192,8 +192,8 @@ impl Replica {
             state.settled_cluster = Some(cluster.clone());
         }
         state.look_for_foreign_file();
-        let led = state.standing.leading().filter(|_| state.foreign);
-        if let Some(term) = led.filter(|term| state.standing.step_down(*term)) {
+        let led = state.role.leading().filter(|_| state.foreign);
+        if let Some(term) = led.filter(|term| state.role.step_down(*term)) {
             self.end_leadership(state, term, "its file is not of the catalog's bazaar");
         }
     }
@@ -201,7 +201,7 @@ impl Replica {
     /// The term that it leads.
     #[must_use]
     pub fn leading(&self) -> Option<Term> {
-        self.state.lock().standing.leading()
+        self.state.lock().role.leading()
     }
 
     /// The term that it leads and says so.
@@ -222,13 +222,13 @@ impl Replica {
     }
 
     /// It was told to stop: it hands the leadership over and takes no other.
-    pub fn retire(&self) {
+    pub fn begin_shutdown(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
         if let Some(term) = state
-            .standing
+            .role
             .leading()
-            .filter(|term| state.standing.step_down(*term))
+            .filter(|term| state.role.step_down(*term))
         {
             self.end_leadership(state, term, "it was told to stop");
         }
@@ -237,7 +237,7 @@ impl Replica {
     /// The highest term that it heard of, and who owns it, as far as that is known.
     #[must_use]
     pub fn known_term(&self) -> TermView {
-        self.state.lock().standing.known()
+        self.state.lock().role.known()
     }
 
     /// Body of a 421.
@@ -250,9 +250,9 @@ impl Replica {
     ///
     /// # Errors
     /// What it knows, when that is newer.
-    pub fn hear(&self, term: TermView) -> Result<(), TermView> {
+    pub fn observe_term(&self, term: TermView) -> Result<(), TermView> {
         let mut state = self.state.lock();
-        let known = state.standing.known();
+        let known = state.role.known();
         if term.term < known.term {
             return Err(known);
         }
@@ -262,7 +262,7 @@ impl Replica {
                 .term
                 .set(i64::try_from(term.term).unwrap_or(i64::MAX));
         }
-        if let Some(old) = state.standing.hear(term) {
+        if let Some(old) = state.role.observe_term(term) {
             self.end_leadership(state, old, "a newer term exists");
         }
         Ok(())
@@ -273,7 +273,7 @@ impl Replica {
     #[must_use]
     pub fn begin_claim(&self, term: Term) -> bool {
         let mut state = self.state.lock();
-        let Ok(ended) = state.standing.begin_claim(term, self.id) else {
+        let Ok(ended) = state.role.begin_claim(term, self.id) else {
             return false;
         };
         self.metrics
@@ -287,7 +287,7 @@ impl Replica {
 
     /// Gives a claim up, if it still stands.
     pub fn abandon_claim(&self, term: Term) {
-        self.state.lock().standing.abandon_claim(term);
+        self.state.lock().role.abandon_claim(term);
     }
 
     /// Leads a term that it claims and whose log it has up to `end`. False when the claim no longer
@@ -298,7 +298,7 @@ impl Replica {
         let Some(durable) = state.file.durable.filter(|own| own.next() >= end.next()) else {
             return false;
         };
-        if !state.may_lead() || !state.standing.lead(term) {
+        if !state.may_lead() || !state.role.lead(term) {
             return false;
         }
         state.pipeline = Some(Pipeline::new(
@@ -317,7 +317,7 @@ impl Replica {
     /// Ends the leadership of `term`, if it still leads that.
     pub fn step_down(&self, term: Term, why: &str) {
         let mut state = self.state.lock();
-        if state.standing.step_down(term) {
+        if state.role.step_down(term) {
             self.end_leadership(state, term, why);
         }
     }
@@ -428,9 +428,9 @@ impl Replica {
         let mut state = self.state.lock();
         state.file.writable = false;
         if let Some(term) = state
-            .standing
+            .role
             .leading()
-            .filter(|term| state.standing.step_down(*term))
+            .filter(|term| state.role.step_down(*term))
         {
             self.end_leadership(state, term, "its log could not be written");
         }
@@ -448,11 +448,11 @@ impl Replica {
         state.file.durable = None;
         state.file.cluster = None;
         state.file.generation += 1;
-        state.to_ask = self.peers.iter().copied().collect();
+        state.peers_to_query = self.peers.iter().copied().collect();
         let led = state
-            .standing
+            .role
             .leading()
-            .filter(|term| state.standing.step_down(*term));
+            .filter(|term| state.role.step_down(*term));
         if let Some(term) = led {
             self.end_leadership(state, term, "its file was set aside");
         }
@@ -472,13 +472,13 @@ impl Replica {
 
     /// Whether this peer's log is still to be asked for.
     #[must_use]
-    pub fn must_ask(&self, peer: ReplicaId) -> bool {
-        self.state.lock().to_ask.contains(&peer)
+    pub fn must_query(&self, peer: ReplicaId) -> bool {
+        self.state.lock().peers_to_query.contains(&peer)
     }
 
     /// This peer has told all that it has.
-    pub fn asked(&self, peer: ReplicaId) {
-        self.state.lock().to_ask.remove(&peer);
+    pub fn queried(&self, peer: ReplicaId) {
+        self.state.lock().peers_to_query.remove(&peer);
     }
 
     /// A follower said where its durable log ends; `acknowledged`: in answer to rows, not to the
@@ -552,10 +552,10 @@ impl Replica {
             let Some(pipeline) = state.pipeline.as_ref().filter(|p| p.term == term) else {
                 return ToSend::Nothing;
             };
-            if next < pipeline.recent.first() {
+            if next < pipeline.cache.first() {
                 return ToSend::FromFile;
             }
-            if let Some(rows) = pipeline.recent.from(next, limit) {
+            if let Some(rows) = pipeline.cache.from(next, limit) {
                 return ToSend::Rows(rows);
             }
             if waited {
@@ -569,10 +569,10 @@ impl Replica {
     #[must_use]
     pub fn wait_leading(&self, timeout: Duration) -> Option<Term> {
         let mut state = self.state.lock();
-        if state.standing.leading().is_none() {
+        if state.role.leading().is_none() {
             self.changed.wait_for(&mut state, timeout);
         }
-        state.standing.leading()
+        state.role.leading()
     }
 
     /// The term keeper's finding: whether the catalog answers.
@@ -626,7 +626,7 @@ impl State {
     }
 
     fn not_leader(&self, own: ReplicaId, outcome_unknown: bool) -> NotLeader {
-        let known = self.standing.known();
+        let known = self.role.known();
         NotLeader {
             term: known.term,
             leader: known.owner.filter(|id| *id != own),

@@ -19,12 +19,12 @@ pub enum Role {
 /// - The term only rises, and a role's term is never above it.
 /// - Hearing of a newer term ends claiming and leading.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Standing {
+pub struct RoleState {
     role: Role,
     known: TermView,
 }
 
-impl Default for Standing {
+impl Default for RoleState {
     fn default() -> Self {
         Self {
             role: Role::Follower,
@@ -36,7 +36,7 @@ impl Default for Standing {
     }
 }
 
-impl Standing {
+impl RoleState {
     /// The highest term heard of, and its owner where that is known.
     #[must_use]
     pub fn known(&self) -> TermView {
@@ -65,7 +65,7 @@ impl Standing {
 
     /// Hears of a term. Returns the term whose leadership ended by it.
     #[must_use]
-    pub fn hear(&mut self, heard: TermView) -> Option<Term> {
+    pub fn observe_term(&mut self, heard: TermView) -> Option<Term> {
         if heard.term > self.known.term {
             let led = self.leading();
             *self = Self {
@@ -143,13 +143,13 @@ mod tests {
     /// nothing.
     #[test]
     fn the_way_of_a_leader() {
-        let mut s = Standing::default();
+        let mut s = RoleState::default();
         assert!(!s.lead(1));
         assert_eq!(s.begin_claim(1, own()), Ok(None));
         assert_eq!((s.claiming(), s.leading()), (Some(1), None));
         assert!(!s.lead(2) && s.lead(1));
         assert_eq!(
-            s.hear(TermView {
+            s.observe_term(TermView {
                 term: 1,
                 owner: None
             }),
@@ -161,16 +161,16 @@ mod tests {
             term: 5,
             owner: None,
         };
-        assert_eq!(s.hear(newer), Some(1));
+        assert_eq!(s.observe_term(newer), Some(1));
         assert_eq!((s.leading(), s.claiming(), s.known()), (None, None, newer));
     }
 
     /// A grant that arrives after a newer term was heard of is not taken.
     #[test]
     fn late_grants_are_dropped() {
-        let mut s = Standing::default();
+        let mut s = RoleState::default();
         assert_eq!(
-            s.hear(TermView {
+            s.observe_term(TermView {
                 term: 7,
                 owner: None
             }),

@@ -185,7 +185,7 @@ impl Order {
 impl Drop for Order {
     fn drop(&mut self) {
         // Front-ends go to the next leader at once, instead of waiting for this one's last answers.
-        self.replica.retire();
+        self.replica.begin_shutdown();
         self.server.take();
         self.stop.trigger();
         self.threads.clear();

@@ -913,7 +913,7 @@ fn a_stopping_replica_is_no_candidate() {
     };
     replica.written(Some(end), None, true);
     assert!(replica.begin_claim(1) && replica.lead(1, end) && replica.leading_openly() == Some(1));
-    replica.retire();
+    replica.begin_shutdown();
     assert!(replica.begin_claim(2) && !replica.lead(2, end));
     assert_eq!(
         (

@@ -3,7 +3,7 @@
 
 use crate::leading::commit::{CommitTracker, Done, IN_SYNC_LAG};
 use crate::leading::shortage::Shortage;
-use crate::log::cache::Recent;
+use crate::log::cache::LogCache;
 use common::http::Responder;
 use common::timing::APPEND_OVERDUE;
 use common::wire::order::{Position, ReplicaId, Rows, Term, Verdict};
@@ -19,7 +19,7 @@ pub struct Pipeline {
     /// The last row that came from the catalog; need not be durable yet.
     pub received: Position,
     /// The rows that came lately, for the followers.
-    pub recent: Recent,
+    pub cache: LogCache,
     /// Which batches may be acknowledged.
     pub tracker: CommitTracker<Waiter>,
     /// Since when it has too few of them.
@@ -67,7 +67,7 @@ impl Pipeline {
         Self {
             term,
             received: durable,
-            recent: Recent::new(durable.next()),
+            cache: LogCache::new(durable.next()),
             shortage: Shortage::new(tracker.has_enough_copies(), Instant::now()),
             tracker,
             catalog_answers: true,
@@ -90,7 +90,7 @@ impl Pipeline {
             hash: rows.hash,
         };
         self.appending.push_back((rows.end(), now));
-        self.recent.push(Arc::clone(rows));
+        self.cache.push(Arc::clone(rows));
     }
 
     /// So many rows are durable here.

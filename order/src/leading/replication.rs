@@ -6,7 +6,7 @@
 use crate::leading::catalog::{CatalogClient, after};
 use crate::leading::identity::{Stranger, identify};
 use crate::log::reader::LogReader;
-use crate::log::writer::{LogStage, Reply, WriterWork};
+use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
 use crate::metrics::OrderMetrics;
 use crate::replica::{Replica, ToSend};
 use common::crash;
@@ -102,7 +102,7 @@ impl Replication {
         while !self.stop.is_triggered() {
             if let Some(term) = self.replica.leading() {
                 self.lead(term);
-            } else if self.replica.must_ask(self.peer) {
+            } else if self.replica.must_query(self.peer) {
                 self.catch_up();
             } else {
                 // A leadership, or a file that was set aside, ends the wait at its next look.
@@ -338,7 +338,7 @@ impl Replication {
         }
         if let Some(newer) = error.refusal::<TermView>(412) {
             // Only an older view is an error here, and then there is nothing to learn.
-            let _ = self.replica.hear(newer);
+            let _ = self.replica.observe_term(newer);
             return Err(Duration::ZERO);
         }
         self.replica
@@ -366,7 +366,7 @@ impl Replication {
             PAGE_TIMEOUT,
         );
         match page {
-            Ok(rows) if rows.orders.is_empty() => self.replica.asked(self.peer),
+            Ok(rows) if rows.orders.is_empty() => self.replica.queried(self.peer),
             Ok(rows) => {
                 let count = rows.orders.len();
                 match self.append(rows) {
@@ -383,7 +383,7 @@ impl Replication {
                     }
                     Err(error) => {
                         tracing::error!(from = %self.peer, error, "a page was refused");
-                        self.replica.asked(self.peer);
+                        self.replica.queried(self.peer);
                     }
                 }
             }
@@ -391,14 +391,14 @@ impl Replication {
                 // It may be down for long. What it has and nobody else, the journal has too; the
                 // leader sends the rest.
                 tracing::info!(from = %self.peer, %error, "not asked for what was missed");
-                self.replica.asked(self.peer);
+                self.replica.queried(self.peer);
             }
         }
     }
 
     fn append(&self, rows: Rows) -> Result<(), String> {
         let (sender, receiver) = bounded(1);
-        let work = WriterWork::Append(Arc::new(rows), Reply::Local(sender));
+        let work = WriterWork::Append(Arc::new(rows), AppendOrigin::Local(sender));
         self.writer
             .put(work)
             .map_err(|_| String::from("the log writer is busy"))?;

@@ -4,7 +4,7 @@
 
 use crate::leading::catalog::CatalogClient;
 use crate::leading::pipeline::Waiter;
-use crate::log::writer::{LogStage, Reply, WriterWork};
+use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
 use crate::metrics::OrderMetrics;
 use crate::replica::{Admitted, NotTaken, Replica};
 use common::crash;
@@ -167,7 +167,10 @@ impl Sequencer {
             if !run.orders.is_empty()
                 && self
                     .writer
-                    .put(WriterWork::Append(Arc::clone(&run), Reply::Leader(term)))
+                    .put(WriterWork::Append(
+                        Arc::clone(&run),
+                        AppendOrigin::Leader(term),
+                    ))
                     .is_err()
             {
                 tracing::error!(term, "the log writer does not keep up");
@@ -192,7 +195,7 @@ impl Sequencer {
         if let Some(newer) = error.refusal::<TermView>(412) {
             tracing::warn!(term, newer = newer.term, "fenced by the catalog");
             // Only an older view is an error here, and then there is nothing to learn.
-            let _ = self.replica.hear(newer);
+            let _ = self.replica.observe_term(newer);
             self.replica.step_down(term, "fenced by the catalog");
             return Response::json(421, &self.replica.not_leader(false));
         }

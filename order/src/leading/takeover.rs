@@ -2,7 +2,7 @@
 //! the log from the journal, then leads.
 
 use crate::leading::catalog::CatalogClient;
-use crate::log::writer::{LogStage, Reply, WriterWork};
+use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
 use crate::replica::Replica;
 use common::http::client::CallError;
 use common::http::{Responder, Response};
@@ -122,7 +122,7 @@ impl Takeover {
     fn refused(&mut self, error: &CallError) -> Response {
         if let Some(view) = error.refusal::<TermView>(412) {
             // Only an older view is an error here, and then there is nothing to learn.
-            let _ = self.replica.hear(view);
+            let _ = self.replica.observe_term(view);
             return Response::json(412, &view);
         }
         let status = match error {
@@ -166,7 +166,7 @@ impl Takeover {
             return Ok(false);
         }
         let (sender, receiver) = bounded(1);
-        let work = WriterWork::Append(Arc::new(rows), Reply::Local(sender));
+        let work = WriterWork::Append(Arc::new(rows), AppendOrigin::Local(sender));
         self.writer
             .put(work)
             .map_err(|_| String::from("the log writer is busy"))?;

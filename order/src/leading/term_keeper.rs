@@ -17,7 +17,7 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
                 misses = 0;
                 replica.note_catalog(&answer);
                 let view = answer.view();
-                match (replica.hear(view), leading) {
+                match (replica.observe_term(view), leading) {
                     // It was granted this term by a catalog that now has an older one: that file
                     // was replaced. The next claim shows whether rows are missing too.
                     (Err(known), Some(term)) if known.term == term => {

@@ -10,12 +10,12 @@ const KEPT: u64 = 16_384;
 
 /// Consecutive runs of rows.
 #[derive(Debug)]
-pub struct Recent {
+pub struct LogCache {
     runs: VecDeque<Arc<Rows>>,
     end: u64,
 }
 
-impl Recent {
+impl LogCache {
     /// None yet; the next one is number `next`.
     #[must_use]
     pub fn new(next: u64) -> Self {
@@ -48,7 +48,7 @@ impl Recent {
     /// together. `None` when there is nothing from `next` on.
     ///
     /// # Panics
-    /// When `next` is before [`Recent::first`].
+    /// When `next` is before [`LogCache::first`].
     #[must_use]
     pub fn from(&self, next: u64, limit: usize) -> Option<Arc<Rows>> {
         assert!(next >= self.first(), "row {next} is no longer in memory");
@@ -102,25 +102,25 @@ mod tests {
     /// Any row kept can be asked for; whole runs come, in order, with the hash of their end.
     #[test]
     fn runs_in_order() {
-        let mut recent = Recent::new(5);
-        assert_eq!((recent.first(), recent.from(5, 10)), (5, None));
+        let mut cache = LogCache::new(5);
+        assert_eq!((cache.first(), cache.from(5, 10)), (5, None));
         for (first, len) in [(5, 3), (8, 1), (9, 4)] {
-            recent.push(run(first, len));
+            cache.push(run(first, len));
         }
-        let rows = recent.from(6, 6).expect("rows");
+        let rows = cache.from(6, 6).expect("rows");
         assert_eq!((rows.first, rows.end(), rows.hash), (6, 9, Hash([9; 32])));
         assert!(rows.orders.iter().map(|o| o.quantity).eq(7..=9));
-        assert_eq!(recent.from(5, 100).expect("rows").end(), 13);
-        assert_eq!(recent.from(13, 100), None);
+        assert_eq!(cache.from(5, 100).expect("rows").end(), 13);
+        assert_eq!(cache.from(13, 100), None);
     }
 
     /// Old runs go, the newest stay.
     #[test]
     fn bounded() {
-        let mut recent = Recent::new(0);
+        let mut cache = LogCache::new(0);
         for i in 0..100 {
-            recent.push(run(i * 1_000, 1_000));
+            cache.push(run(i * 1_000, 1_000));
         }
-        assert!(100_000 - recent.first() >= KEPT && 100_000 - recent.first() < KEPT + 1_000);
+        assert!(100_000 - cache.first() >= KEPT && 100_000 - cache.first() < KEPT + 1_000);
     }
 }

@@ -66,7 +66,11 @@ impl GenesisFetcher {
             return false;
         };
         let (sender, receiver) = bounded(1);
-        if self.writer.put(WriterWork::Found(genesis, sender)).is_err() {
+        if self
+            .writer
+            .put(WriterWork::WriteGenesis(genesis, sender))
+            .is_err()
+        {
             return false;
         }
         self.stop

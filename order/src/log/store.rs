@@ -99,7 +99,7 @@ impl LogStore {
     ///
     /// # Errors
     /// [`AppendError::Contradiction`] for another bazaar's genesis.
-    pub fn found(&mut self, made: &Genesis) -> Result<(), AppendError> {
+    pub fn write_genesis(&mut self, made: &Genesis) -> Result<(), AppendError> {
         if let Some(own) = &self.genesis {
             if own == made {
                 return Ok(());
@@ -271,7 +271,7 @@ mod tests {
     fn store() -> (tempfile::TempDir, LogStore) {
         let folder = tempfile::tempdir().expect("a folder");
         let mut store = LogStore::open(&folder.path().join("order.db")).expect("opens");
-        store.found(&genesis()).expect("founds");
+        store.write_genesis(&genesis()).expect("founds");
         (folder, store)
     }
 
@@ -340,7 +340,7 @@ mod tests {
             stocks: vec![],
         };
         assert!(matches!(
-            store.found(&foreign),
+            store.write_genesis(&foreign),
             Err(AppendError::Contradiction(_))
         ));
     }

@@ -26,9 +26,9 @@ pub type LogStage = Stage<LogWriter, WriterWork>;
 #[derive(Debug)]
 pub enum WriterWork {
     /// Append these rows.
-    Append(Arc<Rows>, Reply),
+    Append(Arc<Rows>, AppendOrigin),
     /// Write the genesis into an empty file.
-    Found(Genesis, Sender<Result<(), String>>),
+    WriteGenesis(Genesis, Sender<Result<(), String>>),
     /// The file of this generation was found damaged.
     SetAside {
         /// Which file: a report on one that is gone already is ignored.
@@ -40,7 +40,7 @@ pub enum WriterWork {
 
 /// Who waits for an append.
 #[derive(Debug)]
-pub enum Reply {
+pub enum AppendOrigin {
     /// This replica, leading that term: it hears through [`Replica::written`].
     Leader(Term),
     /// A leader, over HTTP.
@@ -120,8 +120,8 @@ impl LogWriter {
 
     fn handle_rare(&mut self, work: WriterWork) {
         match work {
-            WriterWork::Found(genesis, reply) => {
-                let found = self.store.found(&genesis);
+            WriterWork::WriteGenesis(genesis, reply) => {
+                let found = self.store.write_genesis(&genesis);
                 match &found {
                     Ok(()) => self.publish(true),
                     Err(error) => {
@@ -143,7 +143,7 @@ impl LogWriter {
         }
     }
 
-    fn append(&mut self, appends: Vec<(Arc<Rows>, Reply)>) {
+    fn append(&mut self, appends: Vec<(Arc<Rows>, AppendOrigin)>) {
         if appends.is_empty() {
             return;
         }
@@ -163,7 +163,7 @@ impl LogWriter {
             Ok(results) => {
                 if appends
                     .iter()
-                    .any(|(_, reply)| matches!(reply, Reply::Leader(_)))
+                    .any(|(_, reply)| matches!(reply, AppendOrigin::Leader(_)))
                 {
                     crash::point("leader-after-append");
                 }
@@ -180,7 +180,7 @@ impl LogWriter {
     }
 
     /// A transaction failed: nothing of it is in the file, and nobody is told otherwise.
-    fn fail(&mut self, appends: Vec<(Arc<Rows>, Reply)>, error: &DbError) {
+    fn fail(&mut self, appends: Vec<(Arc<Rows>, AppendOrigin)>, error: &DbError) {
         self.metrics.append_failures.inc();
         if error.is_damage() {
             self.replace_file(&error.to_string());
@@ -194,24 +194,26 @@ impl LogWriter {
             .for_each(|(_, reply)| self.refuse(reply, &refusal));
     }
 
-    fn confirm(&self, reply: Reply) {
+    fn confirm(&self, reply: AppendOrigin) {
         match reply {
-            Reply::Leader(_) => {}
-            Reply::Follower(responder) => responder.send(Response::json(200, &self.position())),
+            AppendOrigin::Leader(_) => {}
+            AppendOrigin::Follower(responder) => {
+                responder.send(Response::json(200, &self.position()))
+            }
             // Who asked may have been stopped meanwhile.
-            Reply::Local(sender) => drop(sender.send(Ok(self.store.end()))),
+            AppendOrigin::Local(sender) => drop(sender.send(Ok(self.store.end()))),
         }
     }
 
-    fn refuse(&self, reply: Reply, why: &AppendError) {
+    fn refuse(&self, reply: AppendOrigin, why: &AppendError) {
         let text = describe(why);
         match reply {
-            Reply::Leader(term) => {
+            AppendOrigin::Leader(term) => {
                 tracing::error!(term, "the leader's own rows were not appended: {text}");
                 self.replica
                     .step_down(term, "its own rows were not appended");
             }
-            Reply::Follower(responder) => responder.send(match why {
+            AppendOrigin::Follower(responder) => responder.send(match why {
                 AppendError::Gap => Response::json(409, &self.position()),
                 AppendError::Contradiction(_) => {
                     tracing::error!("rows of the leader refused, nothing overwritten: {text}");
@@ -222,7 +224,7 @@ impl LogWriter {
                 }
             }),
             // As above.
-            Reply::Local(sender) => drop(sender.send(Err(text))),
+            AppendOrigin::Local(sender) => drop(sender.send(Err(text))),
         }
     }
 

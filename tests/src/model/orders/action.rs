@@ -113,7 +113,7 @@ impl State {
         }
         for (replica, state) in self.replicas.iter().enumerate() {
             let first_missing = state.log.len();
-            if self.acknowledged >> first_missing != 0 && state.standing.known().term > 0 {
+            if self.acknowledged >> first_missing != 0 && state.role.known().term > 0 {
                 actions.push(Action::Look(replica));
             }
         }
@@ -154,11 +154,11 @@ impl State {
                 }
             }
         }
-        if replica.standing.claiming().is_some() && self.catalog.serving {
+        if replica.role.claiming().is_some() && self.catalog.serving {
             actions.push(Action::Fetch(own));
         }
-        let busy = replica.standing.claiming().is_some() || replica.pipeline.is_some();
-        if busy && replica.standing.known().term < self.catalog.view().term {
+        let busy = replica.role.claiming().is_some() || replica.pipeline.is_some();
+        if busy && replica.role.known().term < self.catalog.view().term {
             actions.push(Action::ReadTerm(own));
         }
         if self.faults.crashes > 0 {

@@ -76,7 +76,7 @@ impl State {
         let Some(query) = self.query.take() else {
             return;
         };
-        let leads = self.replicas[query.replica].standing.leading();
+        let leads = self.replicas[query.replica].role.leading();
         let current = leads == Some(self.catalog.view().term);
         if current && (leads == query.led || !config.rules.led_before_looking) {
             self.broken.insert(Broken::AcknowledgedNotFound);

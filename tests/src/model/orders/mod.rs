@@ -13,7 +13,7 @@
 //! | [`settle`] | from any state, a run without further faults answers |
 //!
 //! The pure rules are the code's own: [`::catalog::leadership::Leadership`],
-//! [`::catalog::market::decide`], [`::order::role::Standing`], [`::order::leading::commit::CommitTracker`].
+//! [`::catalog::market::decide`], [`::order::role::RoleState`], [`::order::leading::commit::CommitTracker`].
 
 pub mod action;
 pub mod catalog;

@@ -135,7 +135,7 @@ fn reached(name: &'static str) -> Property<Orders> {
                 .iter()
                 .any(|m| matches!(m, Message::Trade { term, .. } if *term < current))
         },
-        COMPLETING => |_, s| s.replicas.iter().any(|r| r.standing.claiming().is_some()),
+        COMPLETING => |_, s| s.replicas.iter().any(|r| r.role.claiming().is_some()),
         REFILLED => |_, s| {
             s.replicas
                 .iter()

@@ -4,7 +4,7 @@ use super::catalog::{Verdict, number};
 use super::config::{Index, Key, REPLICAS};
 use common::wire::order::{ReplicaId, Term};
 use order::leading::commit::{CommitTracker, Done};
-use order::role::Standing;
+use order::role::RoleState;
 use std::sync::LazyLock;
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ pub struct Replica {
     /// Its file was lost once: for the properties only.
     pub lost: bool,
     /// Role and term.
-    pub standing: Standing,
+    pub role: RoleState,
     /// The term that it saw with the claim that it waits for.
     pub claimed: Option<Term>,
     /// Where the log must end before it leads the term that it claims.
@@ -50,7 +50,7 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 impl Replica {
     /// Ends its claim or leadership of older terms: those who wait ask the next leader.
     pub fn hear(&mut self, view: common::wire::catalog::TermView) {
-        if self.standing.hear(view).is_some() {
+        if self.role.observe_term(view).is_some() {
             self.pipeline = None;
         }
     }
@@ -66,11 +66,11 @@ impl Replica {
 
     /// Leads the term that it claims, when its log goes far enough or nobody asks for that.
     pub fn try_lead(&mut self, own: Index, min_copies: usize, must_be_complete: bool) {
-        let Some(term) = self.standing.claiming() else {
+        let Some(term) = self.role.claiming() else {
             return;
         };
         let complete = self.log.len() >= usize::from(self.wanted);
-        if must_be_complete && !complete || !self.standing.lead(term) {
+        if must_be_complete && !complete || !self.role.lead(term) {
             return;
         }
         let others = (0..REPLICAS).filter(|other| *other != own).map(id);
@@ -86,7 +86,7 @@ impl Replica {
     /// Whether it says that it leads this term.
     #[must_use]
     pub fn leads(&self, term: Term) -> bool {
-        self.standing.leading() == Some(term)
+        self.role.leading() == Some(term)
     }
 }
 

@@ -114,11 +114,11 @@ impl State {
     fn next_work_of(&self, own: Index, world: Continuation) -> Option<Action> {
         let replica = &self.replicas[own];
         let current = self.catalog.view().term;
-        let busy = replica.standing.claiming().is_some() || replica.pipeline.is_some();
-        if busy && replica.standing.known().term < current && world.reaches_catalog(own) {
+        let busy = replica.role.claiming().is_some() || replica.pipeline.is_some();
+        if busy && replica.role.known().term < current && world.reaches_catalog(own) {
             return Some(Action::ReadTerm(own));
         }
-        if replica.standing.claiming().is_some() && world.reaches_catalog(own) {
+        if replica.role.claiming().is_some() && world.reaches_catalog(own) {
             return Some(Action::Fetch(own));
         }
         let pipeline = replica.pipeline.as_ref()?;
@@ -139,7 +139,7 @@ impl State {
                     });
                 }
                 let behind = self.replicas[other].log.len() < pipeline.received.len();
-                let newer = self.replicas[other].standing.known().term > pipeline.term;
+                let newer = self.replicas[other].role.known().term > pipeline.term;
                 let needed =
                     behind || !in_sync && !self.is_ahead(other, own) || self.waits_for(own, other);
                 (needed || newer).then_some(Action::Replicate {

@@ -53,7 +53,7 @@ impl State {
             }
             Action::EndWait => self.catalog.serving = true,
             Action::Look(replica) => {
-                let led = self.replicas[*replica].standing.leading();
+                let led = self.replicas[*replica].role.leading();
                 self.query = Some(Query {
                     replica: *replica,
                     led,
@@ -239,7 +239,7 @@ impl State {
             return;
         }
         replica.claimed = None;
-        match replica.standing.begin_claim(term, id(to)) {
+        match replica.role.begin_claim(term, id(to)) {
             Ok(Some(_)) => replica.pipeline = None,
             Ok(None) => {}
             // It has heard of a newer term.
@@ -273,7 +273,7 @@ impl State {
             return;
         };
         let (term, received) = (leader.term, leader.received.clone());
-        let known = self.replicas[to].standing.known();
+        let known = self.replicas[to].role.known();
         if known.term > term {
             if heard {
                 self.replicas[from].hear(known);

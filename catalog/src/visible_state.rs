@@ -11,13 +11,13 @@ use std::collections::BTreeSet;
 
 /// The visible state. The writer thread changes it; everyone reads it.
 #[derive(Debug)]
-pub struct Published {
+pub struct VisibleState {
     inner: RwLock<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    shown: Snapshot,
+    visible: Snapshot,
     /// Stocks that a batch under way changes: readable with their old value, which may not be
     /// cached.
     changing: BTreeSet<String>,
@@ -35,13 +35,13 @@ pub struct NotServing {
     pub message: String,
 }
 
-impl Published {
+impl VisibleState {
     /// Shows what the file holds.
     #[must_use]
-    pub fn new(shown: Snapshot, state: CatalogState) -> Self {
+    pub fn new(visible: Snapshot, state: CatalogState) -> Self {
         Self {
             inner: RwLock::new(Inner {
-                shown,
+                visible,
                 changing: BTreeSet::new(),
                 state,
                 reason: String::new(),
@@ -52,13 +52,13 @@ impl Published {
     /// The term.
     #[must_use]
     pub fn term(&self) -> TermView {
-        self.inner.read().shown.term
+        self.inner.read().visible.term
     }
 
     /// Where the visible journal ends.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.inner.read().shown.position
+        self.inner.read().visible.position
     }
 
     /// What is served.
@@ -102,7 +102,7 @@ impl Published {
             quantity: holding.quantity,
             cacheable: !inner.changing.contains(name),
         };
-        let market = &inner.shown.market;
+        let market = &inner.visible.market;
         let mut stocks: Vec<Stock> = match names {
             None => market.iter().map(stock).collect(),
             Some(names) => names
@@ -121,16 +121,20 @@ impl Published {
     }
 
     /// Shows a batch: new quantities, new end of the journal, and no stock changing, in one step.
-    pub fn show<'a>(&self, changed: impl Iterator<Item = (&'a String, u64)>, position: Position) {
+    pub fn publish<'a>(
+        &self,
+        changed: impl Iterator<Item = (&'a String, u64)>,
+        position: Position,
+    ) {
         let mut inner = self.inner.write();
         assert!(
-            position.next() >= inner.shown.position.next(),
+            position.next() >= inner.visible.position.next(),
             "the visible journal never gets shorter"
         );
-        inner.shown.position = position;
+        inner.visible.position = position;
         for (name, quantity) in changed {
             let holding = inner
-                .shown
+                .visible
                 .market
                 .get_mut(name)
                 .expect("only known stocks change");
@@ -143,16 +147,16 @@ impl Published {
     pub fn reload(&self, snapshot: Snapshot) {
         let mut inner = self.inner.write();
         assert!(
-            snapshot.position.next() >= inner.shown.position.next(),
+            snapshot.position.next() >= inner.visible.position.next(),
             "visible rows are in the file"
         );
-        inner.shown = snapshot;
+        inner.visible = snapshot;
         inner.changing.clear();
     }
 
     /// Shows a new term.
     pub fn set_term(&self, term: TermView) {
-        self.inner.write().shown.term = term;
+        self.inner.write().visible.term = term;
     }
 
     /// Changes what is served. Lost history is final until the file was mended and the catalog
@@ -173,7 +177,7 @@ mod tests {
     use common::chain::Hash;
     use common::wire::money::Price;
 
-    fn published(state: CatalogState) -> Published {
+    fn visible(state: CatalogState) -> VisibleState {
         let holding = Holding {
             price: Price::from_cents(599).expect("a price"),
             quantity: 100,
@@ -183,7 +187,7 @@ mod tests {
             last: None,
             hash: Hash([0; 32]),
         };
-        Published::new(
+        VisibleState::new(
             Snapshot {
                 market,
                 position,
@@ -200,7 +204,7 @@ mod tests {
     /// new one.
     #[test]
     fn a_batch_becomes_visible_in_one_step() {
-        let p = published(CatalogState::Serving);
+        let p = visible(CatalogState::Serving);
         let fish = [String::from("FishCo"), String::from("Nobody")];
         p.mark(fish[..1].iter());
         let before = p.lookup(Some(&fish)).expect("serves").stocks;
@@ -212,7 +216,7 @@ mod tests {
             p.lookup(None).expect("serves").stocks[0].cacheable,
             "other stocks are not concerned"
         );
-        p.show(
+        p.publish(
             [(&fish[0], 93)].into_iter(),
             Position {
                 last: Some(0),
@@ -235,11 +239,11 @@ mod tests {
             CatalogState::HistoryLost,
         ] {
             assert_eq!(
-                published(state).lookup(None).expect_err("refused").state,
+                visible(state).lookup(None).expect_err("refused").state,
                 state
             );
         }
-        let p = published(CatalogState::AwaitingClaim);
+        let p = visible(CatalogState::AwaitingClaim);
         p.set_state(CatalogState::Serving, "");
         assert!(p.serving().is_ok());
         p.set_state(CatalogState::HistoryLost, "cut");
