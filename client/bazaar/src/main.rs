@@ -1,11 +1,27 @@
-//! `bazaar`: starts all services on this machine and watches them; kills and restarts one; shows
-//! how they are.
+//! `bazaar`: starts all services on this machine, watches them, kills and restarts one of them, and
+//! backs them up.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`launcher`] | `bazaar run`: a cluster with its logs on the terminal, and the control socket of `bazaar kill` and `restart` |
+//! | [`status`] | `bazaar status`: the cluster on one screen |
+//! | [`backup`] | `bazaar backup` and `bazaar restore`: one consistent, verified set of files |
+//! | [`demo`] | `bazaar demo`: the whole system in half a minute |
+//!
+//! Threads: the main thread runs the launcher's loop. The crate [`cluster`] keeps one thread that
+//! starts processes, for the life of the program. The thread `control` answers the launcher's
+//! control socket. A service writes its log to a file, never to a pipe, so that a slow terminal
+//! cannot block a service.
+//!
+//! Not here on purpose: the launcher restarts nothing by itself. A user who tries a crash wants to
+//! see the crash.
+
+mod backup;
+mod demo;
+mod launcher;
+mod status;
 
 use argh::{FromArgs, SubCommands};
-use bazaar::backup;
-use bazaar::demo;
-use bazaar::launcher::{self, Action, DEFAULT_FOLDER};
-use bazaar::status;
 use cluster::addresses::{Addresses, FrontendAddresses};
 use cluster::binaries;
 use cluster::service::Service;
@@ -15,6 +31,7 @@ use common::settings::addresses::{ListenAddress, ServiceUrl};
 use common::settings::{Settings, Token, Whole};
 use common::shutdown::StopSignal;
 use common::terminal;
+use launcher::{Action, DEFAULT_FOLDER};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,15 +1,52 @@
 //! `eval`: measures a bazaar into CSV files, and draws plots and a document from them.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`stages`] | measuring and drawing, which share only the CSV files |
+//! | [`plan`] | the experiments, their durations and their sequence |
+//! | [`target`] | the measured bazaar: started here, or running elsewhere |
+//! | [`worker`] | clients as processes of their own |
+//! | [`latency`], [`load`], [`replacement`], [`crashes`] | the experiments |
+//! | [`bootstrap`] | figures with confidence intervals |
+//! | [`scrape`] | the front-end's counters |
+//! | [`tables`] | the CSV files |
+//! | [`machine`] | the machine and the build |
+//! | [`progress`] | progress and the time left |
+//! | [`plots`], [`document`] | drawings and text, from the CSV files alone |
+//!
+//! Threads: the main thread runs one experiment after the other. A worker process has a second
+//! thread, which reads its standard input. A proxy that delays has threads of its own.
+//!
+//! Not here on purpose: a second workload. A worker is the lab's client of the crate [`client`].
+
+mod bootstrap;
+mod crashes;
+mod document;
+#[cfg(test)]
+mod end_to_end;
+mod latency;
+mod load;
+mod machine;
+mod plan;
+mod plots;
+mod progress;
+mod replacement;
+mod scrape;
+mod stages;
+mod tables;
+mod target;
+mod worker;
 
 use argh::{FromArgs, SubCommands};
 use common::cli::{self, Program};
 use common::settings::addresses::ServiceUrl;
 use common::settings::{Settings, Token, Whole};
-use eval::plan::Plan;
-use eval::target::{Elsewhere, Place};
-use eval::worker::{self, Task};
-use eval::{draw, measure};
+use plan::Plan;
+use stages::{draw, measure};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use target::{Elsewhere, Place};
+use worker::Task;
 
 /// Where CSV files and plots are kept.
 const FOLDER: &str = "docs/evaluation";

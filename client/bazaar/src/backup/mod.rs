@@ -14,8 +14,8 @@ mod restore;
 mod take;
 
 pub use manifest::Manifest;
-pub use restore::{Restored, restore};
-pub use take::{Taken, take};
+pub use restore::restore;
+pub use take::take;
 
 use common::chain::genesis_hash;
 use common::database::{DbError, genesis, orders};

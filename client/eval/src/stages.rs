@@ -1,42 +1,14 @@
-//! `eval`: measures a bazaar, and makes plots and a document of what was measured. Measuring and
-//! drawing know each other only by CSV files, so that figures can be drawn again, looked at with
-//! other tools, and compared.
-//!
-//! | module | one idea |
-//! |---|---|
-//! | [`plan`] | what is measured, for how long, in which sequence |
-//! | [`target`] | the bazaar that is measured: started here, or running elsewhere |
-//! | [`worker`] | clients as processes of their own |
-//! | [`latency`], [`load`], [`replacement`], [`crashes`] | the experiments |
-//! | [`bootstrap`] | figures with intervals |
-//! | [`scrape`] | what the front-end counts |
-//! | [`tables`] | the CSV files |
-//! | [`machine`] | what it was measured on |
-//! | [`progress`] | how far it is, and the time left |
-//! | [`plots`], [`document`] | drawings and text, from the CSV files alone |
+//! The two stages of an evaluation. They share the CSV files and nothing else, so that plots can be
+//! drawn again later, and other tools can read the numbers.
 
-pub mod bootstrap;
-pub mod crashes;
-pub mod document;
-pub mod latency;
-pub mod load;
-pub mod machine;
-pub mod plan;
-pub mod plots;
-pub mod progress;
-pub mod replacement;
-pub mod scrape;
-pub mod tables;
-pub mod target;
-pub mod worker;
-
-use plan::Plan;
-use progress::Progress;
+use crate::plan::{self, Plan};
+use crate::progress::Progress;
+use crate::tables::{self, Fact, write};
+use crate::target::{Place, Target};
+use crate::{crashes, document, latency, load, machine, plots, replacement};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
-use tables::{Fact, write};
-use target::{Place, Target};
 
 /// Measures everything that the plan has, and writes the CSV files into `folder`.
 ///

@@ -1,9 +1,9 @@
 //! The evaluation: it runs, its files agree with each other, and those that are kept agree with the
 //! text that is kept.
 
+use crate::tables::{Cache, Measured};
+use crate::{document, plots};
 use client::stats::Kind;
-use eval::plots;
-use eval::tables::{Cache, Measured};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -137,12 +137,12 @@ fn quick() {
 /// by hand, and nothing was forgotten.
 #[test]
 fn kept_text_agrees_with_kept_figures() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let measured = Measured::read(&docs.join("evaluation")).expect("every file is there");
     let kept = fs::read_to_string(docs.join("evaluation.md")).expect("a document");
     assert_eq!(
         kept,
-        eval::document::write(&measured, "evaluation"),
+        document::write(&measured, "evaluation"),
         "run 'make eval', or 'eval draw'"
     );
     let plots = plots::draw(&measured).expect("drawn");
