@@ -61,7 +61,7 @@ impl Client {
             .set_read_timeout(Some(Duration::from_secs(20)))
             .expect("is open");
         let mut request =
-            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
