@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tests::harness::Bazaar;
 
 fn root() -> PathBuf {
@@ -157,5 +159,68 @@ fn lines_are_explained() {
     assert!(
         gone.is_empty(),
         "docs/operations.md explains what no service logs: {gone:#?}"
+    );
+}
+
+/// The rules of `docs/alerts.yml` are those of the page: names, expressions and times.
+#[test]
+fn alert_rules_are_those_of_the_page() {
+    let page = page();
+    let table = page.split("## What to alert on").nth(1).expect("the table");
+    let table = table.split("\n## ").next().expect("its end");
+    let rows = table.lines().filter_map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let expression = cells.get(2)?.strip_prefix('`')?.strip_suffix('`')?;
+        let time = match cells[3] {
+            "at once" => String::new(),
+            time => time.replace(" min", "m").replace(" s", "s"),
+        };
+        Some((cells[1].replace(' ', "_"), expression.to_owned(), time))
+    });
+    let told: Vec<_> = rows.collect();
+    let rules = fs::read_to_string(root().join("docs/alerts.yml")).expect("the rules");
+    let rules: Vec<_> = rules
+        .split("- alert: ")
+        .skip(1)
+        .map(|rule| {
+            let field = |name: &str| {
+                let value = rule.lines().find_map(|line| line.trim().strip_prefix(name));
+                value.unwrap_or_default().trim_matches('\'').to_owned()
+            };
+            let name = rule.lines().next().unwrap_or_default().to_owned();
+            (name, field("expr: "), field("for: "))
+        })
+        .collect();
+    assert!(told.len() > 15, "the rows are found: {told:?}");
+    assert_eq!(told, rules);
+}
+
+/// Prometheus takes the rules, and on series of `docs/alerts_test.yml` those fire that must: orders
+/// that all fail among many lookups, and no others.
+#[test]
+fn prometheus_fires_the_alerts() {
+    let test = root().join("docs/alerts_test.yml");
+    let ran = Command::new("promtool")
+        .args(["test", "rules"])
+        .arg(&test)
+        .output();
+    let output = match ran {
+        Ok(output) => output,
+        Err(error) => {
+            assert!(
+                std::env::var_os("BAZAAR_PROMTOOL_REQUIRED").is_none(),
+                "promtool does not run: {error}"
+            );
+            let missing = "promtool does not run (sudo apt install prometheus): the alert rules were not tried";
+            // Not by a macro: what those print is shown of failed tests only.
+            let _ = writeln!(io::stderr(), "SKIPPED: {missing}");
+            return;
+        }
+    };
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(
+        output.status.success() && said.contains("SUCCESS"),
+        "{said}"
     );
 }
