@@ -66,6 +66,8 @@ impl Client {
             request += &format!("{name}: {value}\r\n");
         }
         if !body.is_empty() || method == "POST" {
+            // Internal listeners take JSON alone.
+            request += "Content-Type: application/json\r\n";
             request += &format!("Content-Length: {}\r\n", body.len());
         }
         stream
