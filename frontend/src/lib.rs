@@ -14,7 +14,7 @@
 //!                 │                └─> page-leader ×1 ─────>│ │ leader, once it confirms its term
 //!                 └─ lookups ──> lookup ×3 ─────────batch──>│ │ catalog
 //!                                                   fills ──┘ └── lease: session thread ──> catalog
-//!  probers (one a replica) ──> monitor ──> LeaderCell        watch-catalog ──> views ──> GET /status
+//!  probers (one a replica) ──> monitor ──> LeaderCell        probe-catalog ─> HealthTable ──> GET /status
 //!  election thread ───────────────┘             status, counters, table of stocks ──> feed ──> viewers at GET /events
 //! ```
 //!

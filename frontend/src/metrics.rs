@@ -1,6 +1,6 @@
 //! What a front-end counts, beside what its servers count.
 
-use crate::api::status::Overview;
+use crate::api::status::StatusReport;
 use crate::cache::shared::SharedCache;
 use common::metrics::Metrics;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
@@ -66,12 +66,12 @@ pub fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
 }
 
 /// Shows whether this front-end can trade, as `GET /readyz` says.
-pub fn watch_ready(metrics: &Metrics, overview: Overview) {
+pub fn watch_ready(metrics: &Metrics, report: StatusReport) {
     let ready = metrics.gauge(
         "ready",
         "1 while this front-end can trade: what GET /readyz says.",
     );
-    metrics.sample(move || ready.set(overview.not_ready().is_none().into()));
+    metrics.sample(move || ready.set(report.not_ready().is_none().into()));
 }
 
 /// What became of the orders that clients sent.

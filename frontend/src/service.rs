@@ -2,7 +2,7 @@
 
 use crate::api::Api;
 use crate::api::origin::Origins;
-use crate::api::status::Overview;
+use crate::api::status::StatusReport;
 use crate::cache::session::{self, SessionConfig};
 use crate::cache::shared::SharedCache;
 use crate::feed::Feed;
@@ -12,7 +12,7 @@ use crate::intake::{LOOKUPS, ORDERS, PAGES, QUERIES};
 use crate::internal::Internal;
 use crate::leader::catalog_prober;
 use crate::leader::cell::LeaderCell;
-use crate::leader::health_table::Views;
+use crate::leader::health_table::HealthTable;
 use crate::leader::monitor::{Monitor, MonitorConfig};
 use crate::metrics::{CacheMetrics, QueueMetrics, watch_cache, watch_ready};
 use crate::orders::batcher::{BatchReceiver, OrderBatcher, order_batcher};
@@ -109,7 +109,7 @@ impl Frontend {
             token,
             queue_metrics.clone(),
         ));
-        let views = Arc::new(Views::new(settings.replicas.keys().copied()));
+        let health_table = Arc::new(HealthTable::new(settings.replicas.keys().copied()));
         let (orders, receivers) = order_batcher(ORDERS.bound, forwarder::FORWARDERS);
         let (queries, queries_arrived) = queue(QUERIES.bound);
         let (pages, pages_arrived) = queue(PAGES.bound);
@@ -128,13 +128,13 @@ impl Frontend {
             metrics: metrics.clone(),
         };
         let evidence = Arc::<OrderEvidence>::default();
-        let overview = || Overview {
+        let report = || StatusReport {
             cell: Arc::clone(&cell),
-            views: Arc::clone(&views),
+            health_table: Arc::clone(&health_table),
             cache: Arc::clone(&cache),
             evidence: Arc::clone(&evidence),
         };
-        watch_ready(&metrics, overview());
+        watch_ready(&metrics, report());
         let feed = Arc::new(Feed::default());
         let api = Arc::new(Api {
             cache: Arc::clone(&cache),
@@ -144,7 +144,7 @@ impl Frontend {
             lookups,
             queues: queues.clone(),
             outcomes: queue_metrics.outcomes.clone(),
-            overview: overview(),
+            report: report(),
             feed: Arc::clone(&feed),
             origins: Origins::new(settings.origins.clone(), settings.listen.is_loopback()),
         });
@@ -171,7 +171,7 @@ impl Frontend {
         let publisher = Publisher {
             feed,
             audience: public.audience(),
-            overview: overview(),
+            report: report(),
             http: http_metrics,
             stop: stop.clone(),
         };
@@ -180,7 +180,7 @@ impl Frontend {
             settings,
             cache,
             cell,
-            views,
+            health_table,
             evidence,
             metrics: queue_metrics,
             queues,
@@ -258,7 +258,7 @@ struct Parts<'a> {
     settings: &'a FrontendSettings,
     cache: Arc<SharedCache>,
     cell: Arc<LeaderCell>,
-    views: Arc<Views>,
+    health_table: Arc<HealthTable>,
     evidence: Arc<OrderEvidence>,
     metrics: QueueMetrics,
     queues: QueueGauges,
@@ -280,7 +280,7 @@ impl Parts<'_> {
             catalog_url: self.settings.catalog_url.clone(),
             token: self.token(),
             cell: Arc::clone(&self.cell),
-            views: Arc::clone(&self.views),
+            health_table: Arc::clone(&self.health_table),
             stop: self.stop.clone(),
         })
     }
@@ -309,7 +309,7 @@ impl Parts<'_> {
             cell: Arc::clone(&self.cell),
             reports: monitor.reports(),
             urls: self.settings.replicas.clone(),
-            views: Arc::clone(&self.views),
+            health_table: Arc::clone(&self.health_table),
             client: self.others.clone(),
             metrics: self.metrics.clone(),
         };
@@ -353,7 +353,7 @@ impl Parts<'_> {
         let mut watchers = vec![catalog_prober::start(
             url,
             token.as_deref(),
-            Arc::clone(&self.views),
+            Arc::clone(&self.health_table),
             self.stop.clone(),
         )];
         if self.settings.cache {

@@ -26,7 +26,7 @@ use common::wire::order::{Order, OrderKey, Submission};
 use order_body::{MAX_NAME_BYTES, Refusal};
 use origin::Origins;
 use routes::Route;
-use status::Overview;
+use status::StatusReport;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -50,7 +50,7 @@ pub struct Api {
     /// What becomes of clients' orders.
     pub outcomes: OrderOutcomes,
     /// What status and readiness are made of.
-    pub overview: Overview,
+    pub report: StatusReport,
     /// The live feed.
     pub feed: Arc<Feed>,
     /// Which pages may trade.
@@ -109,11 +109,11 @@ impl Api {
             Route::Stocks => self.look_up(Want::All, responder),
             Route::Order(number) => self.query(number, responder),
             Route::OpenApi => responder.send(openapi::response()),
-            Route::Status => responder.send(Response::data(self.overview.status())),
+            Route::Status => responder.send(Response::data(self.report.status())),
             Route::Events => responder.send(self.feed.polled()),
             Route::Page(asset) => responder.send(asset.response()),
             Route::Livez => responder.send(Response::data("alive")),
-            Route::Readyz => responder.send(match self.overview.not_ready() {
+            Route::Readyz => responder.send(match self.report.not_ready() {
                 None => Response::data("ready"),
                 Some(why) => unavailable(&why),
             }),

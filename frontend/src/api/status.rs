@@ -2,7 +2,7 @@
 
 use crate::cache::shared::SharedCache;
 use crate::leader::cell::LeaderCell;
-use crate::leader::health_table::{Seen, Views};
+use crate::leader::health_table::{HealthTable, Observation};
 use crate::orders::evidence::OrderEvidence;
 use common::clock::BootInstant;
 use common::http::tokens;
@@ -14,25 +14,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What status and readiness are made of.
-pub struct Overview {
+pub struct StatusReport {
     /// The leader.
     pub cell: Arc<LeaderCell>,
     /// Replicas and catalog.
-    pub views: Arc<Views>,
+    pub health_table: Arc<HealthTable>,
     /// The cache.
     pub cache: Arc<SharedCache>,
     /// This front-end's own newest order.
     pub evidence: Arc<OrderEvidence>,
 }
 
-impl Overview {
+impl StatusReport {
     /// The status now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let known = self.cell.view();
-        let mut replicas = replicas(&self.views.replicas(), known.term);
+        let known = self.cell.snapshot();
+        let mut replicas = replicas(&self.health_table.replicas(), known.term);
         for replica in &mut replicas {
-            replica.age_ms = self.views.replica_age(replica.id).map(ms);
+            replica.age_ms = self.health_table.replica_age(replica.id).map(ms);
         }
         let reasons = self.reasons();
         Status {
@@ -42,9 +42,12 @@ impl Overview {
             term: known.term,
             replicas,
             catalog: CatalogStatus {
-                state: self.views.catalog().map(|health| health.state),
-                write_fault: self.views.catalog().and_then(|health| health.write_fault),
-                age_ms: self.views.catalog_age().map(ms),
+                state: self.health_table.catalog().map(|health| health.state),
+                write_fault: self
+                    .health_table
+                    .catalog()
+                    .and_then(|health| health.write_fault),
+                age_ms: self.health_table.catalog_age().map(ms),
             },
             cache: self.cache.status(),
         }
@@ -60,7 +63,7 @@ impl Overview {
     /// Why no order can be taken now. Readiness, `GET /status`, the page and the metric are all
     /// made of this, so that they cannot differ.
     fn reasons(&self) -> Vec<String> {
-        let health = self.views.catalog();
+        let health = self.health_table.catalog();
         let catalog = match health.as_ref().map(|health| health.state) {
             Some(CatalogState::Serving) => None,
             Some(CatalogState::StartUpWait) => Some("the catalog waits for earlier leases to end"),
@@ -70,7 +73,7 @@ impl Overview {
         };
         let leader = self
             .cell
-            .view()
+            .snapshot()
             .leader
             .is_none()
             .then_some("no leader of the order service is known");
@@ -103,8 +106,8 @@ impl Overview {
     /// Why orders are refused although there is a leader; and which replicas do not count, which
     /// explains why there is none.
     fn replica_reasons(&self) -> (Option<String>, Option<String>) {
-        let leader = self.cell.view().leader.map(|leader| leader.id);
-        let replicas = self.views.replicas();
+        let leader = self.cell.snapshot().leader.map(|leader| leader.id);
+        let replicas = self.health_table.replicas();
         let led = replicas.iter().find(|(id, _)| Some(*id) == leader);
         let copies = led
             .and_then(|(id, seen)| Some((id, seen.health()?.copies?)))
@@ -129,8 +132,8 @@ fn describe_fault(why: String) -> String {
 }
 
 /// The rows of the table; how old they are is filled in by the caller.
-fn replicas(all: &[(ReplicaId, Seen)], term: Term) -> Vec<ReplicaStatus> {
-    let row = |(id, seen): &(ReplicaId, Seen)| {
+fn replicas(all: &[(ReplicaId, Observation)], term: Term) -> Vec<ReplicaStatus> {
+    let row = |(id, seen): &(ReplicaId, Observation)| {
         let state = state(seen, term);
         let own = seen.health().and_then(|health| health.last);
         // The replicas are asked at different moments: under load a follower's answer is often
@@ -158,24 +161,26 @@ fn ms(age: Duration) -> u64 {
 }
 
 /// What is known of replicas that are not what they should be.
-fn describe_stranger(id: ReplicaId, seen: &Seen) -> Option<String> {
+fn describe_stranger(id: ReplicaId, seen: &Observation) -> Option<String> {
     match seen {
-        Seen::WrongReplica(other) => Some(format!("replica {other} answers under the URL of {id}")),
-        Seen::Foreign(_) => Some(format!(
+        Observation::WrongReplica(other) => {
+            Some(format!("replica {other} answers under the URL of {id}"))
+        }
+        Observation::Foreign(_) => Some(format!(
             "the file of replica {id} belongs to another bazaar"
         )),
-        Seen::Down | Seen::Health(_) => None,
+        Observation::Down | Observation::Health(_) => None,
     }
 }
 
 /// What a replica does, by its own word; one that leads an older term than the known one does not
 /// lead.
-fn state(seen: &Seen, term: Term) -> ReplicaState {
+fn state(seen: &Observation, term: Term) -> ReplicaState {
     let health = match seen {
-        Seen::Down => return ReplicaState::Down,
-        Seen::WrongReplica(_) => return ReplicaState::WrongReplica,
-        Seen::Foreign(_) => return ReplicaState::Foreign,
-        Seen::Health(health) => health,
+        Observation::Down => return ReplicaState::Down,
+        Observation::WrongReplica(_) => return ReplicaState::WrongReplica,
+        Observation::Foreign(_) => return ReplicaState::Foreign,
+        Observation::Health(health) => health,
     };
     if health.leading.is_some_and(|led| led >= term) {
         ReplicaState::Leader
@@ -213,13 +218,13 @@ mod tests {
                 in_sync: Vec::new(),
                 copies: None,
             };
-            (id(n), Seen::Health(health))
+            (id(n), Observation::Health(health))
         };
         let all = [
-            (id(1), Seen::Foreign(ClusterId("theirs".into()))),
+            (id(1), Observation::Foreign(ClusterId("theirs".into()))),
             seen(2, None, 52),
             seen(3, Some(2), 41),
-            (id(4), Seen::Down),
+            (id(4), Observation::Down),
         ];
         let shown: Vec<_> = replicas(&all, 2).iter().map(|row| row.last).collect();
         assert_eq!(shown, [None, Some(52), Some(52), None]);
@@ -229,7 +234,7 @@ mod tests {
     #[test]
     fn states() {
         let health = |leading, claiming, catching_up| {
-            Seen::Health(Health {
+            Observation::Health(Health {
                 replica: ReplicaId::try_from(1).expect("an id"),
                 leading,
                 claiming,
@@ -245,12 +250,15 @@ mod tests {
         };
         let other = ReplicaId::try_from(2).expect("an id");
         let theirs = ClusterId("theirs".into());
-        assert_eq!(state(&Seen::Down, 2), ReplicaState::Down);
+        assert_eq!(state(&Observation::Down, 2), ReplicaState::Down);
         assert_eq!(
-            state(&Seen::WrongReplica(other), 2),
+            state(&Observation::WrongReplica(other), 2),
             ReplicaState::WrongReplica
         );
-        assert_eq!(state(&Seen::Foreign(theirs), 2), ReplicaState::Foreign);
+        assert_eq!(
+            state(&Observation::Foreign(theirs), 2),
+            ReplicaState::Foreign
+        );
         assert_eq!(
             state(&health(Some(2), None, false), 2),
             ReplicaState::Leader

@@ -37,7 +37,7 @@ pub struct SessionConfig {
 pub fn start(config: SessionConfig) -> Thread {
     let client = HttpClient::new(1, config.token.as_deref());
     Thread::spawn("session", move || {
-        Keeper {
+        SessionKeeper {
             config,
             client,
             complained: false,
@@ -46,7 +46,7 @@ pub fn start(config: SessionConfig) -> Thread {
     })
 }
 
-struct Keeper {
+struct SessionKeeper {
     config: SessionConfig,
     client: HttpClient,
     /// Whether the log already says that there is no session: it is said once, not four times a
@@ -54,7 +54,7 @@ struct Keeper {
     complained: bool,
 }
 
-impl Keeper {
+impl SessionKeeper {
     fn run(mut self) {
         let mut session = None;
         while !self.config.stop.is_triggered() {
@@ -63,7 +63,7 @@ impl Keeper {
                 None => self.register(),
                 Some(session) => self.renew(session),
             };
-            // A session that was lost is replaced at once; a registration that failed is tried
+            // A lost session is replaced at once; a registration that failed is tried
             // again at the usual pace.
             let lost = session.is_none() && !self.complained;
             if !lost

@@ -3,7 +3,7 @@
 use super::load::{Counts, Sample};
 use super::timeline::Timeline;
 use super::{Feed, unix_ms};
-use crate::api::status::Overview;
+use crate::api::status::StatusReport;
 use common::http::edge::audience::Audience;
 use common::metrics::HttpMetrics;
 use common::shutdown::Shutdown;
@@ -27,7 +27,7 @@ pub struct Publisher {
     /// Those who watch, where the server can stream.
     pub audience: Option<Audience>,
     /// What the status is made of.
-    pub overview: Overview,
+    pub report: StatusReport,
     /// What the load is made of.
     pub http: Arc<HttpMetrics>,
     /// The service's stop.
@@ -44,9 +44,9 @@ impl Publisher {
     fn run(&self) {
         let mut timeline = Timeline::default();
         let mut outline = None;
-        let (mut counts, mut told) = (self.counts(&self.overview.status()), Instant::now());
+        let (mut counts, mut told) = (self.counts(&self.report.status()), Instant::now());
         while !self.stop.wait(LOOK_EVERY) {
-            let status = self.overview.status();
+            let status = self.report.status();
             let entries = timeline.look(&status, unix_ms());
             let due = told.elapsed() >= TELL_EVERY;
             let sample = due.then(|| {

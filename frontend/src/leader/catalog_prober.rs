@@ -1,7 +1,7 @@
 //! The thread that asks the catalog for its health each heartbeat, for `GET /status` and `GET
 //! /readyz`.
 
-use crate::leader::health_table::Views;
+use crate::leader::health_table::HealthTable;
 use common::http::client::{CallError, HttpClient};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
@@ -12,15 +12,20 @@ use std::time::Instant;
 
 /// Starts it. The service's stop ends it.
 #[must_use]
-pub fn start(catalog_url: &str, token: Option<&str>, views: Arc<Views>, stop: Shutdown) -> Thread {
+pub fn start(
+    catalog_url: &str,
+    token: Option<&str>,
+    health_table: Arc<HealthTable>,
+    stop: Shutdown,
+) -> Thread {
     let client = HttpClient::new(1, token);
     let url = catalog_url.to_owned();
-    Thread::spawn("watch-catalog", move || {
+    Thread::spawn("probe-catalog", move || {
         loop {
             let began = Instant::now();
             match client.get::<CatalogHealth>(&url, "/health", PROBE_TIMEOUT) {
-                Ok(health) => views.set_catalog(Some(health)),
-                Err(CallError::NotSent(_)) => views.set_catalog(None),
+                Ok(health) => health_table.set_catalog(Some(health)),
+                Err(CallError::NotSent(_)) => health_table.set_catalog(None),
                 // What was seen last counts until it is too old, as with replicas.
                 Err(error) => tracing::debug!(%error, "the catalog does not tell its health"),
             }

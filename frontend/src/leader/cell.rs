@@ -37,7 +37,7 @@ pub struct Leader {
 
 /// What is known of the leader at one moment.
 #[derive(Debug, Clone)]
-pub struct View {
+pub struct LeaderSnapshot {
     /// The leader, where there is one.
     pub leader: Option<Arc<Leader>>,
     /// Its term; of the last one while there is none.
@@ -74,7 +74,7 @@ pub struct LeaderCell {
 
 #[derive(Debug)]
 struct State {
-    view: View,
+    snapshot: LeaderSnapshot,
     /// The pool of the newest term, also while it has no leader.
     newest: Option<Arc<Leader>>,
     closed: bool,
@@ -84,7 +84,7 @@ impl LeaderCell {
     /// A cell without leader. `pool` connections are kept to the leader.
     #[must_use]
     pub fn new(pool: usize, token: Option<&str>, metrics: QueueMetrics) -> Self {
-        let view = View {
+        let snapshot = LeaderSnapshot {
             leader: None,
             term: 0,
             news: News {
@@ -94,7 +94,7 @@ impl LeaderCell {
         };
         Self {
             state: Mutex::new(State {
-                view,
+                snapshot,
                 newest: None,
                 closed: false,
             }),
@@ -107,14 +107,14 @@ impl LeaderCell {
 
     /// What is known now.
     #[must_use]
-    pub fn view(&self) -> View {
-        self.state.lock().view.clone()
+    pub fn snapshot(&self) -> LeaderSnapshot {
+        self.state.lock().snapshot.clone()
     }
 
     /// Names the leader. False when nothing changed by it.
     pub fn set(&self, id: ReplicaId, term: Term, url: &str) -> bool {
         let mut state = self.state.lock();
-        let named = state.view.leader.as_ref();
+        let named = state.snapshot.leader.as_ref();
         if state.closed || named.is_some_and(|l| (l.id, l.term) == (id, term)) {
             return false;
         }
@@ -133,9 +133,9 @@ impl LeaderCell {
             })
         });
         let old = state.newest.replace(Arc::clone(&leader));
-        state.view.term = term;
-        state.view.leader = Some(Arc::clone(&leader));
-        state.view.news.changes += 1;
+        state.snapshot.term = term;
+        state.snapshot.leader = Some(Arc::clone(&leader));
+        state.snapshot.news.changes += 1;
         drop(state);
         self.changed.notify_all();
         if old.as_ref().is_some_and(|old| Arc::ptr_eq(old, &leader)) {
@@ -155,15 +155,15 @@ impl LeaderCell {
     /// There is no leader.
     pub fn clear(&self) {
         let mut state = self.state.lock();
-        state.view.leader = None;
-        state.view.news.changes += 1;
+        state.snapshot.leader = None;
+        state.snapshot.news.changes += 1;
         drop(state);
         self.changed.notify_all();
     }
 
     /// The leader, after doubts, still leads.
     pub fn confirm(&self) {
-        self.state.lock().view.news.confirmations += 1;
+        self.state.lock().snapshot.news.confirmations += 1;
         self.changed.notify_all();
     }
 
@@ -175,11 +175,11 @@ impl LeaderCell {
             if state.closed {
                 return None;
             }
-            if let Some(leader) = &state.view.leader {
-                return Some((Arc::clone(leader), state.view.news));
+            if let Some(leader) = &state.snapshot.leader {
+                return Some((Arc::clone(leader), state.snapshot.news));
             }
             if self.changed.wait_until(&mut state, deadline).timed_out()
-                && state.view.leader.is_none()
+                && state.snapshot.leader.is_none()
             {
                 return None;
             }
@@ -190,8 +190,8 @@ impl LeaderCell {
     pub fn wait_news(&self, known: News, wait_for: WaitFor, deadline: Instant) {
         let mut state = self.state.lock();
         let same = |state: &State| match wait_for {
-            WaitFor::Change => state.view.news.changes == known.changes,
-            WaitFor::ChangeOrConfirmation => state.view.news == known,
+            WaitFor::Change => state.snapshot.news.changes == known.changes,
+            WaitFor::ChangeOrConfirmation => state.snapshot.news == known,
         };
         while !state.closed && same(&state) {
             if self.changed.wait_until(&mut state, deadline).timed_out() {
@@ -256,7 +256,10 @@ mod tests {
             cell.set(id(3), 7, "http://127.0.0.1:1");
             assert_eq!(waiter.join(), Some((id(3), 7)));
             cell.clear();
-            assert_eq!((cell.view().leader.is_none(), cell.view().term), (true, 7));
+            assert_eq!(
+                (cell.snapshot().leader.is_none(), cell.snapshot().term),
+                (true, 7)
+            );
         });
     }
 
@@ -267,7 +270,7 @@ mod tests {
             let cell = cell();
             let set = |term| {
                 cell.set(id(3), term, "http://127.0.0.1:1");
-                cell.view().leader.expect("just set")
+                cell.snapshot().leader.expect("just set")
             };
             // The explorer wants two threads.
             spawn(|| ()).join();
@@ -285,12 +288,12 @@ mod tests {
         explore(|| {
             let cell = cell();
             cell.set(id(1), 1, "http://127.0.0.1:1");
-            let known = cell.view().news;
+            let known = cell.snapshot().news;
             let wait = |wait_for| {
                 let cell = Arc::clone(&cell);
                 spawn(move || {
                     cell.wait_news(known, wait_for, in_ms(LONG));
-                    cell.view().leader.is_some()
+                    cell.snapshot().leader.is_some()
                 })
             };
             let confirmed = wait(WaitFor::ChangeOrConfirmation);

@@ -1,7 +1,7 @@
 //! The thread that makes the blocking calls of a judgement for the monitor: reading the term,
 //! asking a replica to lead.
 
-use crate::leader::election::{Answer, Event, Round};
+use crate::leader::election::{Event, Judgement, LeadOutcome};
 use common::http::client::{Call, CallError, HttpClient};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
@@ -23,7 +23,7 @@ const JOBS: usize = 8;
 
 /// A running election thread. The service's stop ends it; dropping it waits for that.
 #[derive(Debug)]
-pub struct Elections {
+pub struct ElectionCalls {
     jobs: Sender<Job>,
     token: Option<String>,
     /// Connections of the newest request to lead, to end it.
@@ -32,9 +32,9 @@ pub struct Elections {
 }
 
 enum Job {
-    ReadTerm(Round),
+    ReadTerm(Judgement),
     Ask {
-        round: Round,
+        judgement: Judgement,
         candidate: ReplicaId,
         url: String,
         request: LeadRequest,
@@ -51,7 +51,7 @@ struct Worker {
     said: BTreeMap<ReplicaId, String>,
 }
 
-impl Elections {
+impl ElectionCalls {
     /// Starts the thread.
     #[must_use]
     pub fn start(
@@ -79,16 +79,22 @@ impl Elections {
     }
 
     /// Reads the term; the answer comes as an event.
-    pub fn read_term(&self, round: Round) {
-        self.put(Job::ReadTerm(round));
+    pub fn read_term(&self, judgement: Judgement) {
+        self.put(Job::ReadTerm(judgement));
     }
 
     /// Asks a replica to lead; the answer comes as an event.
-    pub fn ask(&mut self, round: Round, candidate: ReplicaId, url: &str, request: LeadRequest) {
+    pub fn ask(
+        &mut self,
+        judgement: Judgement,
+        candidate: ReplicaId,
+        url: &str,
+        request: LeadRequest,
+    ) {
         let client = HttpClient::new(1, self.token.as_deref());
         self.asking = Some(client.clone());
         self.put(Job::Ask {
-            round,
+            judgement,
             candidate,
             url: url.into(),
             request,
@@ -115,14 +121,14 @@ impl Worker {
     fn run(&mut self, stop: &Shutdown) {
         while let Some(job) = stop.receive(&self.jobs) {
             let event = match job {
-                Job::ReadTerm(round) => Event::Term(round, self.read_term()),
+                Job::ReadTerm(judgement) => Event::Term(judgement, self.read_term()),
                 Job::Ask {
-                    round,
+                    judgement,
                     candidate,
                     url,
                     request,
                     client,
-                } => Event::Lead(round, self.ask(&client, candidate, &url, &request)),
+                } => Event::Lead(judgement, self.ask(&client, candidate, &url, &request)),
             };
             if stop.is_triggered() || self.events.send(event).is_err() {
                 return;
@@ -151,7 +157,7 @@ impl Worker {
         candidate: ReplicaId,
         url: &str,
         request: &LeadRequest,
-    ) -> Answer {
+    ) -> LeadOutcome {
         let seen = request.seen;
         let call = Call {
             method: "PUT",
@@ -164,9 +170,9 @@ impl Worker {
         let error = match client.call::<_, LeadAnswer>(call, request) {
             Ok(answer) => {
                 self.said.remove(&candidate);
-                return Answer::Lead(answer);
+                return LeadOutcome::Lead(answer);
             }
-            Err(CallError::Status { status: 412, .. }) => return Answer::Outdated,
+            Err(CallError::Status { status: 412, .. }) => return LeadOutcome::Outdated,
             Err(error) => error,
         };
         let why = error.to_string();
@@ -178,8 +184,8 @@ impl Worker {
             // The catalog's own word, which any other candidate would hear too.
             CallError::Status {
                 status: 409 | 502, ..
-            } => Answer::Refused,
-            _ => Answer::Failed,
+            } => LeadOutcome::Refused,
+            _ => LeadOutcome::Failed,
         }
     }
 }

@@ -15,8 +15,8 @@ const MAX_AGE: Duration = Duration::from_millis(200);
 
 /// The newest health of everybody, with the time at which it came.
 #[derive(Debug)]
-pub struct Views {
-    replicas: Mutex<BTreeMap<ReplicaId, Option<(BootInstant, Seen)>>>,
+pub struct HealthTable {
+    replicas: Mutex<BTreeMap<ReplicaId, Option<(BootInstant, Observation)>>>,
     catalog: Mutex<Catalog>,
 }
 
@@ -29,7 +29,7 @@ struct Catalog {
 
 /// What is seen of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum Observation {
     /// It does not answer.
     Down,
     /// This other replica answers under its URL.
@@ -40,7 +40,7 @@ pub enum Seen {
     Health(Health),
 }
 
-impl Seen {
+impl Observation {
     /// Its health, when it is one of this bazaar.
     #[must_use]
     pub fn health(&self) -> Option<&Health> {
@@ -51,7 +51,7 @@ impl Seen {
     }
 }
 
-impl Views {
+impl HealthTable {
     /// Nothing is known of anybody.
     #[must_use]
     pub fn new(replicas: impl IntoIterator<Item = ReplicaId>) -> Self {
@@ -64,8 +64,8 @@ impl Views {
     /// A probe of a replica ended. A missed one leaves what was seen until it is too old.
     pub fn set_replica(&self, id: ReplicaId, outcome: &Outcome) {
         let seen = match outcome {
-            Outcome::Health(health) => Some(Seen::Health(health.clone())),
-            Outcome::Stranger(Stranger::Replica(other)) => Some(Seen::WrongReplica(*other)),
+            Outcome::Health(health) => Some(Observation::Health(health.clone())),
+            Outcome::Stranger(Stranger::Replica(other)) => Some(Observation::WrongReplica(*other)),
             Outcome::Refused => None,
             // Whether a file is of another bazaar is judged when it is shown.
             Outcome::Missed | Outcome::Stranger(Stranger::Bazaar) => return,
@@ -92,16 +92,16 @@ impl Views {
 
     /// What is seen of the replicas, by id.
     #[must_use]
-    pub fn replicas(&self) -> Vec<(ReplicaId, Seen)> {
+    pub fn replicas(&self) -> Vec<(ReplicaId, Observation)> {
         let (now, cluster) = (BootInstant::now(), self.cluster());
         let replicas = self.replicas.lock();
-        let recent = |seen: &Option<(BootInstant, Seen)>| match seen {
+        let recent = |seen: &Option<(BootInstant, Observation)>| match seen {
             Some((at, seen)) if now.saturating_since(*at) <= MAX_AGE => seen.clone(),
-            _ => Seen::Down,
+            _ => Observation::Down,
         };
         replicas
             .iter()
-            .map(|(id, seen)| (*id, judge(recent(seen), cluster.as_ref())))
+            .map(|(id, seen)| (*id, mark_foreign(recent(seen), cluster.as_ref())))
             .collect()
     }
 
@@ -120,10 +120,10 @@ impl Views {
 
     /// What is seen of one replica.
     #[must_use]
-    pub fn replica(&self, id: ReplicaId) -> Seen {
+    pub fn replica(&self, id: ReplicaId) -> Observation {
         let all = self.replicas();
         let found = all.into_iter().find(|(other, _)| *other == id);
-        found.map_or(Seen::Down, |(_, seen)| seen)
+        found.map_or(Observation::Down, |(_, seen)| seen)
     }
 
     /// The catalog's health; `None` while it does not answer.
@@ -145,12 +145,12 @@ fn recent_age(at: BootInstant) -> Option<Duration> {
 }
 
 /// Tells a file of another bazaar from one of the catalog's.
-fn judge(seen: Seen, cluster: Option<&ClusterId>) -> Seen {
+fn mark_foreign(seen: Observation, cluster: Option<&ClusterId>) -> Observation {
     match seen {
-        Seen::Health(Health {
+        Observation::Health(Health {
             cluster: Some(other),
             ..
-        }) if cluster.is_some_and(|own| *own != other) => Seen::Foreign(other),
+        }) if cluster.is_some_and(|own| *own != other) => Observation::Foreign(other),
         seen => seen,
     }
 }

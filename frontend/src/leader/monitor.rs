@@ -8,9 +8,9 @@
 //! ```
 
 use crate::leader::cell::LeaderCell;
-use crate::leader::election::{Choice, Command, Event, TICK};
-use crate::leader::election_calls::Elections;
-use crate::leader::health_table::Views;
+use crate::leader::election::{Command, Election, Event, TICK};
+use crate::leader::election_calls::ElectionCalls;
+use crate::leader::health_table::HealthTable;
 use crate::leader::prober::{Prober, ProberConfig};
 use common::clock::BootInstant;
 use common::shutdown::Shutdown;
@@ -55,7 +55,7 @@ pub struct MonitorConfig {
     /// Where the leader is named.
     pub cell: Arc<LeaderCell>,
     /// For the status.
-    pub views: Arc<Views>,
+    pub health_table: Arc<HealthTable>,
     /// The service's stop.
     pub stop: Shutdown,
 }
@@ -67,7 +67,7 @@ impl Monitor {
         let (events, inbox) = bounded(EVENTS);
         let reports = Reports(events.clone());
         let thread = Thread::spawn("monitor", move || {
-            Watcher::new(config, &events, inbox).run()
+            MonitorThread::new(config, &events, inbox).run()
         });
         Self {
             reports,
@@ -84,35 +84,35 @@ impl Monitor {
 
 /// The monitor's own thread. When it ends its inbox goes first, so that nobody waits for room in
 /// it, then its threads are joined.
-struct Watcher {
+struct MonitorThread {
     inbox: Receiver<Event>,
-    choice: Choice,
+    election: Election,
     probers: BTreeMap<ReplicaId, Prober>,
-    elections: Elections,
+    calls: ElectionCalls,
     replicas: BTreeMap<ReplicaId, String>,
     cell: Arc<LeaderCell>,
     stop: Shutdown,
 }
 
-impl Watcher {
+impl MonitorThread {
     fn new(config: MonitorConfig, events: &Sender<Event>, inbox: Receiver<Event>) -> Self {
         let MonitorConfig {
             replicas,
             catalog_url,
             token,
             cell,
-            views,
+            health_table,
             stop,
         } = config;
-        let choice = Choice::new(replicas.keys().copied(), BootInstant::now());
-        let elections = Elections::start(&catalog_url, token.as_deref(), events.clone(), &stop);
+        let election = Election::new(replicas.keys().copied(), BootInstant::now());
+        let calls = ElectionCalls::start(&catalog_url, token.as_deref(), events.clone(), &stop);
         let prober = |(id, url): (&ReplicaId, &String)| {
             let prober = Prober::start(ProberConfig {
                 id: *id,
                 url: url.clone(),
                 token: token.clone(),
                 events: events.clone(),
-                views: Arc::clone(&views),
+                health_table: Arc::clone(&health_table),
                 stop: stop.clone(),
             });
             (*id, prober)
@@ -120,9 +120,9 @@ impl Watcher {
         let probers = replicas.iter().map(prober).collect();
         Self {
             inbox,
-            choice,
+            election,
             probers,
-            elections,
+            calls,
             replicas,
             cell,
             stop,
@@ -133,7 +133,7 @@ impl Watcher {
         let mut commands = Vec::new();
         let mut next_tick = BootInstant::BOOT;
         while !self.stop.is_triggered() {
-            let patience = if self.choice.is_led() {
+            let patience = if self.election.is_led() {
                 HEARTBEAT
             } else {
                 TICK
@@ -141,26 +141,26 @@ impl Watcher {
             let event = self.stop.receive_timeout(&self.inbox, patience);
             let now = BootInstant::now();
             if let Some(event) = event {
-                self.choice.on(&event, now, &mut commands);
+                self.election.on(&event, now, &mut commands);
             }
             // Not at each event: a tick may ask for a probe, whose end is an event.
             if now >= next_tick {
-                self.choice.tick(now, &mut commands);
+                self.election.tick(now, &mut commands);
                 next_tick = now + TICK;
             }
             for command in std::mem::take(&mut commands) {
                 self.carry_out(command);
             }
         }
-        self.elections.abandon();
+        self.calls.abandon();
     }
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::ReadTerm(round) => self.elections.read_term(round),
+            Command::ReadTerm(judgement) => self.calls.read_term(judgement),
             Command::ProbeNow(id) => self.probers[&id].probe_now(),
             Command::AskToLead {
-                round,
+                judgement,
                 candidate,
                 seen,
                 longest,
@@ -172,9 +172,9 @@ impl Watcher {
                     longest,
                 };
                 let url = &self.replicas[&candidate];
-                self.elections.ask(round, candidate, url, request);
+                self.calls.ask(judgement, candidate, url, request);
             }
-            Command::Abandon => self.elections.abandon(),
+            Command::Abandon => self.calls.abandon(),
             Command::Announce { to, term, leader } => {
                 let cluster = self.cluster();
                 self.probers[&to].announce(LeaderNotice {
@@ -199,7 +199,7 @@ impl Watcher {
     }
 
     fn cluster(&self) -> ClusterId {
-        let cluster = self.choice.cluster();
+        let cluster = self.election.cluster();
         // Nobody is asked or adopted before the term was read.
         cluster.expect("the catalog named its bazaar").clone()
     }

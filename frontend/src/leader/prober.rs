@@ -2,7 +2,7 @@
 //! who leads. It never decides.
 
 use crate::leader::election::{Event, Outcome, Probe, Stranger};
-use crate::leader::health_table::{Seen, Views};
+use crate::leader::health_table::{HealthTable, Observation};
 use common::clock::BootInstant;
 use common::http::client::{Call, CallError, HttpClient};
 use common::shutdown::Shutdown;
@@ -36,7 +36,7 @@ pub struct ProberConfig {
     /// For each probe that ended.
     pub events: Sender<Event>,
     /// For the status.
-    pub views: Arc<Views>,
+    pub health_table: Arc<HealthTable>,
     /// The service's stop.
     pub stop: Shutdown,
 }
@@ -87,7 +87,7 @@ struct Worker {
     notice: Arc<Mutex<Option<LeaderNotice>>>,
     woken: Receiver<()>,
     /// What the log says of a stranger in the replica's place.
-    said: Option<Seen>,
+    said: Option<Observation>,
 }
 
 impl Worker {
@@ -96,7 +96,7 @@ impl Worker {
             let began = Instant::now();
             let probe = self.probe();
             self.config
-                .views
+                .health_table
                 .set_replica(self.config.id, &probe.outcome);
             self.say();
             if self
@@ -116,21 +116,21 @@ impl Worker {
 
     /// Logs that someone else answers in the replica's place, and that it answers again; once each.
     fn say(&mut self) {
-        let seen = self.config.views.replica(self.config.id);
+        let seen = self.config.health_table.replica(self.config.id);
         let (replica, url) = (self.config.id, &self.config.url);
         match &seen {
             _ if self.said.as_ref() == Some(&seen) => return,
-            Seen::Down => return,
-            Seen::WrongReplica(other) => {
+            Observation::Down => return,
+            Observation::WrongReplica(other) => {
                 tracing::error!(%replica, url, answers = %other, "another replica answers under this URL, so this one counts as down: correct ORDER_REPLICAS");
             }
-            Seen::Foreign(cluster) => {
+            Observation::Foreign(cluster) => {
                 tracing::error!(%replica, url, %cluster, "this replica's file belongs to another bazaar, so it counts as down: give it its own file, or move that one away and it fetches this bazaar's log");
             }
-            Seen::Health(_) if self.said.is_some() => {
+            Observation::Health(_) if self.said.is_some() => {
                 tracing::info!(%replica, "the replica itself answers again, with a file of this bazaar");
             }
-            Seen::Health(_) => {}
+            Observation::Health(_) => {}
         }
         self.said = Some(seen).filter(|seen| seen.health().is_none());
     }

@@ -171,8 +171,8 @@ impl Lookups {
         }
         match self.ask(None, &readers) {
             Ok(answer) => {
-                let views: Vec<StockView> = answer.stocks.iter().map(view).collect();
-                let response = Response::data(views);
+                let stocks: Vec<StockView> = answer.stocks.iter().map(view).collect();
+                let response = Response::data(stocks);
                 readers
                     .into_iter()
                     .for_each(|reader| reader.responder.send(response.clone()));

@@ -16,8 +16,8 @@
 //! the same way, and so were the orders that were asked for in one call with a missing one.
 
 use crate::intake::{QueueKind, Waiting, refuse_if_full, unavailable};
-use crate::leader::cell::{LeaderCell, View, WaitFor};
-use crate::leader::health_table::Views;
+use crate::leader::cell::{LeaderCell, LeaderSnapshot, WaitFor};
+use crate::leader::health_table::HealthTable;
 use crate::leader::monitor::Reports;
 use crate::metrics::QueueMetrics;
 use common::http::client::HttpClient;
@@ -94,7 +94,7 @@ pub struct Replicas {
     /// Base URLs.
     pub urls: BTreeMap<ReplicaId, String>,
     /// A replica that is down is not asked.
-    pub views: Arc<Views>,
+    pub health_table: Arc<HealthTable>,
     /// Connections to replicas that do not lead.
     pub client: HttpClient,
     /// Counters.
@@ -103,7 +103,7 @@ pub struct Replicas {
 
 impl Replicas {
     /// Stage 1. A leader that answers has all that the others have.
-    fn ask_for_found<R: ReplicaRead>(&self, reads: Vec<R>, known: &View) -> Vec<R> {
+    fn ask_for_found<R: ReplicaRead>(&self, reads: Vec<R>, known: &LeaderSnapshot) -> Vec<R> {
         let rest = self.ask_leader(reads, known, true);
         if rest.well {
             return rest.reads;
@@ -112,12 +112,17 @@ impl Replicas {
     }
 
     /// One round of stage 2. Other replicas are asked as well: they may have come up since.
-    fn ask_all<R: ReplicaRead>(&self, reads: Vec<R>, known: &View) -> Vec<R> {
+    fn ask_all<R: ReplicaRead>(&self, reads: Vec<R>, known: &LeaderSnapshot) -> Vec<R> {
         let rest = self.ask_leader(reads, known, false);
         self.ask_others(rest.reads, known)
     }
 
-    fn ask_leader<R: ReplicaRead>(&self, reads: Vec<R>, known: &View, found_only: bool) -> Rest<R> {
+    fn ask_leader<R: ReplicaRead>(
+        &self,
+        reads: Vec<R>,
+        known: &LeaderSnapshot,
+        found_only: bool,
+    ) -> Rest<R> {
         let Some(leader) = &known.leader else {
             return Rest { reads, well: false };
         };
@@ -135,7 +140,7 @@ impl Replicas {
             url: &leader.url,
             client: &leader.client,
             timeout,
-            cluster: self.views.cluster(),
+            cluster: self.health_table.cluster(),
             metrics: &self.metrics,
             found_only,
         };
@@ -146,8 +151,8 @@ impl Replicas {
         rest
     }
 
-    fn ask_others<R: ReplicaRead>(&self, mut reads: Vec<R>, known: &View) -> Vec<R> {
-        for (id, seen) in self.views.replicas() {
+    fn ask_others<R: ReplicaRead>(&self, mut reads: Vec<R>, known: &LeaderSnapshot) -> Vec<R> {
+        for (id, seen) in self.health_table.replicas() {
             let leads = known.leader.as_ref().is_some_and(|leader| leader.id == id);
             if reads.is_empty() || leads || seen.health().is_none() {
                 continue;
@@ -157,7 +162,7 @@ impl Replicas {
                 url: &self.urls[&id],
                 client: &self.client,
                 timeout: FOUND_TIMEOUT,
-                cluster: self.views.cluster(),
+                cluster: self.health_table.cluster(),
                 metrics: &self.metrics,
                 found_only: true,
             };
@@ -209,7 +214,7 @@ impl<R: ReplicaRead> Stage<R> {
     /// Stage 1.
     fn answer_found(&self, to_leader: &Queue<R>, gauges: &QueueGauges) {
         while let Some(reads) = self.queue.take_batch(R::BATCH, &self.stop) {
-            let known = self.replicas.cell.view();
+            let known = self.replicas.cell.snapshot();
             for read in self.replicas.ask_for_found(reads, &known) {
                 refuse_if_full(to_leader.put(read), &R::LEADER_QUEUE, gauges);
             }
@@ -228,7 +233,7 @@ impl<R: ReplicaRead> Stage<R> {
     /// Asks everyone once, and pauses if that did not answer all. Reads that arrive meanwhile are
     /// taken along.
     fn round(&self, reads: Vec<R>) -> Vec<R> {
-        let known = self.replicas.cell.view();
+        let known = self.replicas.cell.snapshot();
         let reads = self.replicas.ask_all(reads, &known);
         let mut reads = give_up_expired(reads);
         if reads.is_empty() {

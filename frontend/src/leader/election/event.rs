@@ -1,29 +1,29 @@
-//! What goes into the choice of the leader, and what comes out.
+//! What goes into the election of the leader, and what comes out.
 
-use super::view::Probe;
+use super::replica_health::Probe;
 use common::wire::catalog::TermAnswer;
 use common::wire::order::{ReplicaId, Term};
 use common::wire::replica::LeadAnswer;
 
 /// Number of a judgement; answers to an older one are ignored.
-pub type Round = u64;
+pub type Judgement = u64;
 
-/// What the choice is told.
+/// What the election is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A probe of a replica ended.
     Probe(ReplicaId, Probe),
     /// The catalog was asked for the term; `None`: it did not answer.
-    Term(Round, Option<TermAnswer>),
+    Term(Judgement, Option<TermAnswer>),
     /// A replica was asked to lead.
-    Lead(Round, Answer),
+    Lead(Judgement, LeadOutcome),
     /// A call to the leader of this term failed.
     Failed(Term),
 }
 
 /// What a replica answered that was asked to lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum LeadOutcome {
     /// An answer of its own.
     Lead(LeadAnswer),
     /// A newer term exists than the one that was read.
@@ -38,13 +38,13 @@ pub enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Ask the catalog for the term.
-    ReadTerm(Round),
+    ReadTerm(Judgement),
     /// Probe a replica at once.
     ProbeNow(ReplicaId),
     /// Ask a replica to lead.
     AskToLead {
         /// For the answer.
-        round: Round,
+        judgement: Judgement,
         /// Whom.
         candidate: ReplicaId,
         /// The term that this judgement read.

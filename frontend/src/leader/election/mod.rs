@@ -1,4 +1,4 @@
-//! The choice of the leader, as a pure state machine: events go in, commands come out, and the time
+//! The election of the leader, as a pure state machine: events go in, commands come out, and the time
 //! is a parameter. The threads that carry the commands out are those of [`crate::leader::monitor`].
 //!
 //! ```text
@@ -12,13 +12,13 @@
 mod copies;
 mod event;
 mod refusals;
-mod view;
+mod replica_health;
 
 #[cfg(test)]
 mod tests;
 
-pub use event::{Answer, Command, Event, Round};
-pub use view::{Outcome, Probe, Stranger};
+pub use event::{Command, Event, Judgement, LeadOutcome};
+pub use replica_health::{Outcome, Probe, Stranger};
 
 use common::clock::BootInstant;
 use common::timing::{CLAIM_BACK_OFF, ELIGIBLE_LAG, FIRST_CHOICE_WAIT, HEARTBEAT, PROBE_TIMEOUT};
@@ -27,12 +27,12 @@ use common::wire::order::{ClusterId, ReplicaId, Term};
 use common::wire::replica::{Health, LeadAnswer};
 use copies::CopyWatch;
 use refusals::Refusals;
+use replica_health::{ReplicaHealth, log_length};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use view::{View, log_length};
 
-/// How often [`Choice::tick`] is wanted while there is no leader.
+/// How often [`Election::tick`] is wanted while there is no leader.
 pub const TICK: Duration = Duration::from_millis(10);
 /// A claim whose log does not grow for so long is given up.
 const CLAIM_STALL: Duration = Duration::from_millis(1_000);
@@ -47,7 +47,7 @@ const PASSED_OVER: Duration = Duration::from_millis(500);
 /// Health that is older says nothing of whether a replica answers now.
 const RECENT: Duration = HEARTBEAT.saturating_add(PROBE_TIMEOUT);
 
-/// The choice.
+/// The election.
 ///
 /// 1. A sitting leader is adopted, not deposed: the leader is the catalog's owner of the current
 ///    term, once its own health says that it leads that term. What anyone else says of itself only
@@ -66,12 +66,12 @@ const RECENT: Duration = HEARTBEAT.saturating_add(PROBE_TIMEOUT);
 /// 8. A leader with too few copies is relieved, by the rules of [`copies`], when enough replicas
 ///    answer that another one may have them.
 /// 9. After a refused claim nobody is asked for the time of [`refusals`]; the term is read on, so
-///    that whoever leads by another front-end's choice is adopted.
+///    that whoever leads by another front-end's election is adopted.
 #[derive(Debug)]
-pub struct Choice {
-    replicas: BTreeMap<ReplicaId, View>,
+pub struct Election {
+    replicas: BTreeMap<ReplicaId, ReplicaHealth>,
     phase: Phase,
-    round: Round,
+    judgement: Judgement,
     /// The bazaar of the catalog, once that has granted a term.
     cluster: Option<ClusterId>,
     /// The bazaar that the catalog named last.
@@ -83,13 +83,13 @@ pub struct Choice {
     copies: CopyWatch,
     refusals: Refusals,
     /// Until then the highest id is waited for; `None` once a leader was adopted.
-    first_choice_until: Option<BootInstant>,
+    first_election_until: Option<BootInstant>,
 }
 
 /// A read of the term while there is a leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Check {
-    round: Round,
+    judgement: Judgement,
     /// Whether the leader is to be relieved, if the term is still its own.
     relieve: bool,
 }
@@ -114,7 +114,7 @@ enum Phase {
         seen: TermView,
     },
     /// A replica completes its log for the term.
-    Watching {
+    Completing {
         owner: ReplicaId,
         term: Term,
         since: BootInstant,
@@ -125,24 +125,24 @@ enum Phase {
     Resting { until: BootInstant },
 }
 
-impl Choice {
+impl Election {
     /// No leader yet; the first tick begins a judgement.
     #[must_use]
     pub fn new(replicas: impl IntoIterator<Item = ReplicaId>, now: BootInstant) -> Self {
         Self {
             replicas: replicas
                 .into_iter()
-                .map(|id| (id, View::default()))
+                .map(|id| (id, ReplicaHealth::default()))
                 .collect(),
             phase: Phase::Resting { until: now },
-            round: 0,
+            judgement: 0,
             cluster: None,
             named_cluster: None,
             looked_for: None,
             checking: None,
             copies: CopyWatch::default(),
             refusals: Refusals::default(),
-            first_choice_until: Some(now + FIRST_CHOICE_WAIT),
+            first_election_until: Some(now + FIRST_CHOICE_WAIT),
         }
     }
 
@@ -162,9 +162,9 @@ impl Choice {
     /// Time has passed.
     pub fn tick(&mut self, now: BootInstant, out: &mut Vec<Command>) {
         match self.phase {
-            Phase::Resting { until } if now >= until => self.judge(now, out),
-            Phase::Probing { .. } => self.weigh(now, out),
-            Phase::Watching {
+            Phase::Resting { until } if now >= until => self.begin_judgement(now, out),
+            Phase::Probing { .. } => self.decide(now, out),
+            Phase::Completing {
                 owner, term, grew, ..
             } => {
                 if now.saturating_since(grew) > CLAIM_STALL {
@@ -198,7 +198,7 @@ impl Choice {
                 }
                 self.on_probe(*id, probe, now, out);
             }
-            Event::Term(round, answer) if *round == self.round => {
+            Event::Term(judgement, answer) if *judgement == self.judgement => {
                 if let Some(answer) = answer {
                     self.note_cluster(answer);
                 }
@@ -206,11 +206,11 @@ impl Choice {
                 match (self.phase, seen) {
                     (Phase::Reading { began }, Some(seen)) => {
                         self.phase = Phase::Probing { began, seen };
-                        self.weigh(now, out);
+                        self.decide(now, out);
                     }
                     (Phase::Reading { .. }, None) => self.rest(now + REST_LONG),
                     (Phase::Led { leader, term, .. }, seen) => {
-                        if let Some(check) = self.checking.take_if(|c| c.round == *round)
+                        if let Some(check) = self.checking.take_if(|c| c.judgement == *judgement)
                             && let Some(seen) = seen
                         {
                             self.check_leader(leader, term, (seen, check.relieve), now, out);
@@ -219,7 +219,7 @@ impl Choice {
                     _ => {}
                 }
             }
-            Event::Lead(round, answer) if *round == self.round => {
+            Event::Lead(judgement, answer) if *judgement == self.judgement => {
                 self.on_lead_answer(*answer, now, out)
             }
             Event::Failed(failed) => {
@@ -247,11 +247,11 @@ impl Choice {
                 since,
                 doubted,
             } => self.on_probe_led(id, probe, (leader, term, since, doubted), now, out),
-            Phase::Probing { .. } => self.weigh(now, out),
+            Phase::Probing { .. } => self.decide(now, out),
             Phase::Asking { candidate, .. } if candidate == id && self.replicas[&id].is_dead() => {
                 out.push(Command::Abandon);
                 self.pass_over(candidate, now);
-                self.judge(now, out);
+                self.begin_judgement(now, out);
             }
             Phase::Asking { candidate, seen } if candidate == id => {
                 // Its health may come before its answer, which then need not be waited for. Whether
@@ -261,16 +261,18 @@ impl Choice {
                     .and_then(|health| health.leading);
                 if leading.is_some_and(|term| term > seen.term && Some(term) > self.looked_for) {
                     out.push(Command::Abandon);
-                    self.judge(now, out);
+                    self.begin_judgement(now, out);
                 }
             }
-            Phase::Watching { owner, .. } if owner == id => self.on_probe_watching(probe, now, out),
-            Phase::Watching { term, .. }
+            Phase::Completing { owner, .. } if owner == id => {
+                self.on_probe_completing(probe, now, out)
+            }
+            Phase::Completing { term, .. }
                 if self.replicas[&id]
                     .fresh(probe.began)
                     .is_some_and(|h| h.leading > self.looked_for.max(Some(term))) =>
             {
-                self.judge(now, out);
+                self.begin_judgement(now, out);
             }
             _ => {}
         }
@@ -336,11 +338,11 @@ impl Choice {
             Outcome::Health(_) => "it does not say that it leads",
         };
         out.push(release(why));
-        self.judge(now, out);
+        self.begin_judgement(now, out);
     }
 
-    fn on_probe_watching(&mut self, probe: &Probe, now: BootInstant, out: &mut Vec<Command>) {
-        let Phase::Watching {
+    fn on_probe_completing(&mut self, probe: &Probe, now: BootInstant, out: &mut Vec<Command>) {
+        let Phase::Completing {
             owner,
             term,
             since,
@@ -351,7 +353,7 @@ impl Choice {
             return;
         };
         if self.replicas[&owner].is_dead() {
-            return self.judge(now, out);
+            return self.begin_judgement(now, out);
         }
         let Outcome::Health(health) = &probe.outcome else {
             return;
@@ -360,11 +362,11 @@ impl Choice {
             return;
         }
         if health.leading == Some(term) {
-            self.judge(now, out);
+            self.begin_judgement(now, out);
         } else if health.claiming != Some(term) {
             self.rest(now + REST_SHORT);
         } else if log_length(health) > length {
-            self.phase = Phase::Watching {
+            self.phase = Phase::Completing {
                 owner,
                 term,
                 since,
@@ -376,27 +378,27 @@ impl Choice {
         }
     }
 
-    fn on_lead_answer(&mut self, answer: Answer, now: BootInstant, out: &mut Vec<Command>) {
+    fn on_lead_answer(&mut self, answer: LeadOutcome, now: BootInstant, out: &mut Vec<Command>) {
         let Phase::Asking { candidate, seen } = self.phase else {
             return;
         };
         match answer {
             // The catalog says whether the term is its own. One that says so again and is not the
             // owner is asked after the others, and not without end.
-            Answer::Lead(LeadAnswer::Leading(term)) if term >= seen.term => {
+            LeadOutcome::Lead(LeadAnswer::Leading(term)) if term >= seen.term => {
                 let again = self.replicas[&candidate].is_passed_over(now);
                 self.pass_over(candidate, now);
                 if again {
                     return self.on_refusal(seen, now);
                 }
-                self.judge(now, out);
+                self.begin_judgement(now, out);
             }
-            Answer::Lead(LeadAnswer::Claiming(term)) if term >= seen.term => {
+            LeadOutcome::Lead(LeadAnswer::Claiming(term)) if term >= seen.term => {
                 self.refusals.clear();
                 let length = self.replicas[&candidate]
                     .fresh(BootInstant::BOOT)
                     .map_or(0, log_length);
-                self.phase = Phase::Watching {
+                self.phase = Phase::Completing {
                     owner: candidate,
                     term,
                     since: now,
@@ -407,13 +409,13 @@ impl Choice {
             }
             // Whoever was granted a term just now may lead by then, so the judgement begins anew
             // rather than the request alone.
-            Answer::Lead(LeadAnswer::Wait(ms)) => {
+            LeadOutcome::Lead(LeadAnswer::Wait(ms)) => {
                 self.rest(now + Duration::from_millis(ms).min(LONGEST_WAIT))
             }
-            Answer::Outdated => self.rest(now + REST_SHORT),
-            Answer::Refused => self.on_refusal(seen, now),
+            LeadOutcome::Outdated => self.rest(now + REST_SHORT),
+            LeadOutcome::Refused => self.on_refusal(seen, now),
             // It says that it leads a term older than the catalog's: it will hear of the newer one.
-            Answer::Lead(_) | Answer::Failed => {
+            LeadOutcome::Lead(_) | LeadOutcome::Failed => {
                 let again = self.replicas[&candidate].is_passed_over(now);
                 self.pass_over(candidate, now);
                 if again {
@@ -426,15 +428,15 @@ impl Choice {
     }
 
     /// Begins a judgement: the term is read and everybody probed, at the same time.
-    fn judge(&mut self, now: BootInstant, out: &mut Vec<Command>) {
-        self.round += 1;
+    fn begin_judgement(&mut self, now: BootInstant, out: &mut Vec<Command>) {
+        self.judgement += 1;
         self.phase = Phase::Reading { began: now };
-        out.push(Command::ReadTerm(self.round));
+        out.push(Command::ReadTerm(self.judgement));
         out.extend(self.replicas.keys().map(|id| Command::ProbeNow(*id)));
     }
 
     /// The term is known: is there a leader, or enough known to choose one?
-    fn weigh(&mut self, now: BootInstant, out: &mut Vec<Command>) {
+    fn decide(&mut self, now: BootInstant, out: &mut Vec<Command>) {
         let Phase::Probing { began, seen } = self.phase else {
             return;
         };
@@ -464,7 +466,7 @@ impl Choice {
             })
             .map(|(id, health)| (*id, log_length(health)));
         if let Some((owner, length)) = claimer {
-            self.phase = Phase::Watching {
+            self.phase = Phase::Completing {
                 owner,
                 term: seen.term,
                 since: now,
@@ -506,7 +508,8 @@ impl Choice {
             return self.rest(now + REST_LONG);
         };
         let highest = self.replicas.keys().next_back().copied();
-        if self.first_choice_until.is_some_and(|until| now < until) && Some(candidate) != highest {
+        if self.first_election_until.is_some_and(|until| now < until) && Some(candidate) != highest
+        {
             // Services start in any order: a moment later the highest id may be there, and would
             // not depose this one.
             return self.rest(now + REST_LONG);
@@ -514,10 +517,10 @@ impl Choice {
         if let Some(left) = self.refusals.wait(seen, now) {
             return self.rest(now + left.min(CLAIM_BACK_OFF));
         }
-        self.put_question(candidate, seen, longest, out);
+        self.ask_to_lead(candidate, seen, longest, out);
     }
 
-    fn put_question(
+    fn ask_to_lead(
         &mut self,
         candidate: ReplicaId,
         seen: TermView,
@@ -526,7 +529,7 @@ impl Choice {
     ) {
         self.phase = Phase::Asking { candidate, seen };
         out.push(Command::AskToLead {
-            round: self.round,
+            judgement: self.judgement,
             candidate,
             seen: seen.term,
             longest,
@@ -544,12 +547,12 @@ impl Choice {
         if self.checking.is_some() {
             return;
         }
-        self.round += 1;
+        self.judgement += 1;
         self.checking = Some(Check {
-            round: self.round,
+            judgement: self.judgement,
             relieve,
         });
-        out.push(Command::ReadTerm(self.round));
+        out.push(Command::ReadTerm(self.judgement));
     }
 
     /// The term was read while there is a leader: is it still its own, and is the leader to be
@@ -565,7 +568,7 @@ impl Choice {
         if seen.term > term {
             let why = "the catalog granted a newer term";
             out.push(Command::Release { leader, term, why });
-            return self.judge(now, out);
+            return self.begin_judgement(now, out);
         }
         let own = seen.term == term && seen.owner == Some(leader);
         let relief = self.relief(leader, now).filter(|_| own && relieve);
@@ -573,7 +576,7 @@ impl Choice {
             if let Some(view) = self.replicas.get_mut(&leader) {
                 view.relieved = Some(now);
             }
-            self.put_question(next, seen, longest, out);
+            self.ask_to_lead(next, seen, longest, out);
         }
     }
 
@@ -610,7 +613,7 @@ impl Choice {
         self.cluster = settled.cloned();
         if let Some(cluster) = settled {
             for view in self.replicas.values_mut() {
-                view.disown(cluster);
+                view.drop_foreign(cluster);
             }
         }
     }
@@ -621,7 +624,7 @@ impl Choice {
     }
 
     fn adopt(&mut self, leader: ReplicaId, term: Term, now: BootInstant, out: &mut Vec<Command>) {
-        self.first_choice_until = None;
+        self.first_election_until = None;
         self.checking = None;
         self.copies.adopted();
         self.refusals.clear();
@@ -658,7 +661,7 @@ impl Choice {
             view.stalled = Some(term);
         }
         self.pass_over(owner, now);
-        self.judge(now, out);
+        self.begin_judgement(now, out);
     }
 
     fn pass_over(&mut self, id: ReplicaId, now: BootInstant) {

@@ -1,11 +1,11 @@
-//! The choice of the leader, event by event, with invented times.
+//! The election of the leader, event by event, with invented times.
 
 use super::*;
 use common::wire::replica::Copies;
 
-/// A choice among replicas 1, 2 and 3 under test, with what it commanded last.
+/// A election among replicas 1, 2 and 3 under test, with what it commanded last.
 struct Bench {
-    choice: Choice,
+    election: Election,
     now: BootInstant,
     commands: Vec<Command>,
 }
@@ -47,14 +47,14 @@ impl Bench {
     /// A front-end that runs for long: the wait for the highest id is over.
     fn old() -> Self {
         let mut bench = Self::young();
-        bench.choice.first_choice_until = None;
+        bench.election.first_election_until = None;
         bench
     }
 
     fn young() -> Self {
         let now = BootInstant::from_millis(10_000);
         let mut bench = Self {
-            choice: Choice::new([id(1), id(2), id(3)], now),
+            election: Election::new([id(1), id(2), id(3)], now),
             now,
             commands: Vec::new(),
         };
@@ -64,7 +64,7 @@ impl Bench {
 
     fn tick(&mut self) {
         self.commands.clear();
-        self.choice.tick(self.now, &mut self.commands);
+        self.election.tick(self.now, &mut self.commands);
     }
 
     fn wait(&mut self, ms: u64) {
@@ -74,7 +74,7 @@ impl Bench {
 
     fn on(&mut self, event: &Event) {
         self.commands.clear();
-        self.choice.on(event, self.now, &mut self.commands);
+        self.election.on(event, self.now, &mut self.commands);
     }
 
     /// A probe that begins and ends now.
@@ -93,9 +93,9 @@ impl Bench {
     }
 
     fn term(&mut self, term: Term, owner: Option<u8>) {
-        let round = self.choice.round;
+        let judgement = self.election.judgement;
         self.on(&Event::Term(
-            round,
+            judgement,
             Some(TermAnswer {
                 term,
                 owner: owner.map(id),
@@ -104,9 +104,9 @@ impl Bench {
         ));
     }
 
-    fn lead_answer(&mut self, answer: Answer) {
-        let round = self.choice.round;
-        self.on(&Event::Lead(round, answer));
+    fn lead_answer(&mut self, answer: LeadOutcome) {
+        let judgement = self.election.judgement;
+        self.on(&Event::Lead(judgement, answer));
     }
 
     fn asked(&self) -> Option<(ReplicaId, Term)> {
@@ -144,7 +144,7 @@ impl Bench {
     }
 
     fn judging(&self) -> bool {
-        matches!(self.choice.phase, Phase::Reading { .. })
+        matches!(self.election.phase, Phase::Reading { .. })
     }
 
     /// Led by 3 in term 7.
@@ -237,7 +237,7 @@ fn old_probes_do_not_count() {
             outcome: Outcome::Health(leading(2, 4)),
         },
     ));
-    assert!(bench.adopted().is_none() && !bench.choice.is_led());
+    assert!(bench.adopted().is_none() && !bench.election.is_led());
 }
 
 /// A short log or a file that cannot be written keeps a replica from being asked; exactly 10 000
@@ -321,7 +321,7 @@ fn a_refused_connection_ends_the_leader() {
     bench.sees(health(1));
     bench.term(7, Some(3));
     assert_eq!(bench.asked(), Some((id(2), 7)));
-    bench.lead_answer(Answer::Lead(LeadAnswer::Leading(8)));
+    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Leading(8)));
     assert!(bench.judging(), "the catalog is asked whose the term is");
     bench.sees(leading(2, 8));
     bench.term(8, Some(2));
@@ -422,7 +422,7 @@ fn a_returning_replica_is_told() {
         leader: Some(id(1)),
         ..health(3)
     });
-    assert!(bench.commands.is_empty() && bench.choice.is_led());
+    assert!(bench.commands.is_empty() && bench.election.is_led());
 }
 
 /// A newer term that somebody leads is looked for at the catalog; there it ends the older one, and
@@ -510,19 +510,19 @@ fn answers_of_a_candidate() {
         bench
     };
     let mut bench = asking();
-    bench.lead_answer(Answer::Lead(LeadAnswer::Wait(80)));
+    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Wait(80)));
     bench.wait(79);
     assert!(!bench.judging());
     bench.wait(1);
     assert!(bench.judging(), "judged anew, with a term read afresh");
 
     let mut bench = asking();
-    bench.lead_answer(Answer::Outdated);
+    bench.lead_answer(LeadOutcome::Outdated);
     bench.wait(10);
     assert!(bench.judging());
 
     let mut bench = asking();
-    bench.lead_answer(Answer::Lead(LeadAnswer::Claiming(8)));
+    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Claiming(8)));
     bench.sees(Health {
         claiming: Some(8),
         ..health(3)
@@ -533,14 +533,14 @@ fn answers_of_a_candidate() {
     assert_eq!(bench.adopted(), Some((id(3), 8)));
 
     let mut bench = asking();
-    bench.lead_answer(Answer::Failed);
+    bench.lead_answer(LeadOutcome::Failed);
     bench.wait(10);
     bench.term(7, Some(1));
     bench.sees(health(1));
     bench.sees(health(2));
     bench.sees(health(3));
     assert_eq!(bench.asked(), Some((id(2), 7)), "3 could not: 2 is next");
-    bench.lead_answer(Answer::Failed);
+    bench.lead_answer(LeadOutcome::Failed);
     bench.wait(600);
     bench.term(7, Some(1));
     bench.sees(health(2));
@@ -570,7 +570,7 @@ fn a_candidate_is_watched_while_it_is_asked() {
         bench.commands[..2],
         [Command::Abandon, Command::ReadTerm(2)]
     );
-    bench.on(&Event::Lead(1, Answer::Lead(LeadAnswer::Leading(8))));
+    bench.on(&Event::Lead(1, LeadOutcome::Lead(LeadAnswer::Leading(8))));
     assert!(
         bench.commands.is_empty(),
         "an answer to an older judgement is ignored"
@@ -583,14 +583,14 @@ fn a_candidate_is_watched_while_it_is_asked() {
     assert_eq!(bench.adopted(), Some((id(3), 8)));
 }
 
-/// While the catalog is away the choice tries again, without asking anybody to lead.
+/// While the catalog is away the election tries again, without asking anybody to lead.
 #[test]
 fn without_the_catalog_nobody_is_asked() {
     let mut bench = Bench::old();
     for _ in 0..20 {
-        let round = bench.choice.round;
+        let judgement = bench.election.judgement;
         (1..=3).for_each(|n| bench.sees(health(n)));
-        bench.on(&Event::Term(round, None));
+        bench.on(&Event::Term(judgement, None));
         assert!(bench.asked().is_none());
         bench.wait(u64::try_from(HEARTBEAT.as_millis()).expect("small"));
         assert!(bench.judging());
@@ -609,7 +609,7 @@ fn only_the_catalogs_owner_is_adopted() {
         Some(1),
     );
     assert_eq!((bench.adopted(), bench.asked()), (None, Some((id(3), 7))));
-    bench.lead_answer(Answer::Lead(LeadAnswer::Leading(7)));
+    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Leading(7)));
     assert!(bench.judging() && bench.adopted().is_none());
     bench.judged(
         |n| if n == 3 { leading(3, 7) } else { health(n) },
@@ -644,7 +644,7 @@ fn only_the_catalogs_owner_is_adopted() {
     assert!(bench.reads_term());
     bench.term(7, Some(3));
     bench.sees(leading(2, 99));
-    assert!(!bench.released() && !bench.reads_term() && bench.choice.is_led());
+    assert!(!bench.released() && !bench.reads_term() && bench.election.is_led());
 }
 
 fn foreign(health: Health) -> Health {
@@ -676,7 +676,7 @@ fn a_foreign_replica_counts_for_nothing() {
             bench.sees(theirs());
         }
         let asked = Command::AskToLead {
-            round: 1,
+            judgement: 1,
             candidate: id(2),
             seen: 7,
             longest: Some(100),
@@ -685,14 +685,14 @@ fn a_foreign_replica_counts_for_nothing() {
     }
     let mut bench = Bench::led();
     bench.sees(foreign(leading(2, 99)));
-    assert!(bench.commands.is_empty() && bench.choice.is_led());
+    assert!(bench.commands.is_empty() && bench.election.is_led());
     bench.sees(foreign(leading(3, 7)));
     assert!(
         bench.released(),
         "the leader's own file is another bazaar's now"
     );
     assert_eq!(
-        bench.choice.cluster().map(|cluster| cluster.0.as_str()),
+        bench.election.cluster().map(|cluster| cluster.0.as_str()),
         Some("ours")
     );
 }
@@ -704,7 +704,7 @@ fn before_the_first_term_every_log_counts() {
     let mut bench = Bench::old();
     bench.judged(|n| foreign(health(n)), 0, None);
     let asked = Command::AskToLead {
-        round: 1,
+        judgement: 1,
         candidate: id(3),
         seen: 0,
         longest: Some(100),
@@ -738,7 +738,7 @@ fn refused_claims_are_repeated_ever_more_rarely() {
         if bench.asked().is_some() {
             waits.push(waited);
             waited = 0;
-            bench.lead_answer(Answer::Refused);
+            bench.lead_answer(LeadOutcome::Refused);
             return;
         }
         bench.wait(10);
@@ -755,7 +755,7 @@ fn refused_claims_are_repeated_ever_more_rarely() {
     assert!(bench.judging(), "the term is read on");
     bench.judged(health, 8, None);
     assert_eq!(bench.asked(), Some((id(3), 8)), "that is news");
-    bench.lead_answer(Answer::Refused);
+    bench.lead_answer(LeadOutcome::Refused);
     bench.wait(110);
     bench.judged(
         |n| if n == 2 { leading(2, 9) } else { health(n) },
@@ -804,11 +804,11 @@ fn a_leader_with_too_few_copies_is_relieved() {
     let mut bench = Bench::led();
     assert!((0..3).all(|_| !bench.beat(&[1, 2], 1, 2)));
     assert!(bench.beat(&[1, 2], 1, 2), "300 ms after it was seen first");
-    assert!(bench.choice.is_led());
+    assert!(bench.election.is_led());
     bench.term(7, Some(3));
     assert_eq!(bench.asked(), Some((id(2), 7)));
     assert!(!bench.released());
-    bench.lead_answer(Answer::Lead(LeadAnswer::Leading(8)));
+    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Leading(8)));
     bench.sees(leading(2, 8));
     bench.term(8, Some(2));
     assert_eq!(bench.adopted(), Some((id(2), 8)));
@@ -842,7 +842,7 @@ fn a_leader_is_not_relieved_in_vain() {
 fn the_leadership_goes_round_slowly() {
     let mut bench = Bench::led();
     let (mut leader, mut term, mut beats) = (3, 7, 0);
-    let mut round = Vec::new();
+    let mut rounds = Vec::new();
     for _ in 0..60 {
         beats += 1;
         bench.now = bench.now + HEARTBEAT;
@@ -863,22 +863,22 @@ fn the_leadership_goes_round_slowly() {
         if bench.reads_term() {
             bench.term(term, Some(leader));
             let (next, _) = bench.asked().expect("another one is asked");
-            round.push((u8::from(next), beats));
+            rounds.push((u8::from(next), beats));
             (leader, term) = (u8::from(next), term + 1);
-            bench.lead_answer(Answer::Lead(LeadAnswer::Leading(term)));
+            bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Leading(term)));
             bench.sees(leading(leader, term));
             bench.term(term, Some(leader));
             assert_eq!(bench.adopted(), Some((id(leader), term)));
         }
     }
-    assert!(round.len() >= 5, "{round:?}");
+    assert!(rounds.len() >= 5, "{rounds:?}");
     assert_eq!(
-        round.iter().map(|(n, _)| *n).take(5).collect::<Vec<_>>(),
+        rounds.iter().map(|(n, _)| *n).take(5).collect::<Vec<_>>(),
         [2, 1, 3, 2, 1]
     );
     assert!(
-        round.windows(2).all(|pair| pair[1].1 - pair[0].1 >= 10),
-        "{round:?}"
+        rounds.windows(2).all(|pair| pair[1].1 - pair[0].1 >= 10),
+        "{rounds:?}"
     );
 }
 
@@ -890,7 +890,7 @@ fn a_relief_that_fails_changes_nothing() {
     assert_eq!(reads, 1, "the term is read once");
     bench.term(7, Some(3));
     assert_eq!(bench.asked(), Some((id(2), 7)));
-    bench.lead_answer(Answer::Failed);
+    bench.lead_answer(LeadOutcome::Failed);
     bench.wait(20);
     bench.judged(
         |n| if n == 3 { with_copies(1, 2) } else { health(n) },
@@ -907,13 +907,13 @@ fn one_read_of_the_term_at_a_time() {
     let mut bench = Bench::led();
     bench.sees(leading(2, 50));
     assert!(bench.reads_term());
-    let round = bench.choice.round;
+    let judgement = bench.election.judgement;
     for term in 51..70 {
         bench.sees(leading(2, term));
         assert!(!bench.reads_term());
     }
-    bench.on(&Event::Term(round, None));
-    assert!(bench.choice.is_led());
+    bench.on(&Event::Term(judgement, None));
+    assert!(bench.election.is_led());
     bench.sees(leading(2, 70));
     assert!(bench.reads_term());
 }

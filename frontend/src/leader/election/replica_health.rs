@@ -38,7 +38,7 @@ pub struct Probe {
 
 /// The view of one replica.
 #[derive(Debug, Default)]
-pub(super) struct View {
+pub(super) struct ReplicaHealth {
     newest: Option<(BootInstant, Health)>,
     misses: u32,
     refused: bool,
@@ -50,7 +50,7 @@ pub(super) struct View {
     pub relieved: Option<BootInstant>,
 }
 
-impl View {
+impl ReplicaHealth {
     /// Takes a probe's outcome in.
     pub fn update(&mut self, probe: &Probe) {
         match &probe.outcome {
@@ -70,7 +70,7 @@ impl View {
     }
 
     /// Its bazaar is known now: what was seen of another one does not count.
-    pub fn disown(&mut self, cluster: &ClusterId) {
+    pub fn drop_foreign(&mut self, cluster: &ClusterId) {
         let newest = self.newest.as_ref();
         if newest.is_some_and(|(_, health)| cluster.differs_from(health.cluster.as_ref())) {
             self.newest = None;
