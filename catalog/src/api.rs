@@ -7,7 +7,8 @@ use crate::write_health::WriteHealth;
 use crate::writer::{WriterStage, WriterWork};
 use common::chain::Hash;
 use common::database::{DbError, open_reader, orders};
-use common::http::{Handler, Request, Responder, Response, first_after, open_to_all};
+use common::http::routes::{Action, Route, RouteTable, livez, metrics_page, with_body};
+use common::http::{Handler, Request, Responder, Response, first_after};
 use common::metrics::{Metrics, QueueGauges};
 use common::queue::{Queue, QueueReceiver};
 use common::shutdown::Shutdown;
@@ -15,7 +16,6 @@ use common::timing::PAGE_ROWS;
 use common::wire::catalog::{CatalogHealth, LookupRequest, TermAnswer, TermView};
 use common::wire::order::Genesis;
 use rusqlite::Connection;
-use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,70 +48,54 @@ pub struct JournalPage {
     responder: Responder,
 }
 
-const PATHS: [(&str, &str); 9] = [
-    ("GET", "/health"),
-    ("GET", "/term"),
-    ("GET", "/genesis"),
-    ("GET", "/journal"),
-    ("POST", "/lookup"),
-    ("POST", "/trades"),
-    ("POST", "/claim"),
-    ("POST", "/sessions/register"),
-    ("POST", "/sessions/keep-alive"),
-];
+const ROUTES: RouteTable<Action<Api>> = RouteTable::new(&[
+    Route::get("/livez", livez),
+    Route::get("/metrics", |api, _, responder| {
+        responder.send(metrics_page(&api.metrics));
+    }),
+    Route::get("/health", |api, _, responder| {
+        responder.send(Response::json(200, &api.health()));
+    }),
+    Route::get("/term", |api, _, responder| {
+        responder.send(Response::json(200, &api.term()));
+    }),
+    Route::get("/genesis", |api, _, responder| {
+        responder.send(Response::json(200, &api.genesis));
+    }),
+    Route::get("/journal", Api::journal_page),
+    Route::post("/lookup", |api, request, responder| {
+        with_body(request, responder, |lookup: LookupRequest, responder| {
+            responder.send(match api.visible.lookup(lookup.names.as_deref()) {
+                Ok(stocks) => Response::json(200, &stocks),
+                Err(not) => not_serving(&not),
+            });
+        });
+    }),
+    Route::post("/trades", |api, request, responder| {
+        with_body(request, responder, |trades, responder| {
+            api.trade(WriterWork::Trades(trades, responder), request.may_block);
+        });
+    }),
+    Route::post("/claim", |api, request, responder| {
+        with_body(request, responder, |claim, responder| {
+            api.trade(WriterWork::Claim(claim, responder), false);
+        });
+    }),
+    Route::post("/sessions/register", |api, request, responder| {
+        with_body(request, responder, |register, responder| {
+            api.sessions.register(register, responder);
+        });
+    }),
+    Route::post("/sessions/keep-alive", |api, request, responder| {
+        with_body(request, responder, |keep_alive, responder| {
+            responder.send(api.sessions.keep_alive(&keep_alive));
+        });
+    }),
+]);
 
 impl Handler for Api {
-    fn handle(&self, request: Request, mut responder: Responder) {
-        if let Some((route, response)) = open_to_all(&request, &self.metrics) {
-            responder.set_route(route);
-            return responder.send(response);
-        }
-        let Some((method, path)) = PATHS.iter().find(|(_, path)| *path == request.path) else {
-            return responder.send(Response::error(404, "no such path"));
-        };
-        responder.set_route(path);
-        if request.method != *method {
-            return responder.send(
-                Response::error(405, &format!("use {method}")).with_header("Allow", *method),
-            );
-        }
-        match *path {
-            "/health" => responder.send(Response::json(200, &self.health())),
-            "/term" => responder.send(Response::json(200, &self.term())),
-            "/genesis" => responder.send(Response::json(200, &self.genesis)),
-            "/journal" => self.journal_page(&request, responder),
-            "/lookup" => with_body(&request, responder, |lookup: LookupRequest, responder| {
-                responder.send(match self.visible.lookup(lookup.names.as_deref()) {
-                    Ok(answer) => Response::json(200, &answer),
-                    Err(not) => not_serving(&not),
-                });
-            }),
-            "/trades" => with_body(&request, responder, |trades, responder| {
-                self.trade(WriterWork::Trades(trades, responder), request.may_block)
-            }),
-            "/claim" => with_body(&request, responder, |claim, responder| {
-                self.trade(WriterWork::Claim(claim, responder), false)
-            }),
-            "/sessions/register" => {
-                with_body(&request, responder, |register, responder| {
-                    self.sessions.register(register, responder)
-                });
-            }
-            _ => with_body(&request, responder, |keep, responder| {
-                responder.send(self.sessions.keep_alive(&keep))
-            }),
-        }
-    }
-}
-
-fn with_body<T: DeserializeOwned>(
-    request: &Request,
-    responder: Responder,
-    then: impl FnOnce(T, Responder),
-) {
-    match request.json() {
-        Ok(body) => then(body, responder),
-        Err(refusal) => responder.send(refusal),
+    fn handle(&self, request: Request, responder: Responder) {
+        ROUTES.dispatch(self, &request, responder);
     }
 }
 

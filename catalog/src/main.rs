@@ -5,7 +5,8 @@ use catalog::rebuild::{Rebuilt, rebuild};
 use catalog::service::Catalog;
 use catalog::settings::{CatalogSettings, read_database};
 use common::cli::{self, Program};
-use common::{crash, descriptors, logging, private, shutdown, terminal, threads};
+use common::service::{self, Service};
+use common::{crash, terminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -42,54 +43,33 @@ struct Rebuild {
 }
 
 fn main() -> ExitCode {
-    let (all, settings) = cli::read_settings(CatalogSettings::read);
-    let (of_rebuild, database) = cli::read_settings(read_database);
     let program = Program {
         name: "catalog",
         version: env!("CARGO_PKG_VERSION"),
         commands: Command::COMMANDS,
     };
-    let arguments: Arguments = cli::parse(program, |command| match command {
-        "rebuild" => of_rebuild.clone(),
-        _ => all.clone(),
-    });
-    if let Some(Command::Rebuild(Rebuild { from })) = arguments.command {
-        return match database {
-            Ok(database) => run_rebuild(&from, &database),
-            Err(mistakes) => cli::start_failed("catalog rebuild", &mistakes),
-        };
-    }
-    let settings = match settings {
-        Ok(settings) => settings,
-        Err(mistakes) => return cli::start_failed("catalog", &mistakes),
+    let service = Service {
+        read: |variables| Some(CatalogSettings::read(variables)),
+        log: |settings| ("catalog".into(), settings.shared.log),
+        start: Catalog::start,
     };
-    private::umask();
-    logging::start("catalog", settings.shared.log);
-    threads::end_process_on_panic();
-    descriptors::raise();
-    if let Err(error) = crash::start() {
-        return cli::start_failed("catalog", &error);
-    }
-    let catalog = match Catalog::start(&settings) {
-        Ok(catalog) => catalog,
-        Err(error) => return cli::start_failed("catalog", &error),
-    };
-    match shutdown::wait_for_signal() {
-        Ok(signal) => tracing::info!(signal, "stopping"),
-        Err(error) => return cli::start_failed("catalog", &error),
-    }
-    drop(catalog);
-    tracing::info!("stopped");
-    ExitCode::SUCCESS
+    let of_rebuild = |_: &str| cli::read_settings(read_database).0;
+    service::run(program, &service, of_rebuild, |arguments: Arguments| {
+        let Command::Rebuild(Rebuild { from }) = arguments.command?;
+        Some(run_rebuild(&from))
+    })
 }
 
-fn run_rebuild(from: &Path, database: &Path) -> ExitCode {
-    private::umask();
+fn run_rebuild(from: &Path) -> ExitCode {
+    let database = match cli::read_settings(read_database).1 {
+        Ok(database) => database,
+        Err(mistakes) => return cli::start_failed("catalog rebuild", &mistakes),
+    };
     if let Err(error) = crash::start() {
         return cli::start_failed("catalog rebuild", &error);
     }
-    match rebuild(from, database) {
-        Ok(rebuilt) => terminal::report("catalog rebuild", &words(&rebuilt, database)),
+    match rebuild(from, &database) {
+        Ok(rebuilt) => terminal::report("catalog rebuild", &words(&rebuilt, &database)),
         Err(error) => cli::failed("catalog rebuild", &error),
     }
 }

@@ -13,6 +13,7 @@
 //! | [`timing`] | every interval and time-out of the system, their order asserted at compile time |
 //! | [`clock`] | a monotonic clock that counts suspended time |
 //! | [`crash`] | places at which fault tests let a service die |
+//! | [`service`] | a service's process from its command line to its exit code |
 //! | [`threads`], [`shutdown`] | named threads joined on drop; signals; the stop of a service |
 //! | [`logging`], [`metrics`], [`process_metrics`] | one line per event; Prometheus text; what the process takes of its machine |
 //! | [`database`] | SQLite files: how they are opened, and the two tables that every file has |
@@ -36,6 +37,7 @@ pub mod private;
 pub mod process_metrics;
 pub mod queue;
 pub mod secret;
+pub mod service;
 pub mod settings;
 pub mod shutdown;
 pub mod stage;

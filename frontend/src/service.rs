@@ -202,6 +202,9 @@ impl Frontend {
             ..
         } = parts;
         let address = public.address();
+        tracing::info!(
+            %address, internal = %internal.address(), catalog = settings.catalog_url, "listening"
+        );
         let ending = Ending {
             stop,
             orders,

@@ -2,8 +2,8 @@
 
 use argh::{FromArgs, SubCommands};
 use common::cli::{self, Program};
+use common::service::{self, Service};
 use common::terminal::{self, Output};
-use common::{crash, descriptors, logging, private, shutdown, threads};
 use order::log::verify::{Comparison, VerifyError, dump, verify};
 use order::service::Order;
 use order::settings::OrderSettings;
@@ -56,25 +56,23 @@ struct Dump {
 }
 
 fn main() -> ExitCode {
-    let (variables, settings) = cli::read_settings(OrderSettings::read);
     let program = Program {
         name: "order",
         version: env!("CARGO_PKG_VERSION"),
         commands: Command::COMMANDS,
     };
-    let arguments: Arguments = cli::parse(program, |command| match command {
-        "" => variables.clone(),
-        _ => String::new(),
-    });
-    match arguments.command {
-        Some(Command::Verify(Verify { files })) => run_verify(&files),
-        Some(Command::Dump(Dump { file })) => run_dump(&file),
-        None => match settings {
-            Ok(Some(settings)) => run(&settings),
-            Ok(None) => cli::start_failed("order", &"no settings"),
-            Err(mistakes) => cli::start_failed("order", &mistakes),
-        },
-    }
+    let service = Service {
+        read: OrderSettings::read,
+        log: |settings| (format!("order-{}", settings.id), settings.shared.log),
+        start: Order::start,
+    };
+    let no_variables = |_: &str| String::new();
+    service::run(program, &service, no_variables, |arguments: Arguments| {
+        Some(match arguments.command? {
+            Command::Verify(Verify { files }) => run_verify(&files),
+            Command::Dump(Dump { file }) => run_dump(&file),
+        })
+    })
 }
 
 fn run_verify(files: &[PathBuf]) -> ExitCode {
@@ -105,25 +103,4 @@ fn run_dump(file: &Path) -> ExitCode {
         (Ok(()), Err(error)) => cli::failed("order dump", &error),
         (written, _) => terminal::printed("order dump", written, ExitCode::SUCCESS),
     }
-}
-
-fn run(settings: &OrderSettings) -> ExitCode {
-    private::umask();
-    logging::start(&format!("order-{}", settings.id), settings.shared.log);
-    threads::end_process_on_panic();
-    descriptors::raise();
-    if let Err(error) = crash::start() {
-        return cli::start_failed("order", &error);
-    }
-    let order = match Order::start(settings) {
-        Ok(order) => order,
-        Err(error) => return cli::start_failed("order", &error),
-    };
-    match shutdown::wait_for_signal() {
-        Ok(signal) => tracing::info!(signal, "stopping"),
-        Err(error) => return cli::start_failed("order", &error),
-    }
-    drop(order);
-    tracing::info!("stopped");
-    ExitCode::SUCCESS
 }

@@ -242,7 +242,7 @@ fn a_token_that_differs_is_named_once_and_in_readyz() {
         ("ORDER_REPLICAS", "1=http://127.0.0.1:9"),
     ];
     let mut frontend = tool::start("frontend", &[], &variables);
-    frontend.wait_for("the front-end is up");
+    frontend.wait_for("listening");
     let public = word_behind(&frontend.out(), "listen=");
     let api = client::api::Api::new(&format!("http://{public}"));
     let named = cluster::wait::until(std::time::Duration::from_secs(30), || {
@@ -424,7 +424,7 @@ fn addresses_are_understood_or_refused_with_the_remedy() {
         ("CATALOG_URL", "http://127.0.0.1:9"),
     ];
     let mut frontend = tool::start("frontend", &[], &named);
-    frontend.wait_for("the front-end is up");
+    frontend.wait_for("listening");
     let line = frontend.out();
     let port = line.split_once("listen=127.0.0.1:").expect("its address").1;
     let port = port

@@ -9,6 +9,7 @@ pub mod client;
 pub mod edge;
 pub mod internal;
 mod names;
+pub mod routes;
 mod socket;
 pub mod split;
 pub mod tiny;
