@@ -1,11 +1,11 @@
 //! The edge's state machine, without a socket: bytes of a request in, bytes of an answer out.
 
-use common::http::edge::audience::Opening;
 use common::http::edge::budget::Budget;
-use common::http::edge::connection::{Connection, Turn, World};
+use common::http::edge::connection::{Connection, Handlers, StepContext};
 use common::http::edge::date::imf_fixdate;
 use common::http::edge::limits::Limits;
-use common::http::edge::reason::Reason;
+use common::http::edge::refusal::RefusalReason;
+use common::http::edge::subscribers::FeedSnapshot;
 use common::http::edge::trace::Trace;
 use common::http::{Request, Response};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -19,25 +19,25 @@ const ORDER: &[u8] = b"POST /orders HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Age
     Content-Type: application/json\r\nContent-Length: 48\r\n\r\n{\"name\":\"GameStart\",\"quantity\":12,\"type\":\"sell\"}";
 
 /// The cache answers lookups; an order is kept until it is answered.
-struct Outside {
+struct EdgeHandlers {
     cached: Arc<[u8]>,
     order: Option<Request>,
 }
 
-impl World for Outside {
-    fn quick(&mut self, _path: &str) -> Option<Arc<[u8]>> {
+impl Handlers for EdgeHandlers {
+    fn cached(&mut self, _path: &str) -> Option<Arc<[u8]>> {
         Some(Arc::clone(&self.cached))
     }
     fn has_feed(&mut self, _path: &str) -> bool {
         false
     }
-    fn follow(&mut self, _path: &str) -> Option<Opening> {
+    fn follow(&mut self, _path: &str) -> Option<FeedSnapshot> {
         None
     }
     fn handle(&mut self, request: Request) {
         self.order = Some(request);
     }
-    fn refused(&mut self, reason: Reason) {
+    fn refused(&mut self, reason: RefusalReason) {
         panic!("the edge refused: {reason:?}");
     }
     fn new_trace(&mut self) -> Trace {
@@ -61,8 +61,8 @@ fn edge(criterion: &mut Criterion) {
     );
     for (name, bytes) in [("edge: cached read", LOOKUP), ("edge: order", ORDER)] {
         let mut connection = Connection::new(now);
-        let (mut world, mut spare) = (
-            Outside {
+        let (mut handlers, mut spare) = (
+            EdgeHandlers {
                 cached: Arc::clone(&cached),
                 order: None,
             },
@@ -70,7 +70,7 @@ fn edge(criterion: &mut Criterion) {
         );
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut turn = Turn {
+                let mut context = StepContext {
                     now,
                     date: &date,
                     limits: &limits,
@@ -78,16 +78,16 @@ fn edge(criterion: &mut Criterion) {
                     outputs: &bodies,
                     stopping: false,
                     spare: &mut spare,
-                    world: &mut world,
+                    handlers: &mut handlers,
                 };
-                connection.receive(black_box(bytes), &mut turn);
-                if let Some(order) = turn.world.order.take() {
+                connection.receive(black_box(bytes), &mut context);
+                if let Some(order) = context.handlers.order.take() {
                     assert_eq!(order.body.len(), 48, "the whole order came");
-                    connection.answer(&answer, &mut turn);
+                    connection.answer(&answer, &mut context);
                 }
                 let n = connection.output().len();
                 assert!(n > 0, "each request is answered");
-                connection.sent(n, &mut turn);
+                connection.sent(n, &mut context);
             });
         });
     }

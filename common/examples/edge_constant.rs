@@ -5,7 +5,7 @@
 
 use common::http::access::Access;
 use common::http::edge::limits::EdgeConfig;
-use common::http::edge::{Edge, Quick};
+use common::http::edge::{Edge, FastPath};
 use common::http::tiny::{TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
@@ -22,8 +22,8 @@ struct Constant {
 const PATH: &str = "/stocks/GameStart";
 const BODY: &[u8] = br#"{"data":{"name":"GameStart","price":15.99,"quantity":100}}"#;
 
-impl Quick for Constant {
-    fn quick(&self, path: &str) -> Option<Arc<[u8]>> {
+impl FastPath for Constant {
+    fn cached(&self, path: &str) -> Option<Arc<[u8]>> {
         (path == PATH).then(|| Arc::clone(&self.body))
     }
 }

@@ -5,7 +5,7 @@
 mod raw_client;
 
 use common::http::edge::limits::{EdgeConfig, Limits};
-use common::http::edge::{Edge, Quick};
+use common::http::edge::{Edge, FastPath};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -26,8 +26,8 @@ struct TestHandler {
     slow: Sender<(Request, Responder)>,
 }
 
-impl Quick for TestHandler {
-    fn quick(&self, path: &str) -> Option<Arc<[u8]>> {
+impl FastPath for TestHandler {
+    fn cached(&self, path: &str) -> Option<Arc<[u8]>> {
         (path == "/stocks/GameStart").then(|| Arc::clone(&self.cached))
     }
 
@@ -35,7 +35,7 @@ impl Quick for TestHandler {
         path == "/feed"
     }
 
-    fn opening(&self, path: &str) -> Option<Arc<[u8]>> {
+    fn feed_snapshot(&self, path: &str) -> Option<Arc<[u8]>> {
         self.has_feed(path).then(|| Arc::from(&b"hello\n"[..]))
     }
 }
@@ -592,8 +592,8 @@ fn serve_with_few_descriptors() {
     assert!(server.metric("bazaar_edge_accept_errors_total") >= 1.0);
 }
 
-/// A viewer that has read the head of its answer and what it is sent first.
-fn viewer(server: &Server) -> BufReader<impl Read> {
+/// A subscriber that has read the head of its answer and what it is sent first.
+fn subscriber(server: &Server) -> BufReader<impl Read> {
     let mut client = server.client();
     client.send(b"GET /feed HTTP/1.1\r\nHost: a\r\n\r\n");
     let head = client.head().expect("a head");
@@ -601,85 +601,88 @@ fn viewer(server: &Server) -> BufReader<impl Read> {
         (head.status, head.field("content-type")),
         (200, Some("text/event-stream"))
     );
-    let mut viewer = client.into_reader();
-    assert_eq!(line(&mut viewer), "hello\n");
-    viewer
+    let mut subscriber = client.into_reader();
+    assert_eq!(line(&mut subscriber), "hello\n");
+    subscriber
 }
 
-fn line(viewer: &mut impl BufRead) -> String {
+fn line(subscriber: &mut impl BufRead) -> String {
     let mut line = String::new();
-    viewer.read_line(&mut line).expect("in time");
+    subscriber.read_line(&mut line).expect("in time");
     line
 }
 
-/// What is published reaches every viewer of every core, in order; viewers are counted while they
+/// Each event reaches every subscriber of every core, in order; subscribers are counted while they
 /// watch, and honest clients are served beside them.
 #[test]
-fn viewers() {
+fn subscribers() {
     let server = Server::start(Limits::default());
-    let mut viewers: Vec<_> = (0..200).map(|_| viewer(&server)).collect();
-    let audience = server.edge.audience();
+    let mut streams: Vec<_> = (0..200).map(|_| subscriber(&server)).collect();
+    let subscribers = server.edge.subscribers();
     assert_eq!(
-        (audience.viewers(), server.metric("bazaar_edge_viewers")),
+        (
+            subscribers.count(),
+            server.metric("bazaar_edge_subscribers")
+        ),
         (200, 200.0)
     );
     for n in 0..20 {
-        audience.publish(&format!("event {n}\n").into_bytes().into());
+        subscribers.publish(&format!("event {n}\n").into_bytes().into());
     }
     server.assert_serves();
-    for viewer in &mut viewers {
+    for subscriber in &mut streams {
         for n in 0..20 {
-            assert_eq!(line(viewer), format!("event {n}\n"));
+            assert_eq!(line(subscriber), format!("event {n}\n"));
         }
     }
-    viewers.truncate(50);
-    wait_for("150 have left", ms(10_000), || audience.viewers() == 50);
+    streams.truncate(50);
+    wait_for("150 have left", ms(10_000), || subscribers.count() == 50);
     server.edge.stop();
-    for viewer in &mut viewers {
-        assert_eq!(line(viewer), "", "the feed ends with the server");
+    for subscriber in &mut streams {
+        assert_eq!(line(subscriber), "", "the feed ends with the server");
     }
-    assert_eq!(audience.viewers(), 0);
+    assert_eq!(subscribers.count(), 0);
 }
 
-/// There are seats for a tenth of the connections; who comes later gets an ordinary answer, and a
-/// seat that is left is taken again.
+/// There are permits for a tenth of the connections; who comes later gets an ordinary answer, and a
+/// permit that is left is taken again.
 #[test]
-fn seats() {
+fn permits() {
     let server = Server::start(Limits {
         connections: 20,
         ..Limits::default()
     });
-    let seated: Vec<_> = (0..2).map(|_| viewer(&server)).collect();
+    let holders: Vec<_> = (0..2).map(|_| subscriber(&server)).collect();
     let refused = server
         .client()
         .answer_to(b"GET /feed HTTP/1.1\r\nHost: a\r\n\r\n")
         .expect("an answer");
     assert_eq!(refused.status, 404, "the handler's word");
-    drop(seated);
+    drop(holders);
     wait_for("they have left", ms(10_000), || {
-        server.edge.audience().viewers() == 0
+        server.edge.subscribers().count() == 0
     });
-    viewer(&server);
+    subscriber(&server);
 }
 
-/// A viewer that reads nothing is dropped, and what waits for it was bounded; one that reads gets
+/// A subscriber that reads nothing is dropped, and what waits for it was bounded; one that reads gets
 /// everything.
 #[test]
-fn slow_viewer() {
+fn slow_subscriber() {
     let server = Server::start(Limits::default());
-    let (slow, mut quick) = (viewer(&server), viewer(&server));
-    let audience = server.edge.audience();
+    let (slow, mut quick) = (subscriber(&server), subscriber(&server));
+    let subscribers = server.edge.subscribers();
     let event: Arc<[u8]> = [vec![b'x'; 30_000], vec![b'\n']].concat().into();
     let mut published = 0;
-    while server.metric("bazaar_edge_refusals_total{reason=\"slow_viewer\"}") < 1.0 {
+    while server.metric("bazaar_edge_refusals_total{reason=\"slow_subscriber\"}") < 1.0 {
         // What the kernel holds for it comes first, some megabytes.
         assert!(published < 2_000, "never dropped");
-        audience.publish(&event);
+        subscribers.publish(&event);
         published += 1;
         assert_eq!(line(&mut quick).len(), event.len());
     }
-    assert_eq!(audience.viewers(), 1);
+    assert_eq!(subscribers.count(), 1);
     drop(slow);
-    audience.publish(&event);
+    subscribers.publish(&event);
     assert_eq!(line(&mut quick).len(), event.len());
 }

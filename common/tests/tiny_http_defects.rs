@@ -11,7 +11,7 @@ mod raw_client;
 
 use common::http::access::Access;
 use common::http::edge::limits::{EdgeConfig, Limits};
-use common::http::edge::{Edge, Quick};
+use common::http::edge::{Edge, FastPath};
 use common::http::tiny::{TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
@@ -35,13 +35,13 @@ impl Handler for Fine {
     }
 }
 
-impl Quick for Fine {
-    fn quick(&self, _: &str) -> Option<Arc<[u8]>> {
+impl FastPath for Fine {
+    fn cached(&self, _: &str) -> Option<Arc<[u8]>> {
         None
     }
 }
 
-/// The internal listeners' server: tiny_http with what could be mended from outside.
+/// The internal listeners' server: tiny_http with what could be mended from handlers.
 fn mended() -> (TinyServer, Metrics) {
     let metrics = Metrics::new();
     let config = TinyConfig {

@@ -78,7 +78,7 @@ pub fn unavailable(message: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::http::Answer;
+    use common::http::ResponseSink;
     use common::metrics::{HttpMetrics, Metrics};
     use common::queue::queue;
     use common::wire::public::ErrorBody;
@@ -93,8 +93,8 @@ mod tests {
     }
 
     struct Keep(Arc<Mutex<Vec<Response>>>);
-    impl Answer for Keep {
-        fn answer(self: Box<Self>, response: Response) {
+    impl ResponseSink for Keep {
+        fn send(self: Box<Self>, response: Response) {
             self.0.lock().push(response);
         }
     }

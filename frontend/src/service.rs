@@ -28,7 +28,7 @@ use crate::settings::FrontendSettings;
 use common::http::access::Access;
 use common::http::client::HttpClient;
 use common::http::edge::Edge;
-use common::http::edge::audience::Audience;
+use common::http::edge::subscribers::Subscribers;
 use common::http::internal::InternalServer;
 use common::http::tiny::{TinyConfig, TinyServer};
 use common::metrics::{HttpMetrics, Metrics, QueueGauges};
@@ -170,7 +170,7 @@ impl Frontend {
             .map_err(|error| explain_listen("FRONTEND_LISTEN", &settings.listen, &error))?;
         let publisher = Publisher {
             feed,
-            audience: public.audience(),
+            subscribers: public.subscribers(),
             report: report(),
             http: http_metrics,
             stop: stop.clone(),
@@ -343,7 +343,7 @@ impl Parts<'_> {
     fn feed(&self, publisher: Publisher) -> [Thread; 2] {
         let reader = StockReader {
             feed: Arc::clone(&publisher.feed),
-            audience: publisher.audience.clone(),
+            subscribers: publisher.subscribers.clone(),
             catalog_url: self.settings.catalog_url.clone(),
             client: self.catalog.clone(),
             stop: self.stop.clone(),
@@ -407,9 +407,9 @@ impl Public {
         TinyServer::start(config, api, http_metrics).map(Self::Tiny)
     }
 
-    fn audience(&self) -> Option<Audience> {
+    fn subscribers(&self) -> Option<Subscribers> {
         match self {
-            Self::Edge(edge) => Some(edge.audience()),
+            Self::Edge(edge) => Some(edge.subscribers()),
             Self::Tiny(_) => None,
         }
     }

@@ -161,11 +161,11 @@ fn leaving() {
     let bazaar = Bazaar::ready();
     let viewers: Vec<Viewer> = (0..3).map(|_| Viewer::new(&bazaar)).collect();
     wait_for("three watch", || {
-        bazaar.metric("bazaar_edge_viewers") == 3.0
+        bazaar.metric("bazaar_edge_subscribers") == 3.0
     });
     drop(viewers);
     wait_for("none watches", || {
-        bazaar.metric("bazaar_edge_viewers") == 0.0
+        bazaar.metric("bazaar_edge_subscribers") == 0.0
     });
 }
 

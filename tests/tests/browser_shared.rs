@@ -46,7 +46,7 @@ fn wait_viewers(bazaar: &Bazaar, wanted: u64) {
         let text = front.get("/metrics").expect("metrics").body;
         let value = text
             .lines()
-            .find_map(|line| line.strip_prefix("bazaar_edge_viewers "));
+            .find_map(|line| line.strip_prefix("bazaar_edge_subscribers "));
         last = value.and_then(|value| value.parse::<u64>().ok());
         (last == Some(wanted)).then_some(())
     });

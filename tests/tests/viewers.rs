@@ -64,7 +64,7 @@ fn viewers(bazaar: &Bazaar) -> u64 {
         .body;
     let value = text
         .lines()
-        .find_map(|line| line.strip_prefix("bazaar_edge_viewers "));
+        .find_map(|line| line.strip_prefix("bazaar_edge_subscribers "));
     value
         .and_then(|value| value.parse().ok())
         .expect("the gauge")

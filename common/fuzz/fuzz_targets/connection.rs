@@ -5,12 +5,12 @@
 
 use common::http::{Request, Response};
 use common::metrics::Metrics;
-use common::http::edge::audience::{Opening, Seats};
+use common::http::edge::subscribers::{FeedSnapshot, Permits};
 use common::http::edge::budget::Budget;
-use common::http::edge::connection::{Connection, PAUSE_BYTES, Turn, World};
+use common::http::edge::connection::{Connection, PAUSE_BYTES, StepContext, Handlers};
 use common::http::edge::date::imf_fixdate;
 use common::http::edge::limits::Limits;
-use common::http::edge::reason::Reason;
+use common::http::edge::refusal::RefusalReason;
 use common::http::edge::trace::Trace;
 use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, LazyLock};
@@ -22,7 +22,7 @@ static BODIES: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(0));
 /// Never used up either: whether it is would depend on how fast the client reads.
 static OUTPUTS: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(usize::MAX / 2));
 
-static SEATS: LazyLock<Arc<Seats>> = LazyLock::new(|| Seats::new(1_000, Metrics::new().gauge("viewers", "Viewers.")));
+static SEATS: LazyLock<Arc<Permits>> = LazyLock::new(|| Permits::new(1_000, Metrics::new().gauge("subscribers", "Subscribers.")));
 
 static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
     head_bytes: 1_024,
@@ -34,21 +34,21 @@ static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
 });
 
 #[derive(Default)]
-struct Outside {
+struct EdgeHandlers {
     open: Option<Request>,
     handled: Vec<String>,
-    reasons: Vec<Reason>,
+    reasons: Vec<RefusalReason>,
 }
 
-impl World for Outside {
-    fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
+impl Handlers for EdgeHandlers {
+    fn cached(&mut self, path: &str) -> Option<Arc<[u8]>> {
         path.starts_with("/q").then(|| Arc::from(&b"{\"data\":1}"[..]))
     }
     fn has_feed(&mut self, path: &str) -> bool {
         path == "/feed"
     }
-    fn follow(&mut self, _path: &str) -> Option<Opening> {
-        Some(Opening { seat: SEATS.take()?, bytes: Arc::from(&b"data: 1\n\n"[..]) })
+    fn follow(&mut self, _path: &str) -> Option<FeedSnapshot> {
+        Some(FeedSnapshot { permit: SEATS.take()?, bytes: Arc::from(&b"data: 1\n\n"[..]) })
     }
     fn handle(&mut self, request: Request) {
         assert!(self.open.is_none(), "one request at a time");
@@ -56,7 +56,7 @@ impl World for Outside {
         self.handled.push(format!("{request:?}"));
         self.open = Some(request);
     }
-    fn refused(&mut self, reason: Reason) {
+    fn refused(&mut self, reason: RefusalReason) {
         self.reasons.push(reason);
     }
     fn new_trace(&mut self) -> Trace {
@@ -65,41 +65,41 @@ impl World for Outside {
 }
 
 /// What came out: bytes, requests, reasons.
-type Seen = (Vec<u8>, Vec<String>, Vec<Reason>);
+type Seen = (Vec<u8>, Vec<String>, Vec<RefusalReason>);
 
 fn run(bytes: &[u8], cut: usize, reads: usize) -> Seen {
     let (now, date, mut spare) = (Instant::now(), imf_fixdate(0), Vec::new());
-    let mut outside = Outside::default();
+    let mut handlers = EdgeHandlers::default();
     let mut connection = Connection::new(now);
     let (mut written, mut at, mut ended) = (Vec::new(), 0, false);
     loop {
-        let answered = outside.open.take();
-        let mut turn =
-            Turn { now, date: &date, limits: &LIMITS, bodies: &BODIES, outputs: &OUTPUTS, stopping: false, spare: &mut spare, world: &mut outside };
+        let answered = handlers.open.take();
+        let mut context =
+            StepContext { now, date: &date, limits: &LIMITS, bodies: &BODIES, outputs: &OUTPUTS, stopping: false, spare: &mut spare, handlers: &mut handlers };
         if let Some(request) = answered {
-            connection.answer(&Response::text(200, "text/plain", request.body), &mut turn);
+            connection.answer(&Response::text(200, "text/plain", request.body), &mut context);
         } else if !connection.output().is_empty() {
             assert!(connection.output().len() <= PAUSE_BYTES + 2_048, "{}", connection.output().len());
             let n = reads.min(connection.output().len());
             written.extend_from_slice(&connection.output()[..n]);
-            connection.sent(n, &mut turn);
+            connection.sent(n, &mut context);
         } else if connection.is_done() {
             break;
         } else if connection.is_following() {
             // It would watch for ever; what it still sends is not read.
-            connection.end_of_input(&mut turn);
+            connection.end_of_input(&mut context);
             assert!(connection.is_done());
         } else if connection.wants_input() && at < bytes.len() {
             let n = cut.min(bytes.len() - at);
-            connection.receive(&bytes[at..at + n], &mut turn);
+            connection.receive(&bytes[at..at + n], &mut context);
             at += n;
         } else {
             assert!(!ended && connection.wants_input(), "a client that has ended leaves the connection open");
-            connection.end_of_input(&mut turn);
+            connection.end_of_input(&mut context);
             ended = true;
         }
     }
-    (written, outside.handled, outside.reasons)
+    (written, handlers.handled, handlers.reasons)
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -110,6 +110,6 @@ fuzz_target!(|data: &[u8]| {
     assert!(whole == parts, "cut {cut}:\n{}\n{}", show(&whole), show(&parts));
 });
 
-fn show((written, handled, reasons): &Seen) -> String {
+fn push_event((written, handled, reasons): &Seen) -> String {
     format!("{} {handled:?} {reasons:?}", written.escape_ascii())
 }

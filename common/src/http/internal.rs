@@ -4,7 +4,7 @@
 use super::Handler;
 use super::access::Access;
 use super::edge::limits::{EdgeConfig, Limits};
-use super::edge::{Edge, Plain};
+use super::edge::{Edge, NoFastPath};
 use super::tiny::{TinyConfig, TinyServer};
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::settings::addresses::ListenAddress;
@@ -61,7 +61,7 @@ impl InternalServer {
                     limits: Limits::internal(),
                     access,
                 };
-                Edge::start(config, Arc::new(Plain(handler)), http, metrics).map(Self::Edge)
+                Edge::start(config, Arc::new(NoFastPath(handler)), http, metrics).map(Self::Edge)
             }
         }
     }

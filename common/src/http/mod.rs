@@ -177,7 +177,7 @@ impl Response {
 
 /// The reason phrase of a status.
 #[must_use]
-pub fn reason(status: u16) -> &'static str {
+pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
         200 => "OK",
@@ -240,28 +240,28 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: Request, responder: Responder);
 }
 
-/// A server's side of one request: takes the answer, from any thread.
-pub trait Answer: Send {
-    /// Sends the answer.
-    fn answer(self: Box<Self>, response: Response);
+/// A server's side of one request: takes the response, from any thread.
+pub trait ResponseSink: Send {
+    /// Sends the response to the client.
+    fn send(self: Box<Self>, response: Response);
 }
 
 /// The right to answer one request, once, from any thread. Dropped without an answer it says so
 /// itself, with a 500, so that no connection is left hanging.
 pub struct Responder {
-    answer: Option<Box<dyn Answer>>,
+    sink: Option<Box<dyn ResponseSink>>,
     route: &'static str,
     since: Instant,
     metrics: Arc<HttpMetrics>,
 }
 
 impl Responder {
-    /// A responder that gives its answer to `answer` and counts it in `metrics`.
+    /// A responder that gives its response to `sink` and counts it in `metrics`.
     #[must_use]
-    pub fn new(answer: Box<dyn Answer>, metrics: Arc<HttpMetrics>) -> Self {
+    pub fn new(sink: Box<dyn ResponseSink>, metrics: Arc<HttpMetrics>) -> Self {
         metrics.in_flight.inc();
         Self {
-            answer: Some(answer),
+            sink: Some(sink),
             route: "other",
             since: Instant::now(),
             metrics,
@@ -285,10 +285,10 @@ impl Responder {
     }
 
     fn finish(&mut self, response: Response) {
-        if let Some(answer) = self.answer.take() {
+        if let Some(sink) = self.sink.take() {
             self.metrics
                 .answered(self.route, response.status, self.since.elapsed());
-            answer.answer(response);
+            sink.send(response);
             self.metrics.in_flight.dec();
         }
     }
@@ -302,7 +302,7 @@ impl std::fmt::Debug for Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if self.answer.is_some() {
+        if self.sink.is_some() {
             self.finish(Response::error(
                 500,
                 "the request was dropped inside the service; its outcome is unknown",
@@ -329,8 +329,8 @@ mod tests {
     use parking_lot::Mutex;
 
     struct Keep(Arc<Mutex<Vec<u16>>>);
-    impl Answer for Keep {
-        fn answer(self: Box<Self>, response: Response) {
+    impl ResponseSink for Keep {
+        fn send(self: Box<Self>, response: Response) {
             self.0.lock().push(response.status);
         }
     }

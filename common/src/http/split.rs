@@ -31,7 +31,7 @@ pub struct SplitConnection {
 
 /// An answer: its status and body.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct SplitResponse {
     /// The HTTP status.
     pub status: u16,
     /// The body.
@@ -90,7 +90,7 @@ impl SplitConnection {
     /// # Errors
     /// When there is none in time, or it is not an HTTP answer with a length: the outcome is
     /// unknown, and the connection of no more use.
-    pub fn receive(&mut self, timeout: Duration) -> io::Result<Answered> {
+    pub fn receive(&mut self, timeout: Duration) -> io::Result<SplitResponse> {
         if self.read_timeout != Some(timeout) {
             self.stream.set_read_timeout(Some(timeout))?;
             self.read_timeout = Some(timeout);
@@ -119,7 +119,7 @@ impl SplitConnection {
 }
 
 /// The first answer in `bytes` and how many bytes it takes; `None` while it is not complete.
-fn parse(bytes: &[u8]) -> io::Result<Option<(Answered, usize)>> {
+fn parse(bytes: &[u8]) -> io::Result<Option<(SplitResponse, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut head = httparse::Response::new(&mut fields);
     let parsed = head.parse(bytes).map_err(|e| misfit(&e.to_string()))?;
@@ -140,7 +140,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Answered, usize)>> {
     let Some(body) = bytes.get(begin..end) else {
         return Ok(None);
     };
-    let answered = Answered {
+    let answered = SplitResponse {
         status: head.code.unwrap_or(0),
         body: body.to_vec(),
     };

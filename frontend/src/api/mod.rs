@@ -17,7 +17,7 @@ use crate::orders::forwarder::PendingOrder;
 use crate::reads::lookups::{PendingLookup, Want, stock_response};
 use crate::reads::pages::PendingPage;
 use crate::reads::queries::PendingQuery;
-use common::http::edge::Quick;
+use common::http::edge::FastPath;
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::QueueGauges;
 use common::queue::Queue;
@@ -84,9 +84,9 @@ impl Handler for Api {
     }
 }
 
-impl Quick for Api {
+impl FastPath for Api {
     // What is not there goes through `handle`, which looks again and counts the miss.
-    fn quick(&self, path: &str) -> Option<Arc<[u8]>> {
+    fn cached(&self, path: &str) -> Option<Arc<[u8]>> {
         match Route::of(path) {
             Route::Stock(name) => self.cache.get(&name),
             _ => None,
@@ -97,7 +97,7 @@ impl Quick for Api {
         Route::of(path) == Route::Events
     }
 
-    fn opening(&self, path: &str) -> Option<Arc<[u8]>> {
+    fn feed_snapshot(&self, path: &str) -> Option<Arc<[u8]>> {
         self.has_feed(path).then(|| self.feed.opening())
     }
 }

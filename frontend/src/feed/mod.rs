@@ -5,7 +5,7 @@
 //!  cell, views, cache ──status──► publisher ──► board ──► opening of a new viewer
 //!  counters ──────────durations──►   │ ▲                     (encoded once per change)
 //!                                    │ └──table── stock reader ──► catalog, only while somebody watches
-//!                                    └──one event, encoded once──► Audience ──► cores ──► viewers
+//!                                    └──one event, encoded once──► Subscribers ──► cores ──► viewers
 //! ```
 //!
 //! | module | one idea |

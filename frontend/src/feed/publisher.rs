@@ -4,7 +4,7 @@ use super::load::{Counts, Sample};
 use super::timeline::Timeline;
 use super::{Feed, unix_ms};
 use crate::api::status::StatusReport;
-use common::http::edge::audience::Audience;
+use common::http::edge::subscribers::Subscribers;
 use common::metrics::HttpMetrics;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
@@ -25,7 +25,7 @@ pub struct Publisher {
     /// The feed.
     pub feed: Arc<Feed>,
     /// Those who watch, where the server can stream.
-    pub audience: Option<Audience>,
+    pub subscribers: Option<Subscribers>,
     /// What the status is made of.
     pub report: StatusReport,
     /// What the load is made of.
@@ -55,7 +55,7 @@ impl Publisher {
                     told.elapsed(),
                 );
                 told = Instant::now();
-                let viewers = self.audience.as_ref().map_or(0, Audience::viewers);
+                let viewers = self.subscribers.as_ref().map_or(0, Subscribers::count);
                 Sample {
                     at_ms: unix_ms(),
                     viewers,
@@ -80,8 +80,8 @@ impl Publisher {
                 }
             }
             // After the board: a viewer that comes now sees it there.
-            if let Some(audience) = self.audience.as_ref().filter(|_| !events.is_empty()) {
-                audience.publish(&events.into());
+            if let Some(subscribers) = self.subscribers.as_ref().filter(|_| !events.is_empty()) {
+                subscribers.publish(&events.into());
             }
         }
     }

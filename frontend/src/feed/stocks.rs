@@ -6,7 +6,7 @@
 use super::Feed;
 use crate::cache::shared::view;
 use common::http::client::{Call, HttpClient};
-use common::http::edge::audience::Audience;
+use common::http::edge::subscribers::Subscribers;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::wire::catalog::{LookupAnswer, LookupRequest};
@@ -25,7 +25,7 @@ pub struct StockReader {
     /// Where the table goes.
     pub feed: Arc<Feed>,
     /// Those who watch, where the server can stream.
-    pub audience: Option<Audience>,
+    pub subscribers: Option<Subscribers>,
     /// Base URL of the catalog.
     pub catalog_url: String,
     /// Connections to it; ended with the service.
@@ -78,8 +78,8 @@ impl StockReader {
     fn is_watched(&self) -> bool {
         self.feed.is_polled()
             || self
-                .audience
+                .subscribers
                 .as_ref()
-                .is_some_and(|audience| audience.viewers() > 0)
+                .is_some_and(|subscribers| subscribers.count() > 0)
     }
 }

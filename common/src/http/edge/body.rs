@@ -3,7 +3,7 @@
 
 use super::head::Framing;
 use super::parse::is_token;
-use super::reason::Reason;
+use super::refusal::RefusalReason;
 
 /// Chunk extensions, leading zeros of chunk sizes and trailer fields of one body: they mean nothing
 /// here and are thrown away, but not without end.
@@ -18,12 +18,12 @@ pub struct Decoder {
     body: Vec<u8>,
     limit: usize,
     extra: usize,
-    place: Place,
+    state: DecoderState,
 }
 
 /// Where in the encoded body the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum DecoderState {
     /// In a body of known length.
     Fixed { left: usize },
     /// In the size of a chunk, of which there was a digit or not.
@@ -107,15 +107,15 @@ impl Decoder {
     /// A decoder for a body of at most `limit` bytes.
     ///
     /// # Errors
-    /// [`Reason::BodyTooLarge`] when the declared length is larger.
-    pub fn new(framing: Framing, limit: usize) -> Result<Self, Reason> {
-        let place = match framing {
-            Framing::Length(0) => Place::End,
+    /// [`RefusalReason::BodyTooLarge`] when the declared length is larger.
+    pub fn new(framing: Framing, limit: usize) -> Result<Self, RefusalReason> {
+        let state = match framing {
+            Framing::Length(0) => DecoderState::End,
             Framing::Length(length) => match usize::try_from(length) {
-                Ok(left) if left <= limit => Place::Fixed { left },
-                _ => return Err(Reason::BodyTooLarge),
+                Ok(left) if left <= limit => DecoderState::Fixed { left },
+                _ => return Err(RefusalReason::BodyTooLarge),
             },
-            Framing::Chunked => Place::Size {
+            Framing::Chunked => DecoderState::Size {
                 size: 0,
                 digits: false,
             },
@@ -126,14 +126,14 @@ impl Decoder {
             body: Vec::new(),
             limit,
             extra: 0,
-            place,
+            state,
         })
     }
 
     /// Whether the body is complete.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.place == Place::End
+        self.state == DecoderState::End
     }
 
     /// How many bytes of the body are here.
@@ -152,34 +152,34 @@ impl Decoder {
     ///
     /// # Errors
     /// A malformed chunk, or too large a body.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, RefusalReason> {
         let mut at = 0;
         while at < bytes.len() {
-            match self.place {
-                Place::End => break,
-                Place::Fixed { left } => {
+            match self.state {
+                DecoderState::End => break,
+                DecoderState::Fixed { left } => {
                     let n = self.copy(left, &bytes[at..]);
                     at += n;
-                    self.place = if n == left {
-                        Place::End
+                    self.state = if n == left {
+                        DecoderState::End
                     } else {
-                        Place::Fixed { left: left - n }
+                        DecoderState::Fixed { left: left - n }
                     };
                 }
-                Place::Data { left } => {
+                DecoderState::Data { left } => {
                     let n = self.copy(left, &bytes[at..]);
                     at += n;
-                    let end = Place::DataEnd {
+                    let end = DecoderState::DataEnd {
                         carriage_return: false,
                     };
-                    self.place = if n == left {
+                    self.state = if n == left {
                         end
                     } else {
-                        Place::Data { left: left - n }
+                        DecoderState::Data { left: left - n }
                     };
                 }
-                place => {
-                    self.place = self.step(place, bytes[at])?;
+                state => {
+                    self.state = self.step(state, bytes[at])?;
                     at += 1;
                 }
             }
@@ -201,10 +201,10 @@ impl Decoder {
         n
     }
 
-    /// The place behind one byte of a line.
-    fn step(&mut self, place: Place, byte: u8) -> Result<Place, Reason> {
-        Ok(match (place, byte) {
-            (Place::Size { size, digits }, byte) if byte.is_ascii_hexdigit() => {
+    /// The state behind one byte of a line.
+    fn step(&mut self, state: DecoderState, byte: u8) -> Result<DecoderState, RefusalReason> {
+        Ok(match (state, byte) {
+            (DecoderState::Size { size, digits }, byte) if byte.is_ascii_hexdigit() => {
                 if digits && size == 0 {
                     self.count_extra()?;
                 }
@@ -214,76 +214,83 @@ impl Decoder {
                     .unwrap_or(0);
                 let size = size.saturating_mul(16).saturating_add(digit);
                 if size > self.limit - self.body.len() {
-                    return Err(Reason::BodyTooLarge);
+                    return Err(RefusalReason::BodyTooLarge);
                 }
-                Place::Size { size, digits: true }
+                DecoderState::Size { size, digits: true }
             }
-            (Place::Size { size, digits: true }, b'\r') => Place::SizeEnd { size },
-            (Place::Extension { size, part }, b'\r') if part.is_whole() => Place::SizeEnd { size },
-            (Place::Size { size, digits: true } | Place::Blank { size }, b';') => {
-                Place::Extension {
+            (DecoderState::Size { size, digits: true }, b'\r') => DecoderState::SizeEnd { size },
+            (DecoderState::Extension { size, part }, b'\r') if part.is_whole() => {
+                DecoderState::SizeEnd { size }
+            }
+            (DecoderState::Size { size, digits: true } | DecoderState::Blank { size }, b';') => {
+                DecoderState::Extension {
                     size,
                     part: Extension::Start,
                 }
             }
-            (Place::Size { size, digits: true } | Place::Blank { size }, b' ' | b'\t') => {
+            (
+                DecoderState::Size { size, digits: true } | DecoderState::Blank { size },
+                b' ' | b'\t',
+            ) => {
                 self.count_extra()?;
-                Place::Blank { size }
+                DecoderState::Blank { size }
             }
-            (Place::Extension { size, part }, byte) => {
+            (DecoderState::Extension { size, part }, byte) => {
                 self.count_extra()?;
                 match part.step(byte) {
-                    Some(part) => Place::Extension { size, part },
-                    None if part.may_be_followed() && byte == b';' => Place::Extension {
+                    Some(part) => DecoderState::Extension { size, part },
+                    None if part.may_be_followed() && byte == b';' => DecoderState::Extension {
                         size,
                         part: Extension::Start,
                     },
                     None if part.is_whole() && matches!(byte, b' ' | b'\t') => {
-                        Place::Blank { size }
+                        DecoderState::Blank { size }
                     }
-                    None => return Err(Reason::Chunk),
+                    None => return Err(RefusalReason::Chunk),
                 }
             }
-            (Place::SizeEnd { size: 0 }, b'\n') => Place::Trailer,
-            (Place::SizeEnd { size }, b'\n') => Place::Data { left: size },
+            (DecoderState::SizeEnd { size: 0 }, b'\n') => DecoderState::Trailer,
+            (DecoderState::SizeEnd { size }, b'\n') => DecoderState::Data { left: size },
             (
-                Place::DataEnd {
+                DecoderState::DataEnd {
                     carriage_return: false,
                 },
                 b'\r',
-            ) => Place::DataEnd {
+            ) => DecoderState::DataEnd {
                 carriage_return: true,
             },
             (
-                Place::DataEnd {
+                DecoderState::DataEnd {
                     carriage_return: true,
                 },
                 b'\n',
-            ) => Place::Size {
+            ) => DecoderState::Size {
                 size: 0,
                 digits: false,
             },
-            (Place::Trailer, b'\r') => Place::LastEnd,
-            (Place::Trailer | Place::Field { colon: false }, byte) if is_token(byte) => {
+            (DecoderState::Trailer, b'\r') => DecoderState::LastEnd,
+            (DecoderState::Trailer | DecoderState::Field { colon: false }, byte)
+                if is_token(byte) =>
+            {
                 self.count_extra()?;
-                Place::Field { colon: false }
+                DecoderState::Field { colon: false }
             }
-            (Place::Field { colon: false }, b':') => Place::Field { colon: true },
-            (Place::Field { colon: true }, b'\r') => Place::FieldEnd,
-            (Place::Field { colon: true }, byte) if is_text(byte) => {
+            (DecoderState::Field { colon: false }, b':') => DecoderState::Field { colon: true },
+            (DecoderState::Field { colon: true }, b'\r') => DecoderState::FieldEnd,
+            (DecoderState::Field { colon: true }, byte) if is_text(byte) => {
                 self.count_extra()?;
-                Place::Field { colon: true }
+                DecoderState::Field { colon: true }
             }
-            (Place::FieldEnd, b'\n') => Place::Trailer,
-            (Place::LastEnd, b'\n') => Place::End,
-            _ => return Err(Reason::Chunk),
+            (DecoderState::FieldEnd, b'\n') => DecoderState::Trailer,
+            (DecoderState::LastEnd, b'\n') => DecoderState::End,
+            _ => return Err(RefusalReason::Chunk),
         })
     }
 
-    fn count_extra(&mut self) -> Result<(), Reason> {
+    fn count_extra(&mut self) -> Result<(), RefusalReason> {
         self.extra += 1;
         if self.extra > EXTRA_BYTES {
-            Err(Reason::Chunk)
+            Err(RefusalReason::Chunk)
         } else {
             Ok(())
         }
@@ -300,7 +307,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn chunked(bytes: &[u8]) -> Result<(Vec<u8>, usize, bool), Reason> {
+    fn chunked(bytes: &[u8]) -> Result<(Vec<u8>, usize, bool), RefusalReason> {
         let mut decoder = Decoder::new(Framing::Chunked, 100)?;
         let used = decoder.take(bytes)?;
         let complete = decoder.is_complete();
@@ -391,31 +398,35 @@ mod tests {
             &extension,
             &trailer,
         ] {
-            assert_eq!(chunked(wrong.as_bytes()), Err(Reason::Chunk), "{wrong:?}");
+            assert_eq!(
+                chunked(wrong.as_bytes()),
+                Err(RefusalReason::Chunk),
+                "{wrong:?}"
+            );
         }
     }
 
     /// The limit holds for the sum of the chunks, and for sizes that no number holds.
     #[test]
     fn limits() {
-        assert_eq!(chunked(b"65\r\n"), Err(Reason::BodyTooLarge));
+        assert_eq!(chunked(b"65\r\n"), Err(RefusalReason::BodyTooLarge));
         assert_eq!(
             chunked(b"FFFFFFFFFFFFFFFFFFFFFFFF\r\n"),
-            Err(Reason::BodyTooLarge)
+            Err(RefusalReason::BodyTooLarge)
         );
         let full = format!("64\r\n{}\r\n", "x".repeat(100));
         assert_eq!(chunked(full.as_bytes()).map(|b| b.0.len()), Ok(100));
         assert_eq!(
             chunked(format!("{full}1\r\n").as_bytes()),
-            Err(Reason::BodyTooLarge)
+            Err(RefusalReason::BodyTooLarge)
         );
         assert_eq!(
             Decoder::new(Framing::Length(101), 100).map(|_| ()),
-            Err(Reason::BodyTooLarge)
+            Err(RefusalReason::BodyTooLarge)
         );
         assert_eq!(
             Decoder::new(Framing::Length(u64::MAX), 100).map(|_| ()),
-            Err(Reason::BodyTooLarge)
+            Err(RefusalReason::BodyTooLarge)
         );
     }
 

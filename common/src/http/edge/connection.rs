@@ -1,6 +1,6 @@
 //! One connection as a pure state machine: bytes and time go in; requests, bytes to write and
 //! deadlines come out. No socket and no clock inside: the time is a parameter, and what it needs
-//! from outside stands in [`World`].
+//! from outside stands in [`Handlers`].
 //!
 //! ```text
 //!          head complete        body complete            answered
@@ -21,19 +21,19 @@
 //!   and one answer of output. All bodies together, and all output together, but for the first
 //!   bytes of each, are bounded by [`super::budget`].
 //! - What comes out depends on the bytes, never on how they were cut into reads.
-//! - A viewer never has more than [`FEED_BYTES`] waiting beside what it was sent first: one that
+//! - A subscriber never has more than [`FEED_BYTES`] waiting beside what it was sent first: one that
 //!   does not keep up is dropped, whole events are never left out.
 //! - Every refusal is the last answer of its connection.
 
-use super::audience::{Opening, Seat};
 use super::body::Decoder;
 use super::budget::{Budget, FREE_OUTPUT_BYTES, Share};
 use super::date::DateText;
 use super::limits::Limits;
 use super::output::Output;
 use super::parse::Scan;
-use super::reason::Reason;
+use super::refusal::RefusalReason;
 use super::respond;
+use super::subscribers::{FeedSnapshot, Permit};
 use super::trace::Trace;
 use crate::http::{Request, Response};
 use std::mem;
@@ -49,17 +49,17 @@ const PROGRESS_BYTES: usize = 16 * 1024;
 /// An answer up to this size is always written: no outcome of an order is ever replaced.
 const SMALL_ANSWER_BYTES: usize = 4 * 1024;
 
-/// A viewer that lets this much of its feed wait is dropped: it reads slower than things happen.
+/// A subscriber that lets this much of its feed wait is dropped: it reads slower than things happen.
 pub const FEED_BYTES: usize = 64 * 1024;
 
-/// What a connection asks of the outside.
-pub trait World {
+/// The calls that a connection makes to the server around it.
+pub trait Handlers {
     /// The prebuilt answer to a GET of this path, if there is one.
-    fn quick(&mut self, path: &str) -> Option<Arc<[u8]>>;
+    fn cached(&mut self, path: &str) -> Option<Arc<[u8]>>;
     /// Whether there is a feed at this path.
     fn has_feed(&mut self, path: &str) -> bool;
-    /// What a viewer of the feed at this path begins with, if there is one.
-    fn follow(&mut self, path: &str) -> Option<Opening>;
+    /// What a subscriber of the feed at this path begins with, if there is one.
+    fn follow(&mut self, path: &str) -> Option<FeedSnapshot>;
     /// Judges a request by its head, before any of its body is read. `has_body`: whether it
     /// announces one.
     ///
@@ -71,14 +71,14 @@ pub trait World {
     /// Takes a request. Its answer comes back through [`Connection::answer`], at any later time.
     fn handle(&mut self, request: Request);
     /// Is told that the edge itself refused a request, or gave the connection up.
-    fn refused(&mut self, reason: Reason);
+    fn refused(&mut self, reason: RefusalReason);
     /// A new trace id.
     fn new_trace(&mut self) -> Trace;
 }
 
 /// What every step of a connection needs beside its own state.
 #[derive(Debug)]
-pub struct Turn<'a, W> {
+pub struct StepContext<'a, H> {
     /// Now.
     pub now: Instant,
     /// The same as a date.
@@ -93,8 +93,8 @@ pub struct Turn<'a, W> {
     pub stopping: bool,
     /// A buffer to lend.
     pub spare: &'a mut Vec<u8>,
-    /// The outside.
-    pub world: &'a mut W,
+    /// The server around the connection.
+    pub handlers: &'a mut H,
 }
 
 /// A connection.
@@ -122,13 +122,13 @@ enum State {
     /// Between requests, or in a head whose first byte came at `since`.
     Head { since: Option<Instant>, scan: Scan },
     /// In a body.
-    Body(Box<Intake>),
+    Body(Box<BodyInProgress>),
     /// The request is with its handler.
     Waiting(Exchange),
-    /// A viewer, which keeps its seat as long as it is in this state.
+    /// A subscriber, which keeps its permit as long as it is in this state.
     Following {
         /// Its place.
-        _seat: Seat,
+        _permit: Permit,
         /// How much of what it was sent first is still to be written: this does not count as
         /// falling behind.
         opening: usize,
@@ -144,7 +144,7 @@ enum State {
 
 /// A request whose body comes in.
 #[derive(Debug)]
-struct Intake {
+struct BodyInProgress {
     request: Request,
     decoder: Decoder,
     /// Ends with the body's arrival: handlers keep no bodies, their queues hold what they read in
@@ -159,7 +159,7 @@ struct Intake {
 struct Exchange {
     trace: Trace,
     close: bool,
-    old: bool,
+    http_1_0: bool,
     head_only: bool,
 }
 
@@ -188,79 +188,84 @@ impl Connection {
 
     /// A connection that is refused before it asked anything.
     #[must_use]
-    pub fn refused<W: World>(reason: Reason, turn: &mut Turn<'_, W>) -> Self {
-        let mut connection = Self::new(turn.now);
-        connection.refuse(reason, None, false, turn);
+    pub fn refused<H: Handlers>(reason: RefusalReason, context: &mut StepContext<'_, H>) -> Self {
+        let mut connection = Self::new(context.now);
+        connection.refuse(reason, None, false, context);
         connection
     }
 
     /// Takes bytes that the client sent.
-    pub fn receive<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) {
+    pub fn receive<H: Handlers>(&mut self, bytes: &[u8], context: &mut StepContext<'_, H>) {
         if let State::Draining { left, .. } = &mut self.state {
             *left = left.saturating_sub(bytes.len());
             if *left == 0 {
                 self.state = State::Done;
             }
         } else if self.held.is_empty() {
-            let used = self.advance(bytes, turn);
+            let used = self.advance(bytes, context);
             if self.is_open() {
                 self.held.extend_from_slice(&bytes[used..]);
             }
         } else {
             self.held.extend_from_slice(bytes);
-            self.resume(turn);
+            self.resume(context);
         }
     }
 
     /// The client has ended its side. Requests that are complete are still answered.
-    pub fn end_of_input<W: World>(&mut self, turn: &mut Turn<'_, W>) {
+    pub fn end_of_input<H: Handlers>(&mut self, context: &mut StepContext<'_, H>) {
         self.ended = true;
         match self.state {
             State::Draining { .. } => self.state = State::Done,
-            State::Head { .. } | State::Body(_) => self.resume(turn),
+            State::Head { .. } | State::Body(_) => self.resume(context),
             State::Following { .. } => self.give_up_quietly(),
             State::Waiting(_) | State::Closing | State::Done => {}
         }
     }
 
     /// Takes the answer to the request that is with its handler.
-    pub fn answer<W: World>(&mut self, response: &Response, turn: &mut Turn<'_, W>) {
+    pub fn answer<H: Handlers>(&mut self, response: &Response, context: &mut StepContext<'_, H>) {
         let State::Waiting(exchange) = self.state else {
             return;
         };
         let bytes = response.body.len();
-        if !exchange.head_only && bytes > SMALL_ANSWER_BYTES && !self.has_room(bytes, turn) {
+        if !exchange.head_only && bytes > SMALL_ANSWER_BYTES && !self.has_room(bytes, context) {
             let trace = Some(exchange.trace);
-            return self.refuse(Reason::OutputBudget, trace, exchange.head_only, turn);
+            return self.refuse(
+                RefusalReason::OutputBudget,
+                trace,
+                exchange.head_only,
+                context,
+            );
         }
-        self.write(&exchange, turn, |out, envelope| {
+        self.write(&exchange, context, |out, envelope| {
             respond::response(out, response, envelope)
         });
-        self.resume(turn);
+        self.resume(context);
     }
 
     /// Makes the output's share one for what waits and `more`; false when the memory for that is
     /// used up.
-    fn has_room<W>(&mut self, more: usize, turn: &Turn<'_, W>) -> bool {
+    fn has_room<H>(&mut self, more: usize, context: &StepContext<'_, H>) -> bool {
         let bytes = self.output.pending().len() + more;
         if bytes <= FREE_OUTPUT_BYTES {
             self.output_share = None;
             return true;
         }
-        let share = || Share::new(turn.outputs, FREE_OUTPUT_BYTES);
+        let share = || Share::new(context.outputs, FREE_OUTPUT_BYTES);
         self.output_share.get_or_insert_with(share).cover(bytes)
     }
 
-    /// Takes an event, if this is a viewer.
-    pub fn show<W: World>(&mut self, event: &[u8], turn: &mut Turn<'_, W>) {
+    /// Takes an event, if this is a subscriber.
+    pub fn push_event<H: Handlers>(&mut self, event: &[u8], context: &mut StepContext<'_, H>) {
         let State::Following { opening, .. } = self.state else {
             return;
         };
         let waits = self.output.pending().len() + event.len();
-        if waits > opening + FEED_BYTES || !self.has_room(event.len(), turn) {
-            return self.give_up(Reason::Slow, turn);
+        if waits > opening + FEED_BYTES || !self.has_room(event.len(), context) {
+            return self.give_up(RefusalReason::Slow, context);
         }
-        self.writer(turn).extend_from_slice(event);
+        self.writer(context).extend_from_slice(event);
     }
 
     /// What is to be written.
@@ -270,10 +275,10 @@ impl Connection {
     }
 
     /// The first `n` bytes of the output were written.
-    pub fn sent<W: World>(&mut self, n: usize, turn: &mut Turn<'_, W>) {
-        self.output.take(n, turn.spare);
+    pub fn sent<H: Handlers>(&mut self, n: usize, context: &mut StepContext<'_, H>) {
+        self.output.take(n, context.spare);
         // Less waits than before, so that there is room.
-        let _ = self.has_room(0, turn);
+        let _ = self.has_room(0, context);
         if let State::Following { opening, .. } = &mut self.state {
             *opening = opening.saturating_sub(n);
         }
@@ -281,7 +286,7 @@ impl Connection {
             self.send_progress += n;
             if self.send_progress >= PROGRESS_BYTES {
                 self.send_progress = 0;
-                self.send_until = turn.now + turn.limits.send_timeout;
+                self.send_until = context.now + context.limits.send_timeout;
             }
             return;
         }
@@ -289,14 +294,14 @@ impl Connection {
             State::Closing if self.ended => self.state = State::Done,
             State::Closing => {
                 self.half_close = true;
-                let until = turn.now + turn.limits.drain_timeout;
+                let until = context.now + context.limits.drain_timeout;
                 self.state = State::Draining {
-                    left: turn.limits.drain_bytes,
+                    left: context.limits.drain_bytes,
                     until,
                 };
             }
             State::Head { .. } | State::Body(_) if !self.held.is_empty() || self.ended => {
-                self.resume(turn)
+                self.resume(context)
             }
             _ => {}
         }
@@ -329,7 +334,7 @@ impl Connection {
         matches!(self.state, State::Waiting(_))
     }
 
-    /// Whether this is a viewer.
+    /// Whether this is a subscriber.
     #[must_use]
     pub fn is_following(&self) -> bool {
         matches!(self.state, State::Following { .. })
@@ -364,42 +369,46 @@ impl Connection {
             State::Head {
                 since: Some(since), ..
             } => Some(*since + limits.head_timeout),
-            State::Body(intake) => Some(intake.until),
+            State::Body(arriving) => Some(arriving.until),
             State::Draining { until, .. } => Some(*until),
-            // A handler answers in its own time, and a viewer may watch for ever. Closing has
+            // A handler answers in its own time, and a subscriber may watch for ever. Closing has
             // output, or it would be Draining.
             State::Waiting(_) | State::Following { .. } | State::Closing => None,
         }
     }
 
     /// Does what the deadline is for, if it has come.
-    pub fn expire<W: World>(&mut self, turn: &mut Turn<'_, W>) {
+    pub fn expire<H: Handlers>(&mut self, context: &mut StepContext<'_, H>) {
         if self
-            .deadline(turn.limits)
-            .is_none_or(|deadline| turn.now < deadline)
+            .deadline(context.limits)
+            .is_none_or(|deadline| context.now < deadline)
         {
             return;
         }
         match &self.state {
-            _ if !self.output.is_empty() => self.give_up(Reason::Unread, turn),
-            State::Head { since: None, .. } => self.give_up(Reason::Idle, turn),
+            _ if !self.output.is_empty() => self.give_up(RefusalReason::Unread, context),
+            State::Head { since: None, .. } => self.give_up(RefusalReason::Idle, context),
             State::Head { since: Some(_), .. } => {
                 let head_only = is_head(&self.held);
-                self.refuse(Reason::HeadTimeout, None, head_only, turn);
+                self.refuse(RefusalReason::HeadTimeout, None, head_only, context);
             }
-            State::Body(intake) => {
+            State::Body(arriving) => {
                 let Exchange {
                     trace, head_only, ..
-                } = intake.exchange;
-                self.refuse(Reason::BodyTimeout, Some(trace), head_only, turn);
+                } = arriving.exchange;
+                self.refuse(RefusalReason::BodyTimeout, Some(trace), head_only, context);
             }
             _ => self.state = State::Done,
         }
     }
 
     /// Ends the connection without a word.
-    pub fn give_up<W: World>(&mut self, reason: Reason, turn: &mut Turn<'_, W>) {
-        turn.world.refused(reason);
+    pub fn give_up<H: Handlers>(
+        &mut self,
+        reason: RefusalReason,
+        context: &mut StepContext<'_, H>,
+    ) {
+        context.handlers.refused(reason);
         self.give_up_quietly();
     }
 

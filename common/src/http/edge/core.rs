@@ -7,11 +7,11 @@
 use super::Shared;
 use super::connection::Connection;
 use super::date::Date;
-use super::entry::{Desk, Entry, Progress, READ_BYTES};
+use super::entry::{CoreContext, Entry, Progress, READ_BYTES};
 use super::listen::{BACKLOG, is_exhausted};
-use super::mailbox::{Address, Letter, Mailbox};
+use super::mailbox::{ConnectionId, Mailbox, Message};
 use super::meters::Meters;
-use super::reason::Reason;
+use super::refusal::RefusalReason;
 use super::slab::Slab;
 use super::timers::Timers;
 use crate::http::access::Access;
@@ -34,8 +34,8 @@ pub const WAKER: Token = Token(1);
 const FIRST_CONNECTION: usize = 2;
 
 /// Reads and writes of one connection before the others have their turn.
-const TURNS: usize = 8;
-/// Connections that go on in one round although nothing new was told: an event for many viewers
+const STEPS: usize = 8;
+/// Connections that go on in one round although nothing new was told: an event for many subscribers
 /// must not make all others wait.
 const AGAIN: usize = 32;
 /// Connections accepted before those that are open have their turn.
@@ -65,13 +65,13 @@ pub struct Core {
     /// Places that have more to do although nothing new will be told.
     again: VecDeque<usize>,
     /// Connections that follow the feed; those that are gone are struck off at the next event.
-    viewers: Vec<Address>,
-    letters: Vec<Letter>,
+    subscribers: Vec<ConnectionId>,
+    messages: Vec<Message>,
     numbers: u64,
     crowd_look: Instant,
     /// When the stop began.
     stopping: Option<Instant>,
-    desk: Desk,
+    context: CoreContext,
 }
 
 impl Core {
@@ -92,7 +92,7 @@ impl Core {
         }
         let now = Instant::now();
         let meters = Meters::new(Arc::clone(&shared.metrics));
-        let desk = Desk {
+        let context = CoreContext {
             shared,
             mailbox,
             meters,
@@ -109,12 +109,12 @@ impl Core {
             entries: Slab::default(),
             timers: Timers::default(),
             again: VecDeque::new(),
-            viewers: Vec::new(),
-            letters: Vec::new(),
+            subscribers: Vec::new(),
+            messages: Vec::new(),
             numbers: 0,
             crowd_look: now,
             stopping: None,
-            desk,
+            context,
         })
     }
 
@@ -122,13 +122,13 @@ impl Core {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(1_024);
         loop {
-            let timeout = if self.desk.mailbox.may_sleep() {
+            let timeout = if self.context.mailbox.may_sleep() {
                 self.timeout()
             } else {
                 Some(Duration::ZERO)
             };
             let polled = self.poll.poll(&mut events, timeout);
-            self.desk.mailbox.awake();
+            self.context.mailbox.awake();
             if let Err(error) = polled {
                 // Interrupted by a signal. Nothing else can happen to a valid poll.
                 assert_eq!(
@@ -138,20 +138,19 @@ impl Core {
                 );
                 continue;
             }
-            self.desk.now = Instant::now();
-            self.desk.date.refresh(self.desk.now);
+            self.context.now = Instant::now();
+            self.context.date.refresh(self.context.now);
             self.round(&events);
-            if self
-                .stopping
-                .is_some_and(|since| self.entries.len() == 0 || self.desk.now >= since + STOP_GRACE)
-            {
+            if self.stopping.is_some_and(|since| {
+                self.entries.len() == 0 || self.context.now >= since + STOP_GRACE
+            }) {
                 break;
             }
         }
         for slot in self.entries.places() {
             self.close(slot);
         }
-        self.desk.meters.flush();
+        self.context.meters.flush();
     }
 
     fn round(&mut self, events: &Events) {
@@ -162,7 +161,7 @@ impl Core {
         }
         for event in events {
             match event.token() {
-                LISTENER => self.accept_from = self.accept_from.or(Some(self.desk.now)),
+                LISTENER => self.accept_from = self.accept_from.or(Some(self.context.now)),
                 WAKER => {}
                 Token(token) => self.ready(token - FIRST_CONNECTION, event),
             }
@@ -171,8 +170,8 @@ impl Core {
         self.accept();
         self.expire();
         self.look_at_crowd();
-        self.desk.meters.flush_if_due(self.desk.now);
-        if self.stopping.is_none() && self.desk.shared.stopping.load(Ordering::SeqCst) {
+        self.context.meters.flush_if_due(self.context.now);
+        if self.stopping.is_none() && self.context.shared.stopping.load(Ordering::SeqCst) {
             self.stop();
         }
     }
@@ -187,21 +186,21 @@ impl Core {
         let look = if self.is_crowded() {
             self.crowd_look
         } else {
-            self.desk.now + CROWD_CHECK
+            self.context.now + CROWD_CHECK
         };
         let crowded = (self.entries.len() > 0).then_some(look);
         let stopped = self.stopping.map(|since| since + STOP_GRACE);
         let next = [
             self.timers.next(),
             self.accept_from,
-            self.desk.meters.flush_at(),
+            self.context.meters.flush_at(),
             crowded,
             stopped,
         ];
         next.into_iter()
             .flatten()
             .min()
-            .map(|at| at.saturating_duration_since(self.desk.now))
+            .map(|at| at.saturating_duration_since(self.context.now))
     }
 
     fn ready(&mut self, slot: usize, event: &Event) {
@@ -225,10 +224,10 @@ impl Core {
         let Some(entry) = self.entries.get_mut(slot) else {
             return;
         };
-        let mut turns = 0;
+        let mut steps = 0;
         let keep = loop {
-            match entry.step(slot, &mut self.desk) {
-                Progress::Some if turns < TURNS => turns += 1,
+            match entry.step(slot, &mut self.context) {
+                Progress::Some if steps < STEPS => steps += 1,
                 Progress::Some => {
                     self.again.push_back(slot);
                     break true;
@@ -239,12 +238,14 @@ impl Core {
         };
         if keep {
             if entry.connection.is_following() && !mem::replace(&mut entry.listed, true) {
-                self.viewers.push(Address {
+                self.subscribers.push(ConnectionId {
                     slot,
                     number: entry.number,
                 });
             }
-            let deadline = entry.connection.deadline(&self.desk.shared.config.limits);
+            let deadline = entry
+                .connection
+                .deadline(&self.context.shared.config.limits);
             self.timers.set(slot, &mut entry.timer, deadline);
         } else {
             self.close(slot);
@@ -257,43 +258,43 @@ impl Core {
         };
         self.timers.remove(slot, &mut entry.timer);
         let count = if entry.refused {
-            &self.desk.shared.refused
+            &self.context.shared.refused
         } else {
-            &self.desk.shared.open
+            &self.context.shared.open
         };
         count.fetch_sub(1, Ordering::Relaxed);
-        self.desk.meters.shared().connections.dec();
+        self.context.meters.shared().connections.dec();
         // Dropping the stream closes it, which also ends its registration.
     }
 
     /// Gives answers to their connections; those whose connection is gone are dropped.
     fn deliver(&mut self) {
-        let mut letters = mem::take(&mut self.letters);
-        self.desk.mailbox.empty_into(&mut letters);
-        for letter in letters.drain(..) {
-            match letter {
-                Letter::Answer(to, response) => {
+        let mut messages = mem::take(&mut self.messages);
+        self.context.mailbox.empty_into(&mut messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Response(to, response) => {
                     if let Some(entry) = self
                         .entries
                         .get_mut(to.slot)
                         .filter(|entry| entry.number == to.number)
                     {
-                        self.desk.turn(to, entry.peer, |turn, _| {
-                            entry.connection.answer(&response, turn)
+                        self.context.step(to, entry.peer, |context, _| {
+                            entry.connection.answer(&response, context)
                         });
                         self.serve(to.slot);
                     }
                 }
-                Letter::Event(event) => self.show(&event),
+                Message::Event(event) => self.push_event(&event),
             }
         }
-        self.letters = letters;
+        self.messages = messages;
     }
 
-    /// Gives an event to every viewer. It is written in the next rounds, for some of them in each.
-    fn show(&mut self, event: &[u8]) {
-        let (entries, desk, again) = (&mut self.entries, &mut self.desk, &mut self.again);
-        self.viewers.retain(|to| {
+    /// Gives an event to every subscriber. It is written in the next rounds, for some of them in each.
+    fn push_event(&mut self, event: &[u8]) {
+        let (entries, core, again) = (&mut self.entries, &mut self.context, &mut self.again);
+        self.subscribers.retain(|to| {
             let entry = entries
                 .get_mut(to.slot)
                 .filter(|entry| entry.number == to.number);
@@ -301,8 +302,8 @@ impl Core {
                 return false;
             };
             let waits = !entry.connection.output().is_empty();
-            desk.turn(*to, entry.peer, |turn, _| {
-                entry.connection.show(event, turn)
+            core.step(*to, entry.peer, |context, _| {
+                entry.connection.push_event(event, context)
             });
             // Where output waits for the client already, that it can be written will be told.
             if !waits || entry.connection.is_done() {
@@ -313,14 +314,14 @@ impl Core {
     }
 
     fn accept(&mut self) {
-        if self.accept_from.is_none_or(|at| at > self.desk.now) {
+        if self.accept_from.is_none_or(|at| at > self.context.now) {
             return;
         }
         let mut accepted = Vec::new();
         let mut again = None;
         for listener in &self.listeners {
             // The latest wish wins: where descriptors ran out, every listener has to rest.
-            again = again.max(accept_from(listener, &self.desk, &mut accepted));
+            again = again.max(accept_from(listener, &self.context, &mut accepted));
         }
         self.accept_from = again;
         for (stream, peer) in accepted {
@@ -329,7 +330,7 @@ impl Core {
     }
 
     fn open(&mut self, mut stream: TcpStream, peer: SocketAddr) {
-        let shared = Arc::clone(&self.desk.shared);
+        let shared = Arc::clone(&self.context.shared);
         shared.metrics.accepted.inc();
         let mut refused =
             shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
@@ -341,7 +342,7 @@ impl Core {
             let most = shared.config.limits.connections.div_ceil(REFUSED_PART);
             if shared.refused.fetch_add(1, Ordering::Relaxed) >= most.min(REFUSED_AT_ONCE) {
                 shared.refused.fetch_sub(1, Ordering::Relaxed);
-                return shared.metrics.refused(Reason::Overrun);
+                return shared.metrics.refused(RefusalReason::Overrun);
             }
         }
         shared.metrics.connections.inc();
@@ -354,11 +355,12 @@ impl Core {
             Interest::READABLE | Interest::WRITABLE,
         );
         let connection = if refused {
-            self.desk.turn(Address { slot, number }, peer, |turn, _| {
-                Connection::refused(Reason::Crowded, turn)
-            })
+            self.context
+                .step(ConnectionId { slot, number }, peer, |context, _| {
+                    Connection::refused(RefusalReason::Crowded, context)
+                })
         } else {
-            Connection::new(self.desk.now)
+            Connection::new(self.context.now)
         };
         self.entries.insert(Entry {
             stream,
@@ -384,7 +386,7 @@ impl Core {
     /// let in yet. Services send theirs at once, so those that wait are strangers', and must not
     /// keep a service out.
     fn displace(&mut self) -> bool {
-        if matches!(self.desk.shared.config.access, Access::Public) {
+        if matches!(self.context.shared.config.access, Access::Public) {
             return false;
         }
         let strangers = self.entries.places().filter_map(|slot| {
@@ -396,9 +398,9 @@ impl Core {
             return false;
         };
         if let Some(entry) = self.entries.get_mut(slot) {
-            self.desk
-                .turn(Address { slot, number }, entry.peer, |turn, _| {
-                    entry.connection.give_up(Reason::Idle, turn)
+            self.context
+                .step(ConnectionId { slot, number }, entry.peer, |context, _| {
+                    entry.connection.give_up(RefusalReason::Idle, context)
                 });
         }
         self.close(slot);
@@ -406,33 +408,34 @@ impl Core {
     }
 
     fn expire(&mut self) {
-        while let Some(slot) = self.timers.due(self.desk.now) {
+        while let Some(slot) = self.timers.due(self.context.now) {
             if let Some(entry) = self.entries.get_mut(slot) {
                 entry.timer = None;
-                let to = Address {
+                let to = ConnectionId {
                     slot,
                     number: entry.number,
                 };
-                self.desk
-                    .turn(to, entry.peer, |turn, _| entry.connection.expire(turn));
+                self.context.step(to, entry.peer, |context, _| {
+                    entry.connection.expire(context)
+                });
                 self.serve(slot);
             }
         }
     }
 
     fn is_crowded(&self) -> bool {
-        let shared = &self.desk.shared;
+        let shared = &self.context.shared;
         shared.open.load(Ordering::Relaxed) > shared.config.limits.crowded_from()
     }
 
     /// Closes connections that are idle for longer than the crowd allows.
     fn look_at_crowd(&mut self) {
-        if !self.is_crowded() || self.desk.now < self.crowd_look {
+        if !self.is_crowded() || self.context.now < self.crowd_look {
             return;
         }
-        self.crowd_look = self.desk.now + CROWD_LOOK;
+        self.crowd_look = self.context.now + CROWD_LOOK;
         for slot in self.entries.places() {
-            let shared = &self.desk.shared;
+            let shared = &self.context.shared;
             // Asked anew for each: those that were closed made room for the next.
             let allowed = shared
                 .config
@@ -444,14 +447,14 @@ impl Core {
             if entry
                 .connection
                 .idle_since()
-                .is_some_and(|since| self.desk.now >= since + allowed)
+                .is_some_and(|since| self.context.now >= since + allowed)
             {
-                let to = Address {
+                let to = ConnectionId {
                     slot,
                     number: entry.number,
                 };
-                self.desk.turn(to, entry.peer, |turn, _| {
-                    entry.connection.give_up(Reason::Idle, turn)
+                self.context.step(to, entry.peer, |context, _| {
+                    entry.connection.give_up(RefusalReason::Idle, context)
                 });
                 self.close(slot);
             }
@@ -463,14 +466,14 @@ impl Core {
     fn stop(&mut self) {
         // Asked once more: what is waiting may not have been told yet. At most as many as can wait:
         // clients that go on connecting must not keep us from stopping.
-        self.accept_from = Some(self.desk.now);
+        self.accept_from = Some(self.context.now);
         for _ in 0..usize::from(BACKLOG).div_ceil(ACCEPTS) {
             self.accept();
         }
         self.listeners.clear();
         self.accept_from = None;
-        self.stopping = Some(self.desk.now);
-        self.desk.stopping = true;
+        self.stopping = Some(self.context.now);
+        self.context.stopping = true;
         for slot in self.entries.places() {
             // What the client has sent before it could know is still served.
             if let Some(entry) = self.entries.get_mut(slot) {
@@ -491,7 +494,7 @@ impl Core {
 /// once it has nothing more.
 fn accept_from(
     listener: &TcpListener,
-    desk: &Desk,
+    core: &CoreContext,
     accepted: &mut Vec<(TcpStream, SocketAddr)>,
 ) -> Option<Instant> {
     for _ in 0..ACCEPTS {
@@ -499,24 +502,24 @@ fn accept_from(
             Ok(connection) => accepted.push(connection),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             Err(error) => {
-                desk.meters.shared().accept_errors.inc();
+                core.meters.shared().accept_errors.inc();
                 if is_exhausted(&error) {
-                    let mut logged = desk.shared.exhaustion_logged.lock();
-                    if is_due(*logged, desk.now) {
-                        *logged = Some(desk.now);
+                    let mut logged = core.shared.exhaustion_logged.lock();
+                    if is_due(*logged, core.now) {
+                        *logged = Some(core.now);
                         tracing::warn!(
                             %error,
                             "connections cannot be accepted for the moment"
                         );
                     }
-                    return Some(desk.now + ACCEPT_REST);
+                    return Some(core.now + ACCEPT_REST);
                 }
                 // The fate of one connection that was gone before it was accepted.
                 tracing::debug!(%error, "a connection was not accepted");
             }
         }
     }
-    Some(desk.now)
+    Some(core.now)
 }
 
 /// Whether what was logged at `last` is to be logged again.

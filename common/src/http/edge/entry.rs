@@ -2,13 +2,13 @@
 //! one write or one read.
 
 use super::Shared;
-use super::audience::Opening;
-use super::connection::{Connection, Turn, World};
+use super::connection::{Connection, Handlers, StepContext};
 use super::date::{Date, DateText};
 use super::limits::Limits;
-use super::mailbox::{Address, EdgeAnswer, Mailbox};
+use super::mailbox::{ConnectionId, EdgeSink, Mailbox};
 use super::meters::Meters;
-use super::reason::Reason;
+use super::refusal::RefusalReason;
+use super::subscribers::FeedSnapshot;
 use super::trace::Trace;
 use crate::http::access::Verdict;
 use crate::http::{Request, Responder, Response};
@@ -36,12 +36,12 @@ pub struct Entry {
     pub timer: Option<Instant>,
     /// Counted among the refused ones.
     pub refused: bool,
-    /// Listed among the viewers.
+    /// Listed among the subscribers.
     pub listed: bool,
 }
 
 /// What a core works with on every connection.
-pub struct Desk {
+pub struct CoreContext {
     pub shared: Arc<Shared>,
     pub mailbox: Arc<Mailbox>,
     pub meters: Meters,
@@ -55,19 +55,19 @@ pub struct Desk {
     pub stopping: bool,
 }
 
-/// The outside of one connection for one turn.
-pub struct Outside<'a> {
+/// [`Handlers`] for one step of one connection.
+pub struct EdgeHandlers<'a> {
     shared: &'a Shared,
     mailbox: &'a Arc<Mailbox>,
-    to: Address,
+    to: ConnectionId,
     peer: SocketAddr,
-    cached: usize,
+    answered: usize,
 }
 
-impl World for Outside<'_> {
-    fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
-        let body = self.shared.handler.quick(path)?;
-        self.cached += 1;
+impl Handlers for EdgeHandlers<'_> {
+    fn cached(&mut self, path: &str) -> Option<Arc<[u8]>> {
+        let body = self.shared.handler.cached(path)?;
+        self.answered += 1;
         Some(body)
     }
 
@@ -75,16 +75,16 @@ impl World for Outside<'_> {
         self.shared.handler.has_feed(path)
     }
 
-    fn follow(&mut self, path: &str) -> Option<Opening> {
-        // The seat first: what is published from here on comes as an event, what was before is in
+    fn follow(&mut self, path: &str) -> Option<FeedSnapshot> {
+        // The permit first: what is published from here on comes as an event, what was before is in
         // the opening.
-        let seat = self.shared.seats.take()?;
-        let bytes = self.shared.handler.opening(path)?;
+        let permit = self.shared.permits.take()?;
+        let bytes = self.shared.handler.feed_snapshot(path)?;
         self.shared
             .metrics
             .http
             .answered("/events", 200, Duration::ZERO);
-        Some(Opening { seat, bytes })
+        Some(FeedSnapshot { permit, bytes })
     }
 
     fn admit(&mut self, request: &mut Request, has_body: bool) -> Result<(), Response> {
@@ -102,7 +102,7 @@ impl World for Outside<'_> {
     }
 
     fn handle(&mut self, request: Request) {
-        let answer = EdgeAnswer {
+        let answer = EdgeSink {
             mailbox: Arc::clone(self.mailbox),
             to: self.to,
         };
@@ -110,7 +110,7 @@ impl World for Outside<'_> {
         self.shared.handler.handle(request, responder);
     }
 
-    fn refused(&mut self, reason: Reason) {
+    fn refused(&mut self, reason: RefusalReason) {
         self.shared.metrics.refused(reason);
         tracing::debug!(peer = %self.peer, reason = reason.label(), "refused");
     }
@@ -120,28 +120,28 @@ impl World for Outside<'_> {
     }
 }
 
-impl Desk {
+impl CoreContext {
     /// Lets a connection take a step.
-    pub fn turn<R>(
+    pub fn step<R>(
         &mut self,
-        to: Address,
+        to: ConnectionId,
         peer: SocketAddr,
-        step: impl FnOnce(&mut Turn<'_, Outside<'_>>, &[u8]) -> R,
+        step: impl FnOnce(&mut StepContext<'_, EdgeHandlers<'_>>, &[u8]) -> R,
     ) -> R {
         let began = self.now;
-        let mut outside = Outside {
+        let mut handlers = EdgeHandlers {
             shared: &self.shared,
             mailbox: &self.mailbox,
             to,
             peer,
-            cached: 0,
+            answered: 0,
         };
         let date: &DateText = self.date.text();
         let limits: &Limits = &self.shared.config.limits;
         let (now, stopping, spare) = (self.now, self.stopping, &mut self.spare);
         let (bodies, outputs) = (&self.shared.bodies, &self.shared.outputs);
         let result = step(
-            &mut Turn {
+            &mut StepContext {
                 now,
                 date,
                 limits,
@@ -149,14 +149,14 @@ impl Desk {
                 outputs,
                 stopping,
                 spare,
-                world: &mut outside,
+                handlers: &mut handlers,
             },
             &self.read,
         );
-        let cached = outside.cached;
-        if cached > 0 {
+        let answered = handlers.answered;
+        if answered > 0 {
             self.now = Instant::now();
-            self.meters.cached(cached, self.now.duration_since(began));
+            self.meters.cached(answered, self.now.duration_since(began));
         }
         result
     }
@@ -174,12 +174,12 @@ pub enum Progress {
 
 impl Entry {
     /// Writes what waits, else reads.
-    pub fn step(&mut self, slot: usize, desk: &mut Desk) -> Progress {
-        let to = Address {
+    pub fn step(&mut self, slot: usize, core: &mut CoreContext) -> Progress {
+        let to = ConnectionId {
             slot,
             number: self.number,
         };
-        // A viewer that has ended its side is gone: it has nothing to say that it could wait for an
+        // A subscriber that has ended its side is gone: it has nothing to say that it could wait for an
         // answer to.
         if self.connection.is_done() || (self.ended && self.connection.is_following()) {
             return Progress::Done;
@@ -187,8 +187,8 @@ impl Entry {
         if !self.connection.output().is_empty() {
             return match self.stream.write(self.connection.output()) {
                 Ok(n) => {
-                    desk.meters.sent(n, desk.now);
-                    desk.turn(to, self.peer, |turn, _| self.connection.sent(n, turn));
+                    core.meters.sent(n, core.now);
+                    core.step(to, self.peer, |context, _| self.connection.sent(n, context));
                     if self.connection.take_half_close()
                         && self.stream.shutdown(Shutdown::Write).is_err()
                     {
@@ -202,14 +202,16 @@ impl Entry {
         if !self.connection.wants_input() || !(self.readable || self.ended) {
             return Progress::None;
         }
-        match self.stream.read(&mut desk.read) {
-            Ok(0) => desk.turn(to, self.peer, |turn, _| self.connection.end_of_input(turn)),
+        match self.stream.read(&mut core.read) {
+            Ok(0) => core.step(to, self.peer, |context, _| {
+                self.connection.end_of_input(context)
+            }),
             Ok(n) => {
                 // A short read has emptied the socket; what comes later will be told.
                 self.readable = n == READ_BYTES;
-                desk.meters.received(n, desk.now);
-                desk.turn(to, self.peer, |turn, read| {
-                    self.connection.receive(&read[..n], turn)
+                core.meters.received(n, core.now);
+                core.step(to, self.peer, |context, read| {
+                    self.connection.receive(&read[..n], context)
                 });
             }
             Err(error) => return after(&error, || self.readable = false),

@@ -3,7 +3,7 @@
 //! understand differently is refused.
 
 use super::parse::{RequestLine, is_host};
-use super::reason::Reason;
+use super::refusal::RefusalReason;
 use super::trace::Trace;
 use crate::http::{Headers, TRACE_HEADER};
 use httparse::{EMPTY_HEADER, Header, Status};
@@ -37,13 +37,13 @@ pub struct Head {
 /// what that makes of them.
 ///
 /// # Errors
-/// The first thing that is wrong. [`Fault`] carries the trace id if it was read before.
+/// The first thing that is wrong. [`HeadRefusal`] carries the trace id if it was read before.
 pub fn parse<R>(
     line: &RequestLine<'_>,
     bytes: &[u8],
     limit: usize,
     then: impl FnOnce(Head, &[Header<'_>]) -> R,
-) -> Result<R, Fault> {
+) -> Result<R, HeadRefusal> {
     let mut usual = [EMPTY_HEADER; USUAL_FIELDS];
     match httparse::parse_headers(bytes, &mut usual) {
         Err(httparse::Error::TooManyHeaders) if limit > USUAL_FIELDS => {
@@ -60,15 +60,15 @@ pub fn parse<R>(
 
 /// A refusal and the trace id that its answer carries, when the client sent one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
+pub struct HeadRefusal {
     /// What is wrong.
-    pub reason: Reason,
+    pub reason: RefusalReason,
     /// The client's trace id.
     pub trace: Option<Trace>,
 }
 
-impl From<Reason> for Fault {
-    fn from(reason: Reason) -> Self {
+impl From<RefusalReason> for HeadRefusal {
+    fn from(reason: RefusalReason) -> Self {
         Self {
             reason,
             trace: None,
@@ -80,18 +80,18 @@ fn complete<'h, 'b>(
     parsed: httparse::Result<(usize, &'h [Header<'b>])>,
     bytes: &[u8],
     limit: usize,
-) -> Result<&'h [Header<'b>], Reason> {
+) -> Result<&'h [Header<'b>], RefusalReason> {
     match parsed {
         Ok(Status::Complete((used, fields))) if used == bytes.len() => {
             if fields.len() > limit {
-                Err(Reason::TooManyFields)
+                Err(RefusalReason::TooManyFields)
             } else {
                 Ok(fields)
             }
         }
-        Err(httparse::Error::TooManyHeaders) => Err(Reason::TooManyFields),
+        Err(httparse::Error::TooManyHeaders) => Err(RefusalReason::TooManyFields),
         // Also an empty line within: the two scans disagree, so the bytes are not what they seem.
-        Ok(_) | Err(_) => Err(Reason::Field),
+        Ok(_) | Err(_) => Err(RefusalReason::Field),
     }
 }
 
@@ -129,13 +129,13 @@ struct Codings {
     last_is_chunked: bool,
 }
 
-fn read(line: &RequestLine<'_>, fields: &[Header<'_>]) -> Result<Head, Fault> {
+fn read(line: &RequestLine<'_>, fields: &[Header<'_>]) -> Result<Head, HeadRefusal> {
     // The trace id first, so that every refusal below can carry it.
     let trace = fields
         .iter()
         .find(|f| f.name.eq_ignore_ascii_case(TRACE_HEADER));
     let trace = trace.and_then(|field| Trace::from_client(field.value));
-    let fault = |reason| Fault { reason, trace };
+    let fault = |reason| HeadRefusal { reason, trace };
     let mut found = Found {
         trace,
         ..Found::default()
@@ -147,7 +147,7 @@ fn read(line: &RequestLine<'_>, fields: &[Header<'_>]) -> Result<Head, Fault> {
 }
 
 impl<'a> Found<'a> {
-    fn take(&mut self, field: &Header<'a>) -> Result<(), Reason> {
+    fn take(&mut self, field: &Header<'a>) -> Result<(), RefusalReason> {
         // By length first: most fields are none of these.
         match field.name.len() {
             4 if field.name.eq_ignore_ascii_case("host") => {
@@ -185,10 +185,10 @@ impl<'a> Found<'a> {
 
     /// A list of equal numbers is one number (RFC 9110 section 8.6); anything else but one number
     /// is refused.
-    fn content_length(&mut self, value: &[u8]) -> Result<(), Reason> {
+    fn content_length(&mut self, value: &[u8]) -> Result<(), RefusalReason> {
         for number in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
-                return Err(Reason::Framing);
+                return Err(RefusalReason::Framing);
             }
             // Saturating: a number that does not fit is beyond every limit, which is told apart
             // from no number.
@@ -196,45 +196,45 @@ impl<'a> Found<'a> {
                 |sum: u64, b: &u8| sum.saturating_mul(10).saturating_add(u64::from(b - b'0'));
             let number = number.iter().fold(0, digit);
             if self.length.is_some_and(|before| before != number) {
-                return Err(Reason::Framing);
+                return Err(RefusalReason::Framing);
             }
             self.length = Some(number);
         }
         Ok(())
     }
 
-    fn conclude(&self, line: &RequestLine<'_>) -> Result<Head, Reason> {
-        let framing = self.framing(line.old)?;
+    fn conclude(&self, line: &RequestLine<'_>) -> Result<Head, RefusalReason> {
+        let framing = self.framing(line.http_1_0)?;
         let host = std::str::from_utf8(self.host.unwrap_or_default())
             .ok()
             .filter(|host| is_host(host));
-        if self.hosts > 1 || host.is_none() || (self.hosts == 0 && !line.old) {
-            return Err(Reason::Host);
+        if self.hosts > 1 || host.is_none() || (self.hosts == 0 && !line.http_1_0) {
+            return Err(RefusalReason::Host);
         }
         // HTTP/1.0 knows no expectations (RFC 9110 section 10.1.1).
-        if self.expects_more && !line.old {
-            return Err(Reason::Expectation);
+        if self.expects_more && !line.http_1_0 {
+            return Err(RefusalReason::Expectation);
         }
         Ok(Head {
             framing,
-            keep_alive: !self.close && (!line.old || self.keep_alive),
-            expects_continue: self.expects_continue && !line.old,
+            keep_alive: !self.close && (!line.http_1_0 || self.keep_alive),
+            expects_continue: self.expects_continue && !line.http_1_0,
             trace: self.trace,
         })
     }
 
-    fn framing(&self, old: bool) -> Result<Framing, Reason> {
+    fn framing(&self, http_1_0: bool) -> Result<Framing, RefusalReason> {
         let Some(codings) = self.codings else {
             return Ok(Framing::Length(self.length.unwrap_or(0)));
         };
         // Beside a length, or in HTTP/1.0, which has no codings: an attempt to be understood
         // differently by two recipients. Without chunked at the end, or with it twice, the body has
         // no end that could be found (RFC 9112 sections 6.1 and 6.3).
-        if self.length.is_some() || old || !codings.last_is_chunked || codings.chunked > 1 {
-            return Err(Reason::Framing);
+        if self.length.is_some() || http_1_0 || !codings.last_is_chunked || codings.chunked > 1 {
+            return Err(RefusalReason::Framing);
         }
         if codings.count > 1 {
-            Err(Reason::TransferCoding)
+            Err(RefusalReason::TransferCoding)
         } else {
             Ok(Framing::Chunked)
         }
@@ -254,7 +254,7 @@ mod tests {
     use super::super::parse::request_line;
     use super::*;
 
-    fn head_of(version: &str, fields: &str) -> Result<Head, Reason> {
+    fn head_of(version: &str, fields: &str) -> Result<Head, RefusalReason> {
         let line = format!("POST /a HTTP/{version}\r\n");
         let line = request_line(line.as_bytes(), 100)
             .expect("right")
@@ -265,11 +265,11 @@ mod tests {
         .map_err(|fault| fault.reason)
     }
 
-    fn head(fields: &str) -> Result<Head, Reason> {
+    fn head(fields: &str) -> Result<Head, RefusalReason> {
         head_of("1.1", &format!("Host: a\r\n{fields}"))
     }
 
-    fn framing(fields: &str) -> Result<Framing, Reason> {
+    fn framing(fields: &str) -> Result<Framing, RefusalReason> {
         head(fields).map(|head| head.framing)
     }
 
@@ -302,7 +302,7 @@ mod tests {
         ] {
             assert_eq!(
                 framing(&format!("Content-Length: {wrong}\r\n")),
-                Err(Reason::Framing),
+                Err(RefusalReason::Framing),
                 "{wrong}"
             );
         }
@@ -321,7 +321,7 @@ mod tests {
         );
         assert_eq!(
             framing("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"),
-            Err(Reason::TransferCoding)
+            Err(RefusalReason::TransferCoding)
         );
         for wrong in [
             "",
@@ -337,13 +337,13 @@ mod tests {
         ] {
             assert_eq!(
                 framing(&format!("Transfer-Encoding: {wrong}\r\n")),
-                Err(Reason::Framing),
+                Err(RefusalReason::Framing),
                 "{wrong}"
             );
         }
         assert_eq!(
             head_of("1.0", "Transfer-Encoding: chunked\r\n"),
-            Err(Reason::Framing)
+            Err(RefusalReason::Framing)
         );
     }
 
@@ -359,7 +359,7 @@ mod tests {
         ] {
             assert_eq!(
                 head_of(version, wrong),
-                Err(Reason::Host),
+                Err(RefusalReason::Host),
                 "{version} {wrong}"
             );
         }
@@ -386,7 +386,7 @@ mod tests {
         ] {
             assert_eq!(
                 head(&format!("{wrong}\r\n")),
-                Err(Reason::Field),
+                Err(RefusalReason::Field),
                 "{wrong:?}"
             );
         }
@@ -425,7 +425,7 @@ mod tests {
         );
         assert_eq!(
             head("Expect: 100-continue, wonders\r\n"),
-            Err(Reason::Expectation)
+            Err(RefusalReason::Expectation)
         );
         assert!(
             !head_of("1.0", "Expect: 100-continue\r\n")
@@ -440,13 +440,16 @@ mod tests {
     #[test]
     fn field_limit_and_trace() {
         assert!(head(&"A: b\r\n".repeat(29)).is_ok());
-        assert_eq!(head(&"A: b\r\n".repeat(30)), Err(Reason::TooManyFields));
+        assert_eq!(
+            head(&"A: b\r\n".repeat(30)),
+            Err(RefusalReason::TooManyFields)
+        );
         let line = request_line(b"GET / HTTP/1.1\r\n", 100)
             .expect("right")
             .expect("complete");
         let few =
             parse(&line, b"Host: a\r\nA: b\r\nC: d\r\n\r\n", 2, |_, _| ()).expect_err("three");
-        assert_eq!(few.reason, Reason::TooManyFields);
+        assert_eq!(few.reason, RefusalReason::TooManyFields);
         let fault = parse(
             &line,
             b"Content-Length: x\r\nX-Request-Id: mine\r\n\r\n",
@@ -456,7 +459,7 @@ mod tests {
         .expect_err("no number");
         assert_eq!(
             (fault.reason, fault.trace.map(|t| t.as_str().to_owned())),
-            (Reason::Framing, Some("mine".into()))
+            (RefusalReason::Framing, Some("mine".into()))
         );
     }
 }

@@ -231,9 +231,9 @@ impl Limits {
             .max(LEAST_IDLE.min(self.idle_timeout))
     }
 
-    /// Viewers at once: a tenth of the connections, so that they never keep those out who trade.
+    /// Subscribers at once: a tenth of the connections, so that they never keep those out who trade.
     #[must_use]
-    pub fn viewers(&self) -> usize {
+    pub fn subscribers(&self) -> usize {
         self.connections.div_ceil(10)
     }
 

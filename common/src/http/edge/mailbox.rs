@@ -1,11 +1,11 @@
 //! Answers on their way from any thread to the core whose connection waits for them.
 //!
-//! A core that sleeps is woken by a system call, so a letter makes it only when the core sleeps, or
+//! A core that sleeps is woken by a system call, so a message makes it only when the core sleeps, or
 //! has looked for the last time before it does. Letters and that fact lie behind one lock. The trace
-//! that this prevents: the core looks and finds nothing; a letter comes, and its sender sees that
-//! the core is awake; the core falls asleep beside the letter.
+//! that this prevents: the core looks and finds nothing; a message comes, and its sender sees that
+//! the core is awake; the core falls asleep beside the message.
 
-use crate::http::{Answer, Response};
+use crate::http::{Response, ResponseSink};
 use mio::Waker;
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 /// A connection of one core: its place, and a number that no other connection of the core ever has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Address {
+pub struct ConnectionId {
     /// Its place in the slab.
     pub slot: usize,
     /// Its number.
@@ -27,10 +27,10 @@ pub struct Address {
 
 /// What arrives for a core.
 #[derive(Debug)]
-pub enum Letter {
-    /// The answer to the request of a connection.
-    Answer(Address, Response),
-    /// An event for all viewers.
+pub enum Message {
+    /// The response to the request of a connection.
+    Response(ConnectionId, Response),
+    /// An event for all subscribers.
     Event(Arc<[u8]>),
 }
 
@@ -44,7 +44,7 @@ pub struct Mailbox<W: Wake = Waker> {
 
 #[derive(Debug, Default)]
 struct State {
-    letters: Vec<Letter>,
+    messages: Vec<Message>,
     /// Whether the core sleeps, or goes to sleep without another look.
     asleep: bool,
 }
@@ -66,7 +66,7 @@ impl Wake for Waker {
 impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mailbox")
-            .field("letters", &self.state.lock().letters.len())
+            .field("messages", &self.state.lock().messages.len())
             .finish_non_exhaustive()
     }
 }
@@ -86,11 +86,11 @@ impl<W: Wake> Mailbox<W> {
         self.waker.wake();
     }
 
-    /// Called by the core before it sleeps; false when it must not, because there are letters.
+    /// Called by the core before it sleeps; false when it must not, because there are messages.
     #[must_use]
     pub fn may_sleep(&self) -> bool {
         let mut state = self.state.lock();
-        state.asleep = state.letters.is_empty();
+        state.asleep = state.messages.is_empty();
         state.asleep
     }
 
@@ -99,20 +99,20 @@ impl<W: Wake> Mailbox<W> {
         self.state.lock().asleep = false;
     }
 
-    /// Moves the letters into `into`, which is empty.
-    pub fn empty_into(&self, into: &mut Vec<Letter>) {
-        std::mem::swap(&mut self.state.lock().letters, into);
+    /// Moves the messages into `into`, which is empty.
+    pub fn empty_into(&self, into: &mut Vec<Message>) {
+        std::mem::swap(&mut self.state.lock().messages, into);
     }
 
     /// Puts an event in.
     pub fn put_event(&self, event: Arc<[u8]>) {
-        self.put(Letter::Event(event));
+        self.put(Message::Event(event));
     }
 
-    fn put(&self, letter: Letter) {
+    fn put(&self, message: Message) {
         let mut state = self.state.lock();
-        state.letters.push(letter);
-        // The first letter wakes; the others find the core awake.
+        state.messages.push(message);
+        // The first message wakes; the others find the core awake.
         let wake = std::mem::take(&mut state.asleep);
         drop(state);
         if wake {
@@ -124,16 +124,16 @@ impl<W: Wake> Mailbox<W> {
 /// The edge's side of a request: sends the answer to its core, which drops it when the connection
 /// is gone.
 #[derive(Debug)]
-pub struct EdgeAnswer {
+pub struct EdgeSink {
     /// The core.
     pub mailbox: Arc<Mailbox>,
     /// The connection.
-    pub to: Address,
+    pub to: ConnectionId,
 }
 
-impl Answer for EdgeAnswer {
-    fn answer(self: Box<Self>, response: Response) {
-        self.mailbox.put(Letter::Answer(self.to, response));
+impl ResponseSink for EdgeSink {
+    fn send(self: Box<Self>, response: Response) {
+        self.mailbox.put(Message::Response(self.to, response));
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
         }
     }
 
-    /// A core gets every letter although it sleeps without a deadline: no wake-up is lost.
+    /// A core gets every message although it sleeps without a deadline: no wake-up is lost.
     #[test]
     fn a_letter_wakes_the_core() {
         explore(|| {
@@ -158,14 +158,14 @@ mod tests {
             let core = spawn({
                 let mailbox = Arc::clone(&mailbox);
                 move || {
-                    let (mut got, mut letters) = (0, Vec::new());
+                    let (mut got, mut messages) = (0, Vec::new());
                     while got < 2 * SENDERS {
                         if mailbox.may_sleep() {
                             parker.park();
                         }
                         mailbox.awake();
-                        mailbox.empty_into(&mut letters);
-                        got += letters.drain(..).count();
+                        mailbox.empty_into(&mut messages);
+                        got += messages.drain(..).count();
                     }
                 }
             });

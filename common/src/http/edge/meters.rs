@@ -1,7 +1,7 @@
 //! What the edge counts. Each core counts for itself and adds it to the shared counters now and
 //! then, so that the path of a cached read writes no memory that another core writes.
 
-use super::reason::Reason;
+use super::refusal::RefusalReason;
 use crate::metrics::{AnswerTally, HttpMetrics, Metrics};
 use prometheus::{IntCounter, IntGauge};
 use std::sync::Arc;
@@ -27,14 +27,14 @@ pub struct EdgeMetrics {
     /// Connections that are open.
     pub connections: IntGauge,
     /// Connections that follow a feed.
-    pub viewers: IntGauge,
+    pub subscribers: IntGauge,
     /// Connections accepted.
     pub accepted: IntCounter,
     /// Failures of accept.
     pub accept_errors: IntCounter,
     received_bytes: IntCounter,
     sent_bytes: IntCounter,
-    /// By [`Reason`], in its order.
+    /// By [`RefusalReason`], in its order.
     refusals: Vec<IntCounter>,
 }
 
@@ -54,7 +54,10 @@ impl EdgeMetrics {
         Self {
             http,
             connections: metrics.gauge(&name("connections"), "Connections that are open."),
-            viewers: metrics.gauge(&name("viewers"), "Connections that follow the live feed."),
+            subscribers: metrics.gauge(
+                &name("subscribers"),
+                "Connections that follow the live feed.",
+            ),
             accepted: metrics.counter(&name("accepted_total"), "Connections accepted."),
             accept_errors: metrics.counter(
                 &name("accept_errors_total"),
@@ -63,7 +66,7 @@ impl EdgeMetrics {
             received_bytes: metrics
                 .counter(&name("received_bytes_total"), "Bytes that clients sent."),
             sent_bytes: metrics.counter(&name("sent_bytes_total"), "Bytes sent to clients."),
-            refusals: Reason::ALL
+            refusals: RefusalReason::ALL
                 .iter()
                 .map(|reason| refusals.with_label_values(&[reason.label()]))
                 .collect(),
@@ -71,11 +74,14 @@ impl EdgeMetrics {
     }
 
     /// Counts a refusal, and where the client was answered also as a request with this status.
-    pub fn refused(&self, reason: Reason) {
+    pub fn refused(&self, reason: RefusalReason) {
         self.refusals[reason as usize].inc();
         if !matches!(
             reason,
-            Reason::Overrun | Reason::Unread | Reason::Idle | Reason::Slow
+            RefusalReason::Overrun
+                | RefusalReason::Unread
+                | RefusalReason::Idle
+                | RefusalReason::Slow
         ) {
             self.http
                 .answered("refused", reason.status(), Duration::ZERO);

@@ -2,7 +2,7 @@
 //! clients are strangers, so that what it does for one of them is bounded in bytes and in time.
 //!
 //! ```text
-//!   clients ──► kernel (SO_REUSEPORT) ──► core 0: listener, connections, deadlines ──► Quick::quick   cached: answered inline
+//!   clients ──► kernel (SO_REUSEPORT) ──► core 0: listener, connections, deadlines ──► FastPath::cached  cached: answered inline
 //!                                    └──► core 1: the same                         └─► Handler::handle ──► queues
 //!                                              ▲                                                             │
 //!                                              └── mailbox, waker ◄── Responder::send, from any thread ◄─────┘
@@ -13,22 +13,21 @@
 //! | [`connection`] | one connection as a pure state machine: no socket, no clock |
 //! | [`parse`], [`head`], [`body`] | request line, fields, body: strict |
 //! | [`budget`] | memory that all bodies share, and all unread answers |
-//! | [`audience`] | connections that follow a feed, and what is published to all of them |
+//! | [`subscribers`] | connections that follow a feed, and what is published to all of them |
 //! | [`respond`], [`date`], [`trace`], [`output`] | answers |
-//! | [`limits`], [`reason`] | what clients may ask, and why they are refused |
+//! | [`limits`], [`refusal`] | what clients may ask, and why they are refused |
 //! | `core`, `entry`, `slab`, `timers`, `mailbox` | the event loop of one core |
 //! | `listen`, `meters` | listening sockets; counters |
 //!
 //! Threads: one per core, which never blocks but to wait for events. Invariants: those of
 //! [`connection`]; a connection belongs to one core for its life; at most one request of a
-//! connection is with a handler, whose answer finds its connection or nothing; a viewer gets what
+//! connection is with a handler, whose answer finds its connection or nothing; a subscriber gets what
 //! was published after it came, whole and in order, or is dropped.
 //!
 //! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100
 //! Continue` only when asked for; limits per address, since behind a proxy all clients have the
 //! same one.
 
-pub mod audience;
 pub mod body;
 pub mod budget;
 pub mod connection;
@@ -42,18 +41,19 @@ mod mailbox;
 mod meters;
 pub mod output;
 pub mod parse;
-pub mod reason;
+pub mod refusal;
 pub mod respond;
 mod slab;
+pub mod subscribers;
 mod timers;
 pub mod trace;
 
-use self::audience::{Audience, Seats};
 use self::budget::Budget;
 use self::core::{Core, WAKER};
 use self::limits::EdgeConfig;
 use self::mailbox::Mailbox;
 use self::meters::{EdgeMetrics, Listener};
+use self::subscribers::{Permits, Subscribers};
 use crate::descriptors::{self, Share};
 use crate::http::access::Access;
 use crate::http::{Handler, Request, Responder};
@@ -69,36 +69,36 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// What the edge serves.
-pub trait Quick: Handler {
+pub trait FastPath: Handler {
     /// Prebuilt body (application/json, status 200) of a cached `GET /stocks/<name>`; `path` as
     /// sent. `None`: not cached; the request goes through [`Handler::handle`]. Called for every GET
     /// and HEAD without query and body. Must not block: all connections of the core wait.
-    fn quick(&self, path: &str) -> Option<Arc<[u8]>>;
+    fn cached(&self, path: &str) -> Option<Arc<[u8]>>;
 
     /// Whether there is a feed at `path`. Called for every GET and HEAD without query and body that
-    /// is not quick, before a seat is taken. Must not block either.
+    /// is not quick, before a permit is taken. Must not block either.
     fn has_feed(&self, _path: &str) -> bool {
         false
     }
 
-    /// What a new viewer of the feed at `path` is sent first; `None`: there is none now, and the
+    /// What a new subscriber of the feed at `path` is sent first; `None`: there is none now, and the
     /// request goes through [`Handler::handle`]. Must not block either.
-    fn opening(&self, _path: &str) -> Option<Arc<[u8]>> {
+    fn feed_snapshot(&self, _path: &str) -> Option<Arc<[u8]>> {
         None
     }
 }
 
-/// A handler with nothing quick about it: that of an internal listener.
-pub struct Plain(pub Arc<dyn Handler>);
+/// A handler that answers nothing inline: that of an internal listener.
+pub struct NoFastPath(pub Arc<dyn Handler>);
 
-impl Handler for Plain {
+impl Handler for NoFastPath {
     fn handle(&self, request: Request, responder: Responder) {
         self.0.handle(request, responder);
     }
 }
 
-impl Quick for Plain {
-    fn quick(&self, _: &str) -> Option<Arc<[u8]>> {
+impl FastPath for NoFastPath {
+    fn cached(&self, _: &str) -> Option<Arc<[u8]>> {
         None
     }
 }
@@ -106,13 +106,13 @@ impl Quick for Plain {
 /// What the cores share.
 pub(crate) struct Shared {
     config: EdgeConfig,
-    handler: Arc<dyn Quick>,
+    handler: Arc<dyn FastPath>,
     metrics: Arc<EdgeMetrics>,
     bodies: Arc<Budget>,
     outputs: Arc<Budget>,
     /// When a core last logged that descriptors or memory ran out.
     exhaustion_logged: Mutex<Option<Instant>>,
-    seats: Arc<Seats>,
+    permits: Arc<Permits>,
     /// Connections that count against the limit.
     open: AtomicUsize,
     /// Connections beyond it that are being told so.
@@ -145,7 +145,7 @@ impl Edge {
     /// left.
     pub fn start(
         mut config: EdgeConfig,
-        handler: Arc<dyn Quick>,
+        handler: Arc<dyn FastPath>,
         http: Arc<HttpMetrics>,
         metrics: &Metrics,
     ) -> io::Result<Self> {
@@ -161,9 +161,9 @@ impl Edge {
         let metrics = Arc::new(EdgeMetrics::new(metrics, http, metered));
         let bodies = Budget::new(config.limits.body_budget_bytes);
         let outputs = Budget::new(config.limits.output_budget_bytes);
-        let seats = Seats::new(config.limits.viewers(), metrics.viewers.clone());
+        let permits = Permits::new(config.limits.subscribers(), metrics.subscribers.clone());
         let shared = Arc::new(Shared {
-            seats,
+            permits,
             config,
             handler,
             metrics,
@@ -209,8 +209,8 @@ impl Edge {
 
     /// Those who follow a feed.
     #[must_use]
-    pub fn audience(&self) -> Audience {
-        Audience::new(Arc::clone(&self.shared.seats), self.mailboxes.clone())
+    pub fn subscribers(&self) -> Subscribers {
+        Subscribers::new(Arc::clone(&self.shared.permits), self.mailboxes.clone())
     }
 
     /// Stops: accepts no more, answers what is in flight with `Connection: close`, within

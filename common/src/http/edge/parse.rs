@@ -6,7 +6,7 @@
 //! lone CR must be, since two recipients that see different lines are what request smuggling lives
 //! on.
 
-use super::reason::Reason;
+use super::refusal::RefusalReason;
 
 /// Methods are shorter than this; a longer one is none that is known.
 const METHOD_BYTES: usize = 16;
@@ -76,7 +76,7 @@ pub struct RequestLine<'a> {
     /// What follows the first `?`.
     pub query: Option<&'a str>,
     /// Whether it is HTTP/1.0.
-    pub old: bool,
+    pub http_1_0: bool,
     /// Its bytes, the line end included.
     pub length: usize,
 }
@@ -86,8 +86,11 @@ pub struct RequestLine<'a> {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn request_line(bytes: &[u8], target_limit: usize) -> Result<Option<RequestLine<'_>>, Reason> {
-    let Some((method, after)) = word(bytes, METHOD_BYTES, is_token, Reason::Method)? else {
+pub fn request_line(
+    bytes: &[u8],
+    target_limit: usize,
+) -> Result<Option<RequestLine<'_>>, RefusalReason> {
+    let Some((method, after)) = word(bytes, METHOD_BYTES, is_token, RefusalReason::Method)? else {
         return Ok(None);
     };
     if method == HTTP_2_METHOD {
@@ -96,22 +99,23 @@ pub fn request_line(bytes: &[u8], target_limit: usize) -> Result<Option<RequestL
     let method = Method::ALL
         .into_iter()
         .find(|m| m.name().as_bytes() == method)
-        .ok_or(Reason::Method)?;
+        .ok_or(RefusalReason::Method)?;
     let visible = |byte: u8| byte.is_ascii_graphic();
-    let Some((target, version)) = word(after, target_limit, visible, Reason::TargetTooLong)? else {
+    let Some((target, version)) = word(after, target_limit, visible, RefusalReason::TargetTooLong)?
+    else {
         return Ok(None);
     };
-    let Some(old) = is_old(version)? else {
+    let Some(http_1_0) = is_http_1_0(version)? else {
         return Ok(None);
     };
     // Visible ASCII only, as was just checked.
-    let target = std::str::from_utf8(target).map_err(|_| Reason::RequestLine)?;
+    let target = std::str::from_utf8(target).map_err(|_| RefusalReason::RequestLine)?;
     let (path, query) = split_target(method, target)?;
     Ok(Some(RequestLine {
         method,
         path,
         query,
-        old,
+        http_1_0,
         length: bytes.len() - version.len() + VERSION_LINE.len(),
     }))
 }
@@ -122,13 +126,13 @@ const HTTP_2_METHOD: &[u8] = b"PRI";
 const HTTP_2_REST: &[u8] = b"* HTTP/2.0\r\n";
 
 /// Refuses the version, not the method, once the line is that of HTTP/2.
-fn http_2_preface(rest: &[u8]) -> Result<Option<RequestLine<'_>>, Reason> {
+fn http_2_preface(rest: &[u8]) -> Result<Option<RequestLine<'_>>, RefusalReason> {
     if rest.starts_with(HTTP_2_REST) {
-        Err(Reason::Version)
+        Err(RefusalReason::Version)
     } else if HTTP_2_REST.starts_with(rest) {
         Ok(None)
     } else {
-        Err(Reason::Method)
+        Err(RefusalReason::Method)
     }
 }
 
@@ -140,11 +144,11 @@ fn word(
     bytes: &[u8],
     limit: usize,
     fits: impl Fn(u8) -> bool,
-    too_long: Reason,
-) -> Result<Option<Word<'_>>, Reason> {
+    too_long: RefusalReason,
+) -> Result<Option<Word<'_>>, RefusalReason> {
     match bytes.iter().take(limit + 1).position(|byte| !fits(*byte)) {
         Some(end) if end > 0 && bytes[end] == b' ' => Ok(Some((&bytes[..end], &bytes[end + 1..]))),
-        Some(_) => Err(Reason::RequestLine),
+        Some(_) => Err(RefusalReason::RequestLine),
         None if bytes.len() > limit => Err(too_long),
         None => Ok(None),
     }
@@ -155,7 +159,7 @@ const VERSION_LINE: &[u8] = b"HTTP/d.d\r\n";
 
 /// Whether `bytes` begin with the end of an HTTP/1.0 line. A higher minor version than 1 is
 /// answered as 1.1 (RFC 9112 section 2.3).
-fn is_old(bytes: &[u8]) -> Result<Option<bool>, Reason> {
+fn is_http_1_0(bytes: &[u8]) -> Result<Option<bool>, RefusalReason> {
     let fits = |(wanted, got): (&u8, &u8)| {
         if *wanted == b'd' {
             got.is_ascii_digit()
@@ -164,21 +168,21 @@ fn is_old(bytes: &[u8]) -> Result<Option<bool>, Reason> {
         }
     };
     if !VERSION_LINE.iter().zip(bytes).all(fits) {
-        return Err(Reason::RequestLine);
+        return Err(RefusalReason::RequestLine);
     }
     match (bytes.get(5), bytes.get(7)) {
         _ if bytes.len() < VERSION_LINE.len() => Ok(None),
         (Some(b'1'), Some(minor)) => Ok(Some(*minor == b'0')),
-        _ => Err(Reason::Version),
+        _ => Err(RefusalReason::Version),
     }
 }
 
 /// Path and query of a target in origin form, absolute form, or for OPTIONS the asterisk (RFC 9112
 /// section 3.2).
-fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Reason> {
+fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), RefusalReason> {
     // A fragment never leaves the client.
     if target.contains('#') {
-        return Err(Reason::RequestLine);
+        return Err(RefusalReason::RequestLine);
     }
     if target == "*" && method == Method::Options {
         return Ok(("*", None));
@@ -190,19 +194,19 @@ fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Re
     if target.starts_with('/') {
         return Ok(split(target));
     }
-    let scheme_end = target.find("://").ok_or(Reason::RequestLine)?;
+    let scheme_end = target.find("://").ok_or(RefusalReason::RequestLine)?;
     let scheme = &target[..scheme_end];
     let secure = scheme.eq_ignore_ascii_case("https");
     if !(secure || scheme.eq_ignore_ascii_case("http")) {
-        return Err(Reason::RequestLine);
+        return Err(RefusalReason::RequestLine);
     }
     let rest = &target[scheme_end + 3..];
     let (authority, origin) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if authority.is_empty() || !is_host(authority) {
-        return Err(Reason::Host);
+        return Err(RefusalReason::Host);
     }
     if secure {
-        return Err(Reason::Misdirected);
+        return Err(RefusalReason::Misdirected);
     }
     let (path, query) = split(origin);
     Ok((if path.is_empty() { "/" } else { path }, query))
@@ -251,11 +255,11 @@ impl Scan {
     ///
     /// # Errors
     /// A line that does not end in CRLF.
-    pub fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Reason> {
+    pub fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, RefusalReason> {
         while let Some(step) = bytes[self.at..].iter().position(|byte| *byte == b'\n') {
             let line_feed = self.at + step;
             if line_feed == 0 || bytes[line_feed - 1] != b'\r' {
-                return Err(Reason::Field);
+                return Err(RefusalReason::Field);
             }
             let empty = line_feed - 1 == self.line;
             self.at = line_feed + 1;
@@ -275,11 +279,11 @@ mod tests {
 
     type Parts<'a> = (&'a str, &'a str, Option<&'a str>, bool);
 
-    fn line(text: &str) -> Result<Option<Parts<'_>>, Reason> {
+    fn line(text: &str) -> Result<Option<Parts<'_>>, RefusalReason> {
         let line = request_line(text.as_bytes(), 30)?;
         Ok(line.map(|l| {
             assert_eq!(l.length, text.find('\n').expect("complete") + 1);
-            (l.method.name(), l.path, l.query, l.old)
+            (l.method.name(), l.path, l.query, l.http_1_0)
         }))
     }
 
@@ -321,36 +325,42 @@ mod tests {
     fn wrong_request_lines() {
         let tls = "\u{16}\u{3}\u{1}";
         for (text, reason) in [
-            (tls, Reason::RequestLine),
-            (" GET / HTTP/1.1\r\n", Reason::RequestLine),
-            ("GET  / HTTP/1.1\r\n", Reason::RequestLine),
-            ("GET /  HTTP/1.1\r\n", Reason::RequestLine),
-            ("GET / HTTP/1.1 \r\n", Reason::RequestLine),
-            ("GET / HTTP/1.1\n", Reason::RequestLine),
-            ("GET / HTTP/1.1\r\r\n", Reason::RequestLine),
-            ("GET /\r\n", Reason::RequestLine),
-            ("GET / http/1.1\r\n", Reason::RequestLine),
-            ("GET / HTTP/1.10\r\n", Reason::RequestLine),
-            ("GET /\0 HTTP/1.1\r\n", Reason::RequestLine),
-            ("GET /é HTTP/1.1\r\n", Reason::RequestLine),
-            ("GET /#a HTTP/1.1\r\n", Reason::RequestLine),
-            ("GET a HTTP/1.1\r\n", Reason::RequestLine),
-            ("GET * HTTP/1.1\r\n", Reason::RequestLine),
-            ("GET ftp://a/ HTTP/1.1\r\n", Reason::RequestLine),
-            ("GET http:///a HTTP/1.1\r\n", Reason::Host),
-            ("GET http://u@a/ HTTP/1.1\r\n", Reason::Host),
-            ("GET https://u@a/ HTTP/1.1\r\n", Reason::Host),
-            ("GET https://a/ HTTP/1.1\r\n", Reason::Misdirected),
-            ("GET HTTPS://a:8080 HTTP/1.1\r\n", Reason::Misdirected),
-            ("GET / HTTP/2.0\r\n", Reason::Version),
-            ("GET / HTTP/0.9\r\n", Reason::Version),
-            ("PRI * HTTP/2.0\r\n", Reason::Version),
-            ("PRI / HTTP/2.0\r\n", Reason::Method),
-            ("PRI * HTTP/1.1\r\n", Reason::Method),
-            ("get / HTTP/1.1\r\n", Reason::Method),
-            ("CONNECT a:1 HTTP/1.1\r\n", Reason::Method),
-            ("ABCDEFGHIJKLMNOPQ", Reason::Method),
-            ("GET /aaaaaaaaaabbbbbbbbbbcccccccccc", Reason::TargetTooLong),
+            (tls, RefusalReason::RequestLine),
+            (" GET / HTTP/1.1\r\n", RefusalReason::RequestLine),
+            ("GET  / HTTP/1.1\r\n", RefusalReason::RequestLine),
+            ("GET /  HTTP/1.1\r\n", RefusalReason::RequestLine),
+            ("GET / HTTP/1.1 \r\n", RefusalReason::RequestLine),
+            ("GET / HTTP/1.1\n", RefusalReason::RequestLine),
+            ("GET / HTTP/1.1\r\r\n", RefusalReason::RequestLine),
+            ("GET /\r\n", RefusalReason::RequestLine),
+            ("GET / http/1.1\r\n", RefusalReason::RequestLine),
+            ("GET / HTTP/1.10\r\n", RefusalReason::RequestLine),
+            ("GET /\0 HTTP/1.1\r\n", RefusalReason::RequestLine),
+            ("GET /é HTTP/1.1\r\n", RefusalReason::RequestLine),
+            ("GET /#a HTTP/1.1\r\n", RefusalReason::RequestLine),
+            ("GET a HTTP/1.1\r\n", RefusalReason::RequestLine),
+            ("GET * HTTP/1.1\r\n", RefusalReason::RequestLine),
+            ("GET ftp://a/ HTTP/1.1\r\n", RefusalReason::RequestLine),
+            ("GET http:///a HTTP/1.1\r\n", RefusalReason::Host),
+            ("GET http://u@a/ HTTP/1.1\r\n", RefusalReason::Host),
+            ("GET https://u@a/ HTTP/1.1\r\n", RefusalReason::Host),
+            ("GET https://a/ HTTP/1.1\r\n", RefusalReason::Misdirected),
+            (
+                "GET HTTPS://a:8080 HTTP/1.1\r\n",
+                RefusalReason::Misdirected,
+            ),
+            ("GET / HTTP/2.0\r\n", RefusalReason::Version),
+            ("GET / HTTP/0.9\r\n", RefusalReason::Version),
+            ("PRI * HTTP/2.0\r\n", RefusalReason::Version),
+            ("PRI / HTTP/2.0\r\n", RefusalReason::Method),
+            ("PRI * HTTP/1.1\r\n", RefusalReason::Method),
+            ("get / HTTP/1.1\r\n", RefusalReason::Method),
+            ("CONNECT a:1 HTTP/1.1\r\n", RefusalReason::Method),
+            ("ABCDEFGHIJKLMNOPQ", RefusalReason::Method),
+            (
+                "GET /aaaaaaaaaabbbbbbbbbbcccccccccc",
+                RefusalReason::TargetTooLong,
+            ),
         ] {
             assert_eq!(line(text), Err(reason), "{text:?}");
         }
@@ -401,7 +411,7 @@ mod tests {
         }
         for wrong in [&b"a\r\nb\n\r\n\r\n"[..], b"\n"] {
             let mut scan = Scan::START;
-            assert_eq!(scan.end(wrong), Err(Reason::Field));
+            assert_eq!(scan.end(wrong), Err(RefusalReason::Field));
         }
     }
 }

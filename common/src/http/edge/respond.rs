@@ -4,7 +4,7 @@
 
 use super::date::DateText;
 use super::trace::Trace;
-use crate::http::{Response, reason};
+use crate::http::{Response, reason_phrase};
 
 /// Tells a client that waits for it to send the body.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -15,7 +15,7 @@ pub const FEED_FIELDS: [(&str, &str); 2] =
 
 /// What an answer carries beside the handler's part.
 #[derive(Debug, Clone, Copy)]
-pub struct Envelope<'a> {
+pub struct ResponseContext<'a> {
     /// Now.
     pub date: &'a DateText,
     /// The request's trace id.
@@ -23,13 +23,13 @@ pub struct Envelope<'a> {
     /// Whether the connection ends with this answer.
     pub close: bool,
     /// Whether the client speaks HTTP/1.0, where persistence must be told.
-    pub old: bool,
+    pub http_1_0: bool,
     /// Whether the request was HEAD: the answer has a body's fields, but no body.
     pub head_only: bool,
 }
 
 /// Writes a success with a prebuilt JSON body.
-pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], envelope: &Envelope<'_>) {
+pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], envelope: &ResponseContext<'_>) {
     let content = Some(("application/json", body.len()));
     head(out, 200, content, Some(envelope.trace), envelope);
     out.extend_from_slice(b"Cache-Control: no-store\r\n");
@@ -40,7 +40,7 @@ pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], envelope: &Envelope<'_>) {
 }
 
 /// Writes a handler's answer.
-pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &Envelope<'_>) {
+pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &ResponseContext<'_>) {
     // 204 has no body, and must not say how long it is (RFC 9110 section 8.6).
     let content = (response.status != 204).then_some((response.content_type, response.body.len()));
     // A cache gives one answer to many: the trace id of the first who asked would be wrong for all
@@ -71,7 +71,7 @@ pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &Envelope<'_>)
 }
 
 /// Writes the head of a feed of server-sent events, which ends with its connection.
-pub fn feed(out: &mut Vec<u8>, envelope: &Envelope<'_>) {
+pub fn feed(out: &mut Vec<u8>, envelope: &ResponseContext<'_>) {
     head(out, 200, None, Some(envelope.trace), envelope);
     out.extend_from_slice(b"Content-Type: text/event-stream\r\n");
     for (name, value) in FEED_FIELDS {
@@ -88,7 +88,7 @@ fn head(
     status: u16,
     content: Option<(&str, usize)>,
     trace: Option<&Trace>,
-    envelope: &Envelope<'_>,
+    envelope: &ResponseContext<'_>,
 ) {
     if status == 200 {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
@@ -96,7 +96,7 @@ fn head(
         out.extend_from_slice(b"HTTP/1.1 ");
         number(out, usize::from(status));
         out.push(b' ');
-        out.extend_from_slice(reason(status).as_bytes());
+        out.extend_from_slice(reason_phrase(status).as_bytes());
         out.extend_from_slice(b"\r\n");
     }
     if let Some((content_type, length)) = content {
@@ -114,7 +114,7 @@ fn head(
         out.extend_from_slice(b"\r\nX-Request-Id: ");
         out.extend_from_slice(trace.as_bytes());
     }
-    out.extend_from_slice(match (envelope.close, envelope.old) {
+    out.extend_from_slice(match (envelope.close, envelope.http_1_0) {
         (true, _) => b"\r\nConnection: close\r\n",
         (false, true) => b"\r\nConnection: keep-alive\r\n",
         (false, false) => b"\r\n",
@@ -141,17 +141,17 @@ mod tests {
     use super::*;
     use crate::http::IMMUTABLE;
 
-    fn written(answer: &Response, close: bool, old: bool, head_only: bool) -> String {
+    fn written(answer: &Response, close: bool, http_1_0: bool, head_only: bool) -> String {
         let (date, trace) = (imf_fixdate(0), Trace::from_number(1));
         let mut out = Vec::new();
         response(
             &mut out,
             answer,
-            &Envelope {
+            &ResponseContext {
                 date: &date,
                 trace: &trace,
                 close,
-                old,
+                http_1_0,
                 head_only,
             },
         );
@@ -192,11 +192,11 @@ mod tests {
         let mut out = Vec::new();
         feed(
             &mut out,
-            &Envelope {
+            &ResponseContext {
                 date: &date,
                 trace: &trace,
                 close: true,
-                old: false,
+                http_1_0: false,
                 head_only: false,
             },
         );

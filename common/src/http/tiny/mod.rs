@@ -28,9 +28,10 @@
 //! two looks of the keeper. The edge bounds both.
 
 mod acceptor;
-mod answer;
+
 mod callers;
 mod keeper;
+mod sink;
 mod strangers;
 mod take;
 mod watch;

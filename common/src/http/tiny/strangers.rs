@@ -3,8 +3,8 @@
 //! sends is waited for when tiny_http drops the request.
 
 use super::Shared;
-use super::answer::TinyAnswer;
-use crate::http::{Answer, Request, Responder, Response};
+use super::sink::TinySink;
+use crate::http::{Request, Responder, Response, ResponseSink};
 use crate::queue::QueueReceiver;
 use crate::timing::STOP_GRACE;
 use std::io;
@@ -21,7 +21,7 @@ pub const STRANGERS_WAITING: usize = 2_048;
 /// A request that no worker answers.
 pub struct Stranger {
     /// The request, its body unread.
-    pub answer: Box<TinyAnswer>,
+    pub sink: Box<TinySink>,
     /// A body of it may still be in the socket.
     pub in_socket: bool,
     /// What it gets.
@@ -50,13 +50,13 @@ pub fn serve(shared: &Arc<Shared>, waiting: &QueueReceiver<Stranger>) {
 fn one(
     shared: &Arc<Shared>,
     Stranger {
-        answer,
+        sink,
         in_socket,
         gets,
     }: Stranger,
 ) {
     let refused = !matches!(gets, Gets::Handled(_));
-    if let Some(peer) = answer.request.remote_addr().copied() {
+    if let Some(peer) = sink.request.remote_addr().copied() {
         // Before the answer: what follows may last until the connection is ended for this.
         shared
             .callers
@@ -65,34 +65,34 @@ fn one(
     }
     match gets {
         Gets::Handled(request) => {
-            let responder = Responder::new(answer, Arc::clone(&shared.metrics));
+            let responder = Responder::new(sink, Arc::clone(&shared.metrics));
             shared.handler.handle(request, responder);
         }
         Gets::Refusal(response) => {
             let metrics = &shared.metrics;
             metrics.answered("refused", response.status, Duration::ZERO);
-            refuse(shared, answer, in_socket, response);
+            refuse(shared, sink, in_socket, response);
         }
-        Gets::Nothing => discard(shared, answer.request, in_socket),
+        Gets::Nothing => discard(shared, sink.request, in_socket),
     }
 }
 
-fn refuse(shared: &Shared, answer: Box<TinyAnswer>, in_socket: bool, response: Response) {
+fn refuse(shared: &Shared, sink: Box<TinySink>, in_socket: bool, response: Response) {
     if !in_socket {
-        return answer.answer(response);
+        return sink.send(response);
     }
-    if !is_safe_to_drop(&answer.request) {
-        return shared.forget(answer.request);
+    if !is_safe_to_drop(&sink.request) {
+        return shared.forget(sink.request);
     }
     // Unlike into_writer, this writes before it drops the request, and so the body.
     let plain = tiny_http::Response::new(
         response.status.into(),
-        fields(&response, &answer.trace),
+        fields(&response, &sink.trace),
         io::Cursor::new(response.body),
         None,
         None,
     );
-    let _not_delivered = answer.request.respond(plain);
+    let _not_delivered = sink.request.respond(plain);
 }
 
 fn fields(response: &Response, trace: &str) -> Vec<tiny_http::Header> {
@@ -108,7 +108,7 @@ fn fields(response: &Response, trace: &str) -> Vec<tiny_http::Header> {
     own.into_iter().chain(others).filter_map(header).collect()
 }
 
-/// Lets a request go without an answer. The body is waited for, as long as the connection lives.
+/// Lets a request go without an sink. The body is waited for, as long as the connection lives.
 fn discard(shared: &Shared, request: tiny_http::Request, in_socket: bool) {
     if in_socket && !is_safe_to_drop(&request) {
         return shared.forget(request);

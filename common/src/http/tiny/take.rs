@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::acceptor::Acceptor;
-use super::answer::TinyAnswer;
+use super::sink::TinySink;
 use super::strangers::{Gets, Stranger};
 use crate::http::access::Verdict;
 use crate::http::{Headers, Request, Responder, Response, TRACE_HEADER, trace_id};
@@ -71,17 +71,13 @@ impl Shared {
             }
         };
         self.set_aside(Stranger {
-            answer: request,
+            sink: request,
             in_socket: head.in_socket && !head.upgrade,
             gets,
         });
     }
 
-    fn convert(
-        &self,
-        request: tiny_http::Request,
-        others: bool,
-    ) -> (Box<TinyAnswer>, Request, Head) {
+    fn convert(&self, request: tiny_http::Request, others: bool) -> (Box<TinySink>, Request, Head) {
         let (path, query) = match request.url().split_once('?') {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             None => (request.url().to_owned(), None),
@@ -104,21 +100,21 @@ impl Shared {
             // Only while another worker takes what comes.
             may_block: others,
         };
-        let answer = TinyAnswer {
+        let sink = TinySink {
             head_only: converted.method == "HEAD",
             close: head.close || head.upgrade || self.stopping.load(Ordering::Relaxed),
-            old: *request.http_version() < (1, 1),
+            http_1_0: *request.http_version() < (1, 1),
             trace: converted.trace.clone(),
             request,
         };
-        (Box::new(answer), converted, head)
+        (Box::new(sink), converted, head)
     }
 
     /// Whether a worker may go on with a request that was let in.
     fn may_read(
         self: &Arc<Self>,
         head: &Head,
-        answer: &TinyAnswer,
+        sink: &TinySink,
         acceptor: &Arc<Acceptor>,
         others: bool,
     ) -> Result<(), Response> {
@@ -132,7 +128,7 @@ impl Shared {
         if head.in_socket && !others && !acceptor.has_another_worker(self) {
             return Err(Response::unavailable("too many bodies are being read"));
         }
-        if let Some(peer) = answer.request.remote_addr() {
+        if let Some(peer) = sink.request.remote_addr() {
             let mut callers = self.callers.lock();
             callers.let_in(*peer, acceptor.number, head.in_socket, Instant::now());
         }
@@ -140,11 +136,11 @@ impl Shared {
     }
 
     /// Reads the body and calls the handler.
-    fn serve(&self, mut answer: Box<TinyAnswer>, mut request: Request, head: &Head) {
+    fn serve(&self, mut sink: Box<TinySink>, mut request: Request, head: &Head) {
         let limit = self.config.body_limit_bytes;
         let read = if head.has_body {
             request.body.reserve_exact(head.declared.unwrap_or(0));
-            let reader = answer.request.as_reader();
+            let reader = sink.request.as_reader();
             reader.take(limit as u64 + 1).read_to_end(&mut request.body)
         } else {
             Ok(0)
@@ -153,7 +149,7 @@ impl Shared {
             self.callers.lock().body_ended(peer);
         }
         let complete = head.declared.is_none_or(|n| n == request.body.len());
-        let responder = Responder::new(answer, Arc::clone(&self.metrics));
+        let responder = Responder::new(sink, Arc::clone(&self.metrics));
         if let Err(error) = unbroken(read, complete) {
             let message = format!("the body could not be read: {error}");
             responder.send(Response::error(400, &message));
@@ -168,21 +164,21 @@ impl Shared {
 
     /// Hands a request to the threads for strangers.
     fn set_aside(&self, mut stranger: Stranger) {
-        let peer = stranger.answer.request.remote_addr().copied();
+        let peer = stranger.sink.request.remote_addr().copied();
         let first = peer.is_none_or(|peer| self.callers.lock().stranger(peer, Instant::now()));
         if !first {
             stranger.gets = Gets::Nothing;
             if !stranger.in_socket {
                 // Neither read nor written, so nothing to wait for.
-                return drop(stranger.answer.request.into_writer());
+                return drop(stranger.sink.request.into_writer());
             }
         }
-        stranger.answer.close = true;
+        stranger.sink.close = true;
         if let Err(stranger) = self.strangers.put(stranger) {
             if stranger.in_socket {
-                self.forget(stranger.answer.request);
+                self.forget(stranger.sink.request);
             } else {
-                drop(stranger.answer.request.into_writer());
+                drop(stranger.sink.request.into_writer());
             }
         }
     }

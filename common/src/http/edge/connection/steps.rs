@@ -1,15 +1,18 @@
 //! What a connection does with bytes: from heads and bodies to requests, and from answers to
 //! output.
 
-use super::super::audience::Opening;
 use super::super::body::Decoder;
 use super::super::budget::{FREE_BYTES, FREE_OUTPUT_BYTES, Share};
 use super::super::head::{self, Framing, Head};
 use super::super::parse::{Method, RequestLine, request_line};
-use super::super::reason::Reason;
-use super::super::respond::{self, CONTINUE, Envelope};
+use super::super::refusal::RefusalReason;
+use super::super::respond::{self, CONTINUE, ResponseContext};
+use super::super::subscribers::FeedSnapshot;
 use super::super::trace::Trace;
-use super::{BETWEEN, Connection, Exchange, Intake, PAUSE_BYTES, State, Turn, World, is_head};
+use super::{
+    BETWEEN, BodyInProgress, Connection, Exchange, Handlers, PAUSE_BYTES, State, StepContext,
+    is_head,
+};
 use crate::http::{Request, Response};
 use httparse::Header;
 use std::mem;
@@ -24,9 +27,9 @@ enum Step {
 
 impl Connection {
     /// Goes on with what is held.
-    pub(super) fn resume<W: World>(&mut self, turn: &mut Turn<'_, W>) {
+    pub(super) fn resume<H: Handlers>(&mut self, context: &mut StepContext<'_, H>) {
         let mut held = mem::take(&mut self.held);
-        let used = self.advance(&held, turn);
+        let used = self.advance(&held, context);
         if self.is_open() && used < held.len() {
             held.drain(..used);
             self.held = held;
@@ -35,19 +38,23 @@ impl Connection {
 
     /// Takes requests from `bytes` as long as there are whole ones and room for their answers, and
     /// returns how many bytes that used.
-    pub(super) fn advance<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) -> usize {
+    pub(super) fn advance<H: Handlers>(
+        &mut self,
+        bytes: &[u8],
+        context: &mut StepContext<'_, H>,
+    ) -> usize {
         let mut at = 0;
-        while self.may_go_on(turn) {
+        while self.may_go_on(context) {
             let step = match self.state {
-                State::Head { .. } => self.head(&bytes[at..], turn),
-                State::Body(_) => self.body(&bytes[at..], turn),
+                State::Head { .. } => self.head(&bytes[at..], context),
+                State::Body(_) => self.body(&bytes[at..], context),
                 _ => break,
             };
             match step {
                 Step::Used(n) => at += n,
                 Step::Starved(n) => {
                     at += n;
-                    self.starve(&bytes[at..], turn);
+                    self.starve(&bytes[at..], context);
                     break;
                 }
             }
@@ -56,14 +63,14 @@ impl Connection {
     }
 
     /// Whether there is room for the answer to one more request.
-    fn may_go_on<W: World>(&mut self, turn: &Turn<'_, W>) -> bool {
+    fn may_go_on<H: Handlers>(&mut self, context: &StepContext<'_, H>) -> bool {
         let waits = self.output.pending().len();
-        waits < FREE_OUTPUT_BYTES || (waits < PAUSE_BYTES && self.has_room(0, turn))
+        waits < FREE_OUTPUT_BYTES || (waits < PAUSE_BYTES && self.has_room(0, context))
     }
 
     /// What is there is not enough: the head's time begins, or the end of the client's side shows
     /// what it meant.
-    fn starve<W: World>(&mut self, rest: &[u8], turn: &mut Turn<'_, W>) {
+    fn starve<H: Handlers>(&mut self, rest: &[u8], context: &mut StepContext<'_, H>) {
         if self.ended {
             match &self.state {
                 State::Head { .. } if rest.is_empty() => {
@@ -73,22 +80,22 @@ impl Connection {
                         State::Closing
                     };
                 }
-                State::Body(intake) => {
+                State::Body(arriving) => {
                     let Exchange {
                         trace, head_only, ..
-                    } = intake.exchange;
-                    self.refuse(Reason::Incomplete, Some(trace), head_only, turn);
+                    } = arriving.exchange;
+                    self.refuse(RefusalReason::Incomplete, Some(trace), head_only, context);
                 }
-                _ => self.refuse(Reason::Incomplete, None, is_head(rest), turn),
+                _ => self.refuse(RefusalReason::Incomplete, None, is_head(rest), context),
             }
         } else if let State::Head { since, .. } = &mut self.state
             && !rest.is_empty()
         {
-            since.get_or_insert(turn.now);
+            since.get_or_insert(context.now);
         }
     }
 
-    fn head<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) -> Step {
+    fn head<H: Handlers>(&mut self, bytes: &[u8], context: &mut StepContext<'_, H>) -> Step {
         // Empty lines before a request mean nothing (RFC 9112 section 2.2).
         if bytes.starts_with(b"\r\n") {
             return Step::Used(2);
@@ -96,23 +103,23 @@ impl Connection {
         if bytes.is_empty() || bytes == b"\r" {
             return Step::Starved(0);
         }
-        match self.whole_head(bytes, turn) {
+        match self.whole_head(bytes, context) {
             Ok(Some(used)) => Step::Used(used),
             Ok(None) => Step::Starved(0),
-            Err(head::Fault { reason, trace }) => {
-                self.refuse(reason, trace, is_head(bytes), turn);
+            Err(head::HeadRefusal { reason, trace }) => {
+                self.refuse(reason, trace, is_head(bytes), context);
                 Step::Used(bytes.len())
             }
         }
     }
 
     /// Reads a head and begins its request; `None` when the head is not complete.
-    fn whole_head<W: World>(
+    fn whole_head<H: Handlers>(
         &mut self,
         bytes: &[u8],
-        turn: &mut Turn<'_, W>,
-    ) -> Result<Option<usize>, head::Fault> {
-        let limits = turn.limits;
+        context: &mut StepContext<'_, H>,
+    ) -> Result<Option<usize>, head::HeadRefusal> {
+        let limits = context.limits;
         let Some(line) = request_line(bytes, limits.target_bytes)? else {
             return Ok(None);
         };
@@ -122,55 +129,55 @@ impl Connection {
         // Not beyond the limit: what is wrong there must not be seen before it is too large.
         let Some(end) = scan.end(&bytes[..bytes.len().min(limits.head_bytes)])? else {
             return if bytes.len() > limits.head_bytes {
-                Err(Reason::HeadTooLarge.into())
+                Err(RefusalReason::HeadTooLarge.into())
             } else {
                 Ok(None)
             };
         };
         let fields = &bytes[line.length..end];
         head::parse(&line, fields, limits.fields, |head, fields| {
-            self.begin(&line, head, fields, turn)
+            self.begin(&line, head, fields, context)
         })?;
         Ok(Some(end))
     }
 
-    fn begin<W: World>(
+    fn begin<H: Handlers>(
         &mut self,
         line: &RequestLine<'_>,
         head: Head,
         fields: &[Header<'_>],
-        turn: &mut Turn<'_, W>,
+        context: &mut StepContext<'_, H>,
     ) {
         let exchange = Exchange {
-            trace: head.trace.unwrap_or_else(|| turn.world.new_trace()),
+            trace: head.trace.unwrap_or_else(|| context.handlers.new_trace()),
             close: !head.keep_alive,
-            old: line.old,
+            http_1_0: line.http_1_0,
             head_only: line.method == Method::Head,
         };
         let readable = matches!(line.method, Method::Get | Method::Head);
         if readable
             && line.query.is_none()
             && head.framing == Framing::Length(0)
-            && let Some(body) = turn.world.quick(line.path)
+            && let Some(body) = context.handlers.cached(line.path)
         {
             self.admitted = true;
-            return self.write(&exchange, turn, |out, envelope| {
+            return self.write(&exchange, context, |out, envelope| {
                 respond::prebuilt(out, &body, envelope)
             });
         }
         if readable
             && line.query.is_none()
             && head.framing == Framing::Length(0)
-            && turn.world.has_feed(line.path)
+            && context.handlers.has_feed(line.path)
         {
             if exchange.head_only {
-                // It has no length, takes no seat, and nobody counts as watching.
-                return self.write(&exchange, turn, respond::feed);
+                // It has no length, takes no permit, and nobody counts as watching.
+                return self.write(&exchange, context, respond::feed);
             }
-            if !turn.stopping
-                && let Some(opening) = turn.world.follow(line.path)
+            if !context.stopping
+                && let Some(opening) = context.handlers.follow(line.path)
             {
-                return self.follow(opening, &exchange, turn);
+                return self.follow(opening, &exchange, context);
             }
         }
         let mut request = Request {
@@ -186,32 +193,32 @@ impl Connection {
         };
         // Before the decoder: a stranger is not told even what is too large.
         let has_body = head.framing != Framing::Length(0);
-        if let Err(answer) = turn.world.admit(&mut request, has_body) {
+        if let Err(answer) = context.handlers.admit(&mut request, has_body) {
             let last = Exchange {
                 close: true,
                 ..exchange
             };
-            return self.write(&last, turn, |out, envelope| {
+            return self.write(&last, context, |out, envelope| {
                 respond::response(out, &answer, envelope)
             });
         }
         self.admitted = true;
-        let decoder = match Decoder::new(head.framing, turn.limits.body_bytes) {
+        let decoder = match Decoder::new(head.framing, context.limits.body_bytes) {
             Ok(decoder) => decoder,
             Err(reason) => {
-                return self.refuse(reason, Some(exchange.trace), exchange.head_only, turn);
+                return self.refuse(reason, Some(exchange.trace), exchange.head_only, context);
             }
         };
         if decoder.is_complete() {
-            return self.dispatch(request, exchange, turn);
+            return self.dispatch(request, exchange, context);
         }
         if head.expects_continue {
             // Also when a part of the body is there already: whether it is must not show.
-            self.writer(turn).extend_from_slice(CONTINUE);
+            self.writer(context).extend_from_slice(CONTINUE);
         }
-        let until = turn.now + turn.limits.body_timeout;
-        let share = Share::new(turn.bodies, FREE_BYTES);
-        self.state = State::Body(Box::new(Intake {
+        let until = context.now + context.limits.body_timeout;
+        let share = Share::new(context.bodies, FREE_BYTES);
+        self.state = State::Body(Box::new(BodyInProgress {
             request,
             decoder,
             share,
@@ -220,134 +227,144 @@ impl Connection {
         }));
     }
 
-    fn follow<W: World>(
+    fn follow<H: Handlers>(
         &mut self,
-        Opening { seat, bytes }: Opening,
+        FeedSnapshot { permit, bytes }: FeedSnapshot,
         exchange: &Exchange,
-        turn: &mut Turn<'_, W>,
+        context: &mut StepContext<'_, H>,
     ) {
         let exchange = Exchange {
             close: true,
             ..*exchange
         };
-        if !self.has_room(bytes.len(), turn) {
-            return self.refuse(Reason::OutputBudget, Some(exchange.trace), false, turn);
+        if !self.has_room(bytes.len(), context) {
+            return self.refuse(
+                RefusalReason::OutputBudget,
+                Some(exchange.trace),
+                false,
+                context,
+            );
         }
-        self.write(&exchange, turn, |out, envelope| {
+        self.write(&exchange, context, |out, envelope| {
             respond::feed(out, envelope);
             out.extend_from_slice(&bytes);
         });
         self.state = State::Following {
-            _seat: seat,
+            _permit: permit,
             opening: self.output.pending().len(),
         };
     }
 
-    fn body<W: World>(&mut self, bytes: &[u8], turn: &mut Turn<'_, W>) -> Step {
-        let State::Body(intake) = &mut self.state else {
+    fn body<H: Handlers>(&mut self, bytes: &[u8], context: &mut StepContext<'_, H>) -> Step {
+        let State::Body(arriving) = &mut self.state else {
             return Step::Starved(0);
         };
-        let exchange = intake.exchange;
-        let taken = intake.decoder.take(bytes);
+        let exchange = arriving.exchange;
+        let taken = arriving.decoder.take(bytes);
         // Also when the body is complete: whether it came in one read must not show.
-        let covered = intake.share.cover(intake.decoder.held());
+        let covered = arriving.share.cover(arriving.decoder.held());
         match if covered {
             taken
         } else {
-            Err(Reason::BodyBudget)
+            Err(RefusalReason::BodyBudget)
         } {
             Err(reason) => {
-                self.refuse(reason, Some(exchange.trace), exchange.head_only, turn);
+                self.refuse(reason, Some(exchange.trace), exchange.head_only, context);
                 Step::Used(bytes.len())
             }
-            Ok(used) if !intake.decoder.is_complete() => Step::Starved(used),
+            Ok(used) if !arriving.decoder.is_complete() => Step::Starved(used),
             Ok(used) => {
-                if let State::Body(intake) = mem::replace(&mut self.state, BETWEEN) {
-                    let Intake {
+                if let State::Body(arriving) = mem::replace(&mut self.state, BETWEEN) {
+                    let BodyInProgress {
                         mut request,
                         decoder,
                         exchange,
                         ..
-                    } = *intake;
+                    } = *arriving;
                     request.body = decoder.into_body();
-                    self.dispatch(request, exchange, turn);
+                    self.dispatch(request, exchange, context);
                 }
                 Step::Used(used)
             }
         }
     }
 
-    fn dispatch<W: World>(&mut self, request: Request, exchange: Exchange, turn: &mut Turn<'_, W>) {
+    fn dispatch<H: Handlers>(
+        &mut self,
+        request: Request,
+        exchange: Exchange,
+        context: &mut StepContext<'_, H>,
+    ) {
         if request.path == "*" {
             // About the server, not about anything that a handler knows (RFC 9110 section 9.3.7).
             let answer =
                 Response::text(204, "", "").with_header("Allow", "GET, HEAD, POST, OPTIONS");
-            return self.write(&exchange, turn, |out, envelope| {
+            return self.write(&exchange, context, |out, envelope| {
                 respond::response(out, &answer, envelope)
             });
         }
         self.state = State::Waiting(exchange);
-        turn.world.handle(request);
+        context.handlers.handle(request);
     }
 
     /// Writes the answer of an exchange, after which the connection takes the next request or ends.
-    pub(super) fn write<W: World>(
+    pub(super) fn write<H: Handlers>(
         &mut self,
         exchange: &Exchange,
-        turn: &mut Turn<'_, W>,
-        write: impl FnOnce(&mut Vec<u8>, &Envelope<'_>),
+        context: &mut StepContext<'_, H>,
+        write: impl FnOnce(&mut Vec<u8>, &ResponseContext<'_>),
     ) {
-        let close = exchange.close || turn.stopping;
+        let close = exchange.close || context.stopping;
         let Exchange {
             trace,
-            old,
+            http_1_0,
             head_only,
             ..
         } = exchange;
-        let envelope = Envelope {
-            date: turn.date,
+        let envelope = ResponseContext {
+            date: context.date,
             trace,
             close,
-            old: *old,
+            http_1_0: *http_1_0,
             head_only: *head_only,
         };
-        write(self.writer(turn), &envelope);
-        self.idle_since = turn.now;
+        write(self.writer(context), &envelope);
+        self.idle_since = context.now;
         self.state = if close { State::Closing } else { BETWEEN };
     }
 
     /// Answers with a refusal and ends the connection: where the next request would begin is not
     /// known, or not to be waited for.
-    pub(super) fn refuse<W: World>(
+    pub(super) fn refuse<H: Handlers>(
         &mut self,
-        reason: Reason,
+        reason: RefusalReason,
         trace: Option<Trace>,
         head_only: bool,
-        turn: &mut Turn<'_, W>,
+        context: &mut StepContext<'_, H>,
     ) {
-        turn.world.refused(reason);
-        let trace = trace.unwrap_or_else(|| turn.world.new_trace());
-        let mut answer = Response::error(reason.status(), &reason.message(turn.limits));
+        context.handlers.refused(reason);
+        let trace = trace.unwrap_or_else(|| context.handlers.new_trace());
+        let mut answer = Response::error(reason.status(), &reason.message(context.limits));
         if reason.status() == 503 {
             answer = answer.with_header("Retry-After", "1");
         }
         let exchange = Exchange {
             trace,
             close: true,
-            old: false,
+            http_1_0: false,
             head_only,
         };
-        self.write(&exchange, turn, |out, envelope| {
+        self.write(&exchange, context, |out, envelope| {
             respond::response(out, &answer, envelope)
         });
         self.held = Vec::new();
     }
 
-    pub(super) fn writer<W>(&mut self, turn: &mut Turn<'_, W>) -> &mut Vec<u8> {
+    pub(super) fn writer<H>(&mut self, context: &mut StepContext<'_, H>) -> &mut Vec<u8> {
         if self.output.is_empty() {
             self.send_progress = 0;
-            self.send_until = turn.now + turn.limits.send_timeout;
+            self.send_until = context.now + context.limits.send_timeout;
         }
-        self.output.writer(turn.spare)
+        self.output.writer(context.spare)
     }
 }

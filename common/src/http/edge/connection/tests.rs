@@ -1,13 +1,13 @@
 //! Scripts for the state machine: what goes in and what comes out, without sockets and without
 //! waiting.
 
-use super::super::audience::{Opening, Seats};
 use super::super::budget::{Budget, FREE_BYTES, FREE_OUTPUT_BYTES};
 use super::super::date::{DateText, imf_fixdate};
 use super::super::limits::Limits;
-use super::super::reason::Reason;
+use super::super::refusal::RefusalReason;
+use super::super::subscribers::{FeedSnapshot, Permits};
 use super::super::trace::Trace;
-use super::{Connection, PAUSE_BYTES, State, Turn, World};
+use super::{Connection, Handlers, PAUSE_BYTES, State, StepContext};
 use crate::http::{Request, Response};
 use prometheus::IntGauge;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// A connection with a handler and a clock of its own.
 struct Script {
     connection: Connection,
-    outside: Outside,
+    handlers: EdgeHandlers,
     limits: Limits,
     bodies: Arc<Budget>,
     outputs: Arc<Budget>,
@@ -29,41 +29,41 @@ struct Script {
     half_closed: bool,
 }
 
-struct Outside {
+struct EdgeHandlers {
     requests: Vec<Request>,
-    reasons: Vec<Reason>,
+    reasons: Vec<RefusalReason>,
     /// One for `/feed`.
-    seats: Arc<Seats>,
+    permits: Arc<Permits>,
 }
 
-impl Default for Outside {
+impl Default for EdgeHandlers {
     fn default() -> Self {
-        let gauge = IntGauge::new("viewers", "Viewers.").expect("a gauge");
+        let gauge = IntGauge::new("subscribers", "Subscribers.").expect("a gauge");
         Self {
             requests: Vec::new(),
             reasons: Vec::new(),
-            seats: Seats::new(1, gauge),
+            permits: Permits::new(1, gauge),
         }
     }
 }
 
-impl World for Outside {
-    fn quick(&mut self, path: &str) -> Option<Arc<[u8]>> {
+impl Handlers for EdgeHandlers {
+    fn cached(&mut self, path: &str) -> Option<Arc<[u8]>> {
         (path == "/cached").then(|| Arc::from(&b"{}"[..]))
     }
     fn has_feed(&mut self, path: &str) -> bool {
         path == "/feed"
     }
-    fn follow(&mut self, _path: &str) -> Option<Opening> {
-        Some(Opening {
-            seat: self.seats.take()?,
+    fn follow(&mut self, _path: &str) -> Option<FeedSnapshot> {
+        Some(FeedSnapshot {
+            permit: self.permits.take()?,
             bytes: Arc::from(&b"first\n\n"[..]),
         })
     }
     fn handle(&mut self, request: Request) {
         self.requests.push(request);
     }
-    fn refused(&mut self, reason: Reason) {
+    fn refused(&mut self, reason: RefusalReason) {
         self.reasons.push(reason);
     }
     fn new_trace(&mut self) -> Trace {
@@ -87,7 +87,7 @@ impl Script {
         let now = Instant::now();
         Self {
             connection: Connection::new(now),
-            outside: Outside::default(),
+            handlers: EdgeHandlers::default(),
             limits: small(),
             bodies: Budget::new(1_000),
             outputs: Budget::new(1_000_000),
@@ -100,8 +100,11 @@ impl Script {
         }
     }
 
-    fn turn<R>(&mut self, step: impl FnOnce(&mut Connection, &mut Turn<'_, Outside>) -> R) -> R {
-        let mut turn = Turn {
+    fn context<R>(
+        &mut self,
+        step: impl FnOnce(&mut Connection, &mut StepContext<'_, EdgeHandlers>) -> R,
+    ) -> R {
+        let mut context = StepContext {
             now: self.now,
             date: &self.date,
             limits: &self.limits,
@@ -109,9 +112,9 @@ impl Script {
             outputs: &self.outputs,
             stopping: self.stopping,
             spare: &mut self.spare,
-            world: &mut self.outside,
+            handlers: &mut self.handlers,
         };
-        step(&mut self.connection, &mut turn)
+        step(&mut self.connection, &mut context)
     }
 
     /// Lets the client take up to `n` bytes of what is to be written.
@@ -119,7 +122,7 @@ impl Script {
         let n = n.min(self.connection.output().len());
         self.written
             .extend_from_slice(&self.connection.output()[..n]);
-        self.turn(|connection, turn| connection.sent(n, turn));
+        self.context(|connection, context| connection.sent(n, context));
         self.half_closed |= self.connection.take_half_close();
     }
 
@@ -137,24 +140,24 @@ impl Script {
             "the machine would not read {:?}",
             bytes.as_ref()
         );
-        self.turn(|connection, turn| connection.receive(bytes.as_ref(), turn));
+        self.context(|connection, context| connection.receive(bytes.as_ref(), context));
         self.flush();
         self
     }
 
     fn end(&mut self) {
-        self.turn(|connection, turn| connection.end_of_input(turn));
+        self.context(|connection, context| connection.end_of_input(context));
         self.flush();
     }
 
     fn answer(&mut self, response: &Response) {
-        self.turn(|connection, turn| connection.answer(response, turn));
+        self.context(|connection, context| connection.answer(response, context));
         self.flush();
     }
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.turn(|connection, turn| connection.expire(turn));
+        self.context(|connection, context| connection.expire(context));
         self.flush();
     }
 
@@ -198,7 +201,7 @@ fn cached_read() {
         .send(with_trace.replace("GET", "HEAD"))
         .take_written();
     assert_eq!(head, expected.strip_suffix("{}").expect("a body"));
-    assert!(script.outside.requests.is_empty());
+    assert!(script.handlers.requests.is_empty());
 }
 
 /// What a handler gets to see, and what becomes of its answer.
@@ -206,9 +209,9 @@ fn cached_read() {
 fn handled_request() {
     let mut script = Script::new();
     script.send("POST /a%20b?c=d HTTP/1.1\r\nHost: a\r\nX-Y: z \r\nContent-Length: 3\r\n\r\nab");
-    assert!(script.outside.requests.is_empty());
+    assert!(script.handlers.requests.is_empty());
     script.send("c");
-    let request = script.outside.requests.pop().expect("complete");
+    let request = script.handlers.requests.pop().expect("complete");
     assert_eq!(
         (request.method.as_str(), request.path.as_str()),
         ("POST", "/a%20b")
@@ -242,13 +245,13 @@ fn pipelining() {
     let mut script = Script::new();
     script.send([GET, POST, GET, OTHER, GET].concat());
     assert_eq!(
-        (script.statuses(), script.outside.requests.len()),
+        (script.statuses(), script.handlers.requests.len()),
         (vec![200], 1)
     );
     assert!(!script.connection.wants_input(), "reading stops meanwhile");
     script.answer(&Response::error(404, "no"));
     assert_eq!(
-        (script.statuses(), script.outside.requests.len()),
+        (script.statuses(), script.handlers.requests.len()),
         (vec![200, 404, 200], 2)
     );
     script.answer(&Response::error(409, "no"));
@@ -264,7 +267,9 @@ fn pipelining_is_bounded() {
     let requests = 16 * 1024 / GET.len();
     for _ in 0..20 {
         assert!(script.connection.wants_input());
-        script.turn(|connection, turn| connection.receive(GET.repeat(requests).as_bytes(), turn));
+        script.context(|connection, context| {
+            connection.receive(GET.repeat(requests).as_bytes(), context)
+        });
         while !script.connection.output().is_empty() {
             assert!(
                 script.connection.output().len() < PAUSE_BYTES + 300,
@@ -301,18 +306,18 @@ fn body_behind_a_pause() {
             }
             cached += &GET.replace("Host", &format!("X-Request-Id: {id}\r\nHost"));
         }
-        script.turn(|connection, turn| {
+        script.context(|connection, context| {
             connection.receive(
                 [&cached, &expecting]
                     .map(String::as_str)
                     .concat()
                     .as_bytes(),
-                turn,
+                context,
             )
         });
         paused += usize::from(matches!(script.connection.state, State::Body(_)));
         script.flush();
-        assert_eq!(script.outside.requests.len(), 1, "{longer}");
+        assert_eq!(script.handlers.requests.len(), 1, "{longer}");
     }
     assert!(paused > 0, "none of them paused in the body");
 }
@@ -388,8 +393,8 @@ fn unread_answers_share_a_budget() {
     let large = Response::text(200, "text/plain", vec![b'x'; FREE_OUTPUT_BYTES + 30_000]);
     // The client reads nothing: the answer only waits.
     let ask = |script: &mut Script, answer: &Response| {
-        script.turn(|connection, turn| connection.receive(OTHER.as_bytes(), turn));
-        script.turn(|connection, turn| connection.answer(answer, turn));
+        script.context(|connection, context| connection.receive(OTHER.as_bytes(), context));
+        script.context(|connection, context| connection.answer(answer, context));
     };
     let mut holder = script();
     ask(&mut holder, &large);
@@ -400,26 +405,26 @@ fn unread_answers_share_a_budget() {
         let (status, reasons) = if order {
             (200, vec![])
         } else {
-            (503, vec![Reason::OutputBudget])
+            (503, vec![RefusalReason::OutputBudget])
         };
         assert_eq!(
             (other.statuses(), other.half_closed),
             (vec![status], !order)
         );
-        assert_eq!(other.outside.reasons, reasons);
+        assert_eq!(other.handlers.reasons, reasons);
         assert_eq!(other.take_written().contains("Retry-After: 1"), !order);
     }
     holder.read(30_000);
     let mut other = script();
     ask(&mut other, &large);
-    assert!(other.outside.reasons.is_empty(), "room for what was read");
+    assert!(other.handlers.reasons.is_empty(), "room for what was read");
     drop((holder, other));
     let mut last = script();
     ask(
         &mut last,
         &Response::text(200, "text/plain", vec![b'x'; FREE_OUTPUT_BYTES + 49_000]),
     );
-    assert!(last.outside.reasons.is_empty(), "all of it is free again");
+    assert!(last.handlers.reasons.is_empty(), "all of it is free again");
     last.flush();
     // Many small answers that nobody reads: no more requests are taken beyond what is free.
     let mut holder = script();
@@ -428,7 +433,7 @@ fn unread_answers_share_a_budget() {
         &Response::text(200, "text/plain", vec![b'x'; FREE_OUTPUT_BYTES + 49_900]),
     );
     let mut piping = script();
-    piping.turn(|connection, turn| connection.receive(GET.repeat(1_000).as_bytes(), turn));
+    piping.context(|connection, context| connection.receive(GET.repeat(1_000).as_bytes(), context));
     let waits = piping.connection.output().len();
     assert!(
         (FREE_OUTPUT_BYTES..FREE_OUTPUT_BYTES + 1_000).contains(&waits),
@@ -468,22 +473,22 @@ fn body_budget() {
     for parts in [1, 3] {
         let mut small = script();
         small.send(post(FREE_BYTES)).send(body(FREE_BYTES));
-        assert_eq!(small.outside.requests.len(), 1, "small ones always fit");
+        assert_eq!(small.handlers.requests.len(), 1, "small ones always fit");
         let mut refused = script();
         refused.send(post(FREE_BYTES + 1));
         for part in body(FREE_BYTES + 1).chunks(FREE_BYTES / parts + 1) {
             refused.send(part);
         }
         assert_eq!(
-            (refused.statuses(), &refused.outside.reasons[..]),
-            (vec![503], &[Reason::BodyBudget][..])
+            (refused.statuses(), &refused.handlers.reasons[..]),
+            (vec![503], &[RefusalReason::BodyBudget][..])
         );
         assert!(refused.half_closed && refused.take_written().contains("\r\nRetry-After: 1\r\n"));
     }
     holder.send("y");
     assert_eq!(
-        holder.outside.reasons,
-        [Reason::BodyBudget],
+        holder.handlers.reasons,
+        [RefusalReason::BodyBudget],
         "its last byte is too much, too"
     );
     let mut dripping = script();
@@ -494,7 +499,7 @@ fn body_budget() {
         let mut whole = script();
         whole.send(post(large)).send(body(large));
         assert_eq!(
-            whole.outside.requests.len(),
+            whole.handlers.requests.len(),
             1,
             "given back by whoever was before"
         );
@@ -530,7 +535,7 @@ fn draining() {
     assert!(!script.connection.is_done());
     script.pass(Duration::from_millis(1));
     assert!(
-        script.connection.is_done() && script.outside.reasons.is_empty(),
+        script.connection.is_done() && script.handlers.reasons.is_empty(),
         "too long, and nobody's fault"
     );
 }
@@ -575,7 +580,8 @@ fn stopping() {
 #[test]
 fn refused_connection() {
     let mut script = Script::new();
-    script.connection = script.turn(|_, turn| Connection::refused(Reason::Crowded, turn));
+    script.connection =
+        script.context(|_, context| Connection::refused(RefusalReason::Crowded, context));
     script.flush();
     assert_eq!((script.statuses(), script.half_closed), (vec![503], true));
     assert!(script.take_written().contains("\r\nRetry-After: "));

@@ -1,24 +1,24 @@
-//! Viewers of a feed.
+//! Subscribers of a feed.
 
 use super::super::FEED_BYTES;
 use super::{GET, Script, small};
 use crate::http::edge::limits::Limits;
-use crate::http::edge::reason::Reason;
+use crate::http::edge::refusal::RefusalReason;
 
 const FEED: &str = "GET /feed HTTP/1.1\r\nHost: a\r\n\r\n";
 
-fn show(script: &mut Script, event: &[u8]) {
-    script.turn(|connection, turn| connection.show(event, turn));
+fn push_event(script: &mut Script, event: &[u8]) {
+    script.context(|connection, context| connection.push_event(event, context));
 }
 
-fn viewer() -> Script {
+fn subscriber() -> Script {
     let mut script = Script::new();
     script.send(FEED);
     assert!(script.connection.is_following());
     script
 }
 
-/// A viewer gets a head without length, what was published before, then each event, whole and in
+/// A subscriber gets a head without length, what was published before, then each event, whole and in
 /// order; its requests behind the first are not served.
 #[test]
 fn follows() {
@@ -34,7 +34,7 @@ fn follows() {
         "{written}"
     );
     for event in ["one\n\n", "two\n\n"] {
-        show(&mut script, event.as_bytes());
+        push_event(&mut script, event.as_bytes());
     }
     script.flush();
     assert_eq!(script.take_written(), "one\n\ntwo\n\n");
@@ -48,10 +48,10 @@ fn follows() {
         None,
         "it may watch for ever"
     );
-    assert!(script.outside.requests.is_empty());
+    assert!(script.handlers.requests.is_empty());
 }
 
-/// HEAD of a feed has the fields of the feed: no length, since GET has none. It takes no seat, no
+/// HEAD of a feed has the fields of the feed: no length, since GET has none. It takes no permit, no
 /// handler is asked, and the connection goes on.
 #[test]
 fn head_of_a_feed_has_no_length_and_no_effect() {
@@ -67,22 +67,22 @@ fn head_of_a_feed_has_no_length_and_no_effect() {
     for wrong in ["Content-Length", "Connection: close", "first"] {
         assert!(!written.contains(wrong), "{wrong} in {written}");
     }
-    assert!(script.outside.requests.is_empty() && script.outside.seats.take().is_some());
+    assert!(script.handlers.requests.is_empty() && script.handlers.permits.take().is_some());
     script.send(GET);
     assert_eq!(script.statuses(), [200]);
 }
 
-/// Events go to viewers only; a query or a full house make an ordinary request of it.
+/// Events go to subscribers only; a query or a full house make an ordinary request of it.
 #[test]
 fn only_viewers() {
     let mut script = Script::new();
-    show(&mut script, b"one\n\n");
+    push_event(&mut script, b"one\n\n");
     assert!(script.connection.output().is_empty());
     let mut script = Script::new();
     script.send(FEED.replace("/feed", "/feed?poll"));
     assert!(script.connection.is_waiting() && !script.connection.is_following());
     let mut script = Script::new();
-    let taken = script.outside.seats.take();
+    let taken = script.handlers.permits.take();
     script.send(FEED);
     assert!(taken.is_some() && script.connection.is_waiting());
     let mut script = Script::new();
@@ -94,46 +94,52 @@ fn only_viewers() {
     );
 }
 
-/// A viewer that does not keep up is dropped before more than the bound waits for it, and its seat
+/// A subscriber that does not keep up is dropped before more than the bound waits for it, and its permit
 /// is free; what it was sent first does not count.
 #[test]
-fn slow_viewer() {
+fn slow_subscriber() {
     let mut script = Script::new();
-    script.turn(|connection, turn| connection.receive(FEED.as_bytes(), turn));
+    script.context(|connection, context| connection.receive(FEED.as_bytes(), context));
     let opening = script.connection.output().len();
     let event = [b'x'; 1_000];
     for _ in 0..FEED_BYTES / event.len() {
-        show(&mut script, &event);
+        push_event(&mut script, &event);
     }
-    assert!(script.connection.is_following() && script.outside.seats.take().is_none());
+    assert!(script.connection.is_following() && script.handlers.permits.take().is_none());
     assert!(script.connection.output().len() <= opening + FEED_BYTES);
-    show(&mut script, &event);
+    push_event(&mut script, &event);
     assert!(script.connection.is_done() && script.connection.output().is_empty());
-    assert_eq!(script.outside.reasons, [Reason::Slow]);
-    assert!(script.outside.seats.take().is_some(), "the seat is free");
+    assert_eq!(script.handlers.reasons, [RefusalReason::Slow]);
+    assert!(
+        script.handlers.permits.take().is_some(),
+        "the permit is free"
+    );
 }
 
-/// A viewer that reads nothing at all is dropped in the time that any answer has.
+/// A subscriber that reads nothing at all is dropped in the time that any answer has.
 #[test]
 fn stalled_viewer() {
-    let mut script = viewer();
-    show(&mut script, b"one\n\n");
+    let mut script = subscriber();
+    push_event(&mut script, b"one\n\n");
     script.now += script.limits.send_timeout;
-    script.turn(|connection, turn| connection.expire(turn));
+    script.context(|connection, context| connection.expire(context));
     assert!(script.connection.is_done());
-    assert_eq!(script.outside.reasons, [Reason::Unread]);
+    assert_eq!(script.handlers.reasons, [RefusalReason::Unread]);
 }
 
-/// A viewer that ends its side is gone, and nobody's fault.
+/// A subscriber that ends its side is gone, and nobody's fault.
 #[test]
 fn viewer_leaves() {
-    let mut script = viewer();
+    let mut script = subscriber();
     script.end();
-    assert!(script.connection.is_done() && script.outside.reasons.is_empty());
-    assert!(script.outside.seats.take().is_some(), "the seat is free");
+    assert!(script.connection.is_done() && script.handlers.reasons.is_empty());
+    assert!(
+        script.handlers.permits.take().is_some(),
+        "the permit is free"
+    );
 }
 
-/// Viewers take a tenth of the connections, and there is always a place for one.
+/// Subscribers take a tenth of the connections, and there is always a place for one.
 #[test]
 fn seats_of_a_server() {
     assert_eq!(
@@ -141,7 +147,7 @@ fn seats_of_a_server() {
             connections: 10_000,
             ..small()
         }
-        .viewers(),
+        .subscribers(),
         1_000
     );
     assert_eq!(
@@ -149,7 +155,7 @@ fn seats_of_a_server() {
             connections: 1,
             ..small()
         }
-        .viewers(),
+        .subscribers(),
         1
     );
 }

@@ -1,12 +1,12 @@
 //! What comes out depends on the bytes, never on how they were cut into reads.
 
-use super::{GET, OTHER, POST, Reason, Script};
+use super::{GET, OTHER, POST, RefusalReason, Script};
 use crate::http::Response;
 use proptest::prelude::*;
 
 /// What a client sees of a connection: everything that was written, the requests that the handler
 /// saw, and whether it is over.
-type Seen = (String, Vec<(String, Vec<u8>)>, Vec<Reason>, bool);
+type Seen = (String, Vec<(String, Vec<u8>)>, Vec<RefusalReason>, bool);
 
 fn run(bytes: &[u8], cuts: &[usize]) -> Seen {
     let mut script = Script::new();
@@ -14,7 +14,7 @@ fn run(bytes: &[u8], cuts: &[usize]) -> Seen {
     let mut cuts = cuts.iter().copied().cycle();
     let mut seen = Vec::new();
     loop {
-        while let Some(request) = script.outside.requests.pop() {
+        while let Some(request) = script.handlers.requests.pop() {
             let answer = Response::text(200, "text/plain", request.body.clone());
             seen.push((
                 format!("{} {} {:?}", request.method, request.path, request.query),
@@ -29,13 +29,13 @@ fn run(bytes: &[u8], cuts: &[usize]) -> Seen {
         script.send(&bytes[at..at + n]);
         at += n;
     }
-    // A viewer would watch until it ends its side.
+    // A subscriber would watch until it ends its side.
     if script.connection.wants_input() || script.connection.is_following() {
         script.end();
     }
     let over = script.connection.is_done();
     let written = String::from_utf8_lossy(&script.written).into_owned();
-    (written, seen, script.outside.reasons, over)
+    (written, seen, script.handlers.reasons, over)
 }
 
 /// Pieces of which many sequences are almost right.

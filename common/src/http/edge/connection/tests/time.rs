@@ -1,6 +1,6 @@
 //! Deadlines, by a clock that the scripts turn.
 
-use super::{OTHER, Reason, Response, Script, ok, small};
+use super::{OTHER, RefusalReason, Response, Script, ok, small};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,25 +16,25 @@ fn time_outs() {
         script.connection.is_done() && script.written.is_empty(),
         "an empty line is no sign of life"
     );
-    assert_eq!(script.outside.reasons, [Reason::Idle]);
+    assert_eq!(script.handlers.reasons, [RefusalReason::Idle]);
 
     for (begin, drip, reason, timeout) in [
         (
             "G",
             "ET /cached HTTP/1.1\r\nA: bbbbbbbbbbbbbbbbbbbbbbbbbbbb",
-            Reason::HeadTimeout,
+            RefusalReason::HeadTimeout,
             small().head_timeout,
         ),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60\r\n\r\n",
             &"x".repeat(50),
-            Reason::BodyTimeout,
+            RefusalReason::BodyTimeout,
             small().body_timeout,
         ),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;",
             &"x".repeat(50),
-            Reason::BodyTimeout,
+            RefusalReason::BodyTimeout,
             small().body_timeout,
         ),
     ] {
@@ -48,7 +48,7 @@ fn time_outs() {
                 .pass(timeout / steps + Duration::from_nanos(1));
         }
         assert_eq!(
-            (script.statuses(), &script.outside.reasons),
+            (script.statuses(), &script.handlers.reasons),
             (vec![408], &vec![reason])
         );
         assert!(script.half_closed);
@@ -77,9 +77,9 @@ fn unread_answers() {
     let answer = Response::text(200, "text/plain", vec![b'x'; 100_000]);
     let mut script = Script::new();
     script.send(OTHER);
-    script.turn(|connection, turn| connection.answer(&answer, turn));
+    script.context(|connection, context| connection.answer(&answer, context));
     while !script.connection.output().is_empty() {
-        assert!(script.outside.reasons.is_empty());
+        assert!(script.handlers.reasons.is_empty());
         script.read(20_000);
         script.pass_without_reading(script.limits.send_timeout - Duration::from_millis(1));
     }
@@ -89,18 +89,18 @@ fn unread_answers() {
     );
 
     script.send(OTHER);
-    script.turn(|connection, turn| connection.answer(&answer, turn));
+    script.context(|connection, context| connection.answer(&answer, context));
     for _ in 0..10 {
         script.read(10);
         script.pass_without_reading(script.limits.send_timeout / 10);
     }
     assert!(script.connection.is_done() && script.connection.output().is_empty());
-    assert_eq!(script.outside.reasons, [Reason::Unread]);
+    assert_eq!(script.handlers.reasons, [RefusalReason::Unread]);
 }
 
 impl Script {
     fn pass_without_reading(&mut self, time: Duration) {
         self.now += time;
-        self.turn(|connection, turn| connection.expire(turn));
+        self.context(|connection, context| connection.expire(context));
     }
 }

@@ -5,7 +5,7 @@ use super::limits::Limits;
 
 /// A reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum RefusalReason {
     /// The request line is none.
     RequestLine,
     /// A header field is malformed: bare CR or LF, NUL, blank before the colon, folded line.
@@ -53,11 +53,11 @@ pub enum Reason {
     Unread,
     /// Idle for longer than allowed.
     Idle,
-    /// A viewer that does not keep up with its feed.
+    /// A subscriber that does not keep up with its feed.
     Slow,
 }
 
-impl Reason {
+impl RefusalReason {
     /// Every reason, in the order of the declaration.
     pub const ALL: [Self; 24] = [
         Self::RequestLine,
@@ -86,8 +86,8 @@ impl Reason {
         Self::Slow,
     ];
 
-    /// The status of the refusal. [`Reason::Overrun`], [`Reason::Unread`], [`Reason::Idle`] and
-    /// [`Reason::Slow`] end a connection without one; theirs would be 503 or 408.
+    /// The status of the refusal. [`RefusalReason::Overrun`], [`RefusalReason::Unread`], [`RefusalReason::Idle`] and
+    /// [`RefusalReason::Slow`] end a connection without one; theirs would be 503 or 408.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -136,7 +136,7 @@ impl Reason {
             Self::Overrun => "overrun",
             Self::Unread => "unread",
             Self::Idle => "idle",
-            Self::Slow => "slow_viewer",
+            Self::Slow => "slow_subscriber",
         }
     }
 
@@ -197,16 +197,16 @@ mod tests {
     /// Counters are kept by position: the list follows the declaration, and no two share a label.
     #[test]
     fn positions_and_labels() {
-        for (at, reason) in Reason::ALL.iter().enumerate() {
+        for (at, reason) in RefusalReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, at, "{reason:?}");
         }
         assert_eq!(
-            Reason::ALL
+            RefusalReason::ALL
                 .iter()
                 .map(|r| r.label())
                 .collect::<BTreeSet<_>>()
                 .len(),
-            Reason::ALL.len()
+            RefusalReason::ALL.len()
         );
     }
 }

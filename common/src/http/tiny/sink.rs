@@ -1,26 +1,26 @@
 //! How an answer goes out through tiny_http: head and body in one write.
 
-use super::super::{Answer, Response, reason};
+use super::super::{Response, ResponseSink, reason_phrase};
 use std::io::Write;
 
 /// A request that is to be answered.
-pub struct TinyAnswer {
+pub struct TinySink {
     /// The request, whose body is read.
     pub request: tiny_http::Request,
     /// It was HEAD.
     pub head_only: bool,
-    /// The connection ends with the answer.
+    /// The connection ends with the sink.
     pub close: bool,
     /// The caller speaks HTTP/1.0.
-    pub old: bool,
+    pub http_1_0: bool,
     /// The trace id.
     pub trace: String,
 }
 
-impl Answer for TinyAnswer {
-    fn answer(self: Box<Self>, response: Response) {
+impl ResponseSink for TinySink {
+    fn send(self: Box<Self>, response: Response) {
         let mut bytes = Vec::with_capacity(256 + response.body.len());
-        let connection = match (self.close, self.old) {
+        let connection = match (self.close, self.http_1_0) {
             (true, _) => "Connection: close\r\n",
             (false, true) => "Connection: keep-alive\r\n",
             (false, false) => "",
@@ -30,7 +30,7 @@ impl Answer for TinyAnswer {
             bytes,
             "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: {}\r\n{connection}",
             response.status,
-            reason(response.status),
+            reason_phrase(response.status),
             response.content_type,
             response.body.len(),
             response.cache_control(),

@@ -1,0 +1,121 @@
+//! Subscribers: connections that follow a feed. Whoever publishes hands each core one copy of an event;
+//! the core writes it to its subscribers. So an event is encoded once, a subscriber costs no thread, and
+//! publishing takes as long for one subscriber as for a thousand.
+
+use super::mailbox::Mailbox;
+use prometheus::IntGauge;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The places for subscribers.
+#[derive(Debug)]
+pub struct Permits {
+    taken: AtomicUsize,
+    limit: usize,
+    gauge: IntGauge,
+}
+
+impl Permits {
+    /// So many of them, all free.
+    #[must_use]
+    pub fn new(limit: usize, gauge: IntGauge) -> Arc<Self> {
+        Arc::new(Self {
+            taken: AtomicUsize::new(0),
+            limit,
+            gauge,
+        })
+    }
+
+    /// Takes one; `None` when all are taken.
+    #[must_use]
+    pub fn take(self: &Arc<Self>) -> Option<Permit> {
+        let below = |taken: usize| (taken < self.limit).then_some(taken + 1);
+        self.taken
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, below)
+            .ok()?;
+        self.gauge.inc();
+        Some(Permit(Arc::clone(self)))
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::SeqCst)
+    }
+}
+
+/// A subscriber's place, free again when it is dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<Permits>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::SeqCst);
+        self.0.gauge.dec();
+    }
+}
+
+/// What a new subscriber gets: its place, and everything that was published so far, as one event after
+/// the other.
+#[derive(Debug)]
+pub struct FeedSnapshot {
+    /// Its place.
+    pub permit: Permit,
+    /// What it is sent first.
+    pub bytes: Arc<[u8]>,
+}
+
+/// All subscribers of an edge. Clones are the same.
+#[derive(Clone)]
+pub struct Subscribers {
+    permits: Arc<Permits>,
+    cores: Vec<Arc<Mailbox>>,
+}
+
+impl fmt::Debug for Subscribers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribers")
+            .field("subscribers", &self.count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscribers {
+    /// The subscribers of these cores.
+    #[must_use]
+    pub(super) fn new(permits: Arc<Permits>, cores: Vec<Arc<Mailbox>>) -> Self {
+        Self { permits, cores }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.permits.taken()
+    }
+
+    /// Sends an event to all of them. What they get to see first must tell it already: a subscriber
+    /// that takes its permit after this look is passed over here.
+    pub fn publish(&self, event: &Arc<[u8]>) {
+        if self.count() > 0 {
+            self.cores
+                .iter()
+                .for_each(|core| core.put_event(Arc::clone(event)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Permits are counted, refused beyond the limit, and free again when their subscribers go.
+    #[test]
+    fn permits() {
+        let gauge = IntGauge::new("subscribers", "Subscribers.").expect("a gauge");
+        let permits = Permits::new(2, gauge.clone());
+        let (first, second) = (permits.take(), permits.take());
+        assert!(first.is_some() && second.is_some() && permits.take().is_none());
+        drop(first);
+        assert_eq!((permits.taken(), gauge.get()), (1, 1));
+        assert!(permits.take().is_some());
+    }
+}
