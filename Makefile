@@ -25,7 +25,7 @@ URL ?=
   ec2-up ec2-deploy ec2-eval ec2-logs ec2-down test-ec2
 
 help: ## this list
-	@echo 'The stock bazaar. What there is:'
+	@echo 'The stock bazaar. Its goals:'
 	@awk -F ' ## ' '/^[a-z0-9-]+:.* ## / { split($$1, goal, ":"); printf "  make %-10s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend.'
@@ -123,7 +123,7 @@ eval-quick: build ## the same briefly, into build/: to see that it works
 demo: build ## half a minute that shows it all: clients trade, the leader is killed, and nothing is lost
 	@"$(RELEASE)/bazaar" demo
 
-# What 'make test' explores in a minute, with more orders, faults and time. Needs about 2 GB of memory.
+# The search of 'make test', a minute long, with more orders, faults and time. Needs about 2 GB of memory.
 model: tools ## explores the model deeper, and prints how much was explored: minutes
 	cargo test --release -p tests --test model_orders --test model_cache -- --include-ignored --nocapture
 
@@ -162,7 +162,7 @@ fuzz: tools ## fuzzes the public listener's connection for a minute: make fuzz S
 	cd common && cargo +nightly fuzz run connection fuzz/corpus/connection fuzz/seeds/connection -- \
 	  -max_total_time=$(SECONDS) -max_len=20000
 
-# Settings and walkthrough: docs/ec2. What make is told reaches the scripts: make ec2-up EC2_TYPE=t3a.large
+# Settings and walkthrough: docs/ec2. Variables of make reach the scripts: make ec2-up EC2_TYPE=t3a.large
 EC2 := docs/ec2
 
 ec2-up: ## makes a machine on EC2, which costs money until ec2-down: docs/ec2/README.md

@@ -16,7 +16,7 @@ wait_for_ssh() {
     [[ $error != *'Permission denied'* ]] ||
       die "machine $1 refuses EC2_USER=$EC2_USER with the key $KEY: admin is for Debian, ubuntu for Ubuntu, ec2-user for Amazon Linux"
     [[ $error != *'Host key verification failed'* ]] || [ "$EC2_HOST_KEYS" = learn ] ||
-      die "the key of machine $1 ($(public "$1")) is not in $EC2_STATE/known_hosts, and EC2_HOST_KEYS=known: docs/ec2/README.md tells how to get it"
+      die "the key of machine $1 ($(public "$1")) is not in $EC2_STATE/known_hosts, and EC2_HOST_KEYS=known: docs/ec2/README.md says how to get it"
     [[ $error != *'HOST IDENTIFICATION HAS CHANGED'* ]] ||
       die "machine $1 shows another host key than before: if you made it anew, remove $EC2_STATE/known_hosts"
     [ "$SECONDS" -lt "$deadline" ] ||
@@ -70,7 +70,7 @@ for ((number = 1; number <= MACHINES; number++)); do
   check_binaries "$number"
   copy "$number"
 done
-# Through a pipe: a token in an argument could be read by every user of a machine, one in a file here by whoever finds it.
+# Through a pipe: a token in an argument could be read by every user of a machine, one in a file here by anybody who finds it.
 token=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 for ((number = 1; number <= MACHINES; number++)); do
   remote "$number" "sudo sh -c 'bash $AT/install.sh && rm -rf $AT'" <<<"$token"

@@ -32,7 +32,7 @@ remove_key() {
   [ -z "$there" ] || cloud ec2 delete-key-pair --key-name "$EC2_NAME" >/dev/null
 }
 
-# What is left may cost money: it is told, and is a failure.
+# Anything that is left may cost money: the script names it and fails.
 check() {
   local machines disks group key
   machines=$(machines)

@@ -6,7 +6,7 @@ here=$(dirname "$0")
 
 curl -sSf --max-time 5 -o /dev/null "$URL/readyz" || die "$URL is not ready: run 'make ec2-deploy', or see 'make ec2-logs'"
 
-# Server-side times and the cache's names are told on the internal listener, which only a tunnel reaches, and only with the token.
+# Server-side times and the cache's names are on the internal listener, which only a tunnel reaches, and only with the token.
 tunnel=$((20000 + RANDOM % 12000))
 remote 1 -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -L "127.0.0.1:$tunnel:$(internal 1):7000" &
 tunnel_pid=$!

@@ -34,7 +34,7 @@ for file in env/*.env; do
 done
 
 systemctl daemon-reload
-# What ran here under an earlier layout, and does no longer.
+# Services of an earlier layout, which run here no longer.
 for file in "$settings"/*.env; do
   if [ ! -e "env/$(basename "$file")" ]; then
     systemctl disable --now "$(unit_of "$file")"

@@ -11,7 +11,7 @@ MACHINES=$(wc -l <"$HOSTS")
 public() { awk -v number="$1" '$1 == number { print $2 }' "$HOSTS"; }
 internal() { awk -v number="$1" '$1 == number { print $3 }' "$HOSTS"; }
 
-# What the public API is reached under: the front-end is on the first machine.
+# The address of the public API: the front-end is on the first machine.
 URL=http://$(public 1):$EC2_PORT
 
 # remote NUMBER COMMAND: runs it in a shell there; ssh's options may come in place of it. With EC2_HOST_KEYS=learn a machine's key is learnt

@@ -17,7 +17,7 @@ case $EC2_NAME in *[!A-Za-z0-9-]*) die "EC2_NAME=$EC2_NAME: write letters, digit
 HOSTS=$EC2_STATE/hosts
 KEY=$EC2_STATE/key
 
-# What ec2-up was told holds for all that follows, unless it is told otherwise. The file is read, never evaluated: a name outside the list
+# The settings of ec2-up hold for all that follows, unless they are given anew. The file is read, never evaluated: a name outside the list
 # (bash would run the index of an "array") and a value with other characters are refused.
 KEPT='EC2_REGION EC2_TYPE EC2_MACHINES EC2_PORT EC2_IMAGE EC2_USER EC2_SSH_PORT EC2_DISK_GB'
 made_in=

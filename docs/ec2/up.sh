@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes what a bazaar needs on EC2: key pair, security group, machines. What is there already is kept, so it may be run again.
+# Makes the parts of a bazaar on EC2: key pair, security group, machines. It keeps those that exist, so it may be run again.
 . "$(dirname "$0")/settings.sh"
 . "$(dirname "$0")/cloud.sh"
 

@@ -48,7 +48,7 @@ class Bazaar:
             self.process[service].end()
 
     def environment(self, service):
-        """What `bazaar run` would give the service, and nothing of the caller's settings."""
+        """The environment that `bazaar run` would give the service, without the caller's settings."""
         at = lambda port: f"127.0.0.1:{port}"
         mine = {
             "BAZAAR_LOG": "warn",

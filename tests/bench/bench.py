@@ -89,7 +89,7 @@ class Bench:
 
 
 def versions():
-    """What was measured with what."""
+    """The machine, the versions and the settings of a run."""
     found = {"python": sys.version.split()[0]}
     for name, command in {"etcd": ["etcd", "--version"], "nginx": ["nginx", "-v"], "wrk": ["wrk", "-v"], "strace": ["strace", "--version"]}.items():
         if find(name):

@@ -8,7 +8,7 @@ from pathlib import Path
 from machine import BenchError, find
 
 HERE = Path(__file__).parent
-#: What is not an answer of success. wrk counts statuses from 400 on as refused; none of the systems answers with 3xx.
+#: Responses that are no success. wrk counts statuses from 400 on as refused; none of the systems answers with 3xx.
 WRONG = ("refused", "connect", "read", "write", "timeout", "unknown")
 
 
@@ -19,7 +19,7 @@ def command(url, connections, seconds, kind, script="load.lua"):
 
 
 def read(output):
-    """What the script printed as its last line, times in milliseconds."""
+    """The figures of the script's last line, times in milliseconds."""
     try:
         raw = json.loads(output.strip().splitlines()[-1])
     except (IndexError, ValueError):

@@ -84,7 +84,7 @@ class Process:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
 
 
-#: What ends the bench: Ctrl-C, a polite request, and a terminal that is closed.
+#: The signals that end the bench: Ctrl-C, a polite request, and a terminal that is closed.
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -1,4 +1,4 @@
-"""What is measured. Each part starts what it needs, lets the systems take turns for some rounds, and records every figure."""
+"""The parts of the bench. Each part starts what it needs, lets the systems take turns for some rounds, and records every figure."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""What turns figures into tables, targets and a chart, and the rows of the generated log, without any process."""
+"""Tests of the code that turns figures into tables, targets and a chart, and the rows of the generated log, without any process."""
 
 import sqlite3
 import tempfile

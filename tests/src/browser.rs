@@ -270,13 +270,13 @@ impl Browser {
         text.chars().for_each(|key| self.press(&key.to_string()));
     }
 
-    /// What a screen reader calls an element.
+    /// The name that a screen reader gives an element.
     #[must_use]
     pub fn label(&self, selector: &str) -> String {
         self.computed(selector, "computedlabel")
     }
 
-    /// What a screen reader takes an element for.
+    /// The role that a screen reader gives an element.
     #[must_use]
     pub fn role(&self, selector: &str) -> String {
         self.computed(selector, "computedrole")

@@ -1,12 +1,12 @@
 //! What must hold at the end of every system test, whatever was killed, paused or restarted in it:
 //!
-//! 1. no service ended without being told to, and every replica, brought back, has the whole
+//! 1. no service ended unasked, and every replica, brought back, has the whole
 //!    journal;
 //! 2. every acknowledged order is there, with equal content, through the API and in the file;
 //! 3. numbers are dense, and no key traded twice;
 //! 4. quantity = initial − bought + sold for every stock, at the catalog and recomputed from the
 //!    log;
-//! 5. told to stop, every service ends with exit code 0;
+//! 5. a stopped service ends with exit code 0;
 //! 6. the three logs are equal and their hash chains hold (`order verify`);
 //! 7. no log line speaks of a panic.
 
@@ -28,7 +28,7 @@ pub struct DumpRow {
     pub number: u64,
     /// Its key, in hexadecimal.
     pub key: String,
-    /// What was ordered.
+    /// The order.
     pub order: NewOrder,
 }
 
@@ -75,10 +75,7 @@ pub fn check(bazaar: &mut Bazaar) {
 
 fn bring_back(bazaar: &mut Bazaar) {
     let died = bazaar.cluster.died();
-    assert!(
-        died.is_empty(),
-        "services ended without being told to: {died:?}"
-    );
+    assert!(died.is_empty(), "services ended unasked: {died:?}");
     for service in bazaar.cluster.services() {
         if bazaar.cluster.pid(service).is_some() {
             bazaar.cluster.resume(service).expect("it runs");
@@ -123,7 +120,7 @@ fn stop(bazaar: &mut Bazaar) {
             .unwrap_or_else(|error| panic!("{error}"));
         assert!(
             status.success(),
-            "{service}, told to stop, ended with {status}; see {}",
+            "{service}, after SIGTERM, ended with {status}; see {}",
             bazaar.cluster.log_path(service).display()
         );
     }
@@ -207,7 +204,7 @@ pub fn contained(recorded: &[Recorded], rows: &[DumpRow]) {
     }
 }
 
-/// What is left of each stock, by the log.
+/// The quantity left of each stock, by the log.
 ///
 /// # Panics
 /// When a row buys more than was left, or what does not exist.

@@ -32,7 +32,7 @@ pub struct Contract {
     description: Value,
     /// By pattern, method in lower case, and status.
     responses: BTreeMap<(String, String, String), Described>,
-    /// What is described nowhere: unknown paths and methods.
+    /// Requests without a description: unknown paths and methods.
     error: Validator,
 }
 
@@ -81,7 +81,7 @@ impl Contract {
     /// Checks an answer.
     ///
     /// # Errors
-    /// What does not fit.
+    /// The mismatch.
     pub fn check(&self, method: &str, path: &str, answer: &Answer) -> Result<(), String> {
         let path = path.split('?').next().unwrap_or_default();
         let pattern = self.pattern(path);

@@ -145,7 +145,7 @@ impl Bazaar {
     /// How many of a stock are left.
     ///
     /// # Panics
-    /// When that cannot be told.
+    /// When that cannot be found out.
     #[must_use]
     pub fn quantity(&self, name: &str) -> u64 {
         self.api()
@@ -154,7 +154,7 @@ impl Bazaar {
             .quantity
     }
 
-    /// What the first front-end sees.
+    /// The status by the first front-end.
     ///
     /// # Panics
     /// When it does not answer.
@@ -163,7 +163,7 @@ impl Bazaar {
         self.api().status().expect("the front-end tells its status")
     }
 
-    /// What a replica says of itself.
+    /// A replica's own health.
     ///
     /// # Errors
     /// When it does not answer.
@@ -217,7 +217,7 @@ impl Bazaar {
             });
             assert!(
                 knows.is_some(),
-                "replica {replica} was not told that {leader} leads term {term}: {last:?}"
+                "replica {replica} got no notice that {leader} leads term {term}: {last:?}"
             );
         }
         term

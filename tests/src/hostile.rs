@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 const HELD: usize = 500;
 /// From one connection to the next.
 const PACE: Duration = Duration::from_millis(2);
-/// How long a stranger tries to write what nobody reads.
+/// How long a stranger tries to write bytes that are never read.
 const WRITE: Duration = Duration::from_millis(200);
 /// A request line that never ends grows by pieces of this size, up to so many.
 const PIECE: usize = 64 * 1_024;
 const PIECES: usize = 1_024;
 
-/// What strangers do.
+/// The strangers' attacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attack {
     /// Connect, and say nothing.

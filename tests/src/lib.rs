@@ -20,7 +20,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "for whoever reads a test that fails"
+    reason = "for the reader of a failed test"
 )]
 
 pub mod browser;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 pub struct Recorded {
     /// Its number.
     pub number: u64,
-    /// What was ordered.
+    /// The order.
     pub order: NewOrder,
     /// The Idempotency-Key that it was sent with, if any.
     pub key: Option<String>,
@@ -42,7 +42,7 @@ impl Recorder {
         }
     }
 
-    /// What was noted so far. A repeat of an order under its key is one order: it is listed once.
+    /// The orders so far. A repeat of an order under its key is one order: it is listed once.
     ///
     /// # Panics
     /// When a number was given to two orders, or two numbers to one key.

@@ -103,7 +103,7 @@ impl Running {
         self.child.id()
     }
 
-    /// What it has written to standard output so far.
+    /// Its standard output so far.
     #[must_use]
     pub fn out(&self) -> String {
         read(&self.out)
@@ -116,7 +116,7 @@ impl Running {
     pub fn wait_for(&mut self, text: &str) {
         let found = wait::until(TIMEOUT, || {
             let found = self.out().contains(text);
-            // What it wrote last counts too, so the look at its end comes second.
+            // Its last output counts too, so the look at its end comes second.
             (found || self.child.try_wait().ok().flatten().is_some())
                 .then(|| self.out().contains(text))
         });
@@ -205,7 +205,7 @@ impl Drop for Running {
     }
 }
 
-/// What was written to a file so far.
+/// The content of a file so far.
 ///
 /// # Panics
 /// When it cannot be read.

@@ -36,7 +36,8 @@ fn as_on_the_page(literal: &str) -> String {
 }
 
 /// The names in the source: first arguments of `Thread::spawn`, a literal or `&format!(literal…`.
-/// Where the literal begins with a type's constant `THREAD`, there is a name for each such constant.
+/// Where the literal begins with a type's constant `THREAD`, there is a name for each such
+/// constant.
 fn spawned(source: &str) -> BTreeSet<String> {
     let constants = source.split("const THREAD: &'static str = \"").skip(1);
     let constants: Vec<&str> = constants

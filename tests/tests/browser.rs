@@ -56,7 +56,7 @@ fn note(browser: &Browser, bazaar: &Bazaar, name: &str, side: Side, quantity: u6
     number
 }
 
-/// What the page shows of all of a selector's elements.
+/// The texts of all elements of a selector.
 fn texts(browser: &Browser, selector: &str) -> Vec<String> {
     let all = browser.script(&format!(
         "return [...document.querySelectorAll({})].map((element) => element.textContent)",

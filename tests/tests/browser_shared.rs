@@ -176,7 +176,7 @@ fn a_page_on_another_port_fails_to_trade() {
     bazaar.close();
 }
 
-/// What arrives finds its room reserved: on narrow and wide screens the layout shifts by less than
+/// Arriving data finds its room reserved: on narrow and wide screens the layout shifts by less than
 /// 0.1, as the Web Vitals count it. Nothing is wider than the screen, down to the 320 px of WCAG 2.2
 /// (1.4.10), and axe-core finds nothing.
 #[test]

@@ -77,7 +77,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// `bazaar run` opens a bazaar, follows its logs, says loudly when a service dies, brings it back
-/// when told, and stops everything.
+/// on request, and stops everything.
 #[test]
 fn run_kill_restart_stop() {
     let mut launched = launch();
@@ -373,8 +373,8 @@ fn help_shows_current_values() {
     }
 }
 
-/// `bazaar status --watch` shows the picture again and again, and ends well when told; nobody there
-/// is exit code 1.
+/// `bazaar status --watch` shows the picture again and again, and ends well on SIGINT; no bazaar
+/// there is exit code 1.
 #[test]
 fn status_watch() {
     let mut launched = launch();
@@ -405,7 +405,7 @@ fn status_watch() {
     );
 }
 
-/// `client` reports all wrong settings together; a flag wins over its variable; nobody there is
+/// `client` reports all wrong settings together; a flag wins over its variable; no bazaar there is
 /// exit code 2.
 #[test]
 fn client_settings() {

@@ -1,7 +1,7 @@
 //! Strangers at the public listener of a real front-end: whatever they do, honest clients are
 //! answered and can trade.
 
-#![allow(clippy::print_stdout, reason = "for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "for the person who runs the test")]
 
 // One client for both: what a hostile client may say is written down once.
 #[path = "../../common/tests/raw_client/mod.rs"]
@@ -173,7 +173,7 @@ fn body_budget() {
 }
 
 /// Whatever is asked, also as a browser asks from another site: no answer allows that site
-/// anything, none tells which server this is, and OPTIONS tells the methods.
+/// anything, none names the server, and OPTIONS lists the methods.
 #[test]
 fn headers() {
     let bazaar = Bazaar::start();

@@ -27,8 +27,8 @@ fn assert_unnoticed(outcome: &Outcome) {
     assert!(!outcome.acknowledged.is_empty());
 }
 
-/// A fresh bazaar is led by 3; then 2 leads, then 1; every living replica is told each leader and
-/// term; those that return follow.
+/// A fresh bazaar is led by 3; then 2 leads, then 1; every living replica gets notice of each
+/// leader and term; those that return follow.
 #[test]
 fn succession() {
     let mut bazaar = Bazaar::start();

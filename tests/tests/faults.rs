@@ -56,7 +56,7 @@ fn run_all(scenarios: &[Scenario]) {
 }
 
 /// A wall clock that jumps changes nothing: it is read for names, for the Date header and for the
-/// beginning of a key only. Whoever reads it elsewhere has to say here why a jump does no harm.
+/// beginning of a key only. Code that reads it elsewhere has to say here why a jump does no harm.
 #[test]
 fn wall_clock_is_read_where_jumps_do_no_harm() {
     let allowed = [
@@ -71,7 +71,7 @@ fn wall_clock_is_read_where_jumps_do_no_harm() {
         // apart.
         "frontend/src/api/mod.rs",
         "common/src/http/edge/date.rs",
-        // The time beside what the page tells of the cluster.
+        // The time beside the page's news of the cluster.
         "frontend/src/feed/mod.rs",
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -91,7 +91,7 @@ fn replica_file_damaged() {
     bazaar.close();
 }
 
-/// `order verify` tells logs that differ from logs that are equal, by its exit code, and names what
+/// `order verify` separates different logs from equal ones by its exit code, and names what
 /// it cannot read.
 #[test]
 fn verify_tells_differences() {
@@ -119,8 +119,8 @@ fn verify_tells_differences() {
     bazaar.close();
 }
 
-/// A catalog that lost its file takes no trade and tells no stock: no number is given twice, and no
-/// initial quantity is shown beside logs that know better. With its file back, all goes on.
+/// A catalog that lost its file takes no trade and answers no stock: no number is given twice, and
+/// no initial quantity is shown beside logs that know better. With its file back, all goes on.
 #[test]
 fn catalog_file_lost() {
     let mut bazaar = Bazaar::start();

@@ -20,7 +20,7 @@ struct Made {
 }
 
 impl Made {
-    /// What the checker that knows the log finds.
+    /// The verdict of the checker that knows the log.
     fn faults(&self) -> Vec<Fault> {
         let price = Price::from_cents(100).expect("a price");
         let stocks = vec![InitialStock {
@@ -38,7 +38,7 @@ impl Made {
             .collect()
     }
 
-    /// What the checker that does not know it says.
+    /// The verdict of the checker that does not know it.
     fn is_linearizable(&self) -> bool {
         search::linearizable(STOCK, self.initial, &self.events)
     }
@@ -205,7 +205,7 @@ fn lost_order() {
     });
 }
 
-/// A trade that nobody asked for, one key that traded twice, one number for two orders.
+/// A trade without an order, one key that traded twice, one number for two orders.
 #[test]
 fn doubled_order() {
     let right = one_by_one(&[(Kind::Buy, 5), (Kind::Sell, 7)]);
@@ -238,7 +238,7 @@ fn renumbered_orders() {
     });
 }
 
-/// An order told as refused, or as "nothing happened", that traded; a refusal while enough was
+/// An order answered as refused, or as "nothing happened", that traded; a refusal while enough was
 /// left.
 #[test]
 fn refused_then_traded() {
@@ -316,7 +316,7 @@ fn files() {
     assert_eq!(history::read(file.path()).expect("read"), made.events);
 }
 
-/// What a mutation does to one call.
+/// The effect of a mutation on one call.
 #[derive(Debug, Clone)]
 enum Mutation {
     /// Another quantity is read.
@@ -381,7 +381,7 @@ fn mutate(made: &mut Made, mutations: Vec<(prop::sample::Index, Mutation)>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever happened one by one is right, for both checkers.
+    /// A history of calls one by one is right, for both checkers.
     #[test]
     fn simulated_histories_pass(plans in plans(true), initial in 0_u64..8) {
         let made = simulate(initial, &plans);

@@ -210,7 +210,7 @@ fn joiners_share_a_call() {
     );
 }
 
-/// A fill from before the registration survives it, and nobody pushes for it.
+/// A fill from before the registration survives it, and no push voids it.
 #[test]
 fn registration_keeps_the_cache() {
     caught(

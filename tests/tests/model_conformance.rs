@@ -33,7 +33,7 @@ impl Pair {
         }
     }
 
-    /// One of the sessions so far, or one that nobody chose.
+    /// One of the sessions so far, or an unknown one.
     fn some_session(&self, random: &mut fastrand::Rng) -> (Session, SessionId) {
         let session = (
             0,
@@ -100,7 +100,7 @@ impl Pair {
     }
 }
 
-/// The model's cache and the code's cache cannot be told apart.
+/// The model's cache and the code's cache answer the same.
 #[test]
 fn the_models_cache_is_the_codes() {
     let seed = std::env::var("BAZAAR_SEED")

@@ -1,4 +1,4 @@
-//! What operators see: metrics that Prometheus takes, one order's way through all logs, and no
+//! The operators' view: metrics that Prometheus takes, one order's way through all logs, and no
 //! secret anywhere.
 
 use cluster::service::Service;

@@ -1,4 +1,4 @@
-//! `docs/operations.md` tells of what there is: the metrics that it names exist, and every warning
+//! `docs/operations.md` agrees with the code: the metrics that it names exist, and every warning
 //! that a service may log is explained.
 
 use std::collections::BTreeSet;

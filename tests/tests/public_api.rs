@@ -256,7 +256,7 @@ fn body_limit() {
     bazaar.close();
 }
 
-/// `/status` tells leader, term, replicas, catalog and cache; `/livez` and `/readyz` say yes.
+/// `/status` shows leader, term, replicas, catalog and cache; `/livez` and `/readyz` say yes.
 #[test]
 fn status_and_health() {
     let bazaar = Bazaar::start();
@@ -434,7 +434,7 @@ fn pages_of_orders() {
     bazaar.close();
 }
 
-/// While the catalog is down, pages that are complete for ever are still told, and no page says
+/// While the catalog is down, pages that are complete for ever are still answered, and no page says
 /// that it is the last one.
 #[test]
 fn pages_without_the_catalog() {
@@ -464,8 +464,8 @@ fn pages_without_the_catalog() {
     bazaar.close();
 }
 
-/// What may be kept and for how long: orders for ever, the description for minutes, everything else
-/// not at all. A created order tells its place.
+/// Caching rules of the responses: orders for ever, the description for minutes, everything else
+/// not at all. `Location` names the place of a created order.
 #[test]
 fn caching_and_location() {
     let bazaar = Bazaar::start();

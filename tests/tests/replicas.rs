@@ -1,5 +1,5 @@
-//! How many replicas there may be, which of them count, and who leads when a leader cannot reach the
-//! others.
+//! How many replicas there may be, which of them count, and who leads when a leader cannot reach
+//! the others.
 
 use cluster::service::Service::{Catalog, Order};
 use cluster::wait;
@@ -10,7 +10,7 @@ use std::fs;
 use tests::harness::{Bazaar, SOON};
 
 /// A bazaar of so many replicas trades, is led by the highest id, and by the next one when that
-/// dies; the only replica of one leads again when it is back. What was acknowledged stays.
+/// dies; the only replica of one leads again when it is back. Acknowledged orders stay.
 fn trades_through_a_failover(replicas: u8) {
     let mut bazaar = Bazaar::start_sized(replicas, 1, |_| {});
     let all: Vec<u8> = (1..=replicas).collect();
@@ -50,7 +50,7 @@ fn seven_replicas() {
     trades_through_a_failover(7);
 }
 
-/// A replica with another bazaar's longer file is shown as such, and stops nobody: orders trade
+/// A replica with another bazaar's longer file is shown as such, and stops no service: orders trade
 /// while it runs, after it is gone, and after a restart of the catalog. With its file moved away it
 /// fetches this bazaar's log.
 #[test]
@@ -117,7 +117,7 @@ fn a_foreign_file_stops_no_bazaar() {
 #[test]
 fn a_leader_that_reaches_no_follower_is_relieved() {
     let bazaar = Bazaar::start_with(1, |spec| {
-        // Ports at which nobody listens: the other ways, to and from the catalog and the front-end,
+        // Ports without a listener: the other ways, to and from the catalog and the front-end,
         // are whole.
         let nobody = "1=http://127.0.0.1:9,2=http://127.0.0.1:9,3=http://127.0.0.1:9";
         spec.set("ORDER_MIN_COPIES", "2")

@@ -49,8 +49,8 @@ fn every_service_keeps_its_state() {
     bazaar.close();
 }
 
-/// The catalog is killed and returns: order queries go on, orders are told honestly, and a repeat
-/// with the same key trades once.
+/// The catalog is killed and returns: order queries go on, orders get an honest response, and a
+/// repeat with the same key trades once.
 #[test]
 fn catalog_killed_and_back() {
     let mut bazaar = Bazaar::start();
@@ -208,7 +208,7 @@ fn file_in_use() {
     bazaar.close();
 }
 
-/// All wrong settings of a start are told together, with exit code 2; a port in use is named.
+/// All wrong settings of a start are reported together, with exit code 2; a port in use is named.
 #[test]
 fn wrong_starts() {
     let bazaar = Bazaar::start();

@@ -1,4 +1,4 @@
-//! Starts that fail: each is told with the variable, its value and the remedy, and ends with the
+//! Starts that fail: the message has the variable, its value and the remedy, and they end with the
 //! documented exit code.
 
 use common::database::{CATALOG_FILE, ORDER_LOG};
@@ -43,7 +43,7 @@ impl Kind {
         let own = [(self.listen, listen)]
             .into_iter()
             .chain(self.file.map(|variable| (variable, file)));
-        // Nobody is asked anything: the port of the "discard" service, where nobody listens.
+        // No service is called: this is the port of "discard", which has no listener.
         own.chain(self.more.iter().copied())
             .chain([("CATALOG_URL", "http://127.0.0.1:9")])
             .collect()
@@ -117,8 +117,8 @@ fn wrong_places() {
     }
 }
 
-/// A file that another process has open is told with that process; a file of a newer version and
-/// one of another kind by what they are.
+/// A file that another process has open is reported with that process; a file of a newer version
+/// and one of another kind by what they are.
 #[test]
 fn wrong_files() {
     for (kind, other) in [(&KINDS[0], ORDER_LOG), (&KINDS[1], CATALOG_FILE)] {
@@ -164,7 +164,7 @@ fn wrong_files() {
     }
 }
 
-/// Wrong settings are told all together, with value and remedy; a token's value never.
+/// Wrong settings are reported together, with value and remedy; a token's value never.
 #[test]
 fn wrong_settings() {
     let ran = tool::run(

@@ -12,19 +12,19 @@ use tempfile::TempDir;
 use tests::harness::{Bazaar, INTERNAL_SERVER, wait_steps};
 use tests::hostile::Attack;
 
-/// What each service may have open.
+/// The limit of open files of each service.
 const DESCRIPTORS: usize = 400;
 /// How long one attack on one service lasts.
 const LASTS: Duration = Duration::from_millis(1_200);
 /// Clients that trade meanwhile.
 const CLIENTS: usize = 4;
-/// As the EC2 units set it: freed blocks are given back to the system, which the allocator otherwise
-/// does not do with all of them.
+/// As the EC2 units set it: freed blocks are given back to the system, which the allocator
+/// otherwise does not do with all of them.
 const ALLOCATOR: &str = "export MALLOC_MMAP_THRESHOLD_=262144 MALLOC_TRIM_THRESHOLD_=1048576";
 /// When descriptors and memory are back at the latest.
 const BACK: Duration = Duration::from_secs(60);
-/// What a service may keep of them: connections that its callers opened meanwhile, an allocator's
-/// reserve.
+/// Descriptors that a service may keep of them: connections that its callers opened meanwhile, an
+/// allocator's reserve.
 const MORE_DESCRIPTORS: usize = 40;
 const MORE_KB: u64 = 100 * 1_024;
 

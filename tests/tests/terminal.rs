@@ -15,7 +15,7 @@ use tests::tool::{self, Running};
 
 const BINARIES: [&str; 6] = ["bazaar", "catalog", "order", "frontend", "client", "eval"];
 
-/// What a program writes to.
+/// The target of a program's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     /// A disk without room.
@@ -172,8 +172,8 @@ fn text_in_another_encoding_is_a_mistake_only_where_it_is_read() {
     }
 }
 
-/// SIGHUP, which a closed terminal sends, stops services and launcher in order, and they say so; one
-/// that was ignored at the start, as under nohup, does not reach them.
+/// SIGHUP, which a closed terminal sends, stops services and launcher in order, and they say so;
+/// one that was ignored at the start, as under nohup, does not reach them.
 #[test]
 fn an_ignored_hangup_stays_ignored_and_any_other_stops_in_order() {
     let ports = PortBlock::take().expect("there are free ports");
@@ -323,7 +323,7 @@ fn an_interrupted_client_prints_its_summary() {
     assert_eq!(launcher.wait().code, Some(0));
 }
 
-/// What a command's help shows is what that command reads.
+/// A command's help shows the variables that the command reads.
 #[test]
 fn the_help_of_a_command_lists_only_what_it_reads() {
     let help =

@@ -193,7 +193,7 @@ fn keys() {
     bazaar.close();
 }
 
-/// The same key from many threads at once trades once, and all are told the same number.
+/// The same key from many threads at once trades once, and all get the same number.
 #[test]
 fn one_key_at_once() {
     let bazaar = Bazaar::start_with(2, |_| {});

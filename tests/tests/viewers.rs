@@ -17,7 +17,7 @@ const ROUNDS: usize = 7;
 /// How long each round is measured.
 const ROUND: Duration = Duration::from_secs(4);
 
-/// Viewers that read what they are sent, until they are told to leave.
+/// Viewers that read their feed, until the test ends them.
 struct Viewers {
     streams: Vec<TcpStream>,
     bytes: usize,
@@ -114,7 +114,7 @@ fn viewers_do_not_slow_trading() {
                 );
                 assert!(
                     !watched || bytes / VIEWERS as f64 > 100.0,
-                    "viewers are told something each second"
+                    "viewers get something each second"
                 );
                 leave.store(true, Ordering::Relaxed);
                 if let Some(watching) = watching {

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 PATH=$PWD/$VENV/bin:$PATH
-# Two images of Debian, so that the newest has to be found, and a stand-in for curl that tells the caller's address.
+# Two images of Debian, so that the newest has to be found, and a stand-in for curl that prints the caller's address.
 cat >"$WORK/images.json" <<'END'
 [{"ami_id": "ami-0000000000000old1", "name": "debian-13-amd64-20250814-2204", "owner_id": "136693071363", "creation_date": "2025-08-14T00:00:00.000Z",
   "architecture": "x86_64", "root_device_name": "/dev/xvda", "root_device_type": "ebs", "virtualization_type": "hvm", "state": "available",
@@ -74,7 +74,7 @@ says "started machine 1: $id" env EC2_ALLOW=198.51.100.0/24 "$EC2/up.sh"
 equal 'machines after the second run' m5a.xlarge "$(running)"
 equal 'rules after the second run' '22 198.51.100.0/24 8080 198.51.100.0/24' "$(rules)"
 says "machine 1 is there: $id" env EC2_ALLOW=0.0.0.0/0 "$EC2/up.sh"
-grep -q 'that is everybody' "$WORK/output" || fail 'an open door was not told'
+grep -q 'that is everybody' "$WORK/output" || fail 'an open door was not reported'
 refuses 'machine 1 is of type m5a.xlarge, and EC2_TYPE=t3a.large' env EC2_TYPE=t3a.large "$EC2/up.sh"
 refuses 'was made in us-east-1' env EC2_REGION=eu-west-1 "$EC2/up.sh"
 refuses 'its private half is not in' env EC2_STATE=elsewhere "$EC2/up.sh"
@@ -85,7 +85,7 @@ refuses 'AWS refused' env EC2_NAME=theirs "$EC2/up.sh"
 says 'nothing of theirs is left' env EC2_NAME=theirs "$EC2/down.sh"
 equal 'their group' theirs "$(ec2 describe-security-groups --group-names theirs --query 'SecurityGroups[].GroupName')"
 
-# What ec2-down cannot remove is told, and is a failure.
+# ec2-down names the things that it cannot remove, and fails.
 disk=$(ec2 create-volume --size 1 --availability-zone us-east-1a --query VolumeId \
   --tag-specifications 'ResourceType=volume,Tags=[{Key=bazaar,Value=bazaar}]')
 refuses "$disk" "$EC2/down.sh"
@@ -96,7 +96,7 @@ equal 'machines after ec2-down' '' "$(running)"
 equal 'key pairs after ec2-down' '' "$(ec2 describe-key-pairs --query 'KeyPairs[].KeyName')"
 [ ! -e ec2-state/bazaar ] || fail "left behind: $(ls ec2-state/bazaar)"
 
-# Three machines, of another type, in another place; what ec2-up was told holds for ec2-down.
+# Three machines, of another type, in another place; the settings of ec2-up hold for ec2-down.
 says 'cost per hour: 3 x' env EC2_MACHINES=3 EC2_TYPE=t3a.large EC2_PRICE=0.0752 "$EC2/up.sh"
 equal 'three machines' 't3a.large t3a.large t3a.large' "$(running)"
 equal 'subnets of three machines' 1 "$(ec2 describe-instances --filters Name=instance-state-name,Values=running \

@@ -72,7 +72,7 @@ machine 4 "$WORK/old"
 for number in 1 2 3 4; do until_true 20 bash -c "exec 3<>/dev/tcp/$network.$number/$EC2_SSH_PORT"; done
 url=http://$network.1:$EC2_PORT
 
-# What would not run there is not copied.
+# A binary that would not run there is not copied.
 echo "1 $network.4 $network.4" >"$EC2_STATE/hosts"
 refuses 'build there with EC2_BUILD=there' "$EC2/deploy.sh"
 equal 'copied to a machine with an old C library' '' "$(ls "$WORK/machine4")"
@@ -103,7 +103,7 @@ until_true 30 same_files
 refuses "'4' is no service: write" "$EC2/service.sh" kill 4
 says 'orders go to this leader leader=2' env LINES=50 "$EC2/logs.sh"
 
-# What ec2-eval hands to the evaluation does what the evaluation expects of it.
+# The commands that ec2-eval hands to the evaluation do what it expects of them.
 says 'all 3 replicas have the same file' env PATH="$PWD/$EC2/test/here:$PATH" timeout 60 "$EC2/eval.sh"
 for line in 'with token: 400' 'without: 401' 'KILL: down' 'RESTART: follower' 'PAUSE: down' 'RESUME: follower' 'files: 3' ',FishCo,sell,1,' \
   '"cache":{"enabled":false'; do

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034 # sourced: who sources it uses them
-# What the tests share. Sourced by each, in the project's folder.
+# The common part of the tests. Sourced by each, in the project's folder.
 set -euo pipefail
 shopt -s inherit_errexit
 

@@ -19,7 +19,7 @@ struct State {
     /// Threads that do not sleep.
     awake: usize,
     sleepers: BTreeMap<Bed, Sleeper>,
-    /// Wake-ups that nobody has slept for yet.
+    /// Wake-ups that came before their sleep.
     tokens: BTreeSet<Bed>,
     beds: u64,
     checks: Vec<Check>,
@@ -162,7 +162,7 @@ pub fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Joi
             *result.lock().expect("no thread panicked") = Some(value);
             wake(done);
             let mut world = world();
-            // The last thread to end leaves nobody for whom time could pass.
+            // The last thread to end leaves no thread for which time could pass.
             if world.awake > 1 || !world.sleepers.is_empty() {
                 world.lie_down();
             }

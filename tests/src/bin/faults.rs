@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tests::faults::judge::Figures;
 use tests::faults::{self, Scenario, run, soak};
 
-/// What `--help` ends with.
+/// The end of `--help`.
 const HELP: &str = "BAZAAR_BIN_DIR: folder of the binaries of the services, if they are elsewhere than this program";
 
 /// Runs faults against a bazaar under load, and judges what its clients saw.
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A line on standard output. What that does not take is no reason to stop: the exit code tells.
+/// A line on standard output. A failed write is no reason to stop: the exit code has the outcome.
 fn say(line: &str) {
     let _ = terminal::print(&format!("{line}\n"));
 }

@@ -55,7 +55,7 @@ fn crash_at(run: &mut Run, point: &'static str) {
     }
 }
 
-/// Who is to die.
+/// The process that is to die.
 fn who(run: &mut Run, point: &str) -> Service {
     match point.split('-').next() {
         Some("catalog") => Catalog,

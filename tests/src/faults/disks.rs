@@ -1,5 +1,5 @@
-//! Disks that are full, refuse writes, or are read-only. What needs a mount is skipped, in so many
-//! words, where the system allows none.
+//! Disks that are full, refuse writes, or are read-only. Scenarios that need a mount are skipped,
+//! in so many words, where the system allows none.
 
 use super::Scenario;
 use super::run::Run;
@@ -163,7 +163,7 @@ fn outage(run: &mut Run, service: Service, end: impl FnOnce()) {
         run.progress(30);
     }
     end();
-    // Who refused to start on its disk is started again by whoever mended the disk.
+    // A service that refused to start on its disk is started again after the mend.
     run.forget_refused_start(service);
     run.healthy();
 }

@@ -302,7 +302,7 @@ fn catalog_wal_damaged(run: &mut Run) {
     for step in 0..4 {
         run.progress(60);
         run.kill(Catalog);
-        // A refusal may be lost with the end of the file, and no log tells of it.
+        // A refusal may be lost with the end of the file, and no log has it.
         run.refusals_are_lost();
         let wal = parts(&database(run, Catalog))
             .into_iter()
@@ -346,8 +346,9 @@ fn refuses(run: &mut Run) -> bool {
     true
 }
 
-/// A replica is given the longer file of another cluster: it never follows, leads or changes either,
-/// and everyone else goes on, over a restart of the catalog too; with its own file back it does.
+/// A replica is given the longer file of another cluster: it never follows, leads or changes
+/// either, and everyone else goes on, over a restart of the catalog too; with its own file back it
+/// does.
 fn another_cluster(run: &mut Run) {
     let other = crate::harness::Bazaar::start();
     for _ in 0..300 {

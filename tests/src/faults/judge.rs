@@ -35,15 +35,15 @@ pub struct Figures {
     pub unknown: u64,
     /// Acknowledged orders that are not in the log as they were acknowledged.
     pub lost: u64,
-    /// Trades that nobody asked for, or asked for once and got twice.
+    /// Trades without an order, or two trades for one order.
     pub doubled: u64,
     /// Reads and refusals that no moment explains.
     pub stale: u64,
-    /// What else the checker found.
+    /// Further findings of the checker.
     pub other: u64,
     /// The longest that an order took.
     pub worst: Duration,
-    /// What the scenario has to say besides.
+    /// Further notes of the scenario.
     pub notes: Vec<String>,
 }
 

@@ -41,7 +41,7 @@ pub struct Scenario {
     pub faithful: bool,
     /// Settings of its own.
     pub set: fn(&mut Spec),
-    /// What it does.
+    /// Its action.
     pub run: fn(&mut Run),
 }
 

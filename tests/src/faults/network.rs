@@ -15,7 +15,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Puts a proxy on every way: each service is told the proxies' addresses instead of the
+    /// Puts a proxy on every way: each service gets the proxies' addresses instead of the
     /// others' own.
     ///
     /// # Panics

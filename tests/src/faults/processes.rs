@@ -101,7 +101,7 @@ fn pause_each(run: &mut Run) {
     }
 }
 
-/// Every service is told to stop, in the middle of trading, and started again.
+/// Every service is stopped by SIGTERM in the middle of trading, and started again.
 fn stop_each(run: &mut Run) {
     for service in run.shuffled() {
         run.stop(service);

@@ -148,7 +148,7 @@ impl Run {
             .unwrap_or_else(|error| panic!("{error}"));
         assert!(
             status.success(),
-            "{service}, told to stop, ended with {status}"
+            "{service}, after SIGTERM, ended with {status}"
         );
     }
 
@@ -285,10 +285,7 @@ impl Run {
     /// When that does not happen, or a service died by itself.
     pub fn healthy(&mut self) {
         let died = self.bazaar.cluster.died();
-        assert!(
-            died.is_empty(),
-            "services ended without being told to: {died:?}"
-        );
+        assert!(died.is_empty(), "services ended unasked: {died:?}");
         for service in self.bazaar.cluster.services() {
             if self.bazaar.cluster.pid(service).is_none() {
                 self.revive(service);

@@ -21,7 +21,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// Whoever leads is killed and started again at once, many times.
+/// The leader is killed and started again at once, many times.
 fn flapping_leader(run: &mut Run) {
     for _ in 0..8 {
         let leader = Order(run.leader());

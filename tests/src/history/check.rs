@@ -15,18 +15,18 @@ use common::wire::public::NewOrder;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-/// What kind of wrong a history holds.
+/// The kinds of errors in a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// An acknowledged order is not in the log, or is another one there.
     Lost,
-    /// A trade that nobody asked for, a key that traded twice, or a number that two orders have.
+    /// A trade without an order, a key that traded twice, or a number that two orders have.
     Doubled,
     /// A read, or a refusal, for which no moment fits.
     Stale,
     /// Numbers are not in the sequence in which calls followed each other.
     Disordered,
-    /// An order told as refused, or as "nothing happened", traded.
+    /// An order answered as refused, or as "nothing happened", traded.
     Broken,
 }
 
@@ -35,7 +35,7 @@ pub enum Fault {
 pub struct Violation {
     /// Its kind.
     pub fault: Fault,
-    /// What was found.
+    /// The findings.
     pub text: String,
 }
 
@@ -272,7 +272,7 @@ fn queries(rows: &[DumpRow], spans: &[Span], events: &[Event], found: &mut Vec<V
     }
 }
 
-/// What a read or a refusal needs of the quantity at its moment.
+/// The condition of a read or a refusal on the quantity at its moment.
 fn needs(event: &Event, stock: &str) -> Option<Need> {
     match (&event.call, &event.answer) {
         (Call::Read { name }, Answer::Quantity(quantity)) if name == stock => {

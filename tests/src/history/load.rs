@@ -33,7 +33,7 @@ pub struct Options {
     pub clients: u32,
     /// Whether each client keeps to one front-end, instead of changing between all.
     pub faithful: bool,
-    /// What the random choices follow from.
+    /// The seed of the random choices.
     pub seed: u64,
 }
 

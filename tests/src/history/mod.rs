@@ -22,7 +22,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-/// What a client asked for.
+/// A client's request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Call {
@@ -45,7 +45,7 @@ pub enum Call {
     },
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
@@ -59,7 +59,7 @@ pub enum Answer {
     Found(NewOrder),
     /// There is no order of that number.
     Missing,
-    /// An order that was told, at every try, that nothing happened.
+    /// An order whose every try was answered with "nothing happened".
     Nothing,
     /// No answer, or one that leaves open what happened.
     Unknown,
@@ -76,9 +76,9 @@ pub struct Event {
     pub end_us: u64,
     /// How often it was sent.
     pub tries: u32,
-    /// What was asked.
+    /// The request.
     pub call: Call,
-    /// What came.
+    /// The outcome.
     pub answer: Answer,
 }
 
@@ -113,7 +113,7 @@ impl History {
         self.events.lock().push(event);
     }
 
-    /// What was collected so far.
+    /// The events so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().clone()

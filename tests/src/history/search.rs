@@ -9,7 +9,7 @@ use std::collections::HashSet;
 /// Calls that one search takes at most: a bit each.
 pub const MOST: usize = 64;
 
-/// What a call did.
+/// The effect of a call.
 #[derive(Debug, Clone, Copy)]
 enum Effect {
     Trade {
@@ -89,7 +89,7 @@ fn operation(event: &Event, stock: &str) -> Option<Operation> {
         },
         _ => return None,
     };
-    // What has no answer may happen at any later time.
+    // A call without a response may take effect at any later time.
     let end_us = if matches!(effect, Effect::Open { .. }) {
         u64::MAX
     } else {
@@ -121,7 +121,7 @@ impl Search {
             return false;
         }
         let pending = |at: &usize| done & 1 << at == 0;
-        // Whatever ends first must happen before anything that begins later.
+        // The call that ends first must happen before any that begins later.
         let earliest = (0..self.operations.len())
             .filter(pending)
             .map(|at| self.operations[at].end_us)

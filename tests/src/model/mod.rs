@@ -9,7 +9,7 @@
 //!
 //! Both state spaces are finite, because whatever could go on for ever (attempts, terms, faults,
 //! time) has a budget in the configuration; they are explored to their end, so that the counts do
-//! not depend on threads or luck. `docs/model.md` tells what was left out, and why.
+//! not depend on threads or luck. `docs/model.md` lists the omissions, and why.
 
 pub mod cache;
 pub mod orders;

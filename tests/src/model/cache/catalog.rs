@@ -11,9 +11,9 @@ pub type Session = (usize, u8);
 /// The catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Catalog {
-    /// What readers see.
+    /// The value that readers see.
     pub shown: Value,
-    /// What is durable.
+    /// The durable value.
     pub durable: Value,
     /// The stock is marked as changing.
     pub changing: bool,
@@ -51,7 +51,7 @@ impl Catalog {
         }
     }
 
-    /// Whether stocks are told and trades taken.
+    /// Whether stocks are answered and trades taken.
     #[must_use]
     pub fn serving(&self) -> bool {
         self.waits_until.is_none()
@@ -64,7 +64,7 @@ impl Catalog {
         }
     }
 
-    /// The process ends and starts again. What was committed is in the file.
+    /// The process ends and starts again. The file has all commits.
     pub fn restart(&mut self, waits_until: Option<BootInstant>) {
         *self = Self {
             shown: self.shown,

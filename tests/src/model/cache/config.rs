@@ -1,4 +1,4 @@
-//! What is explored: budgets, and the rules with their switches.
+//! The bounds of the search: budgets, and the rules with their switches.
 
 use common::clock::BootInstant;
 use common::timing::LEASE_MARGIN;
@@ -11,8 +11,8 @@ pub type Value = u8;
 /// Half a lease: the clock moves by this much. Finer steps reach nothing else, since what is
 /// compared are ends of leases, of margins, and whether a push is overdue.
 pub const TICK: Duration = Duration::from_millis(500);
-/// What the clock of a front-end may lose against the catalog's while a lease lasts: just less than
-/// the margin.
+/// The time that a front-end's clock may lose against the catalog's while a lease lasts: just less
+/// than the margin.
 pub const SKEW: Duration = LEASE_MARGIN.saturating_sub(Duration::from_millis(1));
 /// When the model begins.
 pub const START: BootInstant = BootInstant::from_millis(10_000);
@@ -36,7 +36,7 @@ pub struct Rules {
     pub lease_before_entry: bool,
     /// The stock is marked as changing before the sessions are listed. Off: after.
     pub mark_before_list: bool,
-    /// What is marked as changing is not cached.
+    /// A stock that is marked as changing is not cached.
     pub marked_is_not_cached: bool,
     /// The catalog gives a session up a margin after its lease's end. Off: at its end.
     pub margin: bool,
@@ -67,7 +67,7 @@ impl Rules {
     };
 }
 
-/// What is explored.
+/// One search: budgets and rules.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// How many front-ends.
@@ -92,6 +92,6 @@ pub struct Config {
     pub skew: bool,
     /// The rules.
     pub rules: Rules,
-    /// What must be reached, by the names of [`super::properties`].
+    /// The states that must be reached, by the names of [`super::properties`].
     pub reached: Vec<&'static str>,
 }

@@ -33,15 +33,15 @@ pub struct Front {
 /// A call to the catalog for the stock.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Call {
-    /// What was shown when the last of its readers came.
+    /// The visible value when the last of its readers came.
     pub floor: Value,
     /// The fill that it began.
     pub fill: Fill,
-    /// What the catalog said, and whether that may be cached. It is on its way.
+    /// The catalog's response on its way, and whether it may be cached.
     pub answer: Option<(Value, bool)>,
 }
 
-/// A request of the session's thread. What the catalog answered is on its way.
+/// A request of the session's thread. The catalog's response is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asking {
     /// For which session.
@@ -50,11 +50,11 @@ pub struct Asking {
     pub registers: bool,
     /// When it was asked, on the front-end's clock.
     pub asked: BootInstant,
-    /// What was answered.
+    /// The response.
     pub answer: Option<Answer>,
 }
 
-/// What the catalog answered to a registration or keep-alive.
+/// The catalog's response to a registration or keep-alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// The lease runs.

@@ -1,5 +1,5 @@
-//! The cache of section 6 of the design as a state machine: one stock, whose value is the number of
-//! trades so far.
+//! The cache (`docs/architecture.md`, "The cache") as a state machine: one stock, whose value is
+//! the number of trades so far.
 //!
 //! | module | one idea |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What must hold in every state, and what must be reached.
+//! The properties of every state, and the states that must be reached.
 
 use super::Caches;
 use super::config::Config;
@@ -27,7 +27,7 @@ pub const PENDING: &str = "reached: a trade pushes to a session whose reply is o
 pub const WAITED: &str = "reached: a trade is shown after a silent session was dropped";
 /// A cache answers while the catalog is away.
 pub const AWAY: &str = "reached: a cache answers during the catalog's start-up wait";
-/// A commit that nobody was told of.
+/// A commit whose response was lost.
 pub const UNTOLD: &str = "reached: a trade is durable, not shown, and the catalog restarts";
 /// A lease that only the margin protects.
 pub const SLOW: &str = "reached: a slow clock's lease runs although it is over at the catalog";
@@ -52,7 +52,7 @@ pub fn all(config: &Config) -> Vec<Property<Caches>> {
     all
 }
 
-/// What must be reached.
+/// The states that must be reached.
 ///
 /// # Panics
 /// For a name that is none of the above.

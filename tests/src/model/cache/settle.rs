@@ -6,7 +6,7 @@ use super::config::{Config, Index};
 use super::step::Action;
 use super::world::World;
 
-/// What is broken for good while the run lasts.
+/// The part that stays broken while the run lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuation {
     /// Nothing.

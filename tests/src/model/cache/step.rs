@@ -1,4 +1,4 @@
-//! What can happen next, and what it does. A lost or late message is one that is not delivered yet;
+//! The next steps, and their effects. A lost or late message is one that is not delivered yet;
 //! a pause of a process is that nothing happens there while time goes by.
 
 use super::catalog::{Batch, Session, id};
@@ -35,7 +35,7 @@ pub enum Action {
     TakeAnswer(Index),
     /// The session's thread no longer waits for the answer.
     GiveUp(Index),
-    /// A request that nobody waits for arrives at the catalog.
+    /// A request without a waiting caller arrives at the catalog.
     ServeStray(Session, bool),
     /// A trade begins: the stock is marked as changing.
     BeginTrade,
@@ -62,7 +62,7 @@ pub enum Action {
 }
 
 impl World {
-    /// What can happen next.
+    /// The possible next steps.
     pub fn offer(&self, config: &Config, actions: &mut Vec<Action>) {
         if self.ticks < config.ticks {
             actions.push(Action::Tick(None));

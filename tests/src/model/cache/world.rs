@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    /// What a front-end's clock shows.
+    /// The time by a front-end's clock.
     #[must_use]
     pub fn clock(&self, front: Index) -> BootInstant {
         if self.fronts[front].slow {
@@ -53,7 +53,7 @@ impl World {
         }
     }
 
-    /// What a front-end would answer from its cache now.
+    /// The value that a front-end would answer from its cache now.
     #[must_use]
     pub fn cached(&self, front: Index) -> Option<u8> {
         self.fronts[front].cache.get(self.clock(front))

@@ -1,4 +1,4 @@
-//! What can happen next. A pause of a replica is that nothing happens there; a lost or late message
+//! The next steps. A pause of a replica is that nothing happens there; a lost or late message
 //! is one that is not delivered yet.
 
 use super::catalog::number;
@@ -61,7 +61,7 @@ pub enum Action {
 }
 
 impl State {
-    /// What can happen next.
+    /// The possible next steps.
     pub fn offer(&self, config: &Config, actions: &mut Vec<Action>) {
         self.offer_clients(config, actions);
         for message in &self.net {
@@ -84,7 +84,7 @@ impl State {
     fn offer_clients(&self, config: &Config, actions: &mut Vec<Action>) {
         for (key, (client, order)) in (0..).zip(self.clients.iter().zip(&config.orders)) {
             if client.sent < order.attempts {
-                // Whoever does not lead sends it back, which changes nothing.
+                // A replica that does not lead sends it back, which changes nothing.
                 let leaders = (0..REPLICAS).filter(|to| self.replicas[*to].pipeline.is_some());
                 actions.extend(leaders.map(|to| Action::Send { key, to }));
             }

@@ -9,7 +9,7 @@ use common::clock::BootInstant;
 use common::wire::catalog::TermView;
 use common::wire::order::{ReplicaId, Term};
 
-/// What the catalog says of an order.
+/// The catalog's verdict on an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// It traded, under this number.
@@ -25,7 +25,7 @@ pub struct Catalog {
     pub journal: Vec<Key>,
     /// The keys of recorded refusals.
     refused: Vec<Key>,
-    /// What is left of each stock.
+    /// The quantity left of each stock.
     pub left: [u64; STOCKS],
     /// The term.
     leadership: Leadership,

@@ -1,4 +1,4 @@
-//! What is explored: orders, budgets of faults, and the rules with their switches.
+//! The bounds of the search: orders, budgets of faults, and the rules with their switches.
 
 use common::wire::order::{Side, Term};
 
@@ -11,7 +11,7 @@ pub const REPLICAS: usize = 3;
 /// Stocks.
 pub const STOCKS: usize = 2;
 
-/// What a client wants.
+/// A client's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
     /// Index of the stock.
@@ -81,12 +81,12 @@ impl Rules {
     };
 }
 
-/// What is explored.
+/// One search: budgets and rules.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The orders that clients may give, by key.
     pub orders: Vec<Order>,
-    /// What there is of each stock at first.
+    /// The initial quantity of each stock.
     pub initial: [u64; STOCKS],
     /// Which replicas are asked to lead.
     pub candidates: Vec<Index>,
@@ -100,7 +100,7 @@ pub struct Config {
     pub faults: Faults,
     /// The rules.
     pub rules: Rules,
-    /// What must be reached, by the names of [`super::properties`].
+    /// The states that must be reached, by the names of [`super::properties`].
     pub reached: Vec<&'static str>,
 }
 

@@ -1,4 +1,4 @@
-//! What may be told to a client: answers to orders, and that there is no order of a number.
+//! Allowed responses to a client: to orders, and "no such order" for a number.
 
 use super::catalog::Verdict;
 use super::config::{Config, Key, STOCKS};
@@ -7,7 +7,7 @@ use catalog::market::{Decision, decide};
 
 impl State {
     /// An answer reaches the client. The journal's order is the order of events that it must fit: a
-    /// trade lies between the request and the answer, and after all that was told before the
+    /// trade lies between the request and the answer, and after all that was answered before the
     /// request; a refusal is true at some moment in between.
     pub fn tell(&mut self, config: &Config, key: Key, verdict: Verdict) {
         let client = &self.clients[usize::from(key)];
@@ -55,7 +55,7 @@ impl State {
         })
     }
 
-    /// What these rows leave of each stock; `None` when a row would not have been allowed.
+    /// The quantities that these rows leave; `None` when a row would not have been allowed.
     #[must_use]
     pub fn left_after(config: &Config, rows: &[Key]) -> Option<[u64; STOCKS]> {
         rows.iter().try_fold(config.initial, |mut left, key| {

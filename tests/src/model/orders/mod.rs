@@ -1,4 +1,4 @@
-//! The order protocol of sections 3 to 5 of the design as a state machine.
+//! The order protocol (the essay in `order/src/lib.rs`) as a state machine.
 //!
 //! | module | one idea |
 //! |---|---|
@@ -8,12 +8,13 @@
 //! | [`state`] | all of them with the network and the clients |
 //! | [`action`] | what can happen next |
 //! | [`step`] | what an action does |
-//! | [`judge`] | what may be told to a client |
+//! | [`judge`] | the allowed responses to a client |
 //! | [`properties`] | what must hold in every state, and what must be reached |
 //! | [`settle`] | from any state, a run without further faults answers |
 //!
 //! The pure rules are the code's own: [`::catalog::leadership::Leadership`],
-//! [`::catalog::market::decide`], [`::order::role::RoleState`], [`::order::leading::commit::CommitTracker`].
+//! [`::catalog::market::decide`], [`::order::role::RoleState`],
+//! [`::order::leading::commit::CommitTracker`].
 
 pub mod action;
 pub mod catalog;

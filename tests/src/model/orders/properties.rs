@@ -1,4 +1,4 @@
-//! What must hold in every state (the invariants of section 9 of the design), and what must be
+//! The properties of every state (numbered as in `docs/model.md`), and the states that must be
 //! reached.
 
 use super::Orders;
@@ -12,12 +12,12 @@ use stateright::Property;
 pub const NUMBERS: &str = "1: a number has one content for ever";
 /// Logs are prefixes of the journal.
 pub const PREFIX: &str = "2: every log is a prefix of the journal";
-/// What was acknowledged is where it must be.
+/// Acknowledged orders are where they must be.
 pub const DURABLE: &str = "3: acknowledged orders are durable where they must be";
-/// What was acknowledged can be read.
-pub const READABLE: &str = "3: whoever leads can read every acknowledged order";
+/// Acknowledged orders can be read.
+pub const READABLE: &str = "3: every leader can read every acknowledged order";
 /// A query for it never says that there is none.
-pub const FOUND: &str = "3: no acknowledged order is told not to exist";
+pub const FOUND: &str = "3: no query denies an acknowledged order";
 /// One key, one order.
 pub const ONCE: &str = "4: one key trades at most once, and never after a refusal";
 /// Nothing is bought that is not there.
@@ -38,7 +38,7 @@ pub const SETTLES_CUT_OFF: &str =
 
 /// An order given in a later term.
 pub const AFTER_FAILOVER: &str = "reached: an order is acknowledged after a failover";
-/// A refusal is told again although there is enough by now.
+/// A refusal is repeated although there is enough by now.
 pub const REFUSED_AGAIN: &str = "reached: a refusal is repeated after a restock";
 /// An answer carries the rows of one that was lost.
 pub const ROWS_CAUGHT_UP: &str = "reached: an answer carries a row whose own answer was lost";
@@ -98,7 +98,7 @@ pub fn all(config: &Config) -> Vec<Property<Orders>> {
     all
 }
 
-/// What must be reached.
+/// The states that must be reached.
 ///
 /// # Panics
 /// For a name that is none of the above.
@@ -159,7 +159,7 @@ fn reached(name: &'static str) -> Property<Orders> {
     Property::sometimes(name, reached)
 }
 
-/// Every number that was told, or is on its way to be told, belongs to its key.
+/// Every number that was answered, or is on its way, belongs to its key.
 fn numbers_keep_their_content(s: &State) -> bool {
     let told = (0..)
         .zip(&s.clients)

@@ -25,7 +25,7 @@ pub struct Replica {
     pub pipeline: Option<Pipeline>,
 }
 
-/// What is on its way at a leader.
+/// The trades on their way at a leader.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pipeline {
     /// The term that it leads.
@@ -37,11 +37,11 @@ pub struct Pipeline {
     /// The call to the catalog that is waited for: the order, and how many rows were received when
     /// it was sent.
     pub call: Option<(Key, u8)>,
-    /// Who waits for an answer.
+    /// The orders that wait for a response.
     pub tracker: CommitTracker<Waiter>,
 }
 
-/// Who waits: the order, and what the catalog said of it.
+/// A waiting order, and the catalog's verdict on it.
 pub type Waiter = (Key, Verdict);
 
 /// The tracker notes since when a batch waits; nothing here depends on it.
@@ -64,7 +64,7 @@ impl Replica {
         };
     }
 
-    /// Leads the term that it claims, when its log goes far enough or nobody asks for that.
+    /// Leads the term that it claims, when its log goes far enough or that rule is off.
     pub fn try_lead(&mut self, own: Index, min_copies: usize, must_be_complete: bool) {
         let Some(term) = self.role.claiming() else {
             return;

@@ -9,7 +9,7 @@ use super::config::{Config, Index, Key, REPLICAS};
 use super::replica::id;
 use super::state::{Message, State};
 
-/// What is broken for good while the run lasts.
+/// The part that stays broken while the run lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuation {
     /// Nothing.
@@ -40,7 +40,7 @@ impl Continuation {
     fn passes(self, message: &Message) -> bool {
         match *message {
             Message::Order { to, .. } => self.alive(to),
-            // What the dead sent before may still arrive.
+            // Messages that the dead sent before may still arrive.
             Message::Trade { from, .. } | Message::Claim { from, .. } => self != Self::CutOff(from),
             Message::Traded { to, .. } | Message::Granted { to, .. } => self.reaches_catalog(to),
             Message::Reply { .. } => true,
@@ -85,7 +85,7 @@ impl State {
         false
     }
 
-    /// Whatever is on its way arrives, once the catalog serves.
+    /// Every message on its way arrives, once the catalog serves.
     fn next_delivery(&self) -> Option<Action> {
         if !self.catalog.serving {
             return Some(Action::EndWait);
@@ -104,7 +104,7 @@ impl State {
             .map(|message| Action::Deliver(message.clone()))
     }
 
-    /// What replicas do by themselves.
+    /// The steps that replicas take by themselves.
     fn next_work(&self, world: Continuation) -> Option<Action> {
         (0..REPLICAS)
             .filter(|own| world.alive(*own))
@@ -158,7 +158,7 @@ impl State {
         self.replicas[other].log.len() > received
     }
 
-    /// What a front-end does when nothing else moves: it sends to the leader, or asks for one.
+    /// When nothing else moves, a front-end sends to the leader, or asks for one.
     fn next_choice(
         &self,
         config: &Config,

@@ -13,7 +13,7 @@ pub struct State {
     pub catalog: Catalog,
     /// The replicas.
     pub replicas: [Replica; REPLICAS],
-    /// What happened to each order, by key.
+    /// The state of each order, by key.
     pub clients: Vec<Client>,
     /// Messages on their way, sorted. One may arrive at any time, before or after any other, or
     /// never.
@@ -24,7 +24,7 @@ pub struct State {
     pub acknowledged: u16,
     /// Faults that may still happen.
     pub faults: Faults,
-    /// What must never happen and did.
+    /// The violations so far.
     pub broken: BTreeSet<Broken>,
 }
 
@@ -33,11 +33,11 @@ pub struct State {
 pub struct Client {
     /// How often it was sent.
     pub sent: u8,
-    /// What was told first. Later answers must be the same.
+    /// The first response. Later ones must be the same.
     pub told: Option<Verdict>,
     /// Length of the journal when it was sent first.
     pub from: u8,
-    /// Which orders were told as accepted before it was sent first, as bits.
+    /// The orders that were answered as accepted before it was sent first, as bits.
     pub after: u16,
 }
 
@@ -45,7 +45,7 @@ pub struct Client {
 /// has a true answer at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Query {
-    /// Who was asked.
+    /// The replica that was asked.
     pub replica: Index,
     /// The term that it led when it looked.
     pub led: Option<Term>,
@@ -78,9 +78,9 @@ pub enum Message {
         to: Index,
         /// The term of the call.
         term: Term,
-        /// What was asked: order and rows.
+        /// The request: order and rows.
         call: (Key, u8),
-        /// What became of the order.
+        /// The order's outcome.
         verdict: Verdict,
         /// Rows of the journal.
         rows: Vec<Key>,
@@ -107,12 +107,12 @@ pub enum Message {
     Reply {
         /// The order.
         key: Key,
-        /// What became of it.
+        /// Its outcome.
         verdict: Verdict,
     },
 }
 
-/// What must never happen.
+/// Events that must never happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Broken {
     /// A trade of an older term was committed.
@@ -123,9 +123,9 @@ pub enum Broken {
     Contradiction,
     /// The catalog was shown a log that is longer than its journal.
     HistoryLost,
-    /// An order that was acknowledged was told not to exist.
+    /// A query denied an acknowledged order.
     AcknowledgedNotFound,
-    /// One key was told two things.
+    /// One key got two different responses.
     ToldTwoThings,
     /// An answer does not fit the order of events.
     NotLinearizable,
@@ -162,7 +162,7 @@ impl State {
         self.replicas.iter().position(|replica| replica.leads(term))
     }
 
-    /// The keys that have been sent and told nothing.
+    /// The keys that have been sent and not answered.
     pub fn outstanding(&self) -> impl Iterator<Item = Key> {
         (0..)
             .zip(&self.clients)

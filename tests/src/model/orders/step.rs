@@ -1,4 +1,4 @@
-//! What an action does.
+//! The effects of the actions.
 
 use super::action::Action;
 use super::catalog::Verdict;
