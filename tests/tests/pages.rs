@@ -229,6 +229,36 @@ fn evidence_for_failures_exists() {
     }
 }
 
+/// A reader of `docs/tests.md` finds every file of system tests, and no other.
+#[test]
+fn files_of_tests_are_listed() {
+    let page = page("docs/tests.md");
+    let no_name = |c: char| !c.is_ascii_alphanumeric() && !"_.".contains(c);
+    let named: BTreeSet<&str> = page
+        .split(no_name)
+        .filter(|word| word.ends_with(".rs"))
+        .collect();
+    let paths = files(".rs");
+    let unnamed: Vec<_> = paths
+        .iter()
+        .filter(|path| {
+            path.parent()
+                .is_some_and(|folder| folder.ends_with("tests/tests"))
+        })
+        .filter(|path| !named.iter().any(|name| path.ends_with(name)))
+        .collect();
+    assert!(
+        unnamed.is_empty(),
+        "docs/tests.md does not list {unnamed:?}"
+    );
+    for name in named {
+        assert!(
+            paths.iter().any(|path| path.ends_with(name)),
+            "docs/tests.md names no such file: {name}"
+        );
+    }
+}
+
 #[test]
 fn make_goals_exist() {
     let makefile = page("Makefile");
