@@ -1,6 +1,8 @@
 //! A short part of the faults, with a fixed seed: `make faults` runs all of them, `make soak`
 //! random ones.
 
+#![allow(clippy::print_stdout, reason = "for the person who runs the test")]
+
 use parking_lot::Mutex;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! Strangers at each internal listener in turn, while few descriptors are to be had: every service
 //! lives, orders go on, and what the strangers took is given back.
 
+#![allow(clippy::print_stdout, reason = "for the person who runs the test")]
+
 use cluster::service::Service;
 use cluster::wait;
 use parking_lot::Mutex;
