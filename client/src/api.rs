@@ -1,6 +1,5 @@
-//! A small typed client of the public API. Every method has a raw form beneath it, [`Api::send`],
-//! which keeps status, header fields and body of whatever came, so that tests can check the shape
-//! of errors too.
+//! A small typed client of the public API. Every method uses [`Api::send`], which returns status,
+//! header fields and body of any response, so that tests can check the shape of errors too.
 
 use common::http::client::{ANSWER_LIMIT_BYTES, SharedNames};
 use common::terminal::escape;
@@ -16,9 +15,9 @@ use ureq::unversioned::transport::DefaultConnector;
 /// Name of the header that makes an order repeatable.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
-/// What is called for every answer of any [`Api`] of this process, with base URL, method and path.
-/// For tests, which hold every answer against the description of the API.
-pub type Observer = fn(&str, &str, &str, &Answer);
+/// A function that sees every response to any [`Api`] of this process, with base URL, method and
+/// path. Tests check each response against the description of the API.
+pub type Observer = fn(&str, &str, &str, &RawResponse);
 
 static OBSERVER: OnceLock<Observer> = OnceLock::new();
 
@@ -36,9 +35,9 @@ pub struct Api {
     authorization: Option<String>,
 }
 
-/// An answer as it came.
+/// A response as it came.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct RawResponse {
     /// The HTTP status.
     pub status: u16,
     /// The header fields, names in lower case.
@@ -47,48 +46,46 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Why a typed call brought no data.
+/// Why a typed call returned no data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiError {
-    /// No answer: refused, reset or timed out. The call may have been carried out.
+    /// No answer: refused, reset or timed out. Whether the call had an effect is unknown.
     NoAnswer(String),
-    /// Answered with an error object.
+    /// A response with an error object.
     Refused {
         /// The HTTP status.
         status: u16,
         /// Its message.
         message: String,
-        /// When to try again, where the answer says so.
+        /// The pause that `Retry-After` asks for.
         retry_after: Option<Duration>,
     },
-    /// Answered with what the API does not promise.
-    Misfit {
+    /// A response that the API does not promise.
+    Unexpected {
         /// The HTTP status.
         status: u16,
-        /// What does not fit.
+        /// The difference from the API's description.
         why: String,
     },
 }
 
 impl ApiError {
     /// Whether the same call, with the same key, may succeed later.
-    #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            // Front-ends come back.
+            // A front-end restarts, or another takes its address.
             Self::NoAnswer(_) => true,
-            // 5xx are troubles of the bazaar, or of a proxy before it; all else judges the request
-            // itself.
-            Self::Refused { status, .. } | Self::Misfit { status, .. } => *status >= 500,
+            // A 5xx is a failure of the bazaar, or of a proxy before it. Any other status is a
+            // verdict on the request.
+            Self::Refused { status, .. } | Self::Unexpected { status, .. } => *status >= 500,
         }
     }
 
     /// The status of an error object.
-    #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } => Some(*status),
-            Self::NoAnswer(_) | Self::Misfit { .. } => None,
+            Self::NoAnswer(_) | Self::Unexpected { .. } => None,
         }
     }
 }
@@ -96,14 +93,14 @@ impl ApiError {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The other side's words: one line, whatever they are.
+            // Another program wrote this text: escape it, so that it stays on one line.
             Self::NoAnswer(why) => write!(f, "no answer: {}", escape(why)),
             Self::Refused {
                 status, message, ..
             } => write!(f, "{status}: {}", escape(message)),
-            Self::Misfit { status, why } => {
+            Self::Unexpected { status, why } => {
                 let why = escape(why);
-                write!(f, "{status} with an answer that does not fit: {why}")
+                write!(f, "{status} with an unexpected response: {why}")
             }
         }
     }
@@ -112,16 +109,13 @@ impl fmt::Display for ApiError {
 impl std::error::Error for ApiError {}
 
 impl Api {
-    /// A client of the front-end at `base` (`http://host:port`) that waits for an answer as long as
-    /// a well-behaved client does.
-    #[must_use]
+    /// A client of the front-end at `base` (`http://host:port`), with the time-out of
+    /// [`CLIENT_TIMEOUT`].
     pub fn new(base: &str) -> Self {
         Self::with_timeout(base, CLIENT_TIMEOUT)
     }
 
-    /// The same with another bound on each step of a call (sending, waiting for the answer, reading
-    /// it).
-    #[must_use]
+    /// A client with another bound on each step of a call: sending, waiting, reading.
     pub fn with_timeout(base: &str, timeout: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -132,7 +126,7 @@ impl Api {
             .user_agent("bazaar-client")
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
-            // Bounds per step: a bound on the whole call would start a thread per call.
+            // One bound for each step: for a bound on the whole call, ureq would start a thread.
             .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT * 10)))
             .timeout_send_request(Some(timeout))
             .timeout_send_body(Some(timeout))
@@ -148,20 +142,20 @@ impl Api {
         }
     }
 
-    /// The same client, showing this token: for internal listeners.
+    /// The same client with a bearer token, for internal listeners.
     #[must_use]
     pub fn with_token(mut self, token: &str) -> Self {
         self.authorization = Some(format!("Bearer {token}"));
         self
     }
 
-    /// Ends the calls in flight of this client and its clones; their outcome is unknown. No further
-    /// call gets an answer.
+    /// Ends the calls in flight of this client and its clones; their outcome is unknown. Every
+    /// later call fails.
     pub fn shutdown(&self) {
         self.agent.clone().shutdown();
     }
 
-    /// Sends any request and gives back whatever came.
+    /// Sends any request and returns any response.
     ///
     /// # Errors
     /// [`ApiError::NoAnswer`].
@@ -171,7 +165,7 @@ impl Api {
         path: &str,
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<RawResponse, ApiError> {
         let no_answer = |e: &dyn fmt::Display| ApiError::NoAnswer(e.to_string());
         let mut request = ureq::http::Request::builder()
             .method(method)
@@ -182,43 +176,43 @@ impl Api {
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        let answer = match body {
+        let sent = match body {
             Some(body) => self
                 .agent
                 .run(request.body(body).map_err(|e| no_answer(&e))?),
             None => self.agent.run(request.body(()).map_err(|e| no_answer(&e))?),
         };
-        let mut answer = answer.map_err(|e| no_answer(&e))?;
-        let headers = answer.headers().iter();
+        let mut response = sent.map_err(|e| no_answer(&e))?;
+        let headers = response.headers().iter();
         let text = |value: &ureq::http::HeaderValue| {
             String::from_utf8_lossy(value.as_bytes()).into_owned()
         };
         let headers = headers
             .map(|(name, value)| (name.as_str().to_owned(), text(value)))
             .collect();
-        // Read to its end, or the connection would be dropped.
-        let body = answer
+        // Read the body to its end: otherwise ureq closes the connection.
+        let body = response
             .body_mut()
             .with_config()
             .limit(ANSWER_LIMIT_BYTES)
             .read_to_vec()
             .map_err(|e| no_answer(&e))?;
-        let answer = Answer {
-            status: answer.status().as_u16(),
+        let response = RawResponse {
+            status: response.status().as_u16(),
             headers,
             body: String::from_utf8_lossy(&body).into_owned(),
         };
         if let Some(observer) = OBSERVER.get() {
-            observer(&self.base, method, path, &answer);
+            observer(&self.base, method, path, &response);
         }
-        Ok(answer)
+        Ok(response)
     }
 
     /// Sends GET.
     ///
     /// # Errors
     /// [`ApiError::NoAnswer`].
-    pub fn get(&self, path: &str) -> Result<Answer, ApiError> {
+    pub fn get(&self, path: &str) -> Result<RawResponse, ApiError> {
         self.send("GET", path, &[], None)
     }
 
@@ -226,7 +220,7 @@ impl Api {
     ///
     /// # Errors
     /// [`ApiError::NoAnswer`].
-    pub fn post(&self, path: &str, body: &str) -> Result<Answer, ApiError> {
+    pub fn post(&self, path: &str, body: &str) -> Result<RawResponse, ApiError> {
         self.send(
             "POST",
             path,
@@ -255,10 +249,10 @@ impl Api {
         self.get("/stocks")?.data()
     }
 
-    /// Trades; gives the order's number.
+    /// Trades. Returns the order's number.
     ///
     /// # Errors
-    /// [`ApiError`]; 409 when fewer are left than wanted.
+    /// [`ApiError`]; 409 when too few are left.
     ///
     /// # Panics
     /// Never: an order can be written as JSON.
@@ -280,7 +274,7 @@ impl Api {
         self.get(&format!("/orders/{number}"))?.data()
     }
 
-    /// What the front-end sees of the cluster.
+    /// The front-end's view of the cluster.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -288,23 +282,22 @@ impl Api {
         self.get("/status")?.data()
     }
 
-    /// Any internal message without envelope, by GET.
+    /// An internal message, which has no envelope, by GET.
     ///
     /// # Errors
     /// [`ApiError`].
     pub fn internal<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        let answer = self.get(path)?;
-        if answer.status == 200 {
-            answer.parse()
+        let response = self.get(path)?;
+        if response.status == 200 {
+            response.parse()
         } else {
-            Err(answer.refusal())
+            Err(response.refusal())
         }
     }
 }
 
-impl Answer {
+impl RawResponse {
     /// The first header field of that name (in lower case).
-    #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -315,7 +308,7 @@ impl Answer {
     /// The data of a success.
     ///
     /// # Errors
-    /// [`ApiError`], for every other answer.
+    /// [`ApiError`], for every other status or shape.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         if self.status == 200 {
             self.parse().map(|Data { data }| data)
@@ -327,7 +320,7 @@ impl Answer {
     /// The error object's message.
     ///
     /// # Errors
-    /// What does not fit the promised shape.
+    /// When the body is no error object, or its code is not the status.
     pub fn error_message(&self) -> Result<String, String> {
         let body: ErrorBody =
             serde_json::from_str(&self.body).map_err(|e| format!("{e}: {}", self.body))?;
@@ -341,7 +334,7 @@ impl Answer {
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_str(&self.body).map_err(|e| ApiError::Misfit {
+        serde_json::from_str(&self.body).map_err(|e| ApiError::Unexpected {
             status: self.status,
             why: format!("{e}: {}", self.body),
         })
@@ -359,7 +352,7 @@ impl Answer {
                     retry_after: seconds.map(Duration::from_secs),
                 }
             }
-            Err(why) => ApiError::Misfit {
+            Err(why) => ApiError::Unexpected {
                 status: self.status,
                 why,
             },
@@ -371,24 +364,24 @@ impl Answer {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer {
+    fn response(status: u16, body: &str) -> RawResponse {
+        RawResponse {
             status,
             headers: vec![("retry-after".into(), "2".into())],
             body: body.into(),
         }
     }
 
-    /// Success and failure come out of their envelopes; anything else is told apart from a refusal.
+    /// Success and failure leave their envelopes; any other shape is an unexpected response.
     #[test]
-    fn envelopes() {
+    fn envelopes_are_opened_and_other_shapes_are_unexpected() {
         assert_eq!(
-            answer(200, r#"{"data":{"transaction_number":7}}"#)
+            response(200, r#"{"data":{"transaction_number":7}}"#)
                 .data::<Receipt>()
                 .map(|r| r.transaction_number),
             Ok(7)
         );
-        let refused = answer(503, r#"{"error":{"code":503,"message":"not now"}}"#)
+        let refused = response(503, r#"{"error":{"code":503,"message":"not now"}}"#)
             .data::<Receipt>()
             .expect_err("503");
         let wait = Some(Duration::from_secs(2));
@@ -401,19 +394,19 @@ mod tests {
             }
         );
         assert!(refused.is_retryable());
-        let lying = answer(404, r#"{"error":{"code":400,"message":"x"}}"#)
+        let lying = response(404, r#"{"error":{"code":400,"message":"x"}}"#)
             .data::<Receipt>()
             .expect_err("code differs");
-        assert!(matches!(lying, ApiError::Misfit { status: 404, .. }) && !lying.is_retryable());
+        assert!(matches!(lying, ApiError::Unexpected { status: 404, .. }) && !lying.is_retryable());
         assert!(matches!(
-            answer(200, "{}").data::<Receipt>(),
-            Err(ApiError::Misfit { .. })
+            response(200, "{}").data::<Receipt>(),
+            Err(ApiError::Unexpected { .. })
         ));
     }
 
-    /// Nobody there is "no answer", which a client may try again.
+    /// A refused connection is "no answer", and a client may try again.
     #[test]
-    fn nobody_there() {
+    fn a_refused_connection_is_retryable() {
         // A port that was just free; nothing listens on it once the listener is gone.
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())
@@ -421,7 +414,7 @@ mod tests {
             .port();
         let error = Api::new(&format!("http://127.0.0.1:{port}"))
             .stocks()
-            .expect_err("nobody");
+            .expect_err("nothing listens");
         assert!(
             matches!(error, ApiError::NoAnswer(_)) && error.is_retryable(),
             "{error}"

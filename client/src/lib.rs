@@ -2,15 +2,15 @@
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`api`] | a small typed client of the public API, with raw answers for those who check them |
+//! | [`api`] | a small typed client of the public API; it also returns raw responses |
 //! | [`workload`] | clients that look up, trade, and read every order back |
-//! | [`stats`] | what the clients saw: times, refusals, retries, mismatches |
-//! | [`report`] | the same as a table or as JSON |
+//! | [`stats`] | times, refusals, retries and mismatches of the clients |
+//! | [`report`] | these statistics as a table or as JSON |
 //!
-//! Threads: one per client of a workload, joined at its end.
+//! Threads: one for each client of a workload, joined at its end.
 //!
-//! Not here on purpose: any rule of the bazaar. The workload judges answers only by what the public
-//! API promises.
+//! Not here on purpose: any rule of the bazaar. The workload checks responses only against the
+//! promises of the public API.
 
 pub mod api;
 pub mod report;

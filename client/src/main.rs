@@ -1,4 +1,4 @@
-//! `client`: trades at a bazaar, checks every order, and says how long answers took.
+//! `client`: trades at a bazaar, checks every order, and prints how long answers took.
 
 use argh::FromArgs;
 use client::report::Report;
@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Trades at a bazaar: looks a random stock up, trades with the given probability, and reads every
 /// order back at the end. Ctrl-C, or half a minute without any answer, ends it early. Exit code 0:
-/// all is well; 1: an order differs, a request was not answered, or it ended early; 2: a setting is
-/// wrong, or there is no bazaar.
+/// every order read back equal; 1: an order differs, a request was not answered, or it ended early;
+/// 2: a setting is wrong, or no bazaar answers.
 #[derive(FromArgs)]
 struct Flags {
     /// URL of the front-end, http://host:port
@@ -32,7 +32,7 @@ struct Flags {
     /// lookups of each client
     #[argh(option, short = 'n')]
     iterations: Option<String>,
-    /// what stocks, sides and quantities are drawn from (keys never are)
+    /// seed of stocks, sides and quantities (never of keys)
     #[argh(option, short = 's')]
     seed: Option<String>,
     /// clients at once, each with its own connection
@@ -44,8 +44,8 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    // Read twice: the table of variables belongs into --help, which comes before the flags are
-    // known.
+    // --help shows the variables, and it comes before the flags are known. So the environment is
+    // read twice: here for the table, and below without the variables that a flag replaces.
     let (variables, _) = cli::read_settings(read_environment);
     let program = Program {
         name: "client",
@@ -71,12 +71,11 @@ fn main() -> ExitCode {
     terminal::printed("client", terminal::print(&text), code)
 }
 
-/// How soon the bar moves, and a signal is heeded.
+/// How often the bar moves, and the threads look for a signal or the end.
 const STEP: Duration = Duration::from_millis(50);
-/// How long requests in flight may still be answered after a signal.
+/// How long after a signal requests in flight may still be answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// A probability.
 #[derive(Debug, Clone, Copy)]
 struct Probability(f64);
 
@@ -122,13 +121,13 @@ fn read_environment(settings: &mut Settings) -> Environment {
         ),
         seed: settings.optional(
             "CLIENT_SEED",
-            "what stocks, sides and quantities are drawn from; unset: random",
+            "seed of stocks, sides and quantities; unset: random",
         ),
     }
 }
 
-/// Flags win over the environment. Mistakes in both are reported together, but not that of a
-/// variable which a flag replaces.
+/// Flags override the environment. An error names the mistakes of both, but not those of a variable
+/// that a flag replaces.
 fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
     let replaced = [
         ("CLIENT_URL", &flags.url),
@@ -194,7 +193,7 @@ fn run(options: &Options) -> Result<workload::Outcome, String> {
     let stop = StopSignal::listen().map_err(|e| format!("cannot listen to signals: {e}"))?;
     let (control, ended) = (Control::default(), AtomicBool::new(false));
     thread::scope(|scope| {
-        scope.spawn(|| heed(&stop, &control, &ended));
+        scope.spawn(|| end_at_signal(&stop, &control, &ended));
         if std::io::stderr().is_terminal() {
             scope.spawn(|| show_progress(options, &control, &ended));
         }
@@ -204,8 +203,8 @@ fn run(options: &Options) -> Result<workload::Outcome, String> {
     })
 }
 
-/// Ends the run when a signal asks for it; a second one ends the program.
-fn heed(stop: &StopSignal, control: &Control, ended: &AtomicBool) {
+/// Ends the run at the first signal. The next one ends the program, as [`StopSignal`] does.
+fn end_at_signal(stop: &StopSignal, control: &Control, ended: &AtomicBool) {
     let is_ended = || ended.load(Ordering::Relaxed);
     while !is_ended() {
         if let Some(signal) = stop.received() {

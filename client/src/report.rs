@@ -1,4 +1,4 @@
-//! What a workload saw, as a table for people or as JSON for programs.
+//! The report of a workload: a table for people, JSON for programs.
 
 use crate::stats::{Kind, Summary};
 use crate::workload::{Options, Outcome};
@@ -6,7 +6,7 @@ use common::terminal::escape;
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// Mismatches that the table names; the JSON has all.
+/// Most mismatches in the table; the JSON has all.
 const SHOWN_MISMATCHES: usize = 20;
 
 /// The report of one run.
@@ -18,9 +18,9 @@ pub struct Report {
     pub clients: usize,
     /// Lookups of each client.
     pub iterations: u64,
-    /// How probable a trade followed a lookup.
+    /// Probability that a trade followed a lookup.
     pub probability: f64,
-    /// What the orders were drawn from.
+    /// Seed of stocks, sides and quantities.
     pub seed: u64,
     /// How long it took, in seconds.
     pub seconds: f64,
@@ -36,10 +36,11 @@ pub struct Report {
     pub noticed_in_final_check: bool,
     /// The first few failures, in words.
     pub examples: Vec<String>,
-    /// Why the run ended before its end, if it did.
+    /// Reason of an early end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// Whether the run came to its end, everything was answered and nothing differs: the exit code is 0.
+    /// Whether the run came to its end, every request was answered and no order differs. The exit
+    /// code is 0 then.
     pub clean: bool,
 }
 
@@ -51,19 +52,18 @@ pub struct Row {
     /// Times of successes.
     #[serde(flatten)]
     pub times: Summary,
-    /// Refused on good grounds.
+    /// Refusals that the API promises (409).
     pub refused: u64,
-    /// Attempts repeated.
+    /// Repeated attempts.
     pub retries: u64,
-    /// Given up.
+    /// Requests without an answer until their deadline.
     pub unanswered: u64,
-    /// Answered wrongly.
+    /// Responses that the API does not promise.
     pub unexpected: u64,
 }
 
 impl Report {
     /// The report of a run.
-    #[must_use]
     pub fn new(options: &Options, outcome: &Outcome) -> Self {
         let row = |kind| {
             let figures = outcome.stats.of(kind);
@@ -98,13 +98,11 @@ impl Report {
     ///
     /// # Panics
     /// Never: the report can be written as JSON.
-    #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("a report serialises")
     }
 
-    /// A table with what there is to say about it.
-    #[must_use]
+    /// A table, with mismatches and failures below it.
     pub fn table(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -165,7 +163,7 @@ impl Report {
         if let Some(why) = &self.stopped {
             let _ = writeln!(
                 text,
-                "STOPPED before the end: {}; what was not read back is not checked",
+                "STOPPED before the end: {}; orders that were not read back are not checked",
                 escape(why)
             );
         }
@@ -200,7 +198,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// Table and JSON carry the figures, every mismatch, and whether a failure was noticed.
+    /// Table and JSON hold the figures, every mismatch, and whether a client noticed a failure.
     #[test]
     fn table_and_json() {
         let mut outcome = Outcome::default();

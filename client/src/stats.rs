@@ -1,4 +1,4 @@
-//! What clients saw of each kind of request. Times are what a client waits for an answer, retries
+//! Statistics of each kind of request. A time is as long as a client waits for an answer, retries
 //! included.
 
 use hdrhistogram::Histogram;
@@ -18,11 +18,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All kinds, in the sequence in which they are shown.
+    /// All kinds, in the sequence of every table.
     pub const ALL: [Self; 3] = [Self::Lookup, Self::Order, Self::OrderQuery];
 
-    /// Its name for people.
-    #[must_use]
+    /// The name in tables.
     pub fn label(self) -> &'static str {
         match self {
             Self::Lookup => "lookup",
@@ -32,27 +31,27 @@ impl Kind {
     }
 }
 
-/// Longest time that is told apart; longer ones count as this.
+/// Longest time of the histogram; longer times count as this one.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Figures of one kind of request.
+/// Times and counts of one kind of request.
 #[derive(Debug, Clone)]
 pub struct Figures {
     /// Times of successes, in nanoseconds, with three significant digits.
     times: Histogram<u64>,
-    /// Answers that refuse on good grounds (409): too few left.
+    /// Refusals that the API promises (409): too few are left.
     pub refused: u64,
-    /// Attempts that were repeated: no answer, or "not now".
+    /// Repeated attempts, after no answer or a 503.
     pub retries: u64,
-    /// Requests given up: no answer until the deadline.
+    /// Requests without an answer until their deadline.
     pub unanswered: u64,
-    /// Answers that must not be: of another shape, or a status that nothing explains.
+    /// Responses that the API does not promise: another shape or status.
     pub unexpected: u64,
 }
 
 impl Default for Figures {
     fn default() -> Self {
-        let longest = u64::try_from(LONGEST.as_nanos()).expect("fits");
+        let longest = u64::try_from(LONGEST.as_nanos()).expect("300 s in ns fit 64 bits");
         let times = Histogram::new_with_bounds(1_000, longest, 3).expect("the bounds are valid");
         Self {
             times,
@@ -67,8 +66,9 @@ impl Default for Figures {
 impl Figures {
     /// Counts a success.
     pub fn record(&mut self, took: Duration) {
-        self.times
-            .saturating_record(u64::try_from(took.min(LONGEST).as_nanos()).expect("fits"));
+        self.times.saturating_record(
+            u64::try_from(took.min(LONGEST).as_nanos()).expect("300 s in ns fit 64 bits"),
+        );
     }
 
     /// Adds another client's figures.
@@ -83,15 +83,13 @@ impl Figures {
         self.unexpected += other.unexpected;
     }
 
-    /// Whether a client noticed that something failed: it had to repeat, gave up, or got what must
-    /// not be.
-    #[must_use]
+    /// Whether a client noticed a failure: it had to repeat, gave up, or got an unexpected
+    /// response.
     pub fn failure_noticed(&self) -> bool {
         self.retries + self.unanswered + self.unexpected > 0
     }
 
-    /// The times in brief.
-    #[must_use]
+    /// Count, mean and quantiles of the times.
     pub fn summary(&self) -> Summary {
         #[expect(
             clippy::cast_precision_loss,
@@ -133,12 +131,11 @@ pub struct Stats([Figures; 3]);
 
 impl Stats {
     /// The figures of one kind.
-    #[must_use]
     pub fn of(&self, kind: Kind) -> &Figures {
         &self.0[kind as usize]
     }
 
-    /// The same, to be changed.
+    /// The figures of one kind, to count another request.
     pub fn of_mut(&mut self, kind: Kind) -> &mut Figures {
         &mut self.0[kind as usize]
     }
@@ -155,7 +152,7 @@ impl Stats {
 mod tests {
     use super::*;
 
-    /// Quantiles of known times are right within the histogram's three digits, across a merge.
+    /// Quantiles of known times are exact within the histogram's three digits, also after a merge.
     #[test]
     fn quantiles() {
         let (mut all, mut one) = (Stats::default(), Stats::default());

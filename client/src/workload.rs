@@ -1,11 +1,11 @@
-//! The lab's clients. Each looks up a random stock over its one connection, trades with a given
-//! probability, notes the number and content of every success, and at the end reads every order
-//! back and compares it field by field.
+//! The lab's clients. Each client has one connection. It looks up a random stock, trades with a
+//! given probability, and records the number and content of every success. At the end it reads
+//! every order back and compares it field by field.
 //!
-//! A request that brings no answer, or "not now", is repeated until a deadline; an order with its
-//! Idempotency-Key, so that it trades at most once however often it is sent. Keys are random for
-//! each run and never come from the seed: the same seed draws the same stocks, sides and quantities
-//! again, and must trade again.
+//! A client repeats a request that got no answer, or a 503, until a deadline. It repeats an order
+//! with the same Idempotency-Key, so the order trades at most once. Keys are random for each run
+//! and never come from the seed: a second run with one seed draws the same orders, and must trade
+//! them again.
 
 mod session;
 
@@ -25,33 +25,32 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the clients do.
+/// The settings of a workload.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Front-ends; client i talks to the one at index i modulo their count. Not empty.
     pub urls: Vec<String>,
-    /// How probable a trade follows a lookup, 0 to 1.
+    /// Probability that a trade follows a lookup, 0 to 1.
     pub probability: f64,
     /// Lookups of each client.
     pub iterations: u64,
     /// Clients at once, each a thread with its own connection.
     pub clients: usize,
-    /// What stocks, sides and quantities are drawn from.
+    /// Seed of stocks, sides and quantities.
     pub seed: u64,
-    /// How long one attempt waits.
+    /// Time-out of one attempt.
     pub attempt_timeout: Duration,
-    /// How long a request is repeated before it counts as unanswered.
+    /// How long a client repeats a request before it counts as unanswered.
     pub deadline: Duration,
-    /// Whether all clients stop once a request was repeated until its deadline and nobody has been
-    /// answered meanwhile: without, each request of each client waits that long.
+    /// Whether all clients stop when a request reached its deadline and no client got an answer
+    /// meanwhile. Otherwise each request of each client waits that long.
     pub stop_when_silent: bool,
-    /// Whether the outcome has every single success, for who looks at more than [`Stats`].
+    /// Whether the outcome keeps every single success, for an evaluation beyond [`Stats`].
     pub keep_samples: bool,
 }
 
 impl Options {
-    /// One client of one front-end with the time-outs of a well-behaved client, and a random seed.
-    #[must_use]
+    /// One client of one front-end, with the default time-outs and a random seed.
     pub fn new(url: &str) -> Self {
         Self {
             urls: vec![url.into()],
@@ -67,31 +66,29 @@ impl Options {
     }
 }
 
-/// A view into a running workload, and a way to end it early; shared between threads.
+/// Shows the progress of a running workload and ends it early; shared between threads.
 #[derive(Debug, Default)]
 pub struct Control {
     done: AtomicU64,
     checks: AtomicU64,
     stop: AtomicBool,
     check_again: AtomicBool,
-    /// When anybody was answered last, in microseconds since the machine's start.
+    /// Time of the last answer to any client, in microseconds since the machine's start.
     answered_us: AtomicU64,
-    /// Triggered: no further request, the final check's included.
+    /// When triggered, clients send no further request, not even in the final check.
     ended: Shutdown,
     why: OnceLock<String>,
-    /// The connections of all clients.
+    /// The connections of all clients. A lock, because [`Control::cut`] comes from another thread.
     apis: Mutex<Vec<Api>>,
 }
 
 impl Control {
-    /// Steps done: lookups (with the trade that follows) and orders read back.
-    #[must_use]
+    /// Finished steps: lookups (with the trade that follows) and orders read back.
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Orders acknowledged, each of which will be read back.
-    #[must_use]
+    /// Acknowledged orders; the clients will read each of them back.
     pub fn acknowledged(&self) -> u64 {
         self.checks.load(Ordering::Relaxed)
     }
@@ -101,21 +98,21 @@ impl Control {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// As long as this is set, each client begins its final check anew when it has ended: for who
-    /// injures the bazaar meanwhile.
+    /// While this is set, each client repeats its final check, so that a fault can happen during
+    /// one.
     pub fn check_again(&self, again: bool) {
         self.check_again.store(again, Ordering::Relaxed);
     }
 
-    /// Ends the whole run: requests in flight may still be answered, no further one is sent. The
-    /// first reason counts.
+    /// Ends the whole run: clients finish their requests in flight and send no more. The first
+    /// reason counts.
     pub fn end(&self, why: &str) {
         self.why.get_or_init(|| why.into());
         self.stop_trading();
         self.ended.trigger();
     }
 
-    /// Ends the requests in flight too; their outcome is unknown.
+    /// Closes the connections: the outcome of requests in flight is unknown.
     pub fn cut(&self) {
         for api in self.apis.lock().iter() {
             api.shutdown();
@@ -143,26 +140,26 @@ impl Control {
 /// A request that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// What was asked for.
+    /// Kind of the request.
     pub kind: Kind,
-    /// When; comparable with the samples of all programs on this machine.
+    /// On a clock that all programs of this machine share.
     pub began: BootInstant,
-    /// How long the client waited, retries included.
+    /// With retries.
     pub took: Duration,
 }
 
 /// An order that was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
-    /// The number that it got.
+    /// Number from the response.
     pub number: u64,
-    /// What was ordered.
+    /// The order as the client sent it.
     pub order: NewOrder,
-    /// The key that it was sent with.
+    /// Its idempotency key.
     pub key: String,
 }
 
-/// What came of a workload.
+/// The outcome of a workload.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// Figures of all clients together.
@@ -171,17 +168,17 @@ pub struct Outcome {
     pub acknowledged: Vec<Acknowledged>,
     /// Every success, by client and time, where [`Options::keep_samples`] asks for them.
     pub samples: Vec<Sample>,
-    /// Acknowledged orders that read back differently, are missing, or share a number: each in a
+    /// Acknowledged orders that read back differently, are missing, or share a number; each in a
     /// sentence.
     pub mismatches: Vec<String>,
-    /// The first few failures that clients noticed, in words.
+    /// The first few failures that clients noticed, each in a sentence.
     pub examples: Vec<String>,
-    /// Whether a client noticed a failure (a repeat, no answer, a wrong one) while it looked up and
-    /// traded.
+    /// Whether a client noticed a failure (a repeat, no answer, an unexpected one) while it looked
+    /// up and traded.
     pub noticed_during_orders: bool,
     /// The same for the final check; a mismatch counts.
     pub noticed_in_final_check: bool,
-    /// Why the run ended before its end, if it did.
+    /// Reason of an early end.
     pub stopped: Option<String>,
     /// From the first request to the last.
     pub took: Duration,
@@ -192,11 +189,12 @@ fn micros(instant: BootInstant) -> u64 {
     u64::try_from(since_start).unwrap_or(u64::MAX)
 }
 
-/// Failures that are kept in words.
+/// Most failures that an outcome describes.
 const EXAMPLES: usize = 5;
 
 impl Outcome {
-    /// Whether the run came to its end, everything was answered, and every acknowledged order is what it was.
+    /// Whether the run came to its end, every request was answered, and every acknowledged order
+    /// read back equal.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let bad = |kind| {
@@ -223,10 +221,10 @@ impl Outcome {
 /// Runs a workload to its end.
 ///
 /// # Errors
-/// When the list of stocks could not be had: there is nothing to trade.
+/// When the list of stocks cannot be read: there is nothing to trade.
 ///
 /// # Panics
-/// When a client's thread panics, which is a mistake of ours.
+/// When a client's thread panics, which would be a bug.
 pub fn run(options: &Options, control: &Control) -> Result<Outcome, String> {
     assert!(
         !options.urls.is_empty() && (0.0..=1.0).contains(&options.probability),
@@ -253,7 +251,7 @@ pub fn run(options: &Options, control: &Control) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// The stocks to draw from. Waits for the front-end as long as for any other answer.
+/// The names of all stocks. Waits for the front-end until the same deadline as any other request.
 fn stock_names(options: &Options, control: &Control) -> Result<Vec<String>, String> {
     let api = Api::with_timeout(&options.urls[0], options.attempt_timeout);
     control.apis.lock().push(api.clone());
@@ -281,22 +279,22 @@ fn stock_names(options: &Options, control: &Control) -> Result<Vec<String>, Stri
     }
 }
 
-/// Two acknowledged orders never share a number, whichever clients they belong to.
+/// No two acknowledged orders may share a number, also not those of two clients.
 fn find_shared_numbers(outcome: &mut Outcome) {
     let mut seen = HashSet::new();
     for acknowledged in &outcome.acknowledged {
         if !seen.insert(acknowledged.number) {
             outcome.noticed_in_final_check = true;
             outcome.mismatches.push(format!(
-                "order number {} was given twice",
+                "two orders have the number {}",
                 acknowledged.number
             ));
         }
     }
 }
 
-/// How long to wait before the next attempt: what the answer asks for, else longer each time, with
-/// some chance in it so that clients do not come back all at once.
+/// The pause before the next attempt: the response's `Retry-After`, or a pause that grows with each
+/// attempt. It is random, so that clients do not come back all at once.
 fn pause(error: &ApiError, attempt: u32, rng: &mut fastrand::Rng) -> Duration {
     if let ApiError::Refused {
         retry_after: Some(asked),
@@ -309,7 +307,6 @@ fn pause(error: &ApiError, attempt: u32, rng: &mut fastrand::Rng) -> Duration {
     Duration::from_millis(rng.u64(longest / 2..=longest))
 }
 
-/// Draws an order.
 fn draw(rng: &mut fastrand::Rng, name: &str) -> NewOrder {
     let side = if rng.bool() { Side::Buy } else { Side::Sell };
     NewOrder {
@@ -336,9 +333,9 @@ mod tests {
         }
     }
 
-    /// A number given to two clients is a mismatch.
+    /// A number that two clients have is a mismatch.
     #[test]
-    fn shared_numbers_show() {
+    fn a_number_that_two_clients_have_is_a_mismatch() {
         let mut outcome = Outcome {
             acknowledged: vec![acknowledged(1), acknowledged(2)],
             ..Outcome::default()
@@ -350,13 +347,13 @@ mod tests {
             ..Outcome::default()
         });
         find_shared_numbers(&mut outcome);
-        assert_eq!(outcome.mismatches, ["order number 1 was given twice"]);
+        assert_eq!(outcome.mismatches, ["two orders have the number 1"]);
         assert!(!outcome.is_clean() && outcome.noticed_in_final_check);
     }
 
-    /// A client waits as long as it is asked to, else between 25 ms and 1 s, growing.
+    /// A client waits as long as `Retry-After` asks, otherwise between 25 ms and 1 s, growing.
     #[test]
-    fn pauses() {
+    fn a_pause_obeys_retry_after_and_else_grows() {
         let mut rng = fastrand::Rng::with_seed(1);
         let wait = Some(Duration::from_secs(2));
         let asked = ApiError::Refused {
@@ -377,7 +374,7 @@ mod tests {
 
     /// The same seed draws the same orders.
     #[test]
-    fn seeds_repeat() {
+    fn a_seed_draws_the_same_orders_again() {
         let orders = |seed| {
             let mut rng = fastrand::Rng::with_seed(seed);
             (0..20)

@@ -1,4 +1,4 @@
-//! The workload client against front-ends that lie, fail and dawdle: the checker itself is checked.
+//! Tests of the checker: the workload client against front-ends that lie, fail or fall silent.
 
 use client::report::Report;
 use client::stats::Kind;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What a front-end does wrong.
+/// The misbehaviour of a front-end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
@@ -23,15 +23,15 @@ enum Fault {
     Changes,
     /// Every fifth order is forgotten.
     Forgets,
-    /// Every number is given twice.
+    /// Each number goes to two orders.
     Repeats,
-    /// Every third request is refused with 503.
+    /// Every third request gets a 503.
     Hiccups,
-    /// No order is ever answered but with 503.
+    /// Every order gets a 503.
     Never,
-    /// After some requests nothing is answered but with 503.
+    /// After some requests, every request gets a 503.
     Stops,
-    /// Lookups are answered without their envelope.
+    /// Lookups have no envelope.
     Shapeless,
 }
 
@@ -158,10 +158,10 @@ fn outcome(fault: Fault) -> Outcome {
     workload::run(&options, &Control::default()).expect("has stocks")
 }
 
-/// An honest front-end gives a clean outcome: every order acknowledged and read back, nothing
-/// noticed.
+/// An honest front-end gives a clean outcome: every order is acknowledged and read back, and no
+/// client notices a failure.
 #[test]
-fn honest() {
+fn an_honest_front_end_gives_a_clean_outcome() {
     let outcome = outcome(Fault::None);
     assert!(
         outcome.is_clean() && !outcome.noticed_during_orders && !outcome.noticed_in_final_check
@@ -172,13 +172,13 @@ fn honest() {
     }
 }
 
-/// Orders that changed, are missing, or share a number are mismatches, noticed in the final check.
+/// Orders that changed, are missing, or share a number are mismatches of the final check.
 #[test]
-fn mismatches() {
+fn changed_missing_and_shared_orders_are_mismatches() {
     for (fault, expected, words) in [
         (Fault::Changes, 4, "reads back as"),
         (Fault::Forgets, 4, "missing"),
-        (Fault::Repeats, 10, "given twice"),
+        (Fault::Repeats, 10, "two orders have"),
     ] {
         let outcome = outcome(fault);
         let with_words = outcome
@@ -194,10 +194,10 @@ fn mismatches() {
     }
 }
 
-/// A 503 is repeated, with the same key: each order trades once, and the client notices that it had
-/// to repeat.
+/// A client repeats after a 503 with the same key: each order trades once, and the client notices
+/// the repeat.
 #[test]
-fn repeats() {
+fn a_503_is_repeated_with_the_same_key() {
     let outcome = outcome(Fault::Hiccups);
     assert!(
         outcome.is_clean() && outcome.noticed_during_orders,
@@ -219,17 +219,17 @@ fn repeats() {
     );
 }
 
-/// Orders that are never answered, and answers of another shape, are no clean outcome.
+/// Unanswered orders and responses of another shape are no clean outcome.
 #[test]
-fn unanswered_and_unexpected() {
+fn unanswered_and_unexpected_requests_are_not_clean() {
     let never = outcome(Fault::Never);
     assert!(!never.is_clean() && never.stats.of(Kind::Order).unanswered == 20);
     let shapeless = outcome(Fault::Shapeless);
     assert!(!shapeless.is_clean() && shapeless.stats.of(Kind::Lookup).unexpected == 20);
 }
 
-/// A bazaar that has gone away ends the run after one deadline, not one for each call that is left;
-/// what was seen until then is kept.
+/// A bazaar that has gone away ends the run after one deadline, not after one for each call that is
+/// left; the outcome keeps the orders until then.
 #[test]
 fn a_bazaar_that_goes_away_ends_the_run_once() {
     let (_server, url) = serve(Fault::Stops);
@@ -261,7 +261,7 @@ fn a_bazaar_that_goes_away_ends_the_run_once() {
     );
 }
 
-/// Who ends a run gets what it has seen, also while a call waits.
+/// A run that is ended early returns its outcome, also while a call waits.
 #[test]
 fn a_run_that_is_ended_keeps_what_it_has_seen() {
     let (_server, url) = serve(Fault::None);

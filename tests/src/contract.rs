@@ -2,7 +2,7 @@
 //! /openapi.json`: status, content type, header fields and body. An answer that does not fit fails
 //! the test.
 
-use client::api::{Answer, observe};
+use client::api::{RawResponse, observe};
 use frontend::api::openapi;
 use jsonschema::Validator;
 use parking_lot::Mutex;
@@ -82,7 +82,7 @@ impl Contract {
     ///
     /// # Errors
     /// The mismatch.
-    pub fn check(&self, method: &str, path: &str, answer: &Answer) -> Result<(), String> {
+    pub fn check(&self, method: &str, path: &str, answer: &RawResponse) -> Result<(), String> {
         let path = path.split('?').next().unwrap_or_default();
         let pattern = self.pattern(path);
         let methods = pattern.map(|pattern| &self.description["paths"][pattern]);
@@ -179,7 +179,7 @@ impl Contract {
 }
 
 impl Described {
-    fn check(&self, answer: &Answer, head_only: bool) -> Result<(), String> {
+    fn check(&self, answer: &RawResponse, head_only: bool) -> Result<(), String> {
         for (name, required, schema) in &self.headers {
             match answer.header(&name.to_lowercase()) {
                 Some(value) => {
@@ -284,7 +284,7 @@ fn resolved<'a>(description: &'a Value, value: &'a Value) -> &'a Value {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
+    fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> RawResponse {
         let json = [
             ("content-type", "application/json"),
             ("x-request-id", "t"),
@@ -296,7 +296,7 @@ mod tests {
             .chain(headers)
             .map(|(n, v)| ((*n).into(), (*v).into()))
             .collect();
-        Answer {
+        RawResponse {
             status,
             headers,
             body: body.into(),

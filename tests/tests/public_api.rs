@@ -1,6 +1,6 @@
 //! The public API against a real cluster: every row of its table, and the shape of every error.
 
-use client::api::{Answer, Api, IDEMPOTENCY_KEY};
+use client::api::{Api, IDEMPOTENCY_KEY, RawResponse};
 use cluster::service::Service;
 use common::timing::PUBLIC_BODY_LIMIT_BYTES;
 use common::wire::catalog::CatalogState;
@@ -10,7 +10,7 @@ use std::fs;
 use tests::harness::Bazaar;
 
 /// An error answer: status, the same code in the body, JSON, and a message with these words.
-fn assert_error(answer: &Answer, status: u16, words: &[&str]) {
+fn assert_error(answer: &RawResponse, status: u16, words: &[&str]) {
     assert_eq!(answer.status, status, "{answer:?}");
     let message = answer
         .error_message()
@@ -29,12 +29,12 @@ fn assert_error(answer: &Answer, status: u16, words: &[&str]) {
     );
 }
 
-fn get(api: &Api, path: &str) -> Answer {
+fn get(api: &Api, path: &str) -> RawResponse {
     api.get(path)
         .unwrap_or_else(|error| panic!("GET {path}: {error}"))
 }
 
-fn post(api: &Api, body: &str) -> Answer {
+fn post(api: &Api, body: &str) -> RawResponse {
     api.post("/orders", body)
         .unwrap_or_else(|error| panic!("POST {body}: {error}"))
 }

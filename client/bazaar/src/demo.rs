@@ -1,6 +1,6 @@
-//! `bazaar demo`: half a minute that shows the whole system to a newcomer. Clients trade, the
-//! leader is killed and another one paused, both come back, and at the end every order is there and
-//! the three files are equal. Every figure that it prints is one that it has just seen.
+//! `bazaar demo` shows the whole system to a newcomer in half a minute. Clients trade, the demo
+//! kills the leader, pauses the next one and brings both back. At the end it checks that every
+//! order is there and the three files are equal. It measures every number that it prints.
 
 mod picture;
 mod record;
@@ -13,7 +13,6 @@ use std::io::{self, IsTerminal, Write};
 use std::mem;
 use std::path::Path;
 
-/// What a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tone {
     Heading,
@@ -23,14 +22,13 @@ enum Tone {
     Bad,
 }
 
-/// A line of the demonstration.
 #[derive(Debug, Clone)]
 struct Line {
     tone: Tone,
     text: String,
 }
 
-/// Standard output, and what was written to it.
+/// Standard output, and a record of its lines.
 #[derive(Debug)]
 struct Screen {
     colour: bool,
@@ -49,7 +47,7 @@ impl Screen {
         }
     }
 
-    fn say(&mut self, tone: Tone, text: &str) {
+    fn line(&mut self, tone: Tone, text: &str) {
         let text = &*terminal::escape_lines(text);
         let code = match tone {
             Tone::Heading => "\x1b[1m",
@@ -64,8 +62,8 @@ impl Screen {
             text.to_owned()
         };
         let mut out = io::stdout().lock();
-        // A terminal that has gone away must not end it in the middle: its processes are stopped in
-        // any case. The end says so.
+        // Keep the first error and go on: the demo must stop its processes in any case, and the
+        // exit code reports the error at the end.
         let written = writeln!(out, "{painted}").and_then(|()| out.flush());
         self.written = mem::replace(&mut self.written, Ok(())).and(written);
         self.lines.extend(text.lines().map(|line| Line {
@@ -81,11 +79,8 @@ impl Screen {
     }
 }
 
-/// Shows it; with `record`, keeps it as a document with pictures beside it. The second value says
-/// whether standard output took it.
-///
-/// # Errors
-/// When the bazaar does not start, or the document cannot be written.
+/// Runs the demo. With `record` it writes a document with pictures beside it. The second value is
+/// the first error of standard output.
 pub fn run(record: Option<&Path>) -> Result<(Shown, io::Result<()>), String> {
     let mut screen = Screen::new();
     let shown = script::show(&mut screen)?;

@@ -1,14 +1,13 @@
-//! `bazaar run`: all services on this machine, their logs on one terminal, and a loud word when one
-//! dies. Nothing restarts by itself.
+//! `bazaar run`: all services on this machine, their logs on one terminal, and a warning in
+//! capitals when one dies. Nothing restarts by itself.
 //!
-//! One thread does it all, in short steps: prints what is new in the logs, looks for services that
-//! died, waits for readiness, carries out what `bazaar kill` and `bazaar restart` ask over the
-//! control socket (so that a restarted service is this program's child again), and stops everything
-//! on Ctrl-C, SIGTERM, or a SIGHUP that is not ignored.
+//! One thread runs the loop, in short steps. It prints new lines of the logs, looks for services
+//! that died, and waits for readiness. It carries out the requests of `bazaar kill` and `bazaar
+//! restart` from the control socket, so that a restarted service is this program's child again. It
+//! stops everything on Ctrl-C, SIGTERM, or a SIGHUP that is not ignored.
 //!
-//! In the folder, which is its owner's alone: `*.db` the services' files, `logs/`,
-//! `pids/<service>.pid`, `url` of the front-end, `token` (what internal calls must show),
-//! `control.sock`.
+//! Only the owner can read the folder. It holds the services' files (`*.db`), `logs/`,
+//! `pids/<service>.pid`, the front-end's `url`, the `token` of internal calls, and `control.sock`.
 
 mod control;
 mod folder;
@@ -41,28 +40,25 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Folder that is used when none is named.
+/// The default folder.
 pub const DEFAULT_FOLDER: &str = "run";
 
-/// File in the folder that tells where the front-end is.
+/// File in the folder with the front-end's URL.
 const URL_FILE: &str = "url";
-/// Folder in it of the process ids.
+/// Name of the folder of the process ids.
 const PIDS: &str = "pids";
-/// One step of the loop: how long a line of a log waits to be shown.
+/// Length of a step of the loop: the longest time until a line of a log appears.
 const STEP: Duration = Duration::from_millis(50);
-/// How long one look at the front-end may hold the loop up.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(300);
+/// Longest time for which a request to the front-end may block the loop.
+const POLL_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How `bazaar run` was called.
 #[derive(Debug)]
 pub struct Options {
-    /// Where state and logs are.
     pub folder: PathBuf,
-    /// Where the services listen.
     pub addresses: Addresses,
-    /// Where the front-end listens for clients: every address of a name.
+    /// The front-end's public listener, with every address of a name.
     pub public: ListenAddress,
-    /// What internal calls must show; none: a random one.
+    /// Token of internal calls; none: a random one.
     pub token: Option<String>,
 }
 
@@ -74,8 +70,8 @@ pub fn run(options: Options) -> Result<(), String> {
     let folder = options.folder.clone();
     private::umask();
     if !folder.exists() {
-        // A start that fails for its ports leaves no folder. Where there is one, that another
-        // bazaar runs in it says more than whose ports are taken.
+        // Before the folder is made: a start that fails for its ports must leave none. Where the
+        // folder exists, its lock comes first: "a bazaar runs here" explains taken ports.
         check_ports(&options.addresses, &options.public)?;
     }
     let tightened = folder::take(&folder)?;
@@ -95,13 +91,14 @@ pub fn run(options: Options) -> Result<(), String> {
     write_anew(&folder.join("token"), &token)
         .map_err(|e| format!("cannot write {}: {e}", folder.join("token").display()))?;
     let control = Control::listen(&folder)?;
-    // For `bazaar status`; like the process ids a help, which nothing depends on.
+    // For `bazaar status`. Like the process ids it is a help for people: a failed write stops
+    // nothing.
     drop(write_anew(
         &folder.join(URL_FILE),
         &format!("http://{}\n", spec.addresses.frontends[0].public),
     ));
     let mut cluster = Cluster::prepare(spec).map_err(text)?;
-    // Where the logs end now: what is already there was shown by an earlier run.
+    // Before the services start: lines that are there now belong to an earlier run.
     let follower = Follower::new(
         cluster
             .services()
@@ -123,13 +120,12 @@ pub fn run(options: Options) -> Result<(), String> {
         launcher.screen.note(&word);
     }
     let outcome = launcher.watch(&control, &stop);
-    // Nothing new is asked of a bazaar that is being stopped.
+    // First the control socket: nobody can restart a service while the others stop.
     drop(control);
     outcome.and(launcher.stop())
 }
 
-/// Where the front-end of the bazaar in this folder was started last.
-#[must_use]
+/// URL of the front-end that ran last in this folder.
 pub fn saved_url(folder: &Path) -> Option<String> {
     Some(
         fs::read_to_string(folder.join(URL_FILE))
@@ -139,29 +135,25 @@ pub fn saved_url(folder: &Path) -> Option<String> {
     )
 }
 
-/// What runs of the bazaar in a folder.
+/// The running processes of the bazaar in a folder.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Running {
-    /// Whether its launcher does.
     pub launcher: bool,
-    /// The process ids of its services.
+    /// By service.
     pub pids: BTreeMap<String, u32>,
 }
 
 impl Running {
-    /// Whether anything does.
-    #[must_use]
     pub fn is_any(&self) -> bool {
         self.launcher || !self.pids.is_empty()
     }
 }
 
-/// Looks what runs of the bazaar in this folder. The files of process ids only say what was started
-/// once: after a kill of the launcher, or a reboot, their numbers are nobody's or another program's.
-/// So a service counts when a process holds the lock of its file, and a front-end, which has none,
-/// when the process that was started listens where it was to listen. The system takes both away
-/// with the process.
-#[must_use]
+/// Finds the running processes of the bazaar in this folder. The files of process ids do not
+/// suffice: after a kill of the launcher, or a reboot, their numbers belong to no process or to
+/// another program. So a service counts if a process holds the lock of its file. A front-end has no
+/// file; it counts if the process with its id listens on its port. The system ends lock and
+/// listener with the process.
 pub fn running(folder: &Path) -> Running {
     let files = fs::read_dir(folder.join(PIDS))
         .into_iter()
@@ -185,8 +177,7 @@ pub fn running(folder: &Path) -> Running {
     }
 }
 
-/// The words that bring a service back, or take it away, for a bazaar in this folder.
-#[must_use]
+/// The command that restarts or kills a service of the bazaar in this folder.
 pub fn command(folder: &Path, action: Action, service: &dyn Display) -> String {
     let action = action.word();
     if folder == Path::new(DEFAULT_FOLDER) {
@@ -208,19 +199,19 @@ struct Launcher {
 }
 
 enum Ready {
-    /// Not yet; started then.
+    /// Not yet; the start was at this time.
     Since(Instant),
-    /// Not yet, and said that it takes long.
+    /// Not yet, and the warning about it is printed.
     Late,
-    /// Yes.
-    Told,
+    /// Ready, and the welcome is printed.
+    Announced,
 }
 
 impl Launcher {
-    /// The loop, until told to stop.
+    /// The loop, until a signal comes.
     fn watch(&mut self, control: &Control, stop: &StopSignal) -> Result<(), String> {
         let url = self.cluster.url(0);
-        let api = Api::with_timeout(&url, LOOK_TIMEOUT);
+        let api = Api::with_timeout(&url, POLL_TIMEOUT);
         self.screen
             .note("starting: catalog, three replicas of the order service, front-end");
         while stop.received().is_none() {
@@ -229,7 +220,7 @@ impl Launcher {
                 self.screen.note(&word);
             }
             self.look_for_deaths()?;
-            if !matches!(self.ready, Ready::Told) {
+            if !matches!(self.ready, Ready::Announced) {
                 self.look_whether_ready(&api, &url);
             }
             match control.asked().recv_timeout(STEP) {
@@ -238,7 +229,7 @@ impl Launcher {
                     service,
                     reply,
                 }) => {
-                    // Whoever asked may have gone.
+                    // The caller may have gone away: its connection is closed then.
                     let _ = reply.send(self.carry_out(action, service));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -262,19 +253,19 @@ impl Launcher {
         for (service, status) in self.cluster.died() {
             self.show_logs();
             self.remove_pid(service);
-            if !matches!(self.ready, Ready::Told) {
+            if !matches!(self.ready, Ready::Announced) {
                 let log = self.cluster.log_path(service);
                 return Err(format!(
                     "{service} ended before the bazaar was ready ({status}); {}",
                     where_to_look(&log)
                 ));
             }
-            self.tell_death(service, &format!("has died ({status})"));
+            self.warn_of_death(service, &format!("has died ({status})"));
         }
         Ok(())
     }
 
-    fn tell_death(&mut self, service: Service, how: &str) {
+    fn warn_of_death(&mut self, service: Service, how: &str) {
         let remedy = command(&self.folder, Action::Restart, &service);
         self.screen.loud(
             &format!("{service} {how}"),
@@ -285,8 +276,8 @@ impl Launcher {
     fn look_whether_ready(&mut self, api: &Api, url: &str) {
         let reason = match api.get("/readyz") {
             Ok(answer) if answer.status == 200 => {
-                self.ready = Ready::Told;
-                // Any stock does for an example; the first of the usual ones, where it is there.
+                self.ready = Ready::Announced;
+                // An example for the welcome: the usual stock where it exists, otherwise any.
                 let stocks = api.stocks().unwrap_or_default();
                 let usual = stocks
                     .iter()
@@ -302,7 +293,7 @@ impl Launcher {
             self.ready = Ready::Late;
             self.screen.loud(
                 "the front-end is still not ready",
-                &format!("it says: {reason}"),
+                &format!("its reason: {reason}"),
             );
         }
     }
@@ -329,7 +320,7 @@ impl Launcher {
             .map_err(|e| ClusterError::new(format!("{e}; bring it back with: {remedy}")))?;
         self.remove_pid(service);
         self.show_logs();
-        self.tell_death(service, "was killed (SIGKILL), as asked");
+        self.warn_of_death(service, "was killed (SIGKILL), as asked");
         Ok(format!(
             "{service} was killed (SIGKILL); bring it back with: {remedy}"
         ))
@@ -359,7 +350,7 @@ impl Launcher {
         )))
     }
 
-    /// Stops everything, and shows what the services say meanwhile.
+    /// Stops everything, and prints the last lines of the logs.
     fn stop(&mut self) -> Result<(), String> {
         self.screen.note("stopping");
         let outcome = self.cluster.stop_all();
@@ -369,7 +360,7 @@ impl Launcher {
         }
         outcome.map_err(text)?;
         self.screen.note(&format!(
-            "stopped; what was traded is in {}",
+            "stopped; all trades are in {}",
             self.folder.display()
         ));
         Ok(())
@@ -379,8 +370,7 @@ impl Launcher {
         self.folder.join(PIDS).join(format!("{service}.pid"))
     }
 
-    /// The files are a help for people; nothing here depends on them, so that a full disk stops
-    /// nothing.
+    /// The files are a help for people. Nothing here depends on them, so a full disk stops nothing.
     fn write_pids(&self) {
         for service in self.cluster.services() {
             match self.cluster.pid(service) {
@@ -395,12 +385,13 @@ impl Launcher {
     }
 }
 
-/// One launcher per folder.
+/// Locks the folder: it belongs to one launcher at a time.
 pub(crate) fn take_folder(folder: &Path) -> Result<FileLock, String> {
     FileLock::take(&folder.join("bazaar")).map_err(|error| {
         if error.kind() == io::ErrorKind::ResourceBusy {
             format!(
-                "a bazaar runs in {} already: stop it (Ctrl-C there), or name another folder with --dir",
+                "a bazaar runs in {} already: stop it (Ctrl-C there), \
+                 or name another folder with --dir",
                 folder.display()
             )
         } else {
@@ -409,7 +400,7 @@ pub(crate) fn take_folder(folder: &Path) -> Result<FileLock, String> {
     })
 }
 
-/// All ports are checked before anything starts, and all that are taken are named together.
+/// Checks all ports before anything starts, and names all taken ones in one error.
 fn check_ports(addresses: &Addresses, public: &ListenAddress) -> Result<(), String> {
     let all = addresses.all();
     let twice = all.iter().enumerate().find_map(|(i, (service, address))| {
@@ -429,8 +420,8 @@ fn check_ports(addresses: &Addresses, public: &ListenAddress) -> Result<(), Stri
         .filter(|(_, address)| !is_free(*address))
         .cloned()
         .collect();
-    // Further addresses of a name: one that this machine does not have is left out by the
-    // front-end.
+    // Further addresses of a name. The front-end skips an address that this machine does not have,
+    // so only a port in use is an error.
     let further = public.all().iter().filter(|a| **a != public.one());
     let in_use = further.filter(|address| {
         TcpListener::bind(address).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
@@ -441,17 +432,20 @@ fn check_ports(addresses: &Addresses, public: &ListenAddress) -> Result<(), Stri
     }
     let mut message = String::from("these addresses cannot be listened on; nothing was started:");
     for (service, address) in &taken {
-        let who = listener(address.port()).map_or(String::new(), |who| format!(": {who} has it"));
-        message += &format!("\n  {address} ({service}){who}");
+        let owner =
+            listener(address.port()).map_or(String::new(), |owner| format!(": {owner} has it"));
+        message += &format!("\n  {address} ({service}){owner}");
     }
     let port = taken[0].1.port();
     message += &format!(
-        "\nstop what uses them ('ss -ltnp sport = :{port}' shows it), or take other ports: bazaar run --ports-from 9000"
+        "\nstop the programs that use them ('ss -ltnp sport = :{port}' shows one), \
+         or take other ports: bazaar run --ports-from 9000"
     );
     Err(message)
 }
 
-/// Where the reason of a service's end is to be found. A full disk takes no log either.
+/// The place that explains a service's end. On a full disk the log may be empty, and then the error
+/// of a write explains it.
 fn where_to_look(log: &Path) -> String {
     let is_empty = fs::metadata(log).map_or(true, |log| log.len() == 0);
     let probe = with_suffix(log, ".probe");
@@ -459,7 +453,8 @@ fn where_to_look(log: &Path) -> String {
     let _ = fs::remove_file(&probe);
     match written {
         Err(error) if is_empty => format!(
-            "it could not write its log, {}: {error}; make room, or name another folder with --dir",
+            "it could not write its log, {}: {error}; \
+             make room, or name another folder with --dir",
             log.display()
         ),
         _ => format!("see above, or {}", log.display()),
@@ -476,7 +471,7 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    /// Every taken address is named with its service, and the remedy.
+    /// The error names every taken address with its service, and the remedy.
     #[test]
     fn taken_ports_are_named() {
         let used = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -492,9 +487,9 @@ mod tests {
         );
     }
 
-    /// The advice fits where the bazaar runs.
+    /// The command in a message fits the folder of the bazaar.
     #[test]
-    fn advice() {
+    fn commands_in_messages_fit_the_folder() {
         let replica = Service::Order(3);
         assert_eq!(
             command(Path::new("run"), Action::Restart, &replica),

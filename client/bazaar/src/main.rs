@@ -3,9 +3,9 @@
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`launcher`] | `bazaar run`: a cluster with its logs on the terminal, and the control socket of `bazaar kill` and `restart` |
+//! | [`launcher`] | `bazaar run`, `kill`, `restart`: a cluster, its logs, its control socket |
 //! | [`status`] | `bazaar status`: the cluster on one screen |
-//! | [`backup`] | `bazaar backup` and `bazaar restore`: one consistent, verified set of files |
+//! | [`backup`] | `bazaar backup` and `restore`: one consistent, verified set of files |
 //! | [`demo`] | `bazaar demo`: the whole system in half a minute |
 //!
 //! Threads: the main thread runs the launcher's loop. The crate [`cluster`] keeps one thread that
@@ -36,9 +36,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Highest first port: six are needed below 32768, where the range of outgoing connections begins.
+/// Highest first port: all six must be below 32768, where the ports of outgoing connections begin.
 const HIGHEST_FIRST_PORT: u64 = 32_762;
-/// A first port that no privileges are needed for.
+/// A first port above the privileged ones.
 type FirstPort = Whole<1_024, HIGHEST_FIRST_PORT>;
 
 /// Starts the stock bazaar on this machine: catalog, three replicas of the order service,
@@ -62,7 +62,7 @@ enum Command {
 }
 
 /// Starts everything, shows the logs, and stops everything on Ctrl-C, SIGTERM, or the end of the
-/// terminal (not under nohup). Exit code 2: it could not be started.
+/// terminal (not under nohup). Exit code 2: the bazaar did not start.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "run")]
 struct Run {
@@ -145,12 +145,12 @@ struct Restore {
     replace: bool,
 }
 
-/// Shows the whole system in half a minute, with a bazaar of its own. Exit code 1: something was
-/// not as it must be.
+/// Shows the whole system in half a minute, with a bazaar of its own. Exit code 1: an order or a
+/// file differs, or a request was not answered.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "demo")]
 struct Demo {
-    /// writes what was shown to this document, with pictures in a folder beside it
+    /// writes the output to this document, with pictures in a folder beside it
     #[argh(option)]
     record: Option<PathBuf>,
 }
@@ -178,38 +178,39 @@ fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             )
         }
-        Command::Kill(Kill { service, dir }) => tell(launcher::ask(&dir, Action::Kill, service)),
+        Command::Kill(Kill { service, dir }) => report(launcher::ask(&dir, Action::Kill, service)),
         Command::Restart(Restart { service, dir }) => {
-            tell(launcher::ask(&dir, Action::Restart, service))
+            report(launcher::ask(&dir, Action::Restart, service))
         }
         Command::Status(StatusFlags { watch, url, dir }) => {
             show_status(watch, url.map(|url| url.0).as_deref(), dir.as_deref())
         }
-        Command::Backup(Backup { folder, dir }) => tell(make_backup(&folder, &dir)),
+        Command::Backup(Backup { folder, dir }) => report(make_backup(&folder, &dir)),
         Command::Restore(Restore {
             folder,
             dir,
             replace,
-        }) => tell(restore_backup(&folder, &dir, replace)),
+        }) => report(restore_backup(&folder, &dir, replace)),
         Command::Demo(Demo { record }) => match demo::run(record.as_deref()) {
             Ok((shown, written)) => {
                 let code = ExitCode::from(u8::from(!shown.is_well()));
                 terminal::printed("bazaar demo", written, code)
             }
-            Err(error) => tell(Err(error)),
+            Err(error) => report(Err(error)),
         },
     }
 }
 
 struct Environment {
     addresses: Addresses,
-    /// Where the front-end listens for clients, as it was set.
+    /// The front-end's public listener, as the user wrote it.
     public: ListenAddress,
     token: Option<Token>,
 }
 
-/// The services' own variables reach them. Those that tell where one of them listens are read here
-/// too; replicas, of which one variable cannot name three, stay where they are documented.
+/// The services inherit their variables. The launcher reads those with the address of a listener
+/// too. One variable cannot hold the addresses of three replicas, so the replicas keep the
+/// documented ones.
 fn read_environment(settings: &mut Settings) -> Environment {
     let documented = Addresses::documented();
     let frontend = documented.frontends[0];
@@ -240,7 +241,7 @@ fn read_environment(settings: &mut Settings) -> Environment {
     };
     let token = settings.optional(
         "BAZAAR_TOKEN",
-        "secret that internal calls must show; unset: a random one",
+        "token of internal calls; unset: a random one",
     );
     read_binaries(settings);
     Environment {
@@ -250,8 +251,8 @@ fn read_environment(settings: &mut Settings) -> Environment {
     }
 }
 
-/// Clients may write `localhost`, which some take for ::1 alone: both loopback addresses are
-/// listened on.
+/// A name, so that the front-end listens on both loopback addresses: some clients resolve
+/// `localhost` to ::1 only.
 fn localhost(port: u16) -> String {
     format!("localhost:{port}")
 }
@@ -259,7 +260,8 @@ fn localhost(port: u16) -> String {
 fn read_binaries(settings: &mut Settings) {
     let _: Option<String> = settings.optional(
         binaries::VARIABLE,
-        "folder of the services' binaries; unset: that of this program. All other variables of the services reach them",
+        "folder of the services' binaries; unset: that of this program. \
+         The services inherit all their other variables",
     );
 }
 
@@ -267,7 +269,7 @@ fn start(run: Run, environment: Environment) -> Result<(), String> {
     let (addresses, public) = match run.ports_from {
         None => (environment.addresses, environment.public),
         Some(Whole(first)) => {
-            let first = u16::try_from(first).expect("a port was asked for");
+            let first = u16::try_from(first).expect("FirstPort bounds it");
             let addresses = Addresses::consecutive(first, 3, 1);
             let public = localhost(addresses.frontends[0].public.port());
             (addresses, public.parse()?)
@@ -297,14 +299,14 @@ fn show_status(watch: bool, url: Option<&str>, dir: Option<&Path>) -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // Whoever reads (`| head`, say) has gone.
+        // The reader (`| head`, for example) wanted no more.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => terminal::printed("bazaar status", Err(error), ExitCode::FAILURE),
     }
 }
 
 fn make_backup(folder: &Path, dir: &Path) -> Result<String, String> {
-    // Orders and names are in it: a backup is its owner's alone.
+    // A backup holds all orders: only its owner may read it.
     private::umask();
     let taken = backup::take(folder, dir).map_err(|e| format!("no backup was made: {e}"))?;
     let mut message = String::new();
@@ -324,7 +326,7 @@ fn restore_backup(folder: &Path, dir: &Path, replace: bool) -> Result<String, St
         .map_err(|e| format!("{} was not restored: {e}", folder.display()))?;
     let mut message = String::new();
     for kept in restored.kept {
-        message += &format!("what was there is kept as {}\n", kept.display());
+        message += &format!("the old file is kept as {}\n", kept.display());
     }
     let (orders, hash) = (restored.manifest.orders, restored.manifest.last_hash);
     Ok(format!(
@@ -333,7 +335,7 @@ fn restore_backup(folder: &Path, dir: &Path, replace: bool) -> Result<String, St
     ))
 }
 
-fn tell(outcome: Result<String, String>) -> ExitCode {
+fn report(outcome: Result<String, String>) -> ExitCode {
     match outcome {
         Ok(message) => terminal::report("bazaar", &message),
         Err(message) => cli::failed("bazaar", &message),

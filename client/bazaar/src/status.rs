@@ -1,5 +1,5 @@
-//! `bazaar status`: services, roles, term, numbers, lag and cache on one screen, as `GET /status`
-//! tells them; for a bazaar of `bazaar run` with the process ids.
+//! `bazaar status`: services, roles, term, numbers, lag and cache on one screen, from `GET
+//! /status`; for a bazaar of `bazaar run` also the process ids.
 
 use crate::launcher::{Running, running, saved_url};
 use client::api::Api;
@@ -14,83 +14,81 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the front-end may take to answer.
+/// Time-out of a request to the front-end.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How often `--watch` looks.
+/// Time between two screens of `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
-/// How soon `--watch` notices that it is to end.
+/// How often `--watch` checks for a signal.
 const STEP: Duration = Duration::from_millis(50);
-/// Where a front-end is when nothing says otherwise.
+/// The default front-end.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
-/// How long the answer may be asked for again until every part of it was seen after the command was
-/// given; then its age is shown.
+/// How long the command repeats the request until every part of the status is newer than the
+/// command. After that it shows the age.
 const FRESH: Duration = Duration::from_secs(1);
-/// Pause between two such questions.
+/// Pause between two such requests.
 const AGAIN: Duration = Duration::from_millis(30);
 
-/// Which bazaar is looked at.
 #[derive(Debug, Clone, Copy)]
 pub enum Target<'a> {
-    /// The one whose front-end is here.
+    /// The bazaar of the front-end with this URL.
     Url(&'a str),
-    /// The one that runs in this folder, and no other.
+    /// The bazaar in this folder, and no other.
     Folder(&'a Path),
-    /// The one in the usual folder, or else the one at the documented address.
+    /// The bazaar in this default folder; if none runs there, the one at [`DEFAULT_URL`].
     Usual(&'a Path),
 }
 
-/// What is shown.
+/// The content of the screen.
 #[derive(Debug)]
-pub struct Picture {
-    /// The front-end that was asked.
+pub struct StatusScreen {
     pub url: String,
-    /// What it says; or why it does not.
+    /// The status, or the reason for a missing one.
     pub status: Result<Status, String>,
-    /// Process ids by service, where the bazaar was started by `bazaar run` on this machine.
+    /// Process ids by service, if `bazaar run` on this machine started the bazaar.
     pub pids: BTreeMap<String, u32>,
-    /// Whether services run whose launcher is gone.
+    /// Whether services still run although their launcher has ended.
     pub orphaned: bool,
 }
 
-impl Picture {
-    /// Whether orders are taken.
-    #[must_use]
+impl StatusScreen {
+    /// Whether the bazaar accepts orders.
     pub fn is_ready(&self) -> bool {
         self.status.as_ref().is_ok_and(|status| status.ready)
     }
 }
 
-/// Looks once.
+/// Collects the content of the screen once.
 ///
 /// # Errors
-/// When no bazaar runs in the folder that was named: then nobody is asked.
-pub fn look(target: Target<'_>) -> Result<Picture, String> {
+/// When no bazaar runs in the named folder. Then it asks no front-end.
+pub fn look(target: Target<'_>) -> Result<StatusScreen, String> {
     let (url, running) = match target {
-        // What runs on this machine says nothing of a bazaar elsewhere.
+        // Processes of this machine may belong to another bazaar than the one at this URL.
         Target::Url(url) => (url.into(), Running::default()),
         Target::Folder(folder) | Target::Usual(folder) => {
             let running = running(folder);
             let none = !running.is_any();
             if none && matches!(target, Target::Folder(_)) {
                 return Err(format!(
-                    "no bazaar runs in {}: start one with 'bazaar run --dir', or name a front-end with --url",
+                    "no bazaar runs in {}: start one with 'bazaar run --dir', \
+                     or name a front-end with --url",
                     folder.display()
                 ));
             }
-            // Without one, what the folder says of a front-end is of an earlier run.
+            // If none runs, the URL in the folder is of an earlier run.
             let url = saved_url(folder).filter(|_| !none);
             (url.unwrap_or_else(|| DEFAULT_URL.into()), running)
         }
     };
-    // Its launcher and its front-end are gone: whoever has the port by now is of another bazaar.
+    // Launcher and front-end have ended, so a front-end on that port is of another bazaar.
     let orphaned = !running.launcher && running.is_any();
     let status = if orphaned && !running.pids.contains_key("frontend") {
         Err("it does not run".into())
     } else {
         ask(&url)
     };
-    Ok(Picture {
+    Ok(StatusScreen {
         status,
         url,
         orphaned,
@@ -98,8 +96,8 @@ pub fn look(target: Target<'_>) -> Result<Picture, String> {
     })
 }
 
-/// The status, of which every part was seen after this was called, where that can be had: a
-/// front-end asks the others each heartbeat, and its answer may be of just before a kill or the last
+/// The status, with every part newer than this call if that comes within [`FRESH`]. A front-end
+/// probes the others each heartbeat, so its first answer may be older than a kill, or than the last
 /// orders of a load.
 fn ask(url: &str) -> Result<Status, String> {
     let api = Api::with_timeout(url, TIMEOUT);
@@ -113,8 +111,8 @@ fn ask(url: &str) -> Result<Status, String> {
     }
 }
 
-/// Whether all of it was seen within this time. What does not answer is known to be gone only when
-/// it could have answered.
+/// Whether every part is newer than `age`. A service without an answer counts only after
+/// [`SILENCE`]: before, its answer could still come.
 fn newer_than(status: &Status, age: Duration) -> bool {
     let ages = status.replicas.iter().map(|replica| replica.age_ms);
     ages.chain([status.catalog.age_ms])
@@ -122,7 +120,7 @@ fn newer_than(status: &Status, age: Duration) -> bool {
         .all(|seen| seen < age)
 }
 
-/// After this a front-end shows one that does not answer as down.
+/// Time after which a front-end shows a silent service as down.
 const SILENCE: Duration = Duration::from_millis(200);
 
 /// Prints it once. False when the bazaar cannot trade, or its front-end does not answer.
@@ -171,16 +169,17 @@ fn clear_screen(clear: &str) -> io::Result<()> {
     io::stdout().lock().write_all(clear.as_bytes())
 }
 
-impl std::fmt::Display for Picture {
+impl std::fmt::Display for StatusScreen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.orphaned {
             writeln!(
                 f,
-                "The launcher of this bazaar is gone; services that it started still run. End them by their process ids.\n"
+                "The launcher of this bazaar is gone; services that it started still run. \
+                 End them by their process ids.\n"
             )?;
         }
         match &self.status {
-            Ok(status) => f.write_str(&self.picture(status)?),
+            Ok(status) => f.write_str(&self.table(status)?),
             Err(why) => {
                 let (url, why) = (escape(&self.url), escape(why));
                 writeln!(f, "The front-end at {url} does not answer: {why}")?;
@@ -192,8 +191,8 @@ impl std::fmt::Display for Picture {
     }
 }
 
-impl Picture {
-    fn picture(&self, status: &Status) -> Result<String, std::fmt::Error> {
+impl StatusScreen {
+    fn table(&self, status: &Status) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         let led = status
             .leader
@@ -315,9 +314,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn picture(status: Result<Status, String>) -> Picture {
+    fn picture(status: Result<Status, String>) -> StatusScreen {
         let pids = [("order3".into(), 77)].into();
-        Picture {
+        StatusScreen {
             url: "http://a:1".into(),
             status,
             orphaned: false,
@@ -336,7 +335,9 @@ mod tests {
                 {"id": 3, "state": "leader", "last": 41, "age_ms": 33},
             ],
             "catalog": {"state": "serving", "write_fault": null, "age_ms": 9},
-            "cache": {"enabled": true, "leased": true, "entries": 2, "capacity": 8, "hits": 3, "misses": 1},
+            "cache": {
+                "enabled": true, "leased": true, "entries": 2, "capacity": 8, "hits": 3, "misses": 1
+            },
         });
         let mut picture = picture(Ok(serde_json::from_value(status).expect("a status")));
         assert!(picture.is_ready());
@@ -374,8 +375,8 @@ mod tests {
         );
     }
 
-    /// A status counts as new when every part of it was seen after the command was given; one that
-    /// is silent is known to be gone after a while only.
+    /// A status counts as new when every part of it is newer than the command; a silent service
+    /// counts only after a while.
     #[test]
     fn numbers_are_of_after_the_command() {
         let status = |age: Option<u64>| -> Status {
@@ -383,7 +384,10 @@ mod tests {
                 "ready": true, "reasons": [], "leader": 3, "term": 4,
                 "replicas": [{"id": 3, "state": "leader", "last": 41, "age_ms": age}],
                 "catalog": {"state": "serving", "write_fault": null, "age_ms": 9},
-                "cache": {"enabled": false, "leased": false, "entries": 0, "capacity": 8, "hits": 0, "misses": 0},
+                "cache": {
+                    "enabled": false, "leased": false, "entries": 0, "capacity": 8, "hits": 0,
+                    "misses": 0
+                },
             }))
             .expect("a status")
         };
@@ -394,8 +398,8 @@ mod tests {
         assert!(newer_than(&status(None), ms(201)));
     }
 
-    /// A folder in which no bazaar runs is said to be that, whatever listens elsewhere and whatever
-    /// process ids an earlier run left: even those of a process that lives.
+    /// For a folder without a running bazaar the error says so, whatever listens elsewhere, and
+    /// even when an earlier run left the id of a process that lives.
     #[test]
     fn stale_process_ids_are_nobodys() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -408,7 +412,8 @@ mod tests {
         std::fs::write(folder.path().join("url"), "http://127.0.0.1:9\n").expect("written");
         let why = look(Target::Folder(folder.path())).expect_err("none runs");
         assert!(why.contains("no bazaar runs in"), "{why}");
-        // One service is left of a launcher that was killed: it alone is shown, and nobody asked.
+        // One service is left after a kill of the launcher: only it is shown, and no front-end
+        // asked.
         let lock = common::filelock::FileLock::take(&folder.path().join("order1.db"));
         let picture = look(Target::Folder(folder.path())).expect("one runs");
         assert!(picture.orphaned && !picture.is_ready());
@@ -417,9 +422,9 @@ mod tests {
         drop(lock);
     }
 
-    /// A front-end that does not answer is told, with what runs here.
+    /// For a silent front-end the screen says so, with the processes that run here.
     #[test]
-    fn no_answer() {
+    fn a_silent_front_end_is_named_with_the_processes_here() {
         let text = picture(Err("no answer: refused".into())).to_string();
         assert!(
             text.contains("http://a:1 does not answer")

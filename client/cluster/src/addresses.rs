@@ -1,31 +1,31 @@
-//! Where the services of a cluster listen, and how free ports are found.
+//! The addresses of a cluster's services, and the search for free ports.
 //!
-//! Ports are taken below 32768, where the system takes none for outgoing connections: above, any
-//! client's connection can sit on a port that a service is about to take. Programs that look for
-//! ports at the same time keep out of each other's way by blocks of 16: whoever listens on the
-//! first port of a block owns the block. Such a lock leaves no file behind, and the system frees it
-//! however its owner ends.
+//! All ports are below 32768. The system gives higher ports to outgoing connections, so any client
+//! could hold a port that a service is about to take. Programs that search at the same time share
+//! the ports by blocks of 16: the program that listens on the first port of a block owns the block.
+//! Such a lock leaves no file behind, and the system frees it however its owner ends.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 /// Ports of one block, its lock included.
 const BLOCK: u16 = 16;
-/// Blocks are taken from here …
+/// First port of the lowest block.
 const LOWEST: u16 = 10_240;
-/// … up to here.
+/// End of the highest block.
 const HIGHEST: u16 = 32_752;
 
 /// A block of free ports, for as long as this value lives.
 #[derive(Debug)]
 pub struct PortBlock {
     first: u16,
-    /// Listened on, never served: the lock.
+    /// The lock: it listens, but nothing accepts.
     _lock: TcpListener,
 }
 
 impl PortBlock {
-    /// Takes a block all of whose ports are free. The search begins at a random block.
+    /// Takes a block whose ports are all free. The search begins at a random block, so that
+    /// programs rarely compete for one.
     ///
     /// # Errors
     /// When there is none.
@@ -59,12 +59,10 @@ impl PortBlock {
         self.first..self.first + BLOCK - 1
     }
 
-    /// Addresses on loopback for a cluster, from the block's first ports; what is left can be used
-    /// otherwise.
+    /// Addresses on loopback for a cluster, from the block's first ports.
     ///
     /// # Panics
     /// When the block is too small for it.
-    #[must_use]
     pub fn addresses(&self, replicas: u8, frontends: u8) -> Addresses {
         let needed = 1 + u16::from(replicas) + 2 * u16::from(frontends);
         assert!(
@@ -75,14 +73,13 @@ impl PortBlock {
     }
 }
 
-/// Whether an address can be listened on now.
+/// Whether a service could listen on this address now.
 #[must_use]
 pub fn is_free(address: SocketAddr) -> bool {
     TcpListener::bind(address).is_ok()
 }
 
-/// How an address to listen on is reached from this machine: a wildcard through loopback.
-#[must_use]
+/// The address under which this machine reaches a listener: loopback for a wildcard.
 pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -92,7 +89,7 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// Where everything listens.
+/// The addresses of all listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
     /// The catalog.
@@ -113,8 +110,7 @@ pub struct FrontendAddresses {
 }
 
 impl Addresses {
-    /// The documented ports: what everyone uses who does not say otherwise.
-    #[must_use]
+    /// The documented default ports.
     pub fn documented() -> Self {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
@@ -129,7 +125,6 @@ impl Addresses {
 
     /// Consecutive ports on loopback: the catalog at `first`, then the replicas, then internal and
     /// public listener of each front-end.
-    #[must_use]
     pub fn consecutive(first: u16, replicas: u8, frontends: u8) -> Self {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let frontends_at = first + 1 + u16::from(replicas);
@@ -147,8 +142,7 @@ impl Addresses {
         }
     }
 
-    /// Every address with the service that listens there.
-    #[must_use]
+    /// Every address with its service.
     pub fn all(&self) -> Vec<(String, SocketAddr)> {
         let mut all = vec![("catalog".to_owned(), self.catalog)];
         all.extend(
@@ -186,9 +180,9 @@ mod tests {
         );
     }
 
-    /// A block with a port in use is passed over.
+    /// A block with a used port is skipped.
     #[test]
-    fn used_ports_are_seen() {
+    fn a_block_with_a_used_port_is_skipped() {
         let block = PortBlock::take().expect("there are free ports");
         let used = TcpListener::bind((Ipv4Addr::LOCALHOST, block.first + 3)).expect("free");
         let lock = block.first - 1;
@@ -197,9 +191,9 @@ mod tests {
         assert!(!is_free(used.local_addr().expect("an address")));
     }
 
-    /// Addresses are told apart, and a wildcard is reached through loopback.
+    /// All addresses differ, and loopback reaches a wildcard.
     #[test]
-    fn layout() {
+    fn addresses_differ_and_loopback_reaches_a_wildcard() {
         let addresses = Addresses::consecutive(9_000, 3, 2);
         let all = addresses.all();
         assert_eq!(all.len(), 8);

@@ -1,14 +1,13 @@
-//! Where the services' binaries are.
+//! The folder of the services' binaries.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Name of the variable that names their folder.
+/// Variable with the path of the folder.
 pub const VARIABLE: &str = "BAZAAR_BIN_DIR";
 
-/// The folder of the binaries: `BAZAAR_BIN_DIR`, or where this program is (`target/<profile>`, also
-/// for tests, which cargo puts into `deps` beneath it).
-#[must_use]
+/// The folder of the binaries: `BAZAAR_BIN_DIR`, or the folder of this program
+/// (`target/<profile>`). A test, which cargo puts into `deps` there, uses the folder above.
 pub fn folder() -> PathBuf {
     if let Some(folder) = env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
         return folder.into();
@@ -28,7 +27,7 @@ pub fn folder() -> PathBuf {
 /// The path of a binary.
 ///
 /// # Errors
-/// When it is not there: says where it was looked for, and how to make it.
+/// When it is missing; the text names the path and the command that builds it.
 pub fn find(folder: &Path, name: &str) -> Result<PathBuf, String> {
     let path = folder.join(name);
     if path.is_file() {
@@ -44,8 +43,8 @@ pub fn find(folder: &Path, name: &str) -> Result<PathBuf, String> {
 mod tests {
     use super::*;
 
-    /// A test, which runs in `deps`, looks one folder higher; a missing binary is named with its
-    /// remedy.
+    /// A test, which runs in `deps`, looks one folder higher; the error for a missing binary names
+    /// its path and the remedy.
     #[test]
     fn looks_beside_and_names_what_is_missing() {
         assert!(

@@ -1,20 +1,31 @@
 //! A bazaar of real processes on this machine: catalog, replicas of the order service, front-ends.
-//! Started, stopped, killed, paused, resumed and restarted one by one; the launcher, the tests and
-//! the evaluation share it.
+//! The launcher, the tests and the evaluation start, stop, kill, pause, resume and restart services
+//! with it, one by one.
 //!
-//! - Database files and logs live in one folder. Each service's standard output and error are
-//!   appended to `<folder>/logs/<service>.log`, never a pipe.
-//! - Dropping a cluster kills and reaps all of its processes. When this program dies in another way
-//!   they die with it where `setpriv` (util-linux) is installed; see [`process`].
-//! - Nothing is restarted by itself.
+//! | module | one idea |
+//! |---|---|
+//! | [`Spec`] | the settings of a cluster, and the environment of each service |
+//! | [`service`] | the names of the services |
+//! | [`addresses`] | their addresses, and blocks of free ports |
+//! | [`binaries`] | the folder of the services' binaries |
+//! | [`process`] | one process, which dies with this program |
+//! | [`temporary`] | a cluster in a temporary folder, on free ports |
+//! | [`proxy`] | a TCP proxy that delays, cuts and injures a link |
+//! | [`wait`] | waiting for a condition with a deadline |
+//!
+//! - Database files and logs are in one folder. A service appends its standard output and error to
+//!   `<folder>/logs/<service>.log`. That is never a pipe: a full pipe would block the service.
+//! - Dropping a cluster kills and reaps all of its processes. When this program dies in another
+//!   way, they die with it where `setpriv` (util-linux) is installed; see [`process`].
+//! - Nothing restarts by itself.
 
 pub mod addresses;
 pub mod binaries;
-pub mod own;
 pub mod process;
 pub mod proxy;
 pub mod service;
 mod spec;
+pub mod temporary;
 pub mod wait;
 
 pub use spec::Spec;
@@ -32,17 +43,17 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// How long a service may take until it answers, and a cluster until its front-ends are ready.
-/// Generous: a deadline for what went wrong, on a machine that does much else.
+/// Longest time until a service answers, and until a front-end is ready. Generous: only a start
+/// that failed reaches it, also on a busy machine.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a service may take to end once told to: its own grace, and some for a busy machine.
+/// Longest time from SIGTERM to the end of a service: its own grace, and more for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_millis(STOP_GRACE.as_millis() as u64 + 10_000);
-/// Folder of the logs, in the cluster's.
+/// Name of the folder of the logs, in the cluster's folder.
 pub const LOGS: &str = "logs";
-/// Bound of one look at a service that starts.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time-out of one request to a service that starts.
+const POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Why a cluster did not do what it was told. Each text says what to look at.
+/// Why an action on a cluster failed. Each text names the service and the log to read.
 #[derive(Debug)]
 pub struct ClusterError {
     message: String,
@@ -58,7 +69,7 @@ impl ClusterError {
         }
     }
 
-    /// Whether a service found its port taken: worth another try on other ports.
+    /// Whether a service found its port taken. Then another try on other ports may succeed.
     #[must_use]
     pub fn is_port_taken(&self) -> bool {
         self.port_taken
@@ -73,7 +84,7 @@ impl fmt::Display for ClusterError {
 
 impl std::error::Error for ClusterError {}
 
-/// Result of what is done to a cluster.
+/// Result of an action on a cluster.
 pub type Result<T> = std::result::Result<T, ClusterError>;
 
 /// A running cluster.
@@ -81,10 +92,10 @@ pub type Result<T> = std::result::Result<T, ClusterError>;
 pub struct Cluster {
     spec: Spec,
     running: BTreeMap<Service, Process>,
-    /// How services that do not run ended, where they ran before.
+    /// The exit statuses of services that ran before and do not run now.
     ended: BTreeMap<Service, ExitStatus>,
-    /// Those of them that ended without being told to, and that nobody was told of yet.
-    untold: Vec<(Service, ExitStatus)>,
+    /// Unexpected ends that [`Cluster::died`] has not returned yet.
+    unreported: Vec<(Service, ExitStatus)>,
 }
 
 impl Cluster {
@@ -104,7 +115,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts every service and waits for nothing.
+    /// Starts every service, and does not wait for their answers.
     ///
     /// # Errors
     /// When a binary or the folder is missing, or the system refuses a process.
@@ -116,7 +127,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A cluster none of whose services runs yet: start those that are wanted.
+    /// A cluster without a running service yet.
     ///
     /// # Errors
     /// When the folder for the logs cannot be made.
@@ -128,29 +139,26 @@ impl Cluster {
             spec,
             running: BTreeMap::new(),
             ended: BTreeMap::new(),
-            untold: Vec::new(),
+            unreported: Vec::new(),
         })
     }
 
     /// All services of the cluster, running or not.
-    #[must_use]
     pub fn services(&self) -> Vec<Service> {
         self.spec.services()
     }
 
-    /// How the cluster was set up.
-    #[must_use]
+    /// The settings of the cluster.
     pub fn spec(&self) -> &Spec {
         &self.spec
     }
 
-    /// The same, to be changed: a service takes it up when it is started next.
+    /// The settings, to change them. A service takes a change at its next start.
     pub fn spec_mut(&mut self) -> &mut Spec {
         &mut self.spec
     }
 
     /// Public URL of a front-end, counted from 0.
-    #[must_use]
     pub fn url(&self, frontend: usize) -> String {
         format!(
             "http://{}",
@@ -159,42 +167,37 @@ impl Cluster {
     }
 
     /// Public URLs of all front-ends.
-    #[must_use]
     pub fn urls(&self) -> Vec<String> {
         (0..self.spec.addresses.frontends.len())
             .map(|index| self.url(index))
             .collect()
     }
 
-    /// A client of a service's internal listener, showing the cluster's token.
-    #[must_use]
+    /// A client of a service's internal listener, with the cluster's token.
     pub fn internal(&self, service: Service) -> Api {
-        let api = Api::with_timeout(&self.spec.internal_url(service), LOOK_TIMEOUT * 10);
+        let api = Api::with_timeout(&self.spec.internal_url(service), POLL_TIMEOUT * 10);
         match &self.spec.token {
             Some(token) => api.with_token(token),
             None => api,
         }
     }
 
-    /// The log of a service.
-    #[must_use]
+    /// Path of a service's log.
     pub fn log_path(&self, service: Service) -> PathBuf {
         self.spec.log_path(service)
     }
 
     /// Process id of a service that runs.
-    #[must_use]
     pub fn pid(&self, service: Service) -> Option<u32> {
         self.running.get(&service).map(Process::pid)
     }
 
-    /// How a service that does not run ended.
-    #[must_use]
+    /// The exit status of a service that ran and ended.
     pub fn how_ended(&self, service: Service) -> Option<ExitStatus> {
         self.ended.get(&service).copied()
     }
 
-    /// Starts a service that does not run. Does not wait; see [`Cluster::wait_live`].
+    /// Starts a service that does not run, and does not wait; see [`Cluster::wait_live`].
     ///
     /// # Errors
     /// When it runs, its binary is missing, or the system refuses the process.
@@ -221,7 +224,7 @@ impl Cluster {
     /// # Errors
     /// When it ends instead, or does not answer in time; with the end of its log.
     pub fn wait_live(&mut self, service: Service) -> Result<()> {
-        let api = Api::with_timeout(&self.spec.internal_url(service), LOOK_TIMEOUT);
+        let api = Api::with_timeout(&self.spec.internal_url(service), POLL_TIMEOUT);
         self.wait_for(service, "/livez", &api)
     }
 
@@ -230,13 +233,13 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::wait_live`].
     pub fn wait_ready(&mut self, frontend: usize) -> Result<()> {
-        let api = Api::with_timeout(&self.url(frontend), LOOK_TIMEOUT);
+        let api = Api::with_timeout(&self.url(frontend), POLL_TIMEOUT);
         let service = self.spec.frontend(frontend);
         self.wait_for(service, "/readyz", &api)
     }
 
     fn wait_for(&mut self, service: Service, path: &str, api: &Api) -> Result<()> {
-        let mut last = String::from("no answer yet");
+        let mut last = String::from("it was not asked");
         let outcome = wait::until(START_TIMEOUT, || {
             if let Some(status) = self.check_ended(service) {
                 return Some(Err(
@@ -264,10 +267,11 @@ impl Cluster {
         })
     }
 
-    /// An error that shows the end of the service's log.
+    /// An error with the end of the service's log.
     fn explain(&self, service: Service, what: &str) -> ClusterError {
         let path = self.log_path(service);
         let log = process::tail(&path);
+        // A service has no other way to report it: its exit code is that of any failed start.
         let port_taken = log.contains("cannot listen");
         ClusterError {
             message: format!("{what}\nthe end of {}:\n{log}", path.display()),
@@ -275,16 +279,16 @@ impl Cluster {
         }
     }
 
-    /// Tells a service to stop (SIGTERM) and waits for its end.
+    /// Sends SIGTERM to a service and waits for its end.
     ///
     /// # Errors
-    /// When it does not run, or had to be killed because it did not stop.
+    /// When it does not run, or did not stop in time; then it was killed.
     pub fn stop(&mut self, service: Service) -> Result<ExitStatus> {
-        // A paused process would not hear it.
+        // A paused process handles no signal until it continues.
         self.signal(service, Signal::CONT)?;
         self.signal(service, Signal::TERM)?;
         if let Some(status) = wait::until(STOP_TIMEOUT, || self.check_ended(service)) {
-            self.untold.retain(|(ended, _)| *ended != service);
+            self.unreported.retain(|(ended, _)| *ended != service);
             return Ok(status);
         }
         self.kill(service)?;
@@ -310,7 +314,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Stops a service's process in its tracks (SIGSTOP): it neither answers nor ends.
+    /// Pauses a service's process (SIGSTOP): it neither answers nor ends.
     ///
     /// # Errors
     /// When it does not run.
@@ -318,7 +322,7 @@ impl Cluster {
         self.signal(service, Signal::STOP)
     }
 
-    /// Lets a paused service go on (SIGCONT).
+    /// Resumes a paused service (SIGCONT).
     ///
     /// # Errors
     /// When it does not run.
@@ -339,52 +343,51 @@ impl Cluster {
         self.wait_live(service)
     }
 
-    /// Stops everything: front-ends first, so that they finish what they promised, the catalog
-    /// last. Services that do not run are passed over.
+    /// Stops every running service: front-ends first, because they need the others to finish their
+    /// requests, and the catalog last.
     ///
     /// # Errors
-    /// The first trouble; the others are stopped all the same.
+    /// The first error; the other services are stopped nevertheless.
     pub fn stop_all(&mut self) -> Result<()> {
-        let mut trouble = None;
+        let mut failed = None;
         for service in self.services().into_iter().rev() {
             self.check_ended(service);
             if self.running.contains_key(&service)
                 && let Err(error) = self.stop(service)
             {
-                trouble.get_or_insert(error);
+                failed.get_or_insert(error);
             }
         }
-        trouble.map_or(Ok(()), Err)
+        failed.map_or(Ok(()), Err)
     }
 
-    /// Services that have ended without being told to, and how; each end is told once, whichever
-    /// call noticed it.
+    /// Services that ended unexpectedly, with their exit status. It returns each end once,
+    /// whichever call noticed the end.
     pub fn died(&mut self) -> Vec<(Service, ExitStatus)> {
         for service in self.services() {
             self.check_ended(service);
         }
-        mem::take(&mut self.untold)
+        mem::take(&mut self.unreported)
     }
 
     fn forget_end(&mut self, service: Service) {
         self.ended.remove(&service);
-        self.untold.retain(|(ended, _)| *ended != service);
+        self.unreported.retain(|(ended, _)| *ended != service);
     }
 
-    /// Looks whether a service has ended; reaps it if so. Also answers for one that had ended
-    /// before.
+    /// The exit status of a service that has ended. Reaps its process if that just ended.
     fn check_ended(&mut self, service: Service) -> Option<ExitStatus> {
         if let Some(process) = self.running.get_mut(&service) {
             let status = process.try_reap()?;
             self.running.remove(&service);
             self.ended.insert(service, status);
-            self.untold.push((service, status));
+            self.unreported.push((service, status));
         }
         self.ended.get(&service).copied()
     }
 
     fn signal(&mut self, service: Service, signal: Signal) -> Result<()> {
-        // Not reaped yet, so that the process id is still its own.
+        // While the process is not reaped, its id cannot belong to another process.
         if self.check_ended(service).is_none()
             && let Some(process) = self.running.get(&service)
         {
@@ -402,7 +405,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Killed, not stopped: whoever wants a clean end says so, and a failing test must not wait.
+        // Kill, not stop: a caller that wants a clean end calls `stop_all`, and a failing test must
+        // not wait.
         for process in self.running.values_mut() {
             process.kill_and_reap();
         }
@@ -415,10 +419,9 @@ mod tests {
     use addresses::Addresses;
     use std::os::unix::fs::PermissionsExt;
 
-    /// Every end that was not asked for is told once, whichever call noticed it first; one that was
-    /// asked for is not told.
+    /// `died` returns every unexpected end once, whichever call noticed it first, and no other end.
     #[test]
-    fn ends_are_told_once() {
+    fn an_unexpected_end_is_reported_once() {
         let folder = tempfile::tempdir().expect("a folder");
         for (name, script) in [
             ("catalog", "exit 3"),
@@ -429,7 +432,7 @@ mod tests {
             fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("executable");
         }
-        // Never listened on: these services are scripts.
+        // Nothing listens on these ports: the services are scripts.
         let mut spec = Spec::new(folder.path(), Addresses::consecutive(10_000, 3, 1));
         spec.binaries = folder.path().into();
         let mut cluster = Cluster::spawn(spec).expect("starts");

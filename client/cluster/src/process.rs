@@ -1,13 +1,12 @@
 //! One process of a cluster.
 //!
-//! Services must not outlive the program that started them, however it ends. The system offers that
-//! as a "parent death signal", which a process sets for itself: `setpriv --pdeathsig KILL`
-//! (util-linux, on every Debian and Ubuntu) does so and then becomes the service. Where it is
-//! missing, services stay behind only if this program is killed; a normal end, a panic included,
-//! stops them.
+//! A service must not outlive the program that started it, however that program ends. The kernel
+//! offers a "parent death signal" for this, which a process sets for itself. `setpriv --pdeathsig
+//! KILL` (util-linux, on every Debian and Ubuntu) sets it and then becomes the service. Without
+//! `setpriv`, services survive only a kill of this program; its normal end, or a panic, ends them.
 //!
-//! The signal comes when the *thread* that started the process ends. So one thread, which lives as
-//! long as the program, starts them all.
+//! The kernel sends the signal when the *thread* that started the process ends, not the program. So
+//! one thread, which lives as long as the program, starts every process.
 
 use super::service::Service;
 use super::{ClusterError, Result, Spec, binaries};
@@ -22,10 +21,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 
-/// How much of the end of a log an error shows.
+/// Bytes of the end of a log in an error.
 const TAIL_BYTES: u64 = 4_096;
 
-/// A started process, reaped or not. Whoever owns it kills or reaps it.
+/// A started process, reaped or not. Its owner must kill or reap it.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -42,7 +41,7 @@ impl Process {
             .map_err(|e| ClusterError::new(format!("cannot write {}: {e}", path.display())))?;
         let mut command = dying_with_us(&binary);
         for (name, _) in std::env::vars_os() {
-            // Ours are text: another name is none of ours.
+            // Our variables have names in UTF-8; leave all others alone.
             if !name.to_str().is_none_or(|name| spec.passes_on(name)) {
                 command.env_remove(name);
             }
@@ -61,12 +60,11 @@ impl Process {
     }
 
     /// Its process id.
-    #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if it has ended. Does not wait.
     pub(super) fn try_reap(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
@@ -76,14 +74,15 @@ impl Process {
         self.child.wait().ok()
     }
 
-    /// Kills it unless it has ended; never fails.
+    /// Kills it unless it has ended. Never fails.
     pub(super) fn kill_and_reap(&mut self) {
-        // Both fail only for a process that is gone.
+        // Both calls fail only for a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Sends a signal. The process must not be reaped: its id could be another's by now.
+    /// Sends a signal. The caller must not have reaped the process: another process may have its id
+    /// by now.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         let sent = id
@@ -95,8 +94,7 @@ impl Process {
     }
 }
 
-/// A command that ends when this program does, where that can be had.
-#[must_use]
+/// A command whose process dies with this program, where `setpriv` is installed.
 pub fn dying_with_us(binary: &Path) -> Command {
     static SETPRIV: OnceLock<Option<PathBuf>> = OnceLock::new();
     let setpriv = SETPRIV.get_or_init(|| {
@@ -104,7 +102,7 @@ pub fn dying_with_us(binary: &Path) -> Command {
         std::env::split_paths(&folders)
             .map(|folder| folder.join("setpriv"))
             .find(|path| {
-                // Old versions do not know the option.
+                // Old versions of it do not have the option.
                 let help = Command::new(path)
                     .arg("--help")
                     .stdin(Stdio::null())
@@ -125,7 +123,7 @@ pub fn dying_with_us(binary: &Path) -> Command {
 
 type Job = (Command, Sender<io::Result<Child>>);
 
-/// Starts a process from the thread that lives as long as this program.
+/// Starts a process on the thread that lives as long as this program.
 ///
 /// # Errors
 /// Those of [`Command::spawn`].
@@ -136,7 +134,7 @@ pub fn spawn(command: Command) -> io::Result<Child> {
     static STARTER: OnceLock<Sender<Job>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
         let (sender, jobs) = bounded::<Job>(1);
-        // Never joined, on purpose: its end would kill every service, and it holds nothing.
+        // Never joined, on purpose: its end would kill every service. It holds nothing to release.
         let run = move || {
             for (mut command, reply) in jobs {
                 let _ = reply.send(command.spawn());
@@ -153,7 +151,6 @@ pub fn spawn(command: Command) -> io::Result<Child> {
     started.recv().map_err(io::Error::other)?
 }
 
-/// The end of a log.
 pub(super) fn tail(path: &Path) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;

@@ -1,10 +1,10 @@
-//! A TCP proxy on one way between two services, or between clients and a front-end. It passes bytes
-//! on until it is told to do harm: see [`Harm`]. The tests injure a bazaar with it, the evaluation
-//! stands it in for distance.
+//! A TCP proxy on the link between two services, or between clients and a front-end. It forwards
+//! bytes until [`Proxy::set`] names a [`Harm`]. The tests injure a bazaar with it; the evaluation
+//! emulates distance with it.
 //!
-//! Each connection has two threads, one per direction. Harm is looked up for every piece that is
-//! read, so that it also meets connections that are open already; held bytes go on when the harm
-//! ends, as with a network that comes back.
+//! Each connection has two threads, one for each direction. Each thread reads the harm anew for
+//! every piece, so a harm also affects open connections. When a cut ends, the proxy forwards the
+//! held bytes, as a network does that comes back.
 
 use parking_lot::{Condvar, Mutex};
 use socket2::SockRef;
@@ -14,43 +14,43 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a thread waits for bytes before it looks whether the proxy ends.
+/// How long a thread waits for bytes before it checks whether the proxy ends.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long connecting to the service behind may take.
+/// Time-out for connecting to the service.
 const CONNECT: Duration = Duration::from_millis(500);
-/// A piece: what is read at once.
+/// Most bytes of a piece, which is one read.
 const PIECE: usize = 16 * 1024;
 
-/// What a proxy does to what passes.
+/// The harm that a proxy does to a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Harm {
-    /// Nothing.
+    /// It forwards everything.
     None,
-    /// Requests are held back: they never arrive while this lasts.
+    /// It holds requests back: none arrives while this lasts.
     CutRequests,
-    /// Answers are held back, the requests arrive.
+    /// It holds answers back; requests arrive.
     CutAnswers,
-    /// Both are held back.
+    /// It holds both back.
     CutBoth,
-    /// New connections are closed at once, and open ones with their next piece.
+    /// It closes new connections at once, and open ones at their next piece.
     Refuse,
-    /// Every piece is late by so much, in both directions.
+    /// It delays every piece by this time, in both directions.
     Delay(Duration),
-    /// So many bytes a second pass, in both directions.
+    /// It forwards this many bytes a second, in both directions.
     Slow(u32),
-    /// Each n-th request is broken off in its middle, by a reset in both directions.
+    /// It breaks each n-th request off in its middle, with a reset in both directions.
     ResetRequests(u32),
-    /// Each n-th answer is broken off in its middle, the same way.
+    /// It breaks each n-th answer off in the same way.
     ResetAnswers(u32),
-    /// Each n-th answer is lost with its connection, after the request was delivered.
+    /// It delivers each n-th request, and loses the answer with its connection.
     LoseAnswers(u32),
-    /// Each n-th request is delivered a second time, over a connection of its own; the second
-    /// answer goes nowhere.
+    /// It delivers each n-th request a second time, over another connection, and drops the second
+    /// answer.
     Repeat(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     Request,
     Answer,
 }
@@ -59,9 +59,9 @@ enum Way {
 struct State {
     harm: Harm,
     ended: bool,
-    /// Pieces that met the harm, or were held, since it began.
+    /// Pieces that the present harm affected.
     met: u64,
-    /// Pieces of the harmed direction since it began.
+    /// Pieces of the harmed direction since the harm began.
     seen: u32,
 }
 
@@ -111,12 +111,11 @@ impl Proxy {
     }
 
     /// Its base URL.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.listens_at)
     }
 
-    /// Does this from now on.
+    /// Changes the harm, and resets its counts.
     pub fn set(&self, harm: Harm) {
         let mut state = self.shared.state.lock();
         *state = State {
@@ -129,8 +128,7 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// How many pieces met the present harm.
-    #[must_use]
+    /// Pieces that the present harm affected. A test that injures a link must see this above 0.
     pub fn met(&self) -> u64 {
         self.shared.state.lock().met
     }
@@ -140,16 +138,16 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.state.lock().ended = true;
         self.shared.changed.notify_all();
-        // Wakes the acceptor; if that fails it is not waiting.
+        // Wakes the acceptor out of its accept. A failed connect means that it does not wait there.
         let _ = TcpStream::connect(self.listens_at);
         if let Some(acceptor) = self.acceptor.take() {
-            // It panics on nothing; a second panic here would hide the first.
+            // Ignored: a second panic during an unwinding would abort and hide the first.
             let _ = acceptor.join();
         }
     }
 }
 
-/// Takes connections until the proxy ends, then waits for the threads of all.
+/// Accepts connections until the proxy ends, then joins their threads.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     for client in listener.incoming() {
@@ -181,24 +179,24 @@ fn serve(shared: &Shared, client: &TcpStream) {
         return reset(client);
     };
     for stream in [client, &server] {
-        // Without them pieces would come late, or threads end late: no reason to give up the
-        // connection.
+        // Without these options pieces come late, or threads end late. That is no reason to close
+        // the connection.
         let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(LOOK));
     }
     thread::scope(|scope| {
-        scope.spawn(|| pump(shared, Way::Answer, &server, client));
-        pump(shared, Way::Request, client, &server);
+        scope.spawn(|| pump(shared, Direction::Answer, &server, client));
+        pump(shared, Direction::Request, client, &server);
     });
 }
 
-/// Passes bytes one way, until either side ends.
-fn pump(shared: &Shared, way: Way, from: &TcpStream, to: &TcpStream) {
+/// Forwards bytes in one direction, until either side ends.
+fn pump(shared: &Shared, direction: Direction, from: &TcpStream, to: &TcpStream) {
     let mut piece = vec![0; PIECE];
     let mut message = Vec::new();
     let passed = loop {
         let length = match (&*from).read(&mut piece) {
-            Ok(0) => break shared.hold(way),
+            Ok(0) => break shared.hold(direction),
             Ok(length) => length,
             Err(error)
                 if matches!(
@@ -213,16 +211,16 @@ fn pump(shared: &Shared, way: Way, from: &TcpStream, to: &TcpStream) {
             }
             Err(_) => break false,
         };
-        if way == Way::Request {
+        if direction == Direction::Request {
             message.extend_from_slice(&piece[..length]);
             if let Some(whole) = whole_message(&message) {
-                if shared.meets_repeat() {
+                if shared.repeats_this() {
                     deliver_again(shared, &message[..whole]);
                 }
                 message.drain(..whole);
             }
         }
-        if !shared.pass(way, &piece[..length], to) {
+        if !shared.pass(direction, &piece[..length], to) {
             break false;
         }
     };
@@ -235,13 +233,13 @@ fn pump(shared: &Shared, way: Way, from: &TcpStream, to: &TcpStream) {
 }
 
 impl Shared {
-    /// Waits while this way is cut. False when the proxy ended meanwhile.
-    fn hold(&self, way: Way) -> bool {
+    /// Waits while this direction is cut. False when the proxy ended meanwhile.
+    fn hold(&self, direction: Direction) -> bool {
         let mut state = self.state.lock();
         let cut = |harm| match harm {
             Harm::CutBoth => true,
-            Harm::CutRequests => way == Way::Request,
-            Harm::CutAnswers => way == Way::Answer,
+            Harm::CutRequests => direction == Direction::Request,
+            Harm::CutAnswers => direction == Direction::Answer,
             _ => false,
         };
         if cut(state.harm) {
@@ -253,9 +251,9 @@ impl Shared {
         !state.ended
     }
 
-    /// Passes a piece on, as the harm has it. False when the connection is to be reset.
-    fn pass(&self, way: Way, piece: &[u8], mut to: &TcpStream) -> bool {
-        if !self.hold(way) {
+    /// Forwards a piece under the present harm. False when the caller must reset the connection.
+    fn pass(&self, direction: Direction, piece: &[u8], mut to: &TcpStream) -> bool {
+        if !self.hold(direction) {
             return false;
         }
         let harm = self.state.lock().harm;
@@ -264,22 +262,22 @@ impl Shared {
                 self.state.lock().met += 1;
                 false
             }
-            Harm::ResetRequests(n) if way == Way::Request && self.meets(n) => {
-                // The first half arrives; what comes of it is of no interest.
+            Harm::ResetRequests(n) if direction == Direction::Request && self.meets(n) => {
+                // The first half arrives. The reset follows whether or not this write succeeds.
                 let _ = to.write_all(&piece[..piece.len() / 2]);
                 false
             }
-            Harm::ResetAnswers(n) if way == Way::Answer && self.meets(n) => {
+            Harm::ResetAnswers(n) if direction == Direction::Answer && self.meets(n) => {
                 let _ = to.write_all(&piece[..piece.len() / 2]);
                 false
             }
-            Harm::LoseAnswers(n) if way == Way::Answer && self.meets(n) => false,
+            Harm::LoseAnswers(n) if direction == Direction::Answer && self.meets(n) => false,
             Harm::Delay(time) => {
-                self.late(time);
+                self.delay(time);
                 to.write_all(piece).is_ok()
             }
             Harm::Slow(bytes_per_second) => piece.chunks(256).all(|chunk| {
-                self.late(Duration::from_secs_f64(
+                self.delay(Duration::from_secs_f64(
                     chunk.len() as f64 / f64::from(bytes_per_second),
                 ));
                 to.write_all(chunk).is_ok()
@@ -297,13 +295,13 @@ impl Shared {
         meets
     }
 
-    fn meets_repeat(&self) -> bool {
+    fn repeats_this(&self) -> bool {
         let harm = self.state.lock().harm;
         matches!(harm, Harm::Repeat(n) if self.meets(n))
     }
 
-    /// Waits for a time, or for another harm.
-    fn late(&self, time: Duration) {
+    /// Waits for this time, or until the harm changes.
+    fn delay(&self, time: Duration) {
         let mut state = self.state.lock();
         state.met += 1;
         let (until, harm) = (Instant::now() + time, state.harm);
@@ -314,8 +312,8 @@ impl Shared {
     }
 }
 
-/// The length of the first message, once all of it is here. Our services send a length with every
-/// body.
+/// The length of the first message, once it is complete. It reads `Content-Length` only: our
+/// services send a length with every body.
 fn whole_message(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
@@ -326,8 +324,8 @@ fn whole_message(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= head + length).then_some(head + length)
 }
 
-/// Delivers a request over a connection of its own, and waits for the first of its answer, so that
-/// it is known to have been handled.
+/// Delivers a request over another connection. It waits for the first bytes of the answer, so that
+/// the service has handled the request when it returns.
 fn deliver_again(shared: &Shared, message: &[u8]) {
     let deliver = || -> io::Result<()> {
         let mut again = TcpStream::connect_timeout(&shared.to, CONNECT)?;
@@ -335,13 +333,13 @@ fn deliver_again(shared: &Shared, message: &[u8]) {
         again.write_all(message)?;
         again.read(&mut [0; 256]).map(drop)
     };
-    // A repeat that fails is one that did not happen: the network promised none.
+    // A failed repeat is ignored: it is as if the network had not repeated.
     let _ = deliver();
 }
 
-/// Closes a connection so that the other side is told of a reset.
+/// Closes a connection with a reset (linger time 0).
 fn reset(stream: &TcpStream) {
-    // Both fail only for a connection that is gone.
+    // Both calls fail only for a connection that is closed already.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     let _ = stream.shutdown(Shutdown::Both);
 }
@@ -356,7 +354,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let count = Arc::new(Mutex::new(0));
         let counted = Arc::clone(&count);
-        // Ends with the test program.
+        // Not joined: it ends with the test program.
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let counted = Arc::clone(&counted);
@@ -382,9 +380,9 @@ mod tests {
         Ok(answer)
     }
 
-    /// Each harm does what it says, counts what it met, and ends with it.
+    /// Each harm has its effect, counts its pieces, and ends when the next one is set.
     #[test]
-    fn harms() {
+    fn each_harm_has_its_effect_and_ends() {
         for (harm, answered, arrives) in [
             (Harm::CutRequests, false, 0),
             (Harm::CutAnswers, false, 1),
@@ -397,7 +395,7 @@ mod tests {
             (Harm::LoseAnswers(1), false, 1),
             (Harm::Repeat(1), true, 2),
         ] {
-            // A new service and proxy each time: what a cut held back would be counted late.
+            // A new service and proxy each time: bytes that a cut held would be counted late.
             let (to, count) = echo();
             let proxy = Proxy::start(to).expect("starts");
             let connect = || TcpStream::connect(proxy.listens_at).expect("connects");
@@ -413,9 +411,9 @@ mod tests {
         }
     }
 
-    /// What a cut held goes on when it ends; a whole message is known by its length.
+    /// Held bytes go on when a cut ends; the length shows the end of a message.
     #[test]
-    fn held_bytes_go_on() {
+    fn held_bytes_go_on_when_a_cut_ends() {
         let (to, _) = echo();
         let proxy = Proxy::start(to).expect("starts");
         let mut stream = TcpStream::connect(proxy.listens_at).expect("connects");

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A service of a cluster. Sorted in the sequence in which they are started.
+/// A service of a cluster. The order is that in which a cluster starts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
     /// The catalog.
@@ -16,7 +16,6 @@ pub enum Service {
 
 impl Service {
     /// File name of its binary.
-    #[must_use]
     pub fn binary(self) -> &'static str {
         match self {
             Self::Catalog => "catalog",
@@ -31,7 +30,7 @@ impl fmt::Display for Service {
         match self {
             Self::Catalog => f.pad("catalog"),
             Self::Order(id) => f.pad(&format!("order{id}")),
-            // There is one as a rule.
+            // Most bazaars have one, and its name needs no number.
             Self::Frontend(1) => f.pad("frontend"),
             Self::Frontend(n) => f.pad(&format!("frontend{n}")),
         }
@@ -63,10 +62,10 @@ impl FromStr for Service {
 mod tests {
     use super::*;
 
-    /// Every name reads back; a bare number is a replica; other words are refused with what to
-    /// write.
+    /// Every name parses back; a bare number is a replica; the error for another word lists the
+    /// names.
     #[test]
-    fn names() {
+    fn every_name_parses_back() {
         for service in [
             Service::Catalog,
             Service::Order(3),

@@ -1,4 +1,4 @@
-//! How a cluster is set up.
+//! The settings of a cluster, and the environment of each service.
 
 use super::addresses::{Addresses, reachable};
 use super::service::Service;
@@ -7,32 +7,31 @@ use common::secret;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Beginnings of the names of our variables.
+/// Prefixes of the names of our variables.
 const OURS: [&str; 5] = ["BAZAAR_", "CATALOG_", "ORDER_", "FRONTEND_", "CLIENT_"];
 
-/// How a cluster is set up.
+/// The settings of a cluster.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// Where database files and logs are.
+    /// Folder of the database files and logs.
     pub folder: PathBuf,
-    /// Where the services listen.
+    /// Addresses of all services.
     pub addresses: Addresses,
-    /// Where the binaries are.
+    /// Folder of the binaries.
     pub binaries: PathBuf,
-    /// What internal calls must show.
+    /// Bearer token of internal calls.
     pub token: Option<String>,
-    /// Whether settings in this program's environment reach the services.
+    /// Whether the services get the settings in this program's environment.
     pub inherit: bool,
-    /// Whether services form process groups of their own: Ctrl-C on a terminal then reaches this
-    /// program alone.
+    /// Whether each service has a process group of its own. Ctrl-C on a terminal then signals this
+    /// program only.
     pub own_groups: bool,
     settings: BTreeMap<String, String>,
     settings_of: BTreeMap<Service, BTreeMap<String, String>>,
 }
 
 impl Spec {
-    /// A cluster with a random token, untouched by the settings in this program's environment.
-    #[must_use]
+    /// A cluster with a random token, without the settings in this program's environment.
     pub fn new(folder: &Path, addresses: Addresses) -> Self {
         Self {
             folder: folder.into(),
@@ -52,7 +51,7 @@ impl Spec {
         self
     }
 
-    /// Sets a variable for one service, over what all have.
+    /// Sets a variable for one service; it overrides the variable of all.
     pub fn set_for(&mut self, service: Service, name: &str, value: &str) -> &mut Self {
         self.settings_of
             .entry(service)
@@ -62,7 +61,6 @@ impl Spec {
     }
 
     /// All services, in the sequence in which they are started.
-    #[must_use]
     pub fn services(&self) -> Vec<Service> {
         let orders = (1..=count(self.addresses.orders.len())).map(Service::Order);
         let frontends = (1..=count(self.addresses.frontends.len())).map(Service::Frontend);
@@ -74,7 +72,6 @@ impl Spec {
     }
 
     /// A front-end by its index, counted from 0.
-    #[must_use]
     pub fn frontend(&self, index: usize) -> Service {
         Service::Frontend(count(index + 1))
     }
@@ -83,7 +80,6 @@ impl Spec {
     ///
     /// # Panics
     /// When the cluster has no such service.
-    #[must_use]
     pub fn internal_url(&self, service: Service) -> String {
         let address = match service {
             Service::Catalog => self.addresses.catalog,
@@ -94,7 +90,6 @@ impl Spec {
     }
 
     /// Database file of a service; a front-end has none.
-    #[must_use]
     pub fn database(&self, service: Service) -> Option<PathBuf> {
         match service {
             Service::Catalog => Some(self.folder.join("catalog.db")),
@@ -104,13 +99,11 @@ impl Spec {
     }
 
     /// Log file of a service.
-    #[must_use]
     pub fn log_path(&self, service: Service) -> PathBuf {
         self.folder.join(LOGS).join(format!("{service}.log"))
     }
 
-    /// The variables that a service is started with, over those of this program.
-    #[must_use]
+    /// The variables of a service. They override those of this program.
     pub fn environment(&self, service: Service) -> BTreeMap<String, String> {
         let mut all = self.settings.clone();
         let mut put = |name: &str, value: String| {
@@ -150,12 +143,12 @@ impl Spec {
                 );
             }
         }
-        // What is set for one service alone is meant, whatever it is: tests set wrong values so.
+        // Last, so that it overrides even the addresses above: tests set wrong ones on purpose.
         all.extend(self.settings_of.get(&service).cloned().unwrap_or_default());
         all
     }
 
-    /// Whether a variable of this program's environment reaches the services.
+    /// Whether the services get a variable of this program's environment.
     #[must_use]
     pub fn passes_on(&self, name: &str) -> bool {
         self.inherit || !OURS.iter().any(|beginning| name.starts_with(beginning))
@@ -170,10 +163,10 @@ fn count(n: usize) -> u8 {
 mod tests {
     use super::*;
 
-    /// Each service gets its own addresses and file; a setting for one service wins; the caller's
-    /// settings stay out.
+    /// Each service gets its own addresses and file; a setting for one service overrides that of
+    /// all; the settings of this program stay out.
     #[test]
-    fn environments() {
+    fn each_service_has_its_own_environment() {
         let mut spec = Spec::new(Path::new("/x"), Addresses::consecutive(9_000, 3, 2));
         spec.set("FRONTEND_CACHE", "off")
             .set_for(Service::Frontend(2), "FRONTEND_CACHE", "on");

@@ -1,12 +1,12 @@
-//! Waiting for a condition with a deadline, instead of sleeping for a time that is too short on a
-//! slow machine and too long on a quick one.
+//! Waiting for a condition with a deadline. A fixed sleep would be too short on a slow machine and
+//! too long on a quick one.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const STEP: Duration = Duration::from_millis(10);
 
-/// Asks `condition` every 10 ms until it answers, at most for `timeout`. It is asked at least once.
+/// Calls `condition` every 10 ms until it returns a value, at most for `timeout` and at least once.
 pub fn until<T>(timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + timeout;
     loop {
@@ -25,9 +25,9 @@ pub fn until<T>(timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> 
 mod tests {
     use super::*;
 
-    /// The condition is asked again until it holds, and once at least.
+    /// The condition is called until it holds, and at least once.
     #[test]
-    fn asks_again_and_gives_up() {
+    fn a_condition_is_called_until_it_holds_and_at_least_once() {
         let mut asked = 0;
         let third = until(Duration::from_secs(10), || {
             asked += 1;

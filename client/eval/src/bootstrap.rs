@@ -1,32 +1,26 @@
-//! Figures of many times, with 95 % intervals by the bootstrap.
+//! Mean and quantiles of many times, with 95 % bootstrap intervals.
 //!
-//! What is drawn again is not the single request but a slice of time with all requests that began
-//! in it: requests at one time are slow together (a checkpoint, another program on the same core),
-//! and intervals from single draws would be too narrow (Künsch, "The Jackknife and the Bootstrap
-//! for General Stationary Observations", Annals of Statistics, 1989).
+//! The bootstrap draws slices of time, each with all requests that began in it, and not single
+//! requests. Requests of one moment are slow together (a checkpoint, another program on the core),
+//! so intervals from single draws would be too narrow (Künsch, "The Jackknife and the Bootstrap for
+//! General Stationary Observations", Annals of Statistics, 1989).
 
-/// A slice of time whose requests are drawn together, in milliseconds.
+/// Length of a slice, in milliseconds.
 pub const SLICE_MS: u64 = 100;
-/// How often it is drawn.
+/// Number of bootstrap samples.
 pub const RESAMPLES: usize = 1_000;
 
-/// A value with the interval in which it lies with 95 %.
+/// A value with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// Of what was measured.
     pub value: f64,
-    /// Lower end.
     pub low: f64,
-    /// Upper end.
     pub high: f64,
 }
 
-/// Figures in milliseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
-    /// How many times there are.
     pub count: usize,
-    /// Their mean.
     pub mean: Estimate,
     /// Quantiles 50, 95, 99 and 100 %.
     pub quantiles: [Estimate; 4],
@@ -35,8 +29,7 @@ pub struct Figures {
 /// The quantiles that are computed; the last is the longest time.
 const QUANTILES: [f64; 4] = [0.50, 0.95, 0.99, 1.0];
 
-/// Figures of the times (ns) in blocks, each of which is drawn as a whole. None without any time.
-#[must_use]
+/// Figures of the times (ns) of some blocks. The bootstrap draws whole blocks. None without times.
 pub fn figures(blocks: &[Vec<u64>], resamples: usize, seed: u64) -> Option<Figures> {
     let blocks: Vec<&[u64]> = blocks
         .iter()
@@ -94,14 +87,16 @@ pub fn figures(blocks: &[Vec<u64>], resamples: usize, seed: u64) -> Option<Figur
     })
 }
 
-/// Mean and quantiles, each block counting as often as its weight says. Always of at least one
-/// block.
+/// Mean and quantiles, where each block counts as often as its weight. At least one weight is
+/// positive.
 fn weighted(sorted: &[(u64, usize)], blocks: &[&[u64]], sums: &[f64], weights: &[u32]) -> [f64; 5] {
+    // One pass over times that were sorted once: sorting each sample again would take minutes.
     let total: u64 = blocks
         .iter()
         .zip(weights)
         .map(|(block, weight)| block.len() as u64 * u64::from(*weight))
         .sum();
+    assert!(total > 0, "no times in {} blocks", blocks.len());
     let sum: f64 = sums
         .iter()
         .zip(weights)
@@ -158,7 +153,7 @@ mod tests {
         times.chunks(20).map(<[u64]>::to_vec).collect()
     }
 
-    /// Figures of known times are exact, and lie within their intervals.
+    /// The figures of known times are exact and lie within their intervals.
     #[test]
     fn known_times() {
         let times: Vec<u64> = (1..=1_000).map(|i| i * 7_919 % 1_000 * MS + MS).collect();
@@ -181,7 +176,7 @@ mod tests {
         assert_eq!(super::figures(&[Vec::new()], 10, 1), None);
     }
 
-    /// The interval of a mean covers the true mean about as often as it says.
+    /// The 95 % interval of a mean covers the true mean in about 95 of 100 cases.
     #[test]
     fn coverage() {
         let mut rng = fastrand::Rng::with_seed(5);

@@ -1,41 +1,37 @@
-//! Crash experiments: replicas are killed, two at once too, or paused, while clients trade or read
-//! their orders back, and are brought back. Each round has new clients, which end with the lab's
-//! final check, and is judged by itself.
+//! Crash experiments. While clients trade or read their orders back, a round kills one or two
+//! replicas, or pauses the leader, and brings them back. Each round has new clients, ends with the
+//! lab's final check, and compares the clients' orders with the replicas' files.
 
 mod audit;
 
 use super::plan::{Fault, Plan, Round};
 use super::progress::Progress;
 use super::tables::{Cache, CrashRow, EventRow, TimelineRow, round};
-use super::target::{CacheSetting, Deed, FileSummary, Target};
-use super::worker::{Crew, Seen, Task, now_us};
+use super::target::{CacheSetting, FileSummary, ReplicaAction, Target};
+use super::worker::{Check, Sample, Task, WorkerReport, Workers, now_us};
 use client::stats::Kind;
 use cluster::wait;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long replicas may take to be level, on a busy machine.
+/// Longest time until all replicas have every order. Generous, for a busy machine.
 const LEVEL: Duration = Duration::from_secs(60);
 /// A slice of the timeline.
 const SLICE_MS: u64 = 50;
-/// What of a round counts as warm-up, for the usual gap.
+/// Warm-up of a round, which the usual gap leaves out.
 const WARM_UP_US: u64 = 200_000;
 
-/// What was measured.
 #[derive(Debug, Default)]
 pub struct Measured {
-    /// One row per round.
     pub rounds: Vec<CrashRow>,
-    /// What clients saw, in slices of time.
     pub timeline: Vec<TimelineRow>,
-    /// What was done when.
     pub events: Vec<EventRow>,
 }
 
-/// Makes every round that can be made: elsewhere only those for which there is a command.
+/// Runs every round for which the target has the commands.
 ///
 /// # Errors
-/// When the bazaar or a client fails in a way that is no finding.
+/// When the bazaar or a client fails in a way that no row can describe.
 pub fn measure(
     target: &mut Target,
     plan: &Plan,
@@ -57,28 +53,28 @@ pub fn measure(
             ),
             plan.crash_estimate(),
         );
-        let (harm, mend) = deeds(planned.fault);
+        let (harm, mend) = fault_and_repair(planned.fault);
         if !(target.can(harm) && target.can(mend)) {
             continue;
         }
-        let happened = happen(target, plan, *planned, number, &mut rng, progress)?;
-        measured.rounds.push(judge(target, &happened)?);
-        clock_ms = happened.draw(clock_ms, &mut measured);
+        let finished = run_round(target, plan, *planned, number, &mut rng, progress)?;
+        measured.rounds.push(judge(target, &finished)?);
+        clock_ms = finished.draw(clock_ms, &mut measured);
     }
     Ok(measured)
 }
 
-fn deeds(fault: Fault) -> (Deed, Deed) {
+fn fault_and_repair(fault: Fault) -> (ReplicaAction, ReplicaAction) {
     if fault == Fault::PauseLeader {
-        (Deed::Pause, Deed::Resume)
+        (ReplicaAction::Pause, ReplicaAction::Resume)
     } else {
-        (Deed::Kill, Deed::Restart)
+        (ReplicaAction::Kill, ReplicaAction::Restart)
     }
 }
 
-/// A round that has happened; times in µs since boot.
+/// A finished round; times in µs since boot.
 #[derive(Debug)]
-struct Happened {
+struct FinishedRound {
     number: u32,
     planned: Round,
     replicas: Vec<u8>,
@@ -88,37 +84,37 @@ struct Happened {
     harmed: u64,
     mended: u64,
     caught_up: u64,
-    /// The trading ended here, or in the final check the reading back.
+    /// End of the trading; in the final check, of the reading back.
     ended: u64,
-    seen: Vec<Seen>,
+    seen: Vec<WorkerReport>,
 }
 
-fn happen(
+fn run_round(
     target: &mut Target,
     plan: &Plan,
     planned: Round,
     number: u32,
     rng: &mut fastrand::Rng,
     progress: &Progress,
-) -> Result<Happened, String> {
+) -> Result<FinishedRound, String> {
     let what = format!(
         "crash {number} of {}: {}",
         plan.crashes.len(),
         planned.fault.label()
     );
-    let leader_before = level(target)?;
+    let leader_before = wait_level(target)?;
     let replicas = choose(planned.fault, leader_before, rng);
-    let (harm, mend) = deeds(planned.fault);
+    let (harm, mend) = fault_and_repair(planned.fault);
     let task = Task {
         url: target.url(),
         probability: f64::from(plan.usual_percent) / 100.0,
         seed: plan.seed.wrapping_add(u64::from(number) * 1_000),
     };
     let began = now_us();
-    let mut crew = Crew::start(plan.clients, &task)?;
+    let mut workers = Workers::start(plan.clients, &task)?;
     progress.wait(&what, plan.around_fault);
     if planned.in_final_check {
-        crew.check(true)?;
+        workers.check(Check::UntilFinish)?;
         progress.wait(&what, plan.around_fault / 2);
     }
     let harmed = now_us();
@@ -126,7 +122,7 @@ fn happen(
     progress.wait(&what, plan.away);
     let status = target.status();
     let mended = now_us();
-    // Whatever went wrong: a bazaar elsewhere is left with all of its replicas.
+    // Before any error returns: a bazaar elsewhere must get all of its replicas back.
     let undone = target.act(mend, &replicas);
     done?;
     let last = status?
@@ -138,18 +134,18 @@ fn happen(
     let level_again = wait::until(LEVEL, || target.follow_again(&replicas, last).then(now_us));
     let caught_up = level_again.ok_or_else(|| {
         format!(
-            "replicas {replicas:?} do not follow {} s after the {what}",
+            "replicas {replicas:?} do not follow with every order {} s after the {what}",
             LEVEL.as_secs()
         )
     })?;
     progress.wait(&what, plan.around_fault);
     let ended = now_us();
     if !planned.in_final_check {
-        crew.check(false)?;
+        workers.check(Check::Once)?;
     }
-    let seen = crew.finish()?;
-    let leader_after = level(target)?;
-    Ok(Happened {
+    let seen = workers.finish()?;
+    let leader_after = wait_level(target)?;
+    Ok(FinishedRound {
         number,
         planned,
         replicas,
@@ -164,8 +160,8 @@ fn happen(
     })
 }
 
-/// Waits until there is a leader and every replica has every order; names the leader.
-fn level(target: &Target) -> Result<u8, String> {
+/// Waits until a leader is known and every replica has every order. Returns the leader.
+fn wait_level(target: &Target) -> Result<u8, String> {
     let leader = wait::until(LEVEL, || {
         let status = target.status().ok()?;
         let leader = u8::from(status.leader?);
@@ -183,7 +179,12 @@ fn level(target: &Target) -> Result<u8, String> {
         let all = status.replicas.iter().all(|replica| replica.last == last);
         (all && target.follow_again(&others, last)).then_some(leader)
     });
-    leader.ok_or_else(|| format!("the replicas do not get level within {} s", LEVEL.as_secs()))
+    leader.ok_or_else(|| {
+        format!(
+            "the replicas differ after {} s: one lacks orders, or none leads",
+            LEVEL.as_secs()
+        )
+    })
 }
 
 fn choose(fault: Fault, leader: u8, rng: &mut fastrand::Rng) -> Vec<u8> {
@@ -200,40 +201,40 @@ fn choose(fault: Fault, leader: u8, rng: &mut fastrand::Rng) -> Vec<u8> {
     }
 }
 
-fn judge(target: &Target, happened: &Happened) -> Result<CrashRow, String> {
+fn judge(target: &Target, finished: &FinishedRound) -> Result<CrashRow, String> {
     let files = target.files()?;
     let dump = target.dump()?;
-    let found = audit::audit(&happened.seen, dump.as_deref())?;
-    let sum = |of: fn(&Seen) -> u64| happened.seen.iter().map(of).sum();
-    let clients = |of: fn(&Seen) -> bool| {
-        u32::try_from(happened.seen.iter().filter(|seen| of(seen)).count())
+    let found = audit::audit(&finished.seen, dump.as_deref())?;
+    let sum = |of: fn(&WorkerReport) -> u64| finished.seen.iter().map(of).sum();
+    let clients = |of: fn(&WorkerReport) -> bool| {
+        u32::try_from(finished.seen.iter().filter(|seen| of(seen)).count())
             .expect("a handful of clients")
     };
-    let (gap_ms, usual_gap_ms) = happened.gaps();
-    let names: Vec<String> = happened.replicas.iter().map(u8::to_string).collect();
+    let (gap_ms, usual_gap_ms) = finished.gaps();
+    let names: Vec<String> = finished.replicas.iter().map(u8::to_string).collect();
     Ok(CrashRow {
-        round: happened.number,
-        fault: happened.planned.fault.label().into(),
-        during: if happened.planned.in_final_check {
+        round: finished.number,
+        fault: finished.planned.fault.label().into(),
+        during: if finished.planned.in_final_check {
             "final check"
         } else {
             "orders"
         }
         .into(),
         replicas: names.join(" "),
-        leader_before: happened.leader_before,
-        leader_after: happened.leader_after,
+        leader_before: finished.leader_before,
+        leader_after: finished.leader_after,
         gap_ms,
         usual_gap_ms,
-        slowest_lookup_ms: happened.slowest(Kind::Lookup),
-        slowest_order_ms: happened.slowest(Kind::Order),
-        slowest_query_ms: happened.slowest(Kind::OrderQuery),
+        slowest_lookup_ms: finished.slowest(Kind::Lookup),
+        slowest_order_ms: finished.slowest(Kind::Order),
+        slowest_query_ms: finished.slowest(Kind::OrderQuery),
         retries: sum(|seen| seen.failures.retries),
         unanswered: sum(|seen| seen.failures.unanswered),
         unexpected: sum(|seen| seen.failures.unexpected),
         noticed_during_orders: clients(|seen| seen.noticed_during_orders),
         noticed_in_final_check: clients(|seen| seen.noticed_in_final_check),
-        acknowledged: happened
+        acknowledged: finished
             .seen
             .iter()
             .map(|seen| seen.acknowledged.len())
@@ -248,36 +249,35 @@ fn judge(target: &Target, happened: &Happened) -> Result<CrashRow, String> {
         sha256: files
             .and_then(|files| files.into_iter().next())
             .map(|file| file.sha256),
-        catch_up_ms: ms(happened.caught_up - happened.mended),
+        catch_up_ms: ms(finished.caught_up - finished.mended),
     })
 }
 
-/// One that could not be read is missing in the list, so that all three must be there.
+/// The list lacks a file that could not be read, so all three must be in it.
 fn all_equal(files: &[FileSummary]) -> bool {
     files.len() == 3 && files.windows(2).all(|pair| pair[0] == pair[1])
 }
 
-impl Happened {
-    fn samples(&self) -> impl Iterator<Item = &(Kind, u64, u64)> {
+impl FinishedRound {
+    fn samples(&self) -> impl Iterator<Item = &Sample> {
         self.seen.iter().flat_map(|seen| &seen.samples)
     }
 
-    /// The slowest answer that came after the fault began; an earlier one is not its doing.
+    /// The slowest answer that came after the fault began: the fault cannot have slowed an earlier
+    /// one.
     fn slowest(&self, kind: Kind) -> f64 {
-        let after = |(k, began, took): &&(Kind, u64, u64)| {
-            *k == kind && began + took / 1_000 >= self.harmed
-        };
+        let after = |sample: &&Sample| sample.kind == kind && sample.ended_us() >= self.harmed;
         ns_as_ms(
             self.samples()
                 .filter(after)
-                .map(|(_, _, took)| *took)
+                .map(|sample| sample.took_ns)
                 .max()
                 .unwrap_or(0),
         )
     }
 
-    /// The longest time without an answer to an order, in the final check to a query: around the
-    /// fault or after it, and before it.
+    /// The longest time without an answer to an order (in the final check: to a query), first from
+    /// the fault on, then before the fault.
     fn gaps(&self) -> (f64, f64) {
         let kind = if self.planned.in_final_check {
             Kind::OrderQuery
@@ -286,8 +286,8 @@ impl Happened {
         };
         let ends = self
             .samples()
-            .filter(|(k, _, _)| *k == kind)
-            .map(|(_, began, took)| began + took / 1_000);
+            .filter(|sample| sample.kind == kind)
+            .map(Sample::ended_us);
         let mut ends: Vec<u64> = ends.filter(|end| *end < self.ended).collect();
         ends.sort_unstable();
         let first = ends.first().copied().unwrap_or(self.harmed);
@@ -304,18 +304,18 @@ impl Happened {
         )
     }
 
-    /// Appends this round to the timeline, which begins at `offset`; gives where it ends.
+    /// Appends this round to the timeline at `offset`. Returns the offset of the next round.
     fn draw(&self, offset: u64, measured: &mut Measured) -> u64 {
         let at = |us: u64| offset + us.saturating_sub(self.began) / 1_000;
         let mut slices: BTreeMap<(u64, Kind), (u64, u64)> = BTreeMap::new();
         let mut end = at(self.ended);
-        for (kind, began, took) in self.samples() {
-            let ended = at(began + took / 1_000);
+        for sample in self.samples() {
+            let ended = at(sample.ended_us());
             end = end.max(ended);
             let slice = slices
-                .entry((ended / SLICE_MS * SLICE_MS, *kind))
+                .entry((ended / SLICE_MS * SLICE_MS, sample.kind))
                 .or_default();
-            *slice = (slice.0 + 1, slice.1.max(*took));
+            *slice = (slice.0 + 1, slice.1.max(sample.took_ns));
         }
         measured.timeline.extend(
             slices
@@ -365,7 +365,7 @@ fn ns_as_ms(ns: u64) -> f64 {
 mod tests {
     use super::*;
 
-    /// The leader is among the chosen exactly where the fault says so.
+    /// The chosen replicas contain the leader exactly where the fault names it.
     #[test]
     fn choices() {
         let mut rng = fastrand::Rng::with_seed(1);
@@ -379,17 +379,22 @@ mod tests {
         }
     }
 
-    /// The gap is the longest silence around or after the fault, the usual one the longest before;
-    /// the timeline has the slowest of each slice.
+    /// The gap is the longest time without an answer from the fault on, the usual gap the longest
+    /// before; the timeline has the slowest request of each slice.
     #[test]
     fn gaps_and_timeline() {
-        let mut samples: Vec<(Kind, u64, u64)> = (0..100)
-            .map(|i| (Kind::Order, 1_000 + i * 10_000, 5_000_000))
+        let sample = |kind, began_us, took_ns| Sample {
+            kind,
+            began_us,
+            took_ns,
+        };
+        let mut samples: Vec<Sample> = (0..100)
+            .map(|i| sample(Kind::Order, 1_000 + i * 10_000, 5_000_000))
             .collect();
-        samples.push((Kind::Order, 1_001_000, 300_000_000));
-        samples.extend((0..10).map(|i| (Kind::Order, 1_310_000 + i * 10_000, 5_000_000)));
-        samples.push((Kind::Lookup, 1_020_000, 1_000_000));
-        let happened = Happened {
+        samples.push(sample(Kind::Order, 1_001_000, 300_000_000));
+        samples.extend((0..10).map(|i| sample(Kind::Order, 1_310_000 + i * 10_000, 5_000_000)));
+        samples.push(sample(Kind::Lookup, 1_020_000, 1_000_000));
+        let finished = FinishedRound {
             number: 1,
             planned: Round {
                 fault: Fault::KillLeader,
@@ -403,21 +408,21 @@ mod tests {
             mended: 1_200_000,
             caught_up: 1_250_000,
             ended: 1_410_000,
-            seen: vec![Seen {
+            seen: vec![WorkerReport {
                 samples,
-                ..Seen::default()
+                ..WorkerReport::default()
             }],
         };
-        assert_eq!(happened.gaps(), (305.0, 10.0), "from 0.996 s to 1.301 s");
+        assert_eq!(finished.gaps(), (305.0, 10.0), "from 0.996 s to 1.301 s");
         assert_eq!(
             (
-                happened.slowest(Kind::Order),
-                happened.slowest(Kind::OrderQuery)
+                finished.slowest(Kind::Order),
+                finished.slowest(Kind::OrderQuery)
             ),
             (300.0, 0.0)
         );
         let mut measured = Measured::default();
-        assert_eq!(happened.draw(10_000, &mut measured), 11_450);
+        assert_eq!(finished.draw(10_000, &mut measured), 11_450);
         let slowest = measured
             .timeline
             .iter()
@@ -430,7 +435,7 @@ mod tests {
         );
     }
 
-    /// Files are equal only when all three were read and say the same.
+    /// Files are equal only when all three were read and have one hash.
     #[test]
     fn equal_files() {
         let file = |orders| FileSummary {

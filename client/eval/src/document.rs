@@ -1,5 +1,5 @@
-//! The document, from the CSV files alone. Sentences that judge are chosen by the figures: nothing
-//! here takes for granted that the cache is of use, or that no order is lost.
+//! The document, from the CSV files alone. The numbers choose the conclusions: no sentence here
+//! assumes that the cache helps, or that no order is lost.
 
 mod appendix;
 mod crashes;
@@ -8,10 +8,9 @@ mod load;
 mod words;
 
 use super::tables::Measured;
-use words::count;
+use words::{count, wrapped};
 
-/// Writes the document; `folder` is where the plots are, as a link from it.
-#[must_use]
+/// Returns the document. `folder` is the folder of the plots, as the document links to it.
 pub fn write(measured: &Measured, folder: &str) -> String {
     let sections = [
         head(measured, folder),
@@ -26,57 +25,77 @@ pub fn write(measured: &Measured, folder: &str) -> String {
         threats(measured),
         appendix::section(measured, folder),
     ];
-    sections.join("\n")
+    wrapped(&sections.join("\n"))
 }
 
 fn head(measured: &Measured, folder: &str) -> String {
     let elsewhere = measured.fact("place") == "elsewhere";
     let place = if elsewhere {
-        "The bazaar ran elsewhere, the clients on the machine that is described below."
+        "The bazaar ran elsewhere; the clients ran on the machine that is described below."
     } else if measured.fact("ec2") == "yes" {
-        "**Everything below was measured on one machine of EC2, clients and services together.**"
+        "**One EC2 machine ran the clients and all services.**"
     } else {
-        "**Everything below was measured on one machine, clients and services together, not on EC2.**"
+        "**One machine, which was not on EC2, ran the clients and all services.**"
     };
+    let minutes = measured
+        .fact("took_s")
+        .parse::<u64>()
+        .map_or(0, |s| s.div_ceil(60));
     format!(
         "# Evaluation\n\n\
-         `make eval` measures and then writes this page, figures, words that judge them, and plots, from the CSV files in [`{folder}/`]({folder}). Nothing in it \
-         is typed by hand. {place}\n\
-         The steps for AWS, from an empty account to the same page with figures of EC2, are in [docs/ec2](ec2/README.md).\n\n\
-         - `make eval` takes about {} minutes with a bazaar of its own; `make eval-quick` everything once in less than one.\n\
-         - `make eval URL=http://host:8080` measures a bazaar that runs elsewhere. What it can measure there depends on what it may do there: \
-         `INTERNAL=` (URL of the front-end's internal listener; the token that it asks for in the variable `BAZAAR_TOKEN`), `FRONTEND=` (command that starts the front-end anew with `{{cache}}` and `{{size}}`), `KILL=`, `RESTART=`, \
-         `PAUSE=`, `RESUME=` (commands, `{{id}}` is the replica), `VERIFY=`, `DUMP=` (commands that print `order verify` and `order dump`). What is missing is not measured, and said.\n",
-        measured
-            .fact("took_s")
-            .parse::<u64>()
-            .map_or(0, |s| s.div_ceil(60)),
+         `make eval` measures a bazaar and then writes this page. Numbers, conclusions and plots \
+         are generated from the CSV files in [`{folder}/`]({folder}); a test checks that they \
+         agree. {place}\n\n\
+         [docs/ec2](ec2/README.md) has the steps for AWS, from an empty account to this page with \
+         the numbers of EC2.\n\n\
+         - `make eval` starts a bazaar of its own and takes about {minutes} minutes. \
+         `make eval-quick` runs every experiment once, in less than a minute.\n\
+         - `make eval URL=http://host:8080` measures a bazaar that runs elsewhere. Experiments \
+         without a command are skipped, and this page names them. The settings are: \
+         `INTERNAL=` (URL of the front-end's internal listener; the variable `BAZAAR_TOKEN` holds \
+         its token), `FRONTEND=` (command that restarts the front-end with `{{cache}}` and \
+         `{{size}}`), `KILL=`, `RESTART=`, `PAUSE=`, `RESUME=` (commands; `{{id}}` is the \
+         replica), and `VERIFY=`, `DUMP=` (commands that print `order verify` and `order dump`).\n"
     )
 }
 
 fn method(measured: &Measured) -> String {
     let fact = |name| measured.fact(name);
     let stocks = if fact("place") == "elsewhere" {
-        "The stocks are those that are there; an order that is refused for lack of stock counts as no order."
+        "The clients trade the stocks of that bazaar. A refused order does not count as an order."
     } else {
-        "There are 14 stocks, of each so much that no order is refused for lack of it; release build, one front-end, three replicas, each with a file of its own and an fsync per batch."
+        "The bazaar is a release build with one front-end and three replicas; each replica has a \
+         file of its own and one fsync a batch. It has 14 stocks, each with so large a quantity \
+         that it refuses no order."
     };
     let debug = if fact("profile") == "release" {
         String::new()
     } else {
         format!(
-            "\n**This was a {} build: the figures are of no use.**\n",
+            "\n**This was a {} build: do not use its numbers.**\n",
             fact("profile")
         )
     };
     format!(
         "## Method\n\n\
-         {} processes run as clients at once, each over one connection. A client looks a random stock up, trades with probability p (buys or sells 1 to 10 of it), and goes on at once; \
-         at the end it reads back each of its orders and compares it (the *final check*). Times are what the client waits, repeats included; the first tenth of the trading is warm-up and does not count.\n\n\
-         Each setting of cache and p was measured in {} of {} s (at a distance {} s), in random sequence (seed {}), so that a slow spell of the machine does not meet one setting. \
-         Intervals are 95 % bootstrap intervals: slices of {} ms, with all requests that began in them, are drawn {} times, since what happens at one time is slow together; an interval of the maximum only tells how much hangs on single requests. \
+         {} client processes run at once, each over one connection. A client looks a random stock \
+         up, trades with probability p (it buys or sells 1 to 10), and goes on at once. At the \
+         end it reads each of its orders back and compares it (the *final check*). A time is as \
+         long as the client waits, repeats included. The first tenth of the trading is warm-up \
+         and does not count.\n\n\
+         Each setting of cache and p ran for {} of {} s (at a distance {} s). The sequence is \
+         random (seed {}), so that a slow minute of the machine does not meet one setting only. \
+         Intervals are 95 % bootstrap intervals. Requests of one moment are slow together, so \
+         the bootstrap draws slices of {} ms with all requests that began in them, {} times. The \
+         interval of a maximum only shows how much depends on single requests. \
          {stocks}\n{debug}\n\
-         | machine | |\n|---|---|\n| processor | {}, {} cores |\n| memory | {} GiB |\n| system | {} |\n| load before the run | {} |\n| program | version {}, commit {}, {} build |\n| measured | {}, in {} s |\n",
+         | machine | |\n|---|---|\n\
+         | processor | {}, {} cores |\n\
+         | memory | {} GiB |\n\
+         | system | {} |\n\
+         | load before the run | {} |\n\
+         | program | version {}, commit {}, {} build |\n\
+         | measured | {}, in {} s |\n",
         fact("clients"),
         count(fact("rounds").parse().unwrap_or(0), "round"),
         fact("trade_s"),
@@ -100,7 +119,10 @@ fn method(measured: &Measured) -> String {
 fn replacement(measured: &Measured, folder: &str) -> String {
     let rows = &measured.replacement;
     let Some(last) = rows.last() else {
-        return "## Cache replacement\n\nNot measured: the cache could not be made smaller than the number of stocks, or not be looked into.\n".into();
+        return "## Cache replacement\n\n\
+                Not measured: no command could make the cache smaller than the number of stocks, \
+                or the internal listener did not show its content.\n"
+            .into();
     };
     let most = rows
         .iter()
@@ -109,7 +131,7 @@ fn replacement(measured: &Measured, folder: &str) -> String {
         .unwrap_or(0);
     let pushed_out = rows.windows(2).filter(|pair| {
         let after: Vec<&str> = pair[1].cached.split(' ').collect();
-        // What an order took out was invalidated, not pushed out.
+        // An order invalidates its stock: that is no replacement.
         pair[1].request == "lookup"
             && pair[0]
                 .cached
@@ -129,9 +151,12 @@ fn replacement(measured: &Measured, folder: &str) -> String {
     let hits = rows.iter().filter(|row| row.hit).count();
     format!(
         "## Cache replacement\n\n\
-         The cache was given room for {} stocks. First each stock is looked up once; then two favourites again and again between others; at the end orders for a favourite. \
-         It never held more than {most}. Of {} that pushed a stock out, {oldest} pushed out the one that had not been used for longest. Of {}, {gone} left the stock out of the cache at once. {hits} of {} were hits.\n\n\
-         ![which stocks the cache holds]({folder}/replacement.svg)\n",
+         The cache had room for {} stocks. A client looked each stock up once, then two favourites \
+         again and again between others, and at the end it ordered one favourite. The cache never \
+         held more than {most} stocks. Of {} that pushed a stock out, {oldest} pushed out the \
+         least recently used one. Of {}, {gone} removed the stock from the cache at once. {hits} \
+         of {} were hits.\n\n\
+         ![stocks in the cache after each request]({folder}/replacement.svg)\n",
         last.capacity,
         count(pushed_out, "lookup"),
         count(orders.count(), "order"),
@@ -145,25 +170,42 @@ fn replacement(measured: &Measured, folder: &str) -> String {
 fn threats(measured: &Measured) -> String {
     let mut threats = Vec::new();
     if measured.fact("place") == "elsewhere" {
-        threats
-            .push("The network between clients and bazaar was as it was at that hour.".to_owned());
+        threats.push("The network between clients and bazaar was that of one hour.".to_owned());
     } else {
         threats.push(format!(
-            "Clients, all services and their disk share one machine with {} cores. Five clients that never pause keep it busy, so part of each time is waiting for a core; what the cache saves the catalog \
-             comes back to others as processor time. On several machines a lookup that misses pays a network hop more, which one machine does not show.",
+            "Clients, all services and their disk share one machine with {} cores. Five clients \
+             that never pause keep it busy, so each time contains a wait for a core. The cache \
+             saves the catalog processor time, which other requests then use. On several machines \
+             a miss costs one more network hop, which one machine does not show.",
             measured.fact("cores")
         ));
         threats.push(
-            "The emulated distance only delays: no loss, no jitter, no limit of bandwidth."
+            "The emulated distance only delays. It loses nothing, has no jitter and no limit of \
+             bandwidth."
                 .to_owned(),
         );
-        threats.push("Processes were killed, not machines: no disk lost its cache, no network broke. `make faults` (docs/failures.md) does more of that, without measuring.".to_owned());
+        threats.push(
+            "The experiments kill processes, not machines: no disk loses its cache, and no \
+             network breaks. `make faults` (docs/failures.md) breaks networks too, without \
+             measuring."
+                .to_owned(),
+        );
     }
-    threats.push("The clients are closed loops: a client that waits asks nothing meanwhile, so long waits are counted once where independent users would meet them many times.".to_owned());
-    threats.push("Stocks are drawn evenly. Real traffic has favourites, for which a cache does more; p is the same for all clients.".to_owned());
-    threats.push("Intervals are drawn from slices of time: what lasts longer than a slice, or differs from round to round, makes them narrower than they should be. The comparisons are many, and not corrected for their number: a single difference that its neighbours do not show may be chance.".to_owned());
+    for threat in [
+        "The clients are closed loops: a client that waits sends nothing meanwhile. So a long \
+         wait counts once, where independent users would meet it many times.",
+        "The clients draw stocks evenly, and p is the same for all. Real traffic has favourites, \
+         and a cache saves more there.",
+        "The bootstrap draws slices of time. An effect that lasts longer than a slice, or differs \
+         between rounds, makes the intervals too narrow.",
+        "The comparisons are many, and no correction is made for their number. A single \
+         difference that its neighbours do not show may be chance.",
+    ] {
+        threats.push(threat.to_owned());
+    }
     threats.push(format!(
-        "A run is short ({} s a round) and of one hour of one day; the intervals hold for that hour. The load of the machine before the run was {}.",
+        "A run is short ({} s a round), and the intervals hold for its hour only. The load of the \
+         machine before the run was {}.",
         measured.fact("trade_s"),
         measured.fact("load_before")
     ));
@@ -179,7 +221,7 @@ mod tests {
     use super::*;
     use crate::tables::{Fact, ReplacementRow};
 
-    /// Nothing measured is said, and nothing is judged.
+    /// Without measurements the document says so, and draws no conclusion.
     #[test]
     fn nothing_measured() {
         let text = write(&Measured::default(), "evaluation");
@@ -190,7 +232,7 @@ mod tests {
         );
     }
 
-    /// Replacement is judged by the rows.
+    /// The numbers of the section on replacement come from the rows.
     #[test]
     fn replacement_is_counted() {
         let row = |step, request: &str, name: &str, hit, cached: &str| ReplacementRow {
@@ -219,6 +261,6 @@ mod tests {
             text.contains("Of 2 lookups that pushed a stock out, 1 pushed out the one"),
             "{text}"
         );
-        assert!(text.contains("Of 1 order, 1 left the stock out"), "{text}");
+        assert!(text.contains("Of 1 order, 1 removed the stock"), "{text}");
     }
 }

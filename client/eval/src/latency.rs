@@ -1,6 +1,6 @@
-//! The lab's experiment: five clients at once, cache on and off, p = 0 … 80 %, each several times
-//! in random sequence; near the front-end, and behind a proxy that holds every piece back as a
-//! distance would.
+//! The lab's experiment: five clients at once, with the cache on and off and p from 0 to 80 %, each
+//! setting several times in random sequence. The clients run near the front-end, and then behind a
+//! proxy that delays every piece as a distance would.
 
 use super::bootstrap::{RESAMPLES, figures};
 use super::plan::Plan;
@@ -15,38 +15,31 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-/// All that was measured at one distance.
+/// The measurements at one distance.
 #[derive(Debug)]
 pub struct Measured {
     distance_ms: u64,
     seed: u64,
-    settings: BTreeMap<(Cache, u32), Gathered>,
+    settings: BTreeMap<(Cache, u32), Samples>,
 }
 
-/// What was measured at one setting, in all rounds.
+/// The measurements at one setting, of all rounds.
 #[derive(Debug, Default)]
-struct Gathered {
-    /// Times (ns) by kind and client, then by slice of time. Slices count from the boot, so that
-    /// those of different rounds are different ones.
+struct Samples {
+    /// Times (ns) by kind and client, then by slice of time. Slices count from the machine's boot,
+    /// so two rounds never share one.
     times: BTreeMap<(Kind, usize), BTreeMap<u64, Vec<u64>>>,
     counted: Counted,
 }
 
-/// The same as rows.
 #[derive(Debug)]
 pub struct Rows {
-    /// Times as clients saw them.
     pub latency: Vec<LatencyRow>,
-    /// Times in the front-end.
     pub server: Vec<ServerRow>,
-    /// The cache.
     pub cache: Vec<CacheRow>,
 }
 
 /// Measures at a distance, 0 for none.
-///
-/// # Errors
-/// When the bazaar or a client fails.
 pub fn measure(
     target: &mut Target,
     plan: &Plan,
@@ -65,7 +58,7 @@ pub fn measure(
         Some(far_away(&target.url(), distance_ms)?)
     };
     let caches = target.caches()?;
-    let mut settings: BTreeMap<(Cache, u32), Gathered> = BTreeMap::new();
+    let mut settings: BTreeMap<(Cache, u32), Samples> = BTreeMap::new();
     for round in 1..=plan.rounds {
         for (cache, p) in plan.settings(&caches, round) {
             let away = if distance_ms == 0 {
@@ -116,7 +109,7 @@ fn far_away(url: &str, distance_ms: u64) -> Result<Proxy, String> {
     Ok(proxy)
 }
 
-impl Gathered {
+impl Samples {
     fn add(&mut self, run: &Run, counted: &Counted) {
         for kind in Kind::ALL {
             for client in 0..run.seen.len() {
@@ -131,21 +124,20 @@ impl Gathered {
 }
 
 impl Measured {
-    /// Computes figures and intervals.
-    #[must_use]
+    /// Computes the rows with their intervals.
     pub fn rows(&self) -> Rows {
         let mut rows = Rows {
             latency: Vec::new(),
             server: Vec::new(),
             cache: Vec::new(),
         };
-        for ((cache, p), gathered) in &self.settings {
+        for ((cache, p), samples) in &self.settings {
             let at = (self.distance_ms, *cache, *p);
             let (distance_ms, cache, p) = at;
             for kind in Kind::ALL {
                 let slices = |of: Option<usize>| -> Vec<Vec<u64>> {
                     let mut slices: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-                    for (_, times) in gathered
+                    for (_, times) in samples
                         .times
                         .iter()
                         .filter(|((k, c), _)| *k == kind && of.is_none_or(|of| of == *c))
@@ -162,11 +154,11 @@ impl Measured {
                         .extend(figures.map(|figures| LatencyRow::new(at, client, kind, &figures)));
                 };
                 push(ALL_CLIENTS, None);
-                let clients = gathered.times.keys().filter(|(k, _)| *k == kind).count();
+                let clients = samples.times.keys().filter(|(k, _)| *k == kind).count();
                 for client in 0..clients {
                     push(&(client + 1).to_string(), Some(client));
                 }
-                let (count, seconds) = gathered.counted.answered[kind as usize];
+                let (count, seconds) = samples.counted.answered[kind as usize];
                 if count > 0.0 {
                     #[expect(
                         clippy::cast_possible_truncation,
@@ -184,7 +176,7 @@ impl Measured {
                     rows.server.push(row);
                 }
             }
-            let (hits, misses) = (gathered.counted.hits, gathered.counted.misses);
+            let (hits, misses) = (samples.counted.hits, samples.counted.misses);
             #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 reads")]
             let hit_ratio = round(hits as f64 / (hits + misses).max(1) as f64);
             rows.cache.push(CacheRow {
@@ -203,36 +195,41 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::Seen;
+    use crate::worker::{Sample, WorkerReport};
 
-    /// Rows have every client and all together, of each kind that was seen; what is outside of the
-    /// common time does not count.
+    /// There are rows of every client and of all together, for each kind with requests; requests
+    /// outside of the common time do not count.
     #[test]
     fn rows() {
-        let seen = |offset: u64| Seen {
+        let sample = |kind, began_us, took_ns| Sample {
+            kind,
+            began_us,
+            took_ns,
+        };
+        let seen = |offset: u64| WorkerReport {
             samples: vec![
-                (Kind::Lookup, 5, 9),
-                (Kind::Lookup, 100 + offset, 2_000_000),
-                (Kind::OrderQuery, 900, 1_000_000),
+                sample(Kind::Lookup, 5, 9),
+                sample(Kind::Lookup, 100 + offset, 2_000_000),
+                sample(Kind::OrderQuery, 900, 1_000_000),
             ],
-            ..Seen::default()
+            ..WorkerReport::default()
         };
         let run = Run {
             seen: vec![seen(0), seen(1)],
             from_us: 50,
             to_us: 200,
         };
-        let mut gathered = Gathered::default();
+        let mut samples = Samples::default();
         let counted = Counted {
             answered: [(4.0, 0.002), (0.0, 0.0), (0.0, 0.0)],
             hits: 3,
             misses: 1,
         };
-        gathered.add(&run, &counted);
+        samples.add(&run, &counted);
         let measured = Measured {
             distance_ms: 0,
             seed: 1,
-            settings: [((Cache::On, 20), gathered)].into(),
+            settings: [((Cache::On, 20), samples)].into(),
         };
         let rows = measured.rows();
         let of = |client: &str, kind| {

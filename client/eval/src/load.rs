@@ -1,4 +1,4 @@
-//! Throughput and times with more and more clients.
+//! The load experiment: throughput and times with more and more clients.
 
 use super::bootstrap::figures;
 use super::plan::Plan;
@@ -9,9 +9,6 @@ use super::worker::{self, Run, Task};
 use client::stats::Kind;
 
 /// Measures with each number of clients.
-///
-/// # Errors
-/// When the bazaar or a client fails.
 pub fn measure(
     target: &mut Target,
     plan: &Plan,
@@ -58,15 +55,15 @@ pub fn measure(
     Ok(rows)
 }
 
-/// Successes a second: of lookups and orders while all traded, of queries while all read back.
+/// Successes a second: lookups and orders while all clients traded, queries while all read back.
 fn rate(run: &Run, kind: Kind) -> f64 {
-    let queries = |seen: &worker::Seen| {
+    let queries = |seen: &worker::WorkerReport| {
         let mut of = seen
             .samples
             .iter()
-            .filter(|sample| sample.0 == Kind::OrderQuery);
+            .filter(|sample| sample.kind == Kind::OrderQuery);
         let first = of.next()?;
-        Some((first.1, of.next_back().unwrap_or(first).1))
+        Some((first.began_us, of.next_back().unwrap_or(first).began_us))
     };
     let (from, to) = if kind == Kind::OrderQuery {
         let spans: Vec<(u64, u64)> = run.seen.iter().filter_map(queries).collect();
@@ -82,7 +79,7 @@ fn rate(run: &Run, kind: Kind) -> f64 {
     }
     let samples = run.seen.iter().flat_map(|seen| &seen.samples);
     let count = samples
-        .filter(|(k, began, _)| *k == kind && (from..to).contains(began))
+        .filter(|sample| sample.kind == kind && (from..to).contains(&sample.began_us))
         .count();
     #[expect(
         clippy::cast_precision_loss,
@@ -95,17 +92,21 @@ fn rate(run: &Run, kind: Kind) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::Seen;
+    use crate::worker::{Sample, WorkerReport};
 
     /// Lookups count while all trade, queries while all read back.
     #[test]
     fn rates() {
-        let ms = 1_000_000;
-        let lookups = (0..10).map(|i| (Kind::Lookup, i * 100_000, ms));
-        let queries = |from: u64| (0..10).map(move |i| (Kind::OrderQuery, from + i * 10_000, ms));
-        let seen = |from| Seen {
+        let sample = |kind, began_us| Sample {
+            kind,
+            began_us,
+            took_ns: 1_000_000,
+        };
+        let lookups = (0..10).map(|i| sample(Kind::Lookup, i * 100_000));
+        let queries = |from: u64| (0..10).map(move |i| sample(Kind::OrderQuery, from + i * 10_000));
+        let seen = |from| WorkerReport {
             samples: lookups.clone().chain(queries(from)).collect(),
-            ..Seen::default()
+            ..WorkerReport::default()
         };
         let run = Run {
             seen: vec![seen(2_000_000), seen(2_050_000)],

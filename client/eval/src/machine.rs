@@ -1,11 +1,11 @@
-//! What was measured on. Nothing that names this machine among others: no host name, no path.
+//! The machine and the build. No host name and no path: a published page must not identify its
+//! machine.
 
 use super::tables::Fact;
 use std::fs;
 use std::process::Command;
 
-/// Facts about machine and build; what cannot be told is left out.
-#[must_use]
+/// Facts about machine and build; unknown ones are left out.
 pub fn describe() -> Vec<Fact> {
     let cpu = read("/proc/cpuinfo").and_then(|text| value(&text, "model name"));
     let memory = read("/proc/meminfo")
@@ -22,7 +22,7 @@ pub fn describe() -> Vec<Fact> {
         "release"
     };
     [
-        ("date", told("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
+        ("date", output_of("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
         ("cpu", cpu),
         ("cores", cores),
         // Left out on any other machine.
@@ -33,14 +33,17 @@ pub fn describe() -> Vec<Fact> {
                 .map(|_| "yes".into()),
         ),
         ("memory_gib", memory),
-        // Without what a distributor or host adds to the version.
+        // Without the suffix that a distributor or host adds to the version.
         (
             "kernel",
-            told("uname", &["-sr"])
+            output_of("uname", &["-sr"])
                 .map(|text| text.split('-').next().unwrap_or_default().to_owned()),
         ),
         ("load_before", load),
-        ("commit", told("git", &["rev-parse", "--short", "HEAD"])),
+        (
+            "commit",
+            output_of("git", &["rev-parse", "--short", "HEAD"]),
+        ),
         ("profile", Some(profile.into())),
         ("version", Some(env!("CARGO_PKG_VERSION").into())),
     ]
@@ -53,7 +56,7 @@ fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-fn told(program: &str, arguments: &[&str]) -> Option<String> {
+fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
         .output()
@@ -79,7 +82,7 @@ fn gibibytes(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Lines of the kernel's tables are read.
+    /// The values of `/proc/cpuinfo` and `/proc/meminfo` are found.
     #[test]
     fn tables_of_the_kernel() {
         assert_eq!(

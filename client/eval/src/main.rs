@@ -48,12 +48,10 @@ use std::process::ExitCode;
 use target::{Elsewhere, Place};
 use worker::Task;
 
-/// Where CSV files and plots are kept.
+/// Folder of the CSV files and plots.
 const FOLDER: &str = "docs/evaluation";
-/// Where the text is.
 const DOCUMENT: &str = "docs/evaluation.md";
 
-/// What random choices are drawn from.
 type Seed = Whole<0, { u64::MAX }>;
 
 /// Evaluates the stock bazaar: latency with and without cache, load, distance, crashes.
@@ -72,17 +70,17 @@ enum Command {
 }
 
 /// Measures, and writes CSV files. Starts a bazaar of its own unless EVAL_URL names one. Exit code
-/// 1: it could not be measured.
+/// 1: an experiment could not run.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "measure")]
 struct Measure {
     /// folder of the CSV files (default: docs/evaluation)
     #[argh(option, default = "PathBuf::from(FOLDER)")]
     folder: PathBuf,
-    /// everything once and briefly: no figures of use
+    /// every experiment once and briefly: the numbers are of no use
     #[argh(switch)]
     quick: bool,
-    /// what sequences and clients are drawn from (default: random)
+    /// seed of sequences and clients (default: random)
     #[argh(option, default = "Whole(fastrand::u64(..))")]
     seed: Seed,
 }
@@ -100,8 +98,8 @@ struct Draw {
     document: PathBuf,
 }
 
-/// One client, for the evaluation itself: it trades until standard input says "check", and prints
-/// what it saw as JSON.
+/// One client, which the evaluation starts: it trades until a line "check" comes on standard input,
+/// and prints its report as JSON.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "worker")]
 struct Worker {
@@ -111,7 +109,7 @@ struct Worker {
     /// probability of a trade, 0 to 1
     #[argh(option)]
     probability: f64,
-    /// what is drawn from
+    /// seed of stocks, sides and quantities
     #[argh(option)]
     seed: Seed,
 }
@@ -127,41 +125,45 @@ fn main() -> ExitCode {
         "" | "measure" => variables.clone(),
         _ => String::new(),
     });
-    let outcome = match flags.command {
-        Command::Measure(Measure {
-            folder,
-            quick,
-            seed: Whole(seed),
-        }) => match place {
-            Ok(place) => measure(
-                &place,
-                &if quick {
-                    Plan::quick(seed)
-                } else {
-                    Plan::full(seed)
-                },
-                &folder,
-            ),
-            Err(mistakes) => return cli::start_failed("eval", &mistakes),
+    match flags.command {
+        Command::Measure(flags) => match place {
+            Ok(place) => finished(flags.run(&place)),
+            Err(mistakes) => cli::start_failed("eval", &mistakes),
         },
-        Command::Draw(Draw { folder, document }) => draw(&folder, &document),
-        Command::Worker(Worker {
-            url,
-            probability,
-            seed: Whole(seed),
-        }) => worker::work(&Task {
-            url,
-            probability,
-            seed,
-        }),
-    };
+        Command::Draw(Draw { folder, document }) => finished(draw(&folder, &document)),
+        Command::Worker(flags) => finished(worker::work(&flags.into())),
+    }
+}
+
+fn finished(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::failed("eval", &error),
     }
 }
 
-/// A bazaar elsewhere, and what may be done to it.
+impl Measure {
+    fn run(&self, place: &Place) -> Result<(), String> {
+        let plan = if self.quick {
+            Plan::quick(self.seed.0)
+        } else {
+            Plan::full(self.seed.0)
+        };
+        measure(place, &plan, &self.folder)
+    }
+}
+
+impl From<Worker> for Task {
+    fn from(flags: Worker) -> Self {
+        Self {
+            url: flags.url,
+            probability: flags.probability,
+            seed: flags.seed.0,
+        }
+    }
+}
+
+/// A bazaar elsewhere, with the commands that may change it.
 fn read_environment(settings: &mut Settings) -> Place {
     let url: Option<ServiceUrl> = settings.optional(
         "EVAL_URL",
@@ -171,8 +173,7 @@ fn read_environment(settings: &mut Settings) -> Place {
         "EVAL_INTERNAL",
         "URL of its internal listener: server-side times, replacement",
     );
-    let token: Option<Token> =
-        settings.optional("BAZAAR_TOKEN", "secret that internal calls there must show");
+    let token: Option<Token> = settings.optional("BAZAAR_TOKEN", "token of internal calls there");
     let mut command = |name, help| settings.optional(name, help);
     let elsewhere = Elsewhere {
         url: String::new(),
@@ -180,14 +181,14 @@ fn read_environment(settings: &mut Settings) -> Place {
         token: token.map(|token| token.0),
         kill: command(
             "EVAL_KILL",
-            "command that kills a replica there; {id} is its id (else that comes last)",
+            "command that kills a replica there; {id} is its id (without it, the id comes last)",
         ),
         restart: command("EVAL_RESTART", "command that brings it back"),
         pause: command("EVAL_PAUSE", "command that pauses a replica there"),
-        resume: command("EVAL_RESUME", "command that lets it go on"),
+        resume: command("EVAL_RESUME", "command that resumes it"),
         frontend: command(
             "EVAL_FRONTEND",
-            "command that starts the front-end anew with cache {cache} (on, off) and size {size}",
+            "command that restarts the front-end with cache {cache} (on, off) and size {size}",
         ),
         verify: command(
             "EVAL_VERIFY",

@@ -1,33 +1,29 @@
-//! What is measured, for how long, in which sequence. All times together stay below ten minutes.
+//! The experiments, their durations and their sequence. All together take less than ten minutes.
 
 use super::bootstrap::{RESAMPLES, SLICE_MS};
 use super::tables::{Cache, Fact};
 use std::time::Duration;
 
-/// What computing the intervals takes, about.
+/// Estimated time for computing the intervals.
 pub const COMPUTE: Duration = Duration::from_secs(10);
-/// What a run takes beside its trading, about: a restart of the front-end now and then, starting
-/// the clients.
+/// Estimated time of a run beside its trading: it starts the clients, and sometimes restarts the
+/// front-end.
 const AROUND: Duration = Duration::from_millis(900);
 
 /// A fault of the crash experiments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The leader is killed.
     KillLeader,
-    /// A random follower is killed.
     KillFollower,
-    /// The leader and a random follower are killed at once.
+    /// Kills the leader and a random follower at once.
     KillLeaderAndFollower,
-    /// Both followers are killed at once.
+    /// Kills both followers at once.
     KillFollowers,
-    /// The leader is paused (SIGSTOP), and goes on later.
+    /// Pauses the leader with SIGSTOP, and resumes it later.
     PauseLeader,
 }
 
 impl Fault {
-    /// Its name in tables.
-    #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::KillLeader => "kill leader",
@@ -39,39 +35,33 @@ impl Fault {
     }
 }
 
-/// A round of the crash experiments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Round {
-    /// What is done.
     pub fault: Fault,
-    /// Whether it is done while clients read their orders back, not while they trade.
+    /// Whether the fault comes while the clients read their orders back, not while they trade.
     pub in_final_check: bool,
 }
 
 /// The plan of a whole run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What random sequences and clients are drawn from.
+    /// Seed of the random sequences and of the clients.
     pub seed: u64,
-    /// Clients at once, but for the growing load.
     pub clients: usize,
-    /// Probabilities of a trade, in per cent.
     pub percents: Vec<u32>,
     /// Rounds of every setting.
     pub rounds: u32,
     /// How long clients trade in one round.
     pub trade: Duration,
-    /// The emulated round trip.
     pub distance: Duration,
     /// How long clients trade in one round at that distance.
     pub distance_trade: Duration,
     /// Numbers of clients of the growing load.
     pub loads: Vec<usize>,
-    /// How long they trade.
     pub load_trade: Duration,
     /// Probability of a trade in the growing load and the crash experiments, in per cent.
     pub usual_percent: u32,
-    /// What a cache holds that is too small.
+    /// Capacity of the small cache of the replacement experiment.
     pub small_capacity: usize,
     /// Rounds of the crash experiments, in their sequence.
     pub crashes: Vec<Round>,
@@ -82,8 +72,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The whole evaluation.
-    #[must_use]
     pub fn full(seed: u64) -> Self {
         use Fault::{KillFollower, KillFollowers, KillLeader, KillLeaderAndFollower, PauseLeader};
         let rounds = [
@@ -124,8 +112,7 @@ impl Plan {
         }
     }
 
-    /// Everything once, for tests: under a minute, and too short for figures of use.
-    #[must_use]
+    /// Every experiment once, for tests: less than a minute, too short for useful numbers.
     pub fn quick(seed: u64) -> Self {
         let rounds = [(Fault::KillLeader, false), (Fault::PauseLeader, true)];
         Self {
@@ -148,9 +135,8 @@ impl Plan {
         }
     }
 
-    /// Every setting of the cache and p, in random sequence, so that a slow spell of the machine
-    /// does not meet the same one each round.
-    #[must_use]
+    /// Every setting of the cache and p, in random sequence, so that a slow minute of the machine
+    /// does not meet the same setting in each round.
     pub fn settings(&self, caches: &[Cache], round: u32) -> Vec<(Cache, u32)> {
         let all = caches
             .iter()
@@ -158,21 +144,16 @@ impl Plan {
         shuffled(all, self.seed.wrapping_add(u64::from(round)))
     }
 
-    /// What one round at one setting takes, about.
-    #[must_use]
+    /// Estimated time of one round at one setting.
     pub fn run_estimate(&self, trade: Duration) -> Duration {
-        // Reading back: the more was traded, the longer.
+        // Reading back takes longer, the more was traded.
         trade + trade / 3 + AROUND
     }
 
-    /// What one round of the crash experiments takes, about.
-    #[must_use]
     pub fn crash_estimate(&self) -> Duration {
         self.around_fault * 2 + self.away + Duration::from_millis(1_500)
     }
 
-    /// What everything takes, about.
-    #[must_use]
     pub fn estimate(&self) -> Duration {
         let settings = u32::try_from(2 * self.percents.len()).unwrap_or(u32::MAX);
         let loads = u32::try_from(2 * self.loads.len()).unwrap_or(u32::MAX);
@@ -184,8 +165,6 @@ impl Plan {
             + COMPUTE * 2
     }
 
-    /// The plan in words.
-    #[must_use]
     pub fn facts(&self) -> Vec<Fact> {
         let seconds = |time: Duration| format!("{:.1}", time.as_secs_f64());
         vec![
@@ -214,8 +193,8 @@ fn shuffled<T>(items: impl IntoIterator<Item = T>, seed: u64) -> Vec<T> {
 mod tests {
     use super::*;
 
-    /// The full plan has what the lab asks for and fits ten minutes, the building included; the
-    /// quick one fits a minute.
+    /// The full plan has the experiments of the lab and fits ten minutes, with the build; the quick
+    /// plan fits a minute.
     #[test]
     fn fits() {
         let plan = Plan::full(1);

@@ -1,5 +1,5 @@
-//! The plots, as SVG on a white panel, so that they read the same on a dark page; colours that the
-//! colour-blind tell apart (Okabe and Ito), and a mark of its own for each line.
+//! The plots, as SVG on a white panel, so that they look the same on a dark page. Colour-blind
+//! readers can distinguish the colours (Okabe and Ito), and each line has its own mark.
 
 mod by_p;
 mod chart;
@@ -15,9 +15,6 @@ use plotters::style::RGBColor;
 pub type Plot = (&'static str, String);
 
 /// Draws every plot for which there are figures.
-///
-/// # Errors
-/// What could not be drawn.
 pub fn draw(measured: &Measured) -> Result<Vec<Plot>, String> {
     let plots = [
         ("latency.svg", by_p::latency(measured, 0)),

@@ -1,4 +1,4 @@
-//! How far a long run is: a bar with the time left on a terminal, a line per step elsewhere.
+//! Progress of a long run: a bar with the time left on a terminal, a line per step elsewhere.
 
 use common::terminal::complain;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,7 +13,7 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Progress {
     total: Duration,
-    /// Estimated time of the steps that are done, and of the present one.
+    /// Sum of the estimates of the finished steps.
     done: Duration,
     present: Duration,
     began: Instant,
@@ -22,8 +22,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins a run that takes about so long.
-    #[must_use]
+    /// Begins a run with this estimate.
     pub fn new(total: Duration) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar =
@@ -44,7 +43,7 @@ impl Progress {
         }
     }
 
-    /// Begins the next step, which takes about so long.
+    /// Begins the next step, with its estimate.
     pub fn step(&mut self, what: &str, estimate: Duration) {
         self.done += self.present;
         (self.present, self.step_began) = (estimate, Instant::now());
@@ -61,7 +60,7 @@ impl Progress {
         }
     }
 
-    /// Lets time pass: what is measured goes on meanwhile.
+    /// Lets time pass while the clients work, and moves the bar.
     pub fn wait(&self, what: &str, time: Duration) {
         let until = Instant::now() + time;
         loop {
@@ -74,7 +73,6 @@ impl Progress {
         }
     }
 
-    /// Ends the run.
     pub fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -91,17 +89,18 @@ impl Progress {
         }
     }
 
-    /// The time left, by the estimates, stretched as what is done was.
+    /// The time left: the estimates, corrected by the times of the finished steps.
     fn left(&self) -> Duration {
         let left = self
             .total
             .saturating_sub(self.done + self.step_began.elapsed().min(self.present));
-        stretched(left, self.done, self.step_began.duration_since(self.began))
+        corrected(left, self.done, self.step_began.duration_since(self.began))
     }
 }
 
-/// Scales an estimate by how earlier estimates turned out, once there are ten seconds of them.
-fn stretched(left: Duration, estimated: Duration, took: Duration) -> Duration {
+/// Scales an estimate by the error of the earlier ones. Below ten seconds of them the error says
+/// too little.
+fn corrected(left: Duration, estimated: Duration, took: Duration) -> Duration {
     if estimated < Duration::from_secs(10) {
         return left;
     }
@@ -120,12 +119,12 @@ fn clock(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    /// The time left follows how earlier steps turned out; a clock has minutes and seconds.
+    /// The time left is corrected by the earlier steps; a clock has minutes and seconds.
     #[test]
     fn time_left() {
         let s = Duration::from_secs;
-        assert_eq!(stretched(s(60), s(5), s(50)), s(60), "too little is known");
-        assert_eq!(stretched(s(60), s(20), s(40)), s(120));
+        assert_eq!(corrected(s(60), s(5), s(50)), s(60), "too little is known");
+        assert_eq!(corrected(s(60), s(20), s(40)), s(120));
         assert_eq!(clock(s(125)), "2:05");
     }
 }

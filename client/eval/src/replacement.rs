@@ -1,5 +1,5 @@
-//! Cache replacement in action: a cache for fewer stocks than there are, and what it holds after
-//! every request.
+//! The replacement experiment: the cache has room for a few stocks only, and after each request the
+//! experiment reads its content.
 
 use super::plan::Plan;
 use super::progress::Progress;
@@ -11,25 +11,21 @@ use common::wire::order::Side;
 use common::wire::public::NewOrder;
 use std::time::Duration;
 
-/// What one request does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
     Lookup(String),
     Order(String),
 }
 
-/// Makes a short sequence of requests and looks into the cache after each. Nothing where one cannot
-/// look into it, or cannot make it small.
-///
-/// # Errors
-/// When the bazaar fails.
+/// Sends a short sequence of requests and reads the cache's content after each. Returns no rows
+/// where the content cannot be read, or the cache cannot be made small.
 pub fn measure(
     target: &mut Target,
     plan: &Plan,
     progress: &mut Progress,
 ) -> Result<Vec<ReplacementRow>, String> {
     progress.step("cache replacement", Duration::from_secs(3));
-    // Without the right token one may not look.
+    // Without the right token the internal listener refuses.
     let Some(internal) = target
         .internal()
         .filter(|api| api.internal::<CachedNames>("/cache").is_ok())
@@ -75,8 +71,9 @@ pub fn measure(
     rows.collect()
 }
 
-/// Three parts: every stock once, which pushes the first ones out; then two favourites between
-/// others, which stay; then an order, which takes a favourite out until it is looked up again.
+/// Three parts. First every stock once, which pushes the first stocks out. Then two favourites
+/// between others: the favourites stay. Then orders, each of which removes a favourite until the
+/// next lookup.
 fn steps(names: &[String], capacity: usize) -> Vec<Step> {
     let lookup = |name: &String| Step::Lookup(name.clone());
     let mut steps: Vec<Step> = names.iter().map(lookup).collect();
@@ -118,7 +115,7 @@ fn carry_out(api: &Api, step: &Step) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// Every stock is looked up first; favourites come back; orders take part.
+    /// The sequence looks every stock up first, repeats the favourites, and has two orders.
     #[test]
     fn sequence() {
         let names: Vec<String> = (0..6).map(|i| format!("s{i}")).collect();

@@ -1,5 +1,5 @@
-//! What a front-end tells of itself: counters of its internal listener (Prometheus text), and of
-//! the cache in `GET /status`.
+//! The front-end's counters: `/metrics` of its internal listener (Prometheus text), and the cache's
+//! in `GET /status`.
 
 use client::api::Api;
 use client::stats::Kind;
@@ -7,10 +7,10 @@ use cluster::wait;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a front-end may take to add up what it has answered.
+/// Longest time until a front-end has added up all requests that it answered.
 const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
-/// What a front-end has counted since it was started.
+/// The counters of a front-end since its start.
 #[derive(Debug, Clone, Default)]
 pub struct Scrape {
     /// Lines of `/metrics` without comments: name with labels, and value. Empty where the internal
@@ -20,22 +20,17 @@ pub struct Scrape {
     misses: u64,
 }
 
-/// How much was counted between two scrapes.
+/// The difference of two scrapes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Counted {
-    /// Requests answered, and seconds from request read to answer, by kind.
+    /// By kind: requests, and the sum of their seconds in the front-end.
     pub answered: [(f64, f64); 3],
-    /// Reads answered from the cache.
     pub hits: u64,
-    /// Reads that went to the catalog.
     pub misses: u64,
 }
 
 impl Scrape {
-    /// Asks a front-end; its internal listener only where that is known.
-    ///
-    /// # Errors
-    /// When it does not answer.
+    /// Reads a front-end's counters; those of its internal listener only where its URL is known.
     pub fn of(public: &Api, internal: Option<&Api>) -> Result<Self, String> {
         let cache = public
             .status()
@@ -55,11 +50,8 @@ impl Scrape {
         Ok(scrape)
     }
 
-    /// What was counted since this scrape, once the front-end has added up all of it: it counts
-    /// cached reads at once, their times ten times a second.
-    ///
-    /// # Errors
-    /// When it does not answer.
+    /// The difference since this scrape. It waits until the front-end has added up everything: it
+    /// counts cached reads at once, but adds up their times only ten times a second.
     pub fn until_now(&self, public: &Api, internal: Option<&Api>) -> Result<Counted, String> {
         let mut counted = Counted::default();
         let complete = wait::until(SETTLED_WITHIN, || match Self::of(public, internal) {
@@ -74,8 +66,7 @@ impl Scrape {
         complete.unwrap_or(Ok(())).map(|()| counted)
     }
 
-    /// What was counted since an earlier scrape of the same process.
-    #[must_use]
+    /// The difference since an earlier scrape of the same process.
     pub fn since(&self, earlier: &Self) -> Counted {
         let difference = |name: String| {
             let value = |scrape: &Self| scrape.values.get(&name).copied().unwrap_or(0.0);
@@ -99,7 +90,6 @@ impl Scrape {
 }
 
 impl Counted {
-    /// Adds another count.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.answered.iter_mut().zip(&other.answered) {
             mine.0 += theirs.0;
@@ -133,7 +123,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 mod tests {
     use super::*;
 
-    /// Differences of counts and seconds come out by kind.
+    /// Two scrapes give the differences of counts and seconds by kind.
     #[test]
     fn differences() {
         let scrape = |count: u32, hits| Scrape {

@@ -10,10 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-/// Measures everything that the plan has, and writes the CSV files into `folder`.
-///
-/// # Errors
-/// What could not be measured or written, in a sentence.
+/// Runs every experiment of the plan, and writes the CSV files into `folder`.
 pub fn measure(place: &Place, plan: &Plan, folder: &Path) -> Result<(), String> {
     let started = Instant::now();
     fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
@@ -27,8 +24,8 @@ pub fn measure(place: &Place, plan: &Plan, folder: &Path) -> Result<(), String> 
     let far = latency::measure(&mut target, plan, plan.distance.as_millis(), &mut progress)?;
     let load = load::measure(&mut target, plan, &mut progress)?;
     let replacement = replacement::measure(&mut target, plan, &mut progress)?;
-    // A bazaar of its own: the files are summed up after each round, and that takes longer the
-    // longer they are.
+    // The crashes get a bazaar of their own: each round reads the whole files, and long files would
+    // make that slow.
     let mut target = target.anew(place)?;
     let crashes = crashes::measure(&mut target, plan, &mut progress)?;
     drop(target);
@@ -53,9 +50,6 @@ pub fn measure(place: &Place, plan: &Plan, folder: &Path) -> Result<(), String> 
 }
 
 /// Draws every plot into `folder`, and writes the document, from the CSV files in `folder`.
-///
-/// # Errors
-/// What could not be read, drawn or written.
 pub fn draw(folder: &Path, document: &Path) -> Result<(), String> {
     let measured = tables::Measured::read(folder)?;
     let plots = plots::draw(&measured)?;
@@ -63,7 +57,7 @@ pub fn draw(folder: &Path, document: &Path) -> Result<(), String> {
         let path = folder.join(name);
         fs::write(&path, svg).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
-    // How the document, which stands beside the folder or elsewhere, names the pictures.
+    // The document may stand beside the folder or elsewhere; its links must fit both.
     let beside = document.parent().unwrap_or(Path::new(""));
     let link = folder
         .strip_prefix(beside)

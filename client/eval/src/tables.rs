@@ -1,4 +1,4 @@
-//! The CSV files. One type of row per file; times in milliseconds, with four decimals.
+//! The CSV files. Each file has one type of row. Times are milliseconds with four decimals.
 
 use crate::bootstrap::{Estimate, Figures};
 use client::stats::Kind;
@@ -17,7 +17,7 @@ pub trait Row: Serialize + DeserializeOwned {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cache {
-    /// Reads are answered from it where they can be.
+    /// The front-end answers reads from the cache where it can.
     On,
     /// Every read goes to the catalog.
     Off,
@@ -29,7 +29,7 @@ impl fmt::Display for Cache {
     }
 }
 
-/// The name of all clients together, where others are numbers.
+/// Name of all clients together, in a column that otherwise holds a client's number.
 pub const ALL_CLIENTS: &str = "all";
 
 /// Times of one kind of request at one setting, of one client or all.
@@ -38,52 +38,32 @@ pub const ALL_CLIENTS: &str = "all";
 pub struct LatencyRow {
     /// Emulated round trip between clients and front-end.
     pub distance_ms: u64,
-    /// The cache.
     pub cache: Cache,
     /// Probability of a trade, in per cent.
     pub p: u32,
     /// The client, from 1; or [`ALL_CLIENTS`].
     pub client: String,
-    /// The kind.
     pub request: Kind,
-    /// How many.
     pub count: usize,
-    /// Mean, and its interval.
     pub mean_ms: f64,
-    /// Lower end.
     pub mean_low: f64,
-    /// Upper end.
     pub mean_high: f64,
-    /// Half took at most this.
     pub p50_ms: f64,
-    /// Lower end.
     pub p50_low: f64,
-    /// Upper end.
     pub p50_high: f64,
-    /// 95 of 100 took at most this.
     pub p95_ms: f64,
-    /// Lower end.
     pub p95_low: f64,
-    /// Upper end.
     pub p95_high: f64,
-    /// 99 of 100 took at most this.
     pub p99_ms: f64,
-    /// Lower end.
     pub p99_low: f64,
-    /// Upper end.
     pub p99_high: f64,
-    /// The slowest.
     pub max_ms: f64,
-    /// Lower end.
     pub max_low: f64,
-    /// Upper end: the slowest itself, which says nothing of slower ones that did not happen to be
-    /// seen.
+    /// The slowest request itself: a resampled maximum can never exceed the measured one.
     pub max_high: f64,
 }
 
 impl LatencyRow {
-    /// Fills the figures in.
-    #[must_use]
     pub fn new(at: (u64, Cache, u32), client: &str, request: Kind, figures: &Figures) -> Self {
         let (distance_ms, cache, p) = at;
         let parts = |e: &Estimate| [round(e.value), round(e.low), round(e.high)];
@@ -119,61 +99,48 @@ impl LatencyRow {
     }
 }
 
-/// The front-end's own time for one kind of request: from the request read to its answer.
+/// The front-end's own time for one kind of request: from the end of the request to its response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerRow {
     /// Emulated round trip between clients and front-end.
     pub distance_ms: u64,
-    /// The cache.
     pub cache: Cache,
     /// Probability of a trade, in per cent.
     pub p: u32,
-    /// The kind.
     pub request: Kind,
-    /// How many, warm-up included.
+    /// Requests, warm-up included.
     pub count: u64,
-    /// Their mean.
     pub mean_ms: f64,
 }
 
-/// What the cache did at one setting.
+/// Hits and misses at one setting.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheRow {
     /// Emulated round trip between clients and front-end.
     pub distance_ms: u64,
-    /// The cache.
     pub cache: Cache,
     /// Probability of a trade, in per cent.
     pub p: u32,
-    /// Reads answered from it.
     pub hits: u64,
-    /// Reads that went to the catalog.
     pub misses: u64,
-    /// Hits of all reads, 0 to 1.
+    /// Share of hits in all reads, 0 to 1.
     pub hit_ratio: f64,
 }
 
-/// Throughput and times with so many clients.
+/// Throughput and times with one number of clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoadRow {
-    /// The cache.
     pub cache: Cache,
-    /// Clients at once.
     pub clients: usize,
-    /// The kind.
     pub request: Kind,
-    /// How many.
     pub count: usize,
-    /// How many a second: lookups and orders while all traded, queries while all read back.
+    /// Requests a second: lookups and orders while all clients traded, queries while all read back.
     pub per_second: f64,
-    /// Mean.
     pub mean_ms: f64,
-    /// Half took at most this.
     pub p50_ms: f64,
-    /// 99 of 100 took at most this.
     pub p99_ms: f64,
 }
 
@@ -181,17 +148,16 @@ pub struct LoadRow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplacementRow {
-    /// The step, from 1.
     pub step: u32,
-    /// What the cache holds at most.
+    /// Most stocks that the cache can hold.
     pub capacity: usize,
     /// `lookup` or `order`.
     pub request: String,
-    /// Which stock.
     pub name: String,
     /// Whether the cache answered.
     pub hit: bool,
-    /// What it held afterwards, the most recently used first, separated by spaces.
+    /// Content of the cache after the request: the most recently used stock first, separated by
+    /// spaces.
     pub cached: String,
 }
 
@@ -201,52 +167,41 @@ pub struct ReplacementRow {
 pub struct CrashRow {
     /// The round, from 1.
     pub round: u32,
-    /// What was done: `kill leader`, `kill follower`, `kill leader and follower`, `kill two
-    /// followers`, `pause leader`.
+    /// `kill leader`, `kill follower`, `kill leader and follower`, `kill two followers` or `pause
+    /// leader`.
     pub fault: String,
-    /// What the clients did at that time: `orders` or `final check`.
+    /// The clients' work at that time: `orders` or `final check`.
     pub during: String,
     /// Ids of the replicas, separated by spaces.
     pub replicas: String,
-    /// Leader before.
     pub leader_before: u8,
-    /// Leader after.
     pub leader_after: u8,
-    /// Longest time around or after the fault in which no client had an answer to an order; in the
-    /// final check: to a query.
+    /// Longest time around or after the fault in which no client got an answer to an order; in the
+    /// final check, to a query.
     pub gap_ms: f64,
     /// Longest such time in the same round before the fault.
     pub usual_gap_ms: f64,
-    /// Slowest lookup that was answered after the fault began.
+    /// Slowest lookup whose answer came after the fault began; the next two count alike.
     pub slowest_lookup_ms: f64,
-    /// Slowest order.
     pub slowest_order_ms: f64,
-    /// Slowest order query.
     pub slowest_query_ms: f64,
-    /// Attempts that clients repeated.
     pub retries: u64,
-    /// Requests that clients gave up.
     pub unanswered: u64,
-    /// Wrong answers.
     pub unexpected: u64,
-    /// Clients that noticed a failure during orders.
     pub noticed_during_orders: u32,
-    /// Clients that noticed a failure in the final check.
     pub noticed_in_final_check: u32,
-    /// Orders acknowledged.
     pub acknowledged: usize,
-    /// Acknowledged orders that are missing or another order.
+    /// Acknowledged orders that are missing or differ.
     pub lost: usize,
-    /// Keys that traded twice, and numbers given twice.
+    /// Keys that traded twice, and numbers that two orders share.
     pub doubled: usize,
-    /// Whether all replicas had the same file at the end; empty: not known.
+    /// Whether all replicas had the same file at the end. Empty: not known, as in the next two.
     pub files_equal: Option<bool>,
-    /// Orders in the files; empty: not known.
     pub orders_in_files: Option<u64>,
-    /// SHA-256 of the canonical copies, the first one where they differ; empty: not known.
+    /// SHA-256 of the first canonical copy; of all, where they are equal.
     pub sha256: Option<String>,
-    /// From the start of a killed replica (a paused one: from when it may go on) until it follows
-    /// with every order; the longest, of two.
+    /// From the start of a killed replica, or the end of a pause, until the replica follows with
+    /// every order. Of two replicas: the longer time.
     pub catch_up_ms: f64,
 }
 
@@ -254,45 +209,36 @@ pub struct CrashRow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimelineRow {
-    /// Where the slice begins, from the start of the experiment, pauses between rounds left out.
+    /// Begin of the slice since the start of the experiment, without the pauses between rounds.
     pub at_ms: u64,
-    /// The kind.
     pub request: Kind,
-    /// How many ended in it.
     pub count: u64,
-    /// The slowest.
     pub slowest_ms: f64,
 }
 
-/// What was done to replicas, on the clock of [`TimelineRow`].
+/// A fault or its end, on the clock of [`TimelineRow`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventRow {
-    /// When.
     pub at_ms: u64,
-    /// The round.
     pub round: u32,
     /// `killed`, `restarted`, `paused`, `resumed`, `caught up`.
     pub event: String,
     /// Ids of the replicas, separated by spaces.
     pub replicas: String,
-    /// Whether one of them led.
+    /// Whether one of these replicas was the leader.
     pub leader: bool,
 }
 
-/// A fact about the run: what it was measured on, and how.
+/// A fact about the run: machine, build or plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fact {
-    /// Its name.
     pub name: String,
-    /// Its value.
     pub value: String,
 }
 
 impl Fact {
-    /// A fact.
-    #[must_use]
     pub fn new(name: &str, value: &str) -> Self {
         Self {
             name: name.into(),
@@ -302,42 +248,38 @@ impl Fact {
 }
 
 macro_rules! files {
-    ($($row:ty = $file:literal),* $(,)?) => { $(impl Row for $row { const FILE: &'static str = $file; })* };
+    ($($row:ty = $file:literal),* $(,)?) => {
+        $(impl Row for $row { const FILE: &'static str = $file; })*
+    };
 }
 files! {
-    LatencyRow = "latency.csv", ServerRow = "server.csv", CacheRow = "cache.csv", LoadRow = "load.csv",
-    ReplacementRow = "replacement.csv", CrashRow = "crashes.csv", TimelineRow = "timeline.csv",
-    EventRow = "events.csv", Fact = "facts.csv",
+    LatencyRow = "latency.csv",
+    ServerRow = "server.csv",
+    CacheRow = "cache.csv",
+    LoadRow = "load.csv",
+    ReplacementRow = "replacement.csv",
+    CrashRow = "crashes.csv",
+    TimelineRow = "timeline.csv",
+    EventRow = "events.csv",
+    Fact = "facts.csv",
 }
 
 /// Everything that was measured.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
-    /// Times as clients saw them.
     pub latency: Vec<LatencyRow>,
-    /// Times in the front-end.
     pub server: Vec<ServerRow>,
-    /// The cache.
     pub cache: Vec<CacheRow>,
-    /// More and more clients.
     pub load: Vec<LoadRow>,
-    /// A cache that is too small.
     pub replacement: Vec<ReplacementRow>,
-    /// Crashes.
     pub crashes: Vec<CrashRow>,
-    /// What clients saw while replicas crashed.
     pub timeline: Vec<TimelineRow>,
-    /// When.
     pub events: Vec<EventRow>,
-    /// What it was measured on, and how.
     pub facts: Vec<Fact>,
 }
 
 impl Measured {
     /// Reads all files of a folder.
-    ///
-    /// # Errors
-    /// Which file cannot be read, and why.
     pub fn read(folder: &Path) -> Result<Self, String> {
         Ok(Self {
             latency: read(folder)?,
@@ -353,7 +295,6 @@ impl Measured {
     }
 
     /// A fact by its name; empty when it is not known.
-    #[must_use]
     pub fn fact(&self, name: &str) -> &str {
         self.facts
             .iter()
@@ -361,8 +302,7 @@ impl Measured {
             .map_or("", |fact| &fact.value)
     }
 
-    /// The emulated distance that was measured; 0 where there was none.
-    #[must_use]
+    /// The emulated distance; 0 where none was measured.
     pub fn far_ms(&self) -> u64 {
         self.cache
             .iter()
@@ -372,7 +312,6 @@ impl Measured {
     }
 
     /// Times of all clients together.
-    #[must_use]
     pub fn of_all(
         &self,
         distance_ms: u64,
@@ -389,9 +328,6 @@ impl Measured {
 }
 
 /// Writes a file.
-///
-/// # Errors
-/// Which, and why.
 pub fn write<R: Row>(folder: &Path, rows: &[R]) -> Result<(), String> {
     let path = folder.join(R::FILE);
     let explain = |e: csv::Error| format!("cannot write {}: {e}", path.display());
@@ -413,7 +349,6 @@ fn read<R: Row>(folder: &Path) -> Result<Vec<R>, String> {
 }
 
 /// Four decimals: a tenth of a microsecond in milliseconds.
-#[must_use]
 pub fn round(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
@@ -422,8 +357,8 @@ pub fn round(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Every kind of row reads back as it was written, the empty cells of what is not known too; a
-    /// file that is not there is named.
+    /// Every kind of row reads back as it was written, with the empty cells of unknown values; the
+    /// error for a missing file names it.
     #[test]
     fn round_trip() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,5 @@
-//! The bazaar that is measured: one that is started here, of real processes in a folder that goes
-//! afterwards, or one that runs elsewhere and is killed and set up by commands that are given.
+//! The measured bazaar. Either this program starts it, of real processes in a temporary folder, or
+//! it runs elsewhere, and commands of the user kill it and set it up.
 
 mod local;
 mod remote;
@@ -11,60 +11,41 @@ use local::Local;
 pub use remote::Elsewhere;
 use remote::Remote;
 
-/// Where the bazaar is.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// Started here.
     Here,
-    /// Elsewhere.
     Elsewhere(Box<Elsewhere>),
 }
 
-/// What is known of a replica's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSummary {
-    /// Orders in it.
     pub orders: u64,
-    /// SHA-256 of its canonical copy.
     pub sha256: String,
 }
 
-/// The bazaar that is measured.
 #[derive(Debug)]
 pub enum Target {
-    /// Started here.
     Here(Box<Local>),
-    /// Elsewhere.
     Elsewhere(Box<Remote>),
 }
 
-/// How the front-end's cache is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheSetting {
-    /// Whether it is on.
     pub cache: Cache,
-    /// Stocks that it holds at most; none: as many as the front-end does by itself.
+    /// Most stocks in the cache; none: the front-end's default.
     pub capacity: Option<usize>,
 }
 
-/// What can be done to a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
-    /// `kill -9`.
+pub enum ReplicaAction {
     Kill,
-    /// Started again after that.
     Restart,
-    /// SIGSTOP.
     Pause,
-    /// SIGCONT.
     Resume,
 }
 
 impl Target {
     /// Starts a bazaar, or finds the one elsewhere.
-    ///
-    /// # Errors
-    /// When it does not start or answer.
     pub fn open(place: &Place) -> Result<Self, String> {
         match place {
             Place::Here => Ok(Self::Here(Box::new(Local::start()?))),
@@ -72,10 +53,7 @@ impl Target {
         }
     }
 
-    /// A bazaar that is empty, where that can be had: elsewhere it stays as it is.
-    ///
-    /// # Errors
-    /// As [`Target::open`].
+    /// Replaces a bazaar that was started here by an empty one; one elsewhere stays as it is.
     pub fn anew(self, place: &Place) -> Result<Self, String> {
         match self {
             Self::Here(_) => {
@@ -86,8 +64,6 @@ impl Target {
         }
     }
 
-    /// Public URL of the front-end.
-    #[must_use]
     pub fn url(&self) -> String {
         match self {
             Self::Here(here) => here.url(),
@@ -95,14 +71,11 @@ impl Target {
         }
     }
 
-    /// A client of the public API.
-    #[must_use]
     pub fn api(&self) -> Api {
         Api::new(&self.url())
     }
 
-    /// A client of the front-end's internal listener, where that can be reached.
-    #[must_use]
+    /// A client of the front-end's internal listener, where its URL is known.
     pub fn internal(&self) -> Option<Api> {
         match self {
             Self::Here(here) => Some(here.internal()),
@@ -110,18 +83,11 @@ impl Target {
         }
     }
 
-    /// What the front-end sees.
-    ///
-    /// # Errors
-    /// When it does not answer.
     pub fn status(&self) -> Result<Status, String> {
         self.api().status().map_err(|e| format!("GET /status: {e}"))
     }
 
-    /// The settings of the cache that can be measured: both, or what is there.
-    ///
-    /// # Errors
-    /// When the front-end does not answer.
+    /// The settings of the cache that can be measured: both, or the present one.
     pub fn caches(&self) -> Result<Vec<Cache>, String> {
         let sets = match self {
             Self::Here(_) => true,
@@ -137,8 +103,8 @@ impl Target {
         }])
     }
 
-    /// Sets the cache, by starting the front-end anew unless it is set so. Without a way to do that
-    /// the front-end stays as it is; [`Target::caches`] says so.
+    /// Sets the cache; a change restarts the front-end. Without a command for that, the front-end
+    /// stays as it is, and [`Target::caches`] shows it.
     ///
     /// # Errors
     /// When the front-end does not come back.
@@ -149,20 +115,14 @@ impl Target {
         }
     }
 
-    /// Whether this can be done here.
-    #[must_use]
-    pub fn can(&self, deed: Deed) -> bool {
+    pub fn can(&self, deed: ReplicaAction) -> bool {
         match self {
             Self::Here(_) => true,
             Self::Elsewhere(remote) => remote.can(deed),
         }
     }
 
-    /// Does it to each of these replicas.
-    ///
-    /// # Errors
-    /// When it could not be done.
-    pub fn act(&mut self, deed: Deed, replicas: &[u8]) -> Result<(), String> {
+    pub fn act(&mut self, deed: ReplicaAction, replicas: &[u8]) -> Result<(), String> {
         match self {
             Self::Here(here) => here.act(deed, replicas),
             Self::Elsewhere(remote) => remote.act(deed, replicas),
@@ -170,7 +130,6 @@ impl Target {
     }
 
     /// Whether these replicas follow again with every order up to `last`.
-    #[must_use]
     pub fn follow_again(&self, replicas: &[u8], last: Option<u64>) -> bool {
         match self {
             Self::Here(here) => here.follow_again(replicas, last),
@@ -180,10 +139,7 @@ impl Target {
         }
     }
 
-    /// The files of all replicas; none when there is no way to look at them.
-    ///
-    /// # Errors
-    /// When looking failed.
+    /// The files of all replicas; none without a command that reads them.
     pub fn files(&self) -> Result<Option<Vec<FileSummary>>, String> {
         let text = match self {
             Self::Here(here) => Some(here.order_tool("verify")?),
@@ -192,10 +148,7 @@ impl Target {
         Ok(text.map(|text| summaries(&text)))
     }
 
-    /// The log of one replica, as `order dump` prints it; none when there is no way to look at it.
-    ///
-    /// # Errors
-    /// When looking failed.
+    /// The log of one replica as `order dump` prints it; none without a command for that.
     pub fn dump(&self) -> Result<Option<String>, String> {
         match self {
             Self::Here(here) => here.order_tool("dump").map(Some),
@@ -203,8 +156,6 @@ impl Target {
         }
     }
 
-    /// What is to be said about it.
-    #[must_use]
     pub fn facts(&self) -> Vec<Fact> {
         match self {
             Self::Here(_) => vec![Fact::new("place", "here")],
@@ -231,10 +182,11 @@ fn summaries(text: &str) -> Vec<FileSummary> {
 mod tests {
     use super::*;
 
-    /// Lines of `order verify` are read, others passed over.
+    /// Lines of `order verify` are read, other lines are skipped.
     #[test]
     fn summaries_of_files() {
-        let text = "order1.db: orders 12 last_hash ab sha256 cd\norder2.db: NOT READABLE: gone\nNOT EQUAL\n";
+        let text = "order1.db: orders 12 last_hash ab sha256 cd\n\
+                    order2.db: NOT READABLE: gone\nNOT EQUAL\n";
         assert_eq!(
             summaries(text),
             [FileSummary {

@@ -1,6 +1,6 @@
-//! Clients as processes of their own, each a workload with one connection. They are told over
-//! standard input when to end the trading, and write what they saw to standard output as one line
-//! of JSON.
+//! Clients as processes of their own, so that they share no lock and no allocator. Each runs one
+//! workload over one connection. A line on standard input ends the trading; at its end a worker
+//! writes its report to standard output as one line of JSON.
 
 use super::bootstrap::SLICE_MS;
 use client::stats::Kind;
@@ -16,68 +16,71 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// Told: end the trading, and read every order back.
+/// Line that ends the trading: the worker reads every order back.
 const CHECK: &str = "check";
-/// Told: the same, and begin again with reading back until standard input ends.
+/// Line that does the same, but the worker repeats reading back until standard input ends.
 const CHECK_ON: &str = "check on";
 
-/// What one client does.
+/// The work of one client.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// The front-end.
     pub url: String,
-    /// How probable a trade follows a lookup.
     pub probability: f64,
-    /// What stocks, sides and quantities are drawn from; client i adds i.
+    /// Seed of stocks, sides and quantities; client i adds i.
     pub seed: u64,
 }
 
-/// One success: kind, µs since boot when it began, ns that it took.
-pub type Timed = (Kind, u64, u64);
+/// One success.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Sample {
+    pub kind: Kind,
+    /// Microseconds since boot.
+    pub began_us: u64,
+    pub took_ns: u64,
+}
 
-/// What one client saw.
+impl Sample {
+    /// Time of the answer, in microseconds since boot.
+    pub fn ended_us(&self) -> u64 {
+        self.began_us + self.took_ns / 1_000
+    }
+}
+
+/// The report of one client.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Seen {
-    /// Its successes, in their sequence.
-    pub samples: Vec<Timed>,
-    /// Orders that were acknowledged.
+pub struct WorkerReport {
+    /// Successes, in their sequence.
+    pub samples: Vec<Sample>,
     pub acknowledged: Vec<Acknowledged>,
-    /// Acknowledged orders that read back differently, in sentences.
+    /// Acknowledged orders that read back differently, each in a sentence.
     pub mismatches: Vec<String>,
-    /// Attempts repeated, requests given up, wrong answers.
     pub failures: Failures,
-    /// Whether it noticed a failure while it traded.
     pub noticed_during_orders: bool,
-    /// Whether it noticed a failure while it read back.
     pub noticed_in_final_check: bool,
 }
 
-/// What clients had to bear.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failures {
-    /// Attempts repeated.
     pub retries: u64,
-    /// Requests given up.
     pub unanswered: u64,
-    /// Wrong answers.
     pub unexpected: u64,
 }
 
 /// Microseconds since boot, on the clock of all samples.
-#[must_use]
 pub fn now_us() -> u64 {
-    u64::try_from(
-        BootInstant::now()
-            .saturating_since(BootInstant::BOOT)
-            .as_micros(),
-    )
-    .unwrap_or(u64::MAX)
+    us_since_boot(BootInstant::now())
 }
 
-/// The worker's side: trades until it is told to check, and prints what it saw.
+fn us_since_boot(instant: BootInstant) -> u64 {
+    let since_boot = instant.saturating_since(BootInstant::BOOT).as_micros();
+    u64::try_from(since_boot).unwrap_or(u64::MAX)
+}
+
+/// The worker's side: trades until a line comes on standard input, reads back, and prints its
+/// report.
 ///
 /// # Errors
-/// When there is no bazaar, or nobody reads.
+/// When no bazaar answers, or standard output is closed.
 pub fn work(task: &Task) -> Result<(), String> {
     let options = Options {
         probability: task.probability,
@@ -88,11 +91,11 @@ pub fn work(task: &Task) -> Result<(), String> {
     };
     let control = Control::default();
     let outcome = thread::scope(|scope| {
-        // Ends with standard input, which the evaluation closes in any case.
+        // Ends with standard input, which the evaluation closes even when it fails.
         scope.spawn(|| listen(&control));
         let outcome = workload::run(&options, &control);
         if let Err(error) = &outcome {
-            // Nobody may have closed standard input yet, and the thread above waits for that.
+            // The scope would wait for the thread above, and standard input may still be open.
             complain(&format!("eval worker: {error}"));
             std::process::exit(1);
         }
@@ -104,16 +107,12 @@ pub fn work(task: &Task) -> Result<(), String> {
             .map(|kind| count(outcome.stats.of(kind)))
             .sum()
     };
-    let timed = |sample: &workload::Sample| {
-        let began = sample.began.saturating_since(BootInstant::BOOT).as_micros();
-        let (began, took) = (u64::try_from(began), u64::try_from(sample.took.as_nanos()));
-        (
-            sample.kind,
-            began.unwrap_or(u64::MAX),
-            took.unwrap_or(u64::MAX),
-        )
+    let timed = |sample: &workload::Sample| Sample {
+        kind: sample.kind,
+        began_us: us_since_boot(sample.began),
+        took_ns: u64::try_from(sample.took.as_nanos()).unwrap_or(u64::MAX),
     };
-    let seen = Seen {
+    let seen = WorkerReport {
         samples: outcome.samples.iter().map(timed).collect(),
         failures: Failures {
             retries: of_all(|figures| figures.retries),
@@ -140,9 +139,17 @@ fn listen(control: &Control) {
     control.stop_trading();
 }
 
-/// Several clients at once. Dropped before its end, it kills them.
+/// Several clients at once. Dropping them before their end kills them.
 #[derive(Debug)]
-pub struct Crew(Vec<Worker>);
+pub struct Workers(Vec<Worker>);
+
+/// How often the clients read their orders back.
+#[derive(Debug, Clone, Copy)]
+pub enum Check {
+    Once,
+    /// Again and again, until [`Workers::finish`].
+    UntilFinish,
+}
 
 #[derive(Debug)]
 struct Worker {
@@ -150,18 +157,15 @@ struct Worker {
     out: File,
 }
 
-impl Crew {
+impl Workers {
     /// Starts so many clients.
-    ///
-    /// # Errors
-    /// When the system refuses a process.
     pub fn start(clients: usize, task: &Task) -> Result<Self, String> {
-        let own =
-            std::env::current_exe().map_err(|e| format!("cannot find the own binary: {e}"))?;
-        let mut crew = Self(Vec::new());
+        let own = std::env::current_exe()
+            .map_err(|e| format!("cannot find this program's own binary: {e}"))?;
+        let mut workers = Self(Vec::new());
         for client in 0..clients {
             let start = || -> io::Result<Worker> {
-                // A file, not a pipe: a worker is never held up by who reads late.
+                // A file, not a pipe: a full pipe would block a worker.
                 let out = tempfile::tempfile()?;
                 let mut command = dying_with_us(&own);
                 command.args([
@@ -178,35 +182,32 @@ impl Crew {
                     out,
                 })
             };
-            crew.0
+            workers
+                .0
                 .push(start().map_err(|e| format!("cannot start a client: {e}"))?);
         }
-        Ok(crew)
+        Ok(workers)
     }
 
-    /// Tells all to end the trading and to read their orders back; with `on`, again and again until
-    /// [`Crew::finish`].
-    ///
-    /// # Errors
-    /// When one has died.
-    pub fn check(&mut self, on: bool) -> Result<(), String> {
+    /// Ends the trading of all clients, which then read their orders back.
+    pub fn check(&mut self, times: Check) -> Result<(), String> {
         for worker in &mut self.0 {
             let stdin = worker
                 .child
                 .stdin
                 .as_mut()
                 .expect("it was piped and is open until the end");
-            writeln!(stdin, "{}", if on { CHECK_ON } else { CHECK })
-                .map_err(|e| format!("a client has died: {e}"))?;
+            let line = match times {
+                Check::Once => CHECK,
+                Check::UntilFinish => CHECK_ON,
+            };
+            writeln!(stdin, "{line}").map_err(|e| format!("a client has died: {e}"))?;
         }
         Ok(())
     }
 
-    /// Waits until all have read their orders back; gives what each saw.
-    ///
-    /// # Errors
-    /// When one failed.
-    pub fn finish(mut self) -> Result<Vec<Seen>, String> {
+    /// Waits until all clients have read their orders back, and returns their reports.
+    pub fn finish(mut self) -> Result<Vec<WorkerReport>, String> {
         for worker in &mut self.0 {
             drop(worker.child.stdin.take());
         }
@@ -215,59 +216,54 @@ impl Crew {
 }
 
 impl Worker {
-    fn end(&mut self) -> Result<Seen, String> {
+    fn end(&mut self) -> Result<WorkerReport, String> {
         let status = self
             .child
             .wait()
-            .map_err(|e| format!("a client was lost: {e}"))?;
+            .map_err(|e| format!("cannot wait for a client: {e}"))?;
         if !status.success() {
             return Err(format!("a client failed: {status}"));
         }
         self.out
             .seek(SeekFrom::Start(0))
-            .map_err(|e| format!("a client's figures cannot be read: {e}"))?;
+            .map_err(|e| format!("a client's report cannot be read: {e}"))?;
         serde_json::from_reader(BufReader::new(&self.out))
-            .map_err(|e| format!("a client's figures: {e}"))
+            .map_err(|e| format!("a client's report is not understood: {e}"))
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Both fail only for a process that has ended.
+        // Both calls fail only for a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What a crew saw in a plain run.
 #[derive(Debug)]
 pub struct Run {
-    /// By client.
-    pub seen: Vec<Seen>,
-    /// When all had begun and were warm, µs since boot.
+    pub seen: Vec<WorkerReport>,
+    /// End of the warm-up of all clients, µs since boot.
     pub from_us: u64,
-    /// When the trading was ended.
+    /// End of the trading, µs since boot.
     pub to_us: u64,
 }
 
-/// Lets clients trade for a time, and read back. `wait` passes the time.
-///
-/// # Errors
-/// When a client failed.
+/// Lets clients trade for a time, and read back. `wait` lets the time pass and shows progress.
 pub fn run(
     clients: usize,
     task: &Task,
     trade: Duration,
     wait: impl FnOnce(Duration),
 ) -> Result<Run, String> {
-    let mut crew = Crew::start(clients, task)?;
+    let mut workers = Workers::start(clients, task)?;
     wait(trade);
     let to_us = now_us();
-    crew.check(false)?;
-    let seen = crew.finish()?;
-    let first = |seen: &Seen| seen.samples.first().map_or(to_us, |sample| sample.1);
+    workers.check(Check::Once)?;
+    let seen = workers.finish()?;
+    let first = |seen: &WorkerReport| seen.samples.first().map_or(to_us, |sample| sample.began_us);
     let all_began = seen.iter().map(first).max().unwrap_or(to_us);
-    // The first tenth counts as warm-up: connections, an empty cache after a restart.
+    // The first tenth is warm-up: clients connect, and the cache is empty after a restart.
     Ok(Run {
         from_us: all_began + to_us.saturating_sub(all_began) / 10,
         to_us,
@@ -276,22 +272,18 @@ pub fn run(
 }
 
 impl Run {
-    /// Times (ns) of one client and kind, by the slice of time in which they began: while all
-    /// traded, or for queries while it read back.
-    #[must_use]
+    /// Times (ns) of one client and kind, by the slice of time in which the requests began. Lookups
+    /// and orders count while all clients traded.
     pub fn times(&self, client: usize, kind: Kind) -> BTreeMap<u64, Vec<u64>> {
         let counts =
             |began: u64| kind == Kind::OrderQuery || (self.from_us..self.to_us).contains(&began);
         let mut slices: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for (_, began, took) in self.seen[client]
-            .samples
-            .iter()
-            .filter(|(k, began, _)| *k == kind && counts(*began))
-        {
+        let samples = self.seen[client].samples.iter();
+        for sample in samples.filter(|sample| sample.kind == kind && counts(sample.began_us)) {
             slices
-                .entry(began / (SLICE_MS * 1_000))
+                .entry(sample.began_us / (SLICE_MS * 1_000))
                 .or_default()
-                .push(*took);
+                .push(sample.took_ns);
         }
         slices
     }

@@ -1,4 +1,4 @@
-//! One client's session.
+//! One client: its requests, its retries, its final check.
 
 use super::{Acknowledged, Control, EXAMPLES, Options, Outcome, Sample, draw, pause};
 use crate::api::{Api, ApiError};
@@ -7,25 +7,24 @@ use common::clock::BootInstant;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// A client: its connection, its dice, and what it saw so far.
 pub(super) struct Session<'a> {
     options: &'a Options,
     control: &'a Control,
     stocks: &'a [String],
-    /// What every key of this client begins with.
+    /// Prefix of every key of this client.
     key_prefix: String,
     api: Api,
     rng: fastrand::Rng,
-    /// Dice for pauses alone: retries must not change what is drawn.
+    /// For pauses only: a retry must not change the drawn orders.
     pauses: fastrand::Rng,
     checking: bool,
     outcome: Outcome,
 }
 
-/// What became of one request, its repeats included.
-enum Ended<T> {
+/// The end of one request, after its repeats.
+enum RequestEnd<T> {
     Success(T),
-    /// Refused on good grounds, or given up: counted already.
+    /// Refused or given up; the figures count it already.
     Otherwise,
 }
 
@@ -38,7 +37,7 @@ impl<'a> Session<'a> {
         client: usize,
     ) -> Self {
         let url = &options.urls[client % options.urls.len()];
-        // One seed for all clients, and yet each draws its own.
+        // One seed for all clients; the multiple of a large odd number separates their sequences.
         let seed = options
             .seed
             .wrapping_add((client as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -87,10 +86,10 @@ impl<'a> Session<'a> {
 
     fn look_up_and_trade(&mut self, iteration: u64) {
         let name = &self.stocks[self.rng.usize(..self.stocks.len())];
-        // All is drawn whatever the answers are, so that a seed gives the same orders in every run.
+        // Draw everything before the first request: the answers must not change the sequence.
         let order = (self.rng.f64() < self.options.probability).then(|| draw(&mut self.rng, name));
         let looked_up = self.request(Kind::Lookup, |api| api.stock(name));
-        if let Ended::Success(stock) = looked_up
+        if let RequestEnd::Success(stock) = looked_up
             && stock.name != *name
         {
             self.outcome.stats.of_mut(Kind::Lookup).unexpected += 1;
@@ -101,7 +100,7 @@ impl<'a> Session<'a> {
             return;
         }
         let key = format!("{}-{iteration}", self.key_prefix);
-        if let Ended::Success(number) =
+        if let RequestEnd::Success(number) =
             self.request(Kind::Order, |api| api.order(&order, Some(&key)))
         {
             self.control.checks.fetch_add(1, Ordering::Relaxed);
@@ -113,7 +112,7 @@ impl<'a> Session<'a> {
 
     fn read_back(&mut self, index: usize) {
         let number = self.outcome.acknowledged[index].number;
-        let Ended::Success(found) =
+        let RequestEnd::Success(found) =
             self.request(Kind::OrderQuery, |api| api.order_by_number(number))
         else {
             return;
@@ -130,8 +129,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Makes a request, and repeats it until it is answered or the deadline has passed.
-    fn request<T>(&mut self, kind: Kind, call: impl Fn(&Api) -> Result<T, ApiError>) -> Ended<T> {
+    /// Sends a request, and repeats it until an answer comes or the deadline has passed.
+    fn request<T>(
+        &mut self,
+        kind: Kind,
+        call: impl Fn(&Api) -> Result<T, ApiError>,
+    ) -> RequestEnd<T> {
         let (began, started) = (BootInstant::now(), Instant::now());
         for attempt in 0.. {
             let error = match call(&self.api) {
@@ -142,12 +145,12 @@ impl<'a> Session<'a> {
                     if self.options.keep_samples {
                         self.outcome.samples.push(Sample { kind, began, took });
                     }
-                    return Ended::Success(answer);
+                    return RequestEnd::Success(answer);
                 }
                 Err(error) => error,
             };
             if self.control.is_ended() {
-                // Perhaps cut off by ourselves: no failure of the bazaar to tell of.
+                // Our own `cut` may have closed the connection: that is no failure of the bazaar.
                 break;
             }
             if !error.is_retryable() {
@@ -155,12 +158,12 @@ impl<'a> Session<'a> {
             }
             if kind == Kind::Order && error.status() == Some(409) {
                 self.outcome.stats.of_mut(kind).refused += 1;
-                return Ended::Otherwise;
+                return RequestEnd::Otherwise;
             }
             self.note(&format!("{}: {error}", kind.label()));
             if !error.is_retryable() {
                 self.answered_wrongly(kind, &error);
-                return Ended::Otherwise;
+                return RequestEnd::Otherwise;
             }
             let wait = pause(&error, attempt, &mut self.pauses);
             if started.elapsed() + wait >= self.options.deadline {
@@ -179,7 +182,7 @@ impl<'a> Session<'a> {
                 .end(&format!("no request was answered for {waited} s"));
             self.control.cut();
         }
-        Ended::Otherwise
+        RequestEnd::Otherwise
     }
 
     fn answered_wrongly(&mut self, kind: Kind, error: &ApiError) {
@@ -192,7 +195,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Remembers that a failure was noticed, and the first few in words.
+    /// Records that the client noticed a failure; keeps the first few in words.
     fn note(&mut self, what: &str) {
         let (noticed, when) = if self.checking {
             (

@@ -1,4 +1,4 @@
-//! What a backup holds, as the file that makes it one.
+//! The manifest: the file whose presence makes a folder a backup.
 
 use common::chain::Hash;
 use common::database::aside::sync_folder;
@@ -14,22 +14,19 @@ use std::time::SystemTime;
 const FILE: &str = "manifest.json";
 const FORMAT: u32 = 1;
 
-/// A backup's manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of this format.
     pub format: u32,
-    /// The program that made it.
+    /// Version of the program that made it.
     pub program: String,
-    /// When, in milliseconds since 1970; for people.
+    /// Time of the backup in milliseconds since 1970, for people only.
     pub made_unix_ms: u64,
     /// The bazaar's cluster id.
     pub cluster: String,
-    /// How many orders are in it.
     pub orders: u64,
-    /// Hash of the last one, of the genesis without any: a digest of all.
+    /// Hash of the last order, or of the genesis: the chain makes it a digest of all.
     pub last_hash: Hash,
-    /// The catalog's term when it was made.
     pub term: Term,
     /// SHA-256 of each file.
     pub files: BTreeMap<String, Hash>,
@@ -67,7 +64,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads it, and compares the files with it byte for byte.
+    /// Reads the manifest, and compares the SHA-256 of each file with it.
     pub(super) fn read(folder: &Path) -> Result<Self, String> {
         let path = folder.join(FILE);
         let text = fs::read_to_string(&path).map_err(|e| {
@@ -89,7 +86,8 @@ impl Manifest {
             let file = folder.join(name);
             if hash(&file)? != *wanted {
                 return Err(format!(
-                    "{} is not the file that was backed up: its SHA-256 is another; use another backup",
+                    "{} is not the file that was backed up: its SHA-256 differs; \
+                     use another backup",
                     file.display()
                 ));
             }

@@ -2,12 +2,12 @@
 //! bazaar trades.
 //!
 //! A set is `catalog.db`, `order.db` and `manifest.json`. The catalog's file is a snapshot, read in
-//! one transaction; the log is made from its journal, so that both end with the same order, and
-//! each replica's log is compared with it. The manifest is written last: a folder without one is no
-//! backup.
+//! one transaction. The log is made from its journal, so that both end with the same order. The
+//! backup compares each replica's log with it, and writes the manifest last: a folder without a
+//! manifest is no backup.
 //!
-//! A copy by `cp` of a running bazaar is none: the newest rows are in the `-wal` files, and files
-//! that are copied one after the other are of different moments.
+//! A copy by `cp` of a running bazaar is no backup. The newest rows are in the `-wal` files, and
+//! `cp` reads the files at different moments.
 
 mod manifest;
 mod restore;
@@ -42,7 +42,7 @@ fn logs_in(folder: &Path) -> Vec<PathBuf> {
     logs
 }
 
-/// Reads a whole log, each row checked against the chain.
+/// Reads a whole log, and checks each row against the chain.
 fn read_log(log: &Connection) -> Result<(Genesis, Position), DbError> {
     let genesis =
         genesis::read(log)?.ok_or_else(|| DbError::Damaged("the log has no genesis".into()))?;

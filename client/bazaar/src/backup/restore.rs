@@ -1,9 +1,9 @@
 //! `bazaar restore`.
 //!
-//! All files are made and checked before any takes its name. The catalog's is made ready last: that
-//! is the commit. A death before it leaves the old catalog, whose journal any restored log is
-//! filled from; after it each service finishes its own file at its start
-//! ([`common::database::draft`]).
+//! A restore makes and checks all files before any takes its name. It makes the catalog's file
+//! ready last: that is the commit. A crash before it leaves the old catalog, and each restored log
+//! fills itself from that catalog's journal. After a crash behind it, each service finishes its own
+//! file at its start ([`common::database::draft`]).
 
 use super::{CATALOG, LOG, Manifest, logs_in, read_log};
 use crate::launcher::take_folder;
@@ -19,23 +19,21 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Replicas that a bazaar has, unless its folder shows more.
+/// Replicas of a bazaar, unless its folder has more logs.
 const REPLICAS: u8 = 3;
 
-/// What was restored.
 #[derive(Debug)]
 pub struct Restored {
-    /// The backup.
     pub manifest: Manifest,
-    /// The files that were there, under their new names.
+    /// The replaced files, under their new names.
     pub kept: Vec<PathBuf>,
 }
 
-/// Restores the backup in `folder` into the bazaar's folder `dir`. Files that are there are refused
-/// unless `replace`; then they are kept under other names.
+/// Restores the backup in `folder` into the bazaar's folder `dir`. It refuses to replace files
+/// without `replace`; with it, it keeps them under other names.
 ///
 /// # Errors
-/// Why not; the bazaar's folder is as it was, unless the message says otherwise.
+/// After an error the bazaar's folder is as before, unless the message says otherwise.
 pub fn restore(folder: &Path, dir: &Path, replace: bool) -> Result<Restored, String> {
     let manifest = Manifest::read(folder)?;
     DirBuilder::new()
@@ -53,7 +51,7 @@ pub fn restore(folder: &Path, dir: &Path, replace: bool) -> Result<Restored, Str
         refuse_to_overwrite(logs.iter().chain([&catalog]))?;
     }
     let _locks = lock_all(&catalog, &logs)?;
-    // An earlier restore may have died on its last steps.
+    // An earlier restore may have crashed in its last steps.
     for file in logs.iter().chain([&catalog]) {
         finish_install(file).map_err(|e| e.to_string())?;
     }
@@ -78,7 +76,8 @@ fn refuse_to_overwrite<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<(
         return Ok(());
     }
     Err(format!(
-        "there are files already: {}; with --replace they are kept under other names, and the backup takes their place",
+        "there are files already: {}; with --replace they are kept under other names, \
+         and the backup takes their place",
         there.join(", ")
     ))
 }
@@ -92,7 +91,7 @@ fn lock_all(catalog: &Path, logs: &BTreeSet<PathBuf>) -> Result<Vec<FileLock>, S
         .collect()
 }
 
-/// The catalog's comes last. After an error none is left.
+/// Makes all files ready, the catalog's last. After an error it discards them.
 fn make_ready(
     folder: &Path,
     manifest: &Manifest,
@@ -135,7 +134,7 @@ fn ready_log(folder: &Path, manifest: &Manifest, log: &Path) -> Result<Ready, Db
 
 fn ready_catalog(folder: &Path, manifest: &Manifest, catalog: &Path) -> Result<Ready, DbError> {
     let mut draft = Draft::copy_of(&folder.join(CATALOG), catalog, CATALOG_FILE)?;
-    // Leaders of terms after the backup must be fenced, wherever one still runs.
+    // A higher term fences the leaders of terms after the backup, wherever one still runs.
     set_fresh_term(draft.connection())?;
     draft.complete(|written| {
         let found = audit(written)?;

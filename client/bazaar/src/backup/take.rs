@@ -13,27 +13,25 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// A backup that was made.
 #[derive(Debug)]
 pub struct Taken {
-    /// What is in it.
     pub manifest: Manifest,
-    /// Replicas' logs that could not be compared with it, and why.
+    /// Replicas' logs that could not be compared with the backup, each with the reason.
     pub unread: Vec<String>,
 }
 
-/// Where a replica's log ended before the snapshot was taken.
+/// The end of a replica's log before the snapshot.
 struct End {
     file: PathBuf,
     genesis: Genesis,
     position: Position,
 }
 
-/// Makes a backup in `folder`, which must be new or empty, of the bazaar in `dir`, which may trade
-/// meanwhile. After an error nothing is left in `folder`.
+/// Makes a backup of the bazaar in `dir`, which may trade meanwhile. `folder` must be new or empty.
+/// After an error it removes `folder`.
 ///
 /// # Errors
-/// What could not be read, written or verified, with its name.
+/// Names the file that could not be read, written or verified.
 pub fn take(folder: &Path, dir: &Path) -> Result<Taken, String> {
     let source = dir.join(CATALOG);
     if !source.exists() {
@@ -45,7 +43,7 @@ pub fn take(folder: &Path, dir: &Path) -> Result<Taken, String> {
     make_folder(folder)?;
     let taken = fill(folder, dir);
     if taken.is_err() {
-        // The folder was new or empty: all in it is of this attempt.
+        // The folder was new or empty, so everything in it is of this attempt.
         let _ = fs::remove_dir_all(folder);
     }
     taken
@@ -70,8 +68,8 @@ fn make_folder(folder: &Path) -> Result<(), String> {
 fn fill(folder: &Path, dir: &Path) -> Result<Taken, String> {
     let scratch = tempfile::TempDir::new_in(folder)
         .map_err(|e| format!("cannot write {}: {e}", folder.display()))?;
-    // The logs' ends first: whatever a replica has was in the journal before, so that a longer log
-    // means a catalog that lost rows.
+    // The ends of the logs before the snapshot: a replica's rows were in the journal first, so a
+    // log that is longer than the snapshot shows a catalog that lost rows.
     let (mut ends, mut unread) = (Vec::new(), Vec::new());
     for (file, at) in logs_in(dir).into_iter().zip(0..) {
         let place = scratch.path().join(format!("log{at}"));
@@ -87,7 +85,7 @@ fn fill(folder: &Path, dir: &Path) -> Result<Taken, String> {
             Ok(None) => unread.push(format!("{} is empty", file.display())),
             Err(error) => unread.push(format!("{}: {error}", file.display())),
         }
-        // A copy may be as large as the log.
+        // The copy may be as large as the log, and the disk must hold one at a time only.
         let _ = fs::remove_dir_all(&place);
     }
     let source = dir.join(CATALOG);
@@ -135,7 +133,8 @@ fn compare(ends: &[End], journal: &Connection, found: &Audit) -> Result<(), Stri
         let there = there.map_err(|e| e.to_string())?;
         if end.genesis != found.genesis || there != Some(end.position.hash) {
             return Err(format!(
-                "{} is no prefix of the catalog's journal: it is of another bazaar, or the catalog lost rows; \
+                "{} is no prefix of the catalog's journal: it is of another bazaar, \
+                 or the catalog lost rows; \
                  compare the logs with 'order verify' before anything else",
                 end.file.display()
             ));

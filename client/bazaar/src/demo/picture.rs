@@ -1,4 +1,4 @@
-//! A terminal's picture, as SVG.
+//! A picture of a terminal, as SVG.
 
 use super::{Line, Tone};
 
@@ -23,7 +23,8 @@ pub(super) fn draw(lines: &[Line]) -> String {
     let width = (widest as f64 * CHARACTER) as usize + 2 * MARGIN;
     let height = lines.len() * LINE + 2 * MARGIN;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" \
+         width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
          <rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"#1b1f24\"/>\n\
          <g font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, monospace\" font-size=\"13\">\n"
     );
@@ -48,7 +49,7 @@ pub(super) fn draw(lines: &[Line]) -> String {
     svg + "</g>\n</svg>\n"
 }
 
-/// Spaces become such as are not drawn together.
+/// Escapes text for SVG. Spaces become no-break spaces, because SVG draws several spaces as one.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -60,7 +61,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Text is escaped, each tone has its colour, and empty lines take their place.
+    /// Text is escaped, each tone has its colour, and an empty line has its height.
     #[test]
     fn picture() {
         let line = |tone, text: &str| Line {

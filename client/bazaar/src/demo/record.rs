@@ -1,4 +1,4 @@
-//! The recorded demonstration: the lab's output file.
+//! The record of a demo: the lab's output file.
 
 use super::{Line, Shown, Tone, picture};
 use std::fs;
@@ -22,7 +22,7 @@ pub(super) fn write(document: &Path, lines: &[Line], shown: &Shown) -> Result<()
     fs::write(document, text(lines, shown, &name)).map_err(|e| explain(document, e))
 }
 
-/// What comes before the trading, and the trading itself.
+/// The lines before the trading, and those of the trading.
 fn parts(lines: &[Line]) -> (&[Line], &[Line]) {
     let heading =
         |from: usize| (from..lines.len()).find(|at| *at > from && lines[*at].tone == Tone::Heading);
@@ -53,7 +53,7 @@ fn text(lines: &[Line], shown: &Shown, pictures: &str) -> String {
         .fold(0.0, f64::max);
     let retries: u64 = report.requests.iter().map(|row| row.retries).sum();
     let why = if shown.pause_failover > shown.failover {
-        ": a process that is stopped refuses no connection, so it has to be waited for"
+        ": a paused process refuses no connection, so only a time-out shows its failure"
     } else {
         ""
     };
@@ -64,16 +64,22 @@ fn text(lines: &[Line], shown: &Shown, pictures: &str) -> String {
         .sum();
     format!(
         "# Output\n\n\
-         What `make demo` printed, and nothing else: it starts a bazaar, trades with five clients, kills the leader and brings it back, pauses the next leader, and compares the files. \
-         `target/release/bazaar demo --record docs/output.md` writes this page anew. It was recorded on one machine; figures of a whole evaluation are in [evaluation.md](evaluation.md).\n\n\
+         This page is the output of `make demo`. The demo starts a bazaar, trades with five\n\
+         clients, kills the leader and brings it back, pauses the next leader, and compares the\n\
+         files. `target/release/bazaar demo --record docs/output.md` writes this page anew. One\n\
+         machine recorded it; [evaluation.md](evaluation.md) has the numbers of a whole \
+         evaluation.\n\n\
          - Did the clients notice a failure **during order requests**? {}.\n\
          - Did they notice one **in the final order check**? {}.\n\
-         - They repeated {retries} attempts, and {failed} requests were not answered or answered wrongly. The slowest answer of all took {slowest:.0} ms.\n\
-         - The next leader was known {} ms after the kill, and {} ms after the pause{why}.\n\
-         - {} orders were acknowledged, {} of them differ, are missing or share a number.\n\
+         - They repeated {retries} attempts; {failed} requests got no answer or a wrong one.\n  \
+         The slowest answer took {slowest:.0} ms.\n\
+         - The next leader was known {} ms after the kill, and {} ms after the\n  pause{why}.\n\
+         - The clients got {} orders acknowledged; {} of them differ, are missing or share a\n  \
+         number.\n\
          - Did all replicas end up with the same file? {}.\n\n\
          ![the start, and reads from the cache]({pictures}/start.svg)\n\n\
-         ![clients trade while the leader is killed and the next one paused]({pictures}/crash.svg)\n\n\
+         ![clients trade while the leader is killed and the next one paused]\
+         ({pictures}/crash.svg)\n\n\
          ## All of it\n\n```text\n{transcript}```\n",
         noticed(report.noticed_during_orders),
         noticed(report.noticed_in_final_check),
@@ -96,7 +102,7 @@ mod tests {
     use client::workload::{Options, Outcome};
     use std::time::Duration;
 
-    /// The page has the answers of the run, the transcript, and both pictures.
+    /// The page has the results of the run, its output, and both pictures.
     #[test]
     fn page() {
         let line = |tone, text: &str| Line {

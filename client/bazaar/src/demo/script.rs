@@ -1,11 +1,11 @@
-//! What is shown, step by step.
+//! The steps of the demo.
 
 use super::{Screen, Tone};
 use client::api::Api;
 use client::report::Report;
 use client::workload::{self, Control, Options, Outcome};
-use cluster::own::Own;
 use cluster::service::Service;
+use cluster::temporary::TemporaryCluster;
 use cluster::wait;
 use common::wire::order::Side;
 use common::wire::public::{NewOrder, ReplicaState, Status};
@@ -16,18 +16,15 @@ use std::time::{Duration, Instant};
 const TRADE: Duration = Duration::from_secs(5);
 /// How long the leader is paused.
 const PAUSE: Duration = Duration::from_secs(3);
-/// A line about the trading is shown so often.
-const TELL: Duration = Duration::from_secs(1);
-/// How long anything may take that takes a second as a rule.
+/// Time between two lines about the trading.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Deadline for steps that usually take less than a second.
 const SOON: Duration = Duration::from_secs(30);
 const CLIENTS: usize = 5;
 
-/// What was shown.
 #[derive(Debug, Clone)]
 pub struct Shown {
-    /// What the clients saw.
     pub report: Report,
-    /// Whether the three files are equal.
     pub files_equal: bool,
     /// From the kill to the next leader.
     pub failover: Duration,
@@ -36,50 +33,48 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Whether everything was as it must be.
-    #[must_use]
     pub fn is_well(&self) -> bool {
         self.report.clean && self.files_equal
     }
 }
 
 pub(super) fn show(screen: &mut Screen) -> Result<Shown, String> {
-    screen.say(
+    screen.line(
         Tone::Heading,
         "A catalog, an order service of three replicas, and a front-end, each a process",
     );
-    let mut own = Own::start(|spec| {
+    let mut bazaar = TemporaryCluster::start(|spec| {
         spec.set("BAZAAR_LOG", "warn");
         Ok(())
     })?;
-    let api = Api::new(&own.cluster.url(0));
-    // The cache answers from its first lease on, which a front-end does not wait for to be ready.
+    let api = Api::new(&bazaar.cluster.url(0));
+    // A front-end is ready before its first lease, but its cache answers only with a lease.
     wait::until(SOON, || {
         status(&api).ok().filter(|status| status.cache.leased)
     })
     .ok_or("the cache gets no lease")?;
-    tell_status(screen, &api)?;
+    print_status(screen, &api)?;
     look_and_buy(screen, &api)?;
 
-    screen.say(Tone::Plain, "");
-    screen.say(Tone::Heading, "Five clients trade as fast as they can");
+    screen.line(Tone::Plain, "");
+    screen.line(Tone::Heading, "Five clients trade as fast as they can");
     let options = Options {
         probability: 0.8,
         iterations: u64::MAX,
         clients: CLIENTS,
-        ..Options::new(&own.cluster.url(0))
+        ..Options::new(&bazaar.cluster.url(0))
     };
     let control = Control::default();
     let (outcome, failover, pause_failover) = thread::scope(|scope| {
         let clients = scope.spawn(|| workload::run(&options, &control));
-        let failures = injure(screen, &mut own, &api, &control);
+        let failures = injure(screen, &mut bazaar, &api, &control);
         control.stop_trading();
         let outcome = clients.join().expect("the workload ends without panic");
         failures.and_then(|(failover, pause)| Ok((outcome?, failover, pause)))
     })?;
     let report = Report::new(&options, &outcome);
     final_check(screen, &report, &outcome);
-    let files_equal = compare_files(screen, &mut own)?;
+    let files_equal = compare_files(screen, &mut bazaar)?;
     Ok(Shown {
         report,
         files_equal,
@@ -89,8 +84,8 @@ pub(super) fn show(screen: &mut Screen) -> Result<Shown, String> {
 }
 
 fn look_and_buy(screen: &mut Screen, api: &Api) -> Result<(), String> {
-    screen.say(Tone::Plain, "");
-    screen.say(
+    screen.line(Tone::Plain, "");
+    screen.line(
         Tone::Heading,
         "Reads come from the front-end's cache, and are never stale",
     );
@@ -104,8 +99,8 @@ fn look_and_buy(screen: &mut Screen, api: &Api) -> Result<(), String> {
         } else {
             "the catalog"
         };
-        screen.say(Tone::Command, "GET /stocks/GameStart");
-        screen.say(
+        screen.line(Tone::Command, "GET /stocks/GameStart");
+        screen.line(
             Tone::Plain,
             &format!("  quantity {}, from {source}, {took} µs", stock.quantity),
         );
@@ -116,66 +111,72 @@ fn look_and_buy(screen: &mut Screen, api: &Api) -> Result<(), String> {
         side: Side::Buy,
     };
     let number = api.order(&order, None).map_err(|e| e.to_string())?;
-    screen.say(
+    screen.line(
         Tone::Command,
         "POST /orders {\"name\":\"GameStart\",\"quantity\":5,\"type\":\"buy\"}",
     );
-    screen.say(
+    screen.line(
         Tone::Plain,
-        &format!("  order number {number}; the catalog told every cache to forget GameStart before it answered"),
+        &format!(
+            "  order number {number}; before its answer, the catalog invalidated GameStart in \
+             every cache"
+        ),
     );
     let stock = api.stock("GameStart").map_err(|e| e.to_string())?;
-    screen.say(Tone::Command, "GET /stocks/GameStart");
-    screen.say(Tone::Plain, &format!("  quantity {}", stock.quantity));
+    screen.line(Tone::Command, "GET /stocks/GameStart");
+    screen.line(Tone::Plain, &format!("  quantity {}", stock.quantity));
     Ok(())
 }
 
-/// Kills the leader and brings it back, then pauses the next one. Gives how long each took to be
-/// replaced.
+/// Kills the leader and brings it back, then pauses the next one. Returns the times until the next
+/// leader was known.
 fn injure(
     screen: &mut Screen,
-    own: &mut Own,
+    bazaar: &mut TemporaryCluster,
     api: &Api,
     control: &Control,
 ) -> Result<(Duration, Duration), String> {
     watch(screen, control, TRADE);
     let killed = leader(api)?;
-    screen.say(
+    screen.line(
         Tone::Bad,
         &format!("  kill -9 of replica {killed}, the leader"),
     );
     let harmed = Instant::now();
-    own.cluster
+    bazaar
+        .cluster
         .kill(Service::Order(killed))
         .map_err(|e| e.to_string())?;
     let failover = succeeded(screen, api, killed, harmed)?;
     watch(screen, control, TRADE);
 
-    screen.say(Tone::Bad, &format!("  replica {killed} is started again"));
+    screen.line(Tone::Bad, &format!("  replica {killed} is started again"));
     let mended = Instant::now();
     let goal = status(api)?
         .replicas
         .into_iter()
         .filter_map(|replica| replica.last)
         .max();
-    own.cluster
+    bazaar
+        .cluster
         .start_service(Service::Order(killed))
         .map_err(|e| e.to_string())?;
     caught_up(screen, api, killed, goal, mended)?;
     watch(screen, control, TRADE / 2);
 
     let paused = leader(api)?;
-    screen.say(
+    screen.line(
         Tone::Bad,
         &format!("  SIGSTOP to replica {paused}, the leader: it neither answers nor ends"),
     );
     let harmed = Instant::now();
-    own.cluster
+    bazaar
+        .cluster
         .pause(Service::Order(paused))
         .map_err(|e| e.to_string())?;
     let pause_failover = succeeded(screen, api, paused, harmed)?;
     watch(screen, control, PAUSE);
-    screen.say(
+    screen.line(
         Tone::Bad,
         &format!("  SIGCONT: replica {paused} goes on, and finds that its term is over"),
     );
@@ -185,48 +186,49 @@ fn injure(
         .into_iter()
         .filter_map(|replica| replica.last)
         .max();
-    own.cluster
+    bazaar
+        .cluster
         .resume(Service::Order(paused))
         .map_err(|e| e.to_string())?;
     caught_up(screen, api, paused, goal, mended)?;
     watch(screen, control, TRADE / 2);
-    tell_status(screen, api)?;
+    print_status(screen, api)?;
     Ok((failover, pause_failover))
 }
 
 fn final_check(screen: &mut Screen, report: &Report, outcome: &Outcome) {
-    screen.say(Tone::Plain, "");
-    screen.say(
+    screen.line(Tone::Plain, "");
+    screen.line(
         Tone::Heading,
-        "The clients have read every order back; what they saw, in milliseconds",
+        "The clients have read every order back; their times in milliseconds",
     );
-    // The first line names the address of this run.
+    // Without the first line, which has the address of this run.
     let table = report.table();
     let table = table
         .split_once('\n')
         .map_or(table.as_str(), |(_, rest)| rest);
-    screen.say(Tone::Plain, table.trim());
+    screen.line(Tone::Plain, table.trim());
     if outcome.is_clean() {
-        screen.say(
+        screen.line(
             Tone::Good,
             "every acknowledged order is there, once, with its content",
         );
     } else {
-        screen.say(Tone::Bad, "that must not be");
+        screen.line(Tone::Bad, "an order differs, or a request was not answered");
     }
 }
 
-fn compare_files(screen: &mut Screen, own: &mut Own) -> Result<bool, String> {
-    own.cluster.stop_all().map_err(|e| e.to_string())?;
-    screen.say(Tone::Plain, "");
-    screen.say(Tone::Heading, "The files of the three replicas");
-    screen.say(Tone::Command, "order verify order1.db order2.db order3.db");
-    let verified = own.order_tool("verify", &[1, 2, 3])?;
+fn compare_files(screen: &mut Screen, bazaar: &mut TemporaryCluster) -> Result<bool, String> {
+    bazaar.cluster.stop_all().map_err(|e| e.to_string())?;
+    screen.line(Tone::Plain, "");
+    screen.line(Tone::Heading, "The files of the three replicas");
+    screen.line(Tone::Command, "order verify order1.db order2.db order3.db");
+    let verified = bazaar.order_tool("verify", &[1, 2, 3])?;
     for line in verified.lines() {
-        screen.say(Tone::Plain, &format!("  {}", shortened(line)));
+        screen.line(Tone::Plain, &format!("  {}", shortened(line)));
     }
     let equal = verified.lines().last() == Some("equal");
-    screen.say(
+    screen.line(
         if equal { Tone::Good } else { Tone::Bad },
         if equal {
             "the files are equal"
@@ -237,7 +239,7 @@ fn compare_files(screen: &mut Screen, own: &mut Own) -> Result<bool, String> {
     Ok(equal)
 }
 
-/// Long hashes by their first digits.
+/// Shortens hashes to their first digits.
 fn shortened(line: &str) -> String {
     let word = |word: &str| {
         if word.len() == 64 {
@@ -249,12 +251,12 @@ fn shortened(line: &str) -> String {
     line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// Tells each second how the trading goes, for a time.
+/// Prints the rates of the trading each second, for a time.
 fn watch(screen: &mut Screen, control: &Control, time: Duration) {
     let until = Instant::now() + time;
     while Instant::now() < until {
         let (orders, lookups, started) = (control.acknowledged(), control.done(), Instant::now());
-        thread::sleep(TELL.min(until.saturating_duration_since(started)));
+        thread::sleep(REPORT_EVERY.min(until.saturating_duration_since(started)));
         let seconds = started.elapsed().as_secs_f64();
         if seconds < 0.2 {
             break;
@@ -265,7 +267,7 @@ fn watch(screen: &mut Screen, control: &Control, time: Duration) {
             rate(control.acknowledged(), orders),
             rate(control.done(), lookups),
         );
-        screen.say(
+        screen.line(
             Tone::Plain,
             &format!(
                 "  {:>7} orders so far; {orders_rate:>6.0} orders/s, {lookups_rate:>6.0} lookups/s",
@@ -284,7 +286,7 @@ fn succeeded(screen: &mut Screen, api: &Api, old: u8, since: Instant) -> Result<
     let new = new.ok_or("no other replica came to lead")?;
     let took = since.elapsed();
     let leader = new.leader.map_or(0, u8::from);
-    screen.say(
+    screen.line(
         Tone::Good,
         &format!(
             "  replica {leader} leads term {} after {} ms",
@@ -311,7 +313,7 @@ fn caught_up(
         (own.state == ReplicaState::Follower && own.last >= goal).then_some(())
     });
     done.ok_or_else(|| format!("replica {replica} does not catch up"))?;
-    screen.say(
+    screen.line(
         Tone::Good,
         &format!(
             "  replica {replica} follows with every order after {} ms",
@@ -332,7 +334,7 @@ fn status(api: &Api) -> Result<Status, String> {
     api.status().map_err(|e| format!("GET /status: {e}"))
 }
 
-fn tell_status(screen: &mut Screen, api: &Api) -> Result<(), String> {
+fn print_status(screen: &mut Screen, api: &Api) -> Result<(), String> {
     let status = status(api)?;
     let replicas: Vec<String> = status
         .replicas
@@ -350,8 +352,8 @@ fn tell_status(screen: &mut Screen, api: &Api) -> Result<(), String> {
             format!("replica {} {state}", u8::from(replica.id))
         })
         .collect();
-    screen.say(Tone::Command, "GET /status");
-    screen.say(
+    screen.line(Tone::Command, "GET /status");
+    screen.line(
         Tone::Plain,
         &format!("  {}; term {}", replicas.join(", "), status.term),
     );

@@ -1,6 +1,6 @@
-//! How `bazaar kill` and `bazaar restart` reach the running launcher: one line of JSON over a
-//! socket in its folder, one line back. The launcher does the work, so that a restarted service is
-//! its child, and its log is followed.
+//! `bazaar kill` and `bazaar restart` send one line of JSON to the running launcher, over a socket
+//! in its folder, and get one line back. The launcher does the work, so that a restarted service is
+//! its child, and it follows the log.
 
 use cluster::service::Service;
 use common::shutdown::Shutdown;
@@ -14,26 +14,22 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a caller may take for its one line.
+/// Longest time for a caller's line.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a caller waits: a service may take its whole time to stop and to start.
+/// Longest wait of a caller: a service may use its whole time-outs to stop and to start.
 const ASK_TIMEOUT: Duration = Duration::from_secs(90);
 /// Longest line, in bytes.
 const LINE_LIMIT: u64 = 4_096;
 
-/// What can be asked of a running bazaar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// Kill a service with SIGKILL.
     Kill,
-    /// Start a service, stopping it first where it runs.
+    /// Starts a service; stops it first where it runs.
     Restart,
 }
 
 impl Action {
-    /// As written on the command line.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Kill => "kill",
@@ -49,7 +45,6 @@ struct Line {
     service: String,
 }
 
-/// What came of it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reply {
@@ -73,20 +68,21 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Listens in this folder, which belongs to the caller: a socket of an earlier run is removed.
+    /// Listens in this folder, whose lock the caller holds: an old socket is of an earlier run.
     pub(super) fn listen(folder: &Path) -> Result<Self, String> {
         let path = socket_path(folder);
         let _ = fs::remove_file(&path);
         let explain = |e: io::Error| {
             format!(
-                "cannot listen on {}: {e}; such a path has at most 107 bytes: name a shorter --dir if it is longer",
+                "cannot listen on {}: {e}; a socket's path has at most 107 bytes: \
+                 name a shorter --dir if it is longer",
                 path.display()
             )
         };
         let listener = UnixListener::bind(&path).map_err(explain)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(explain)?;
         let stop = Shutdown::new();
-        // One request at a time; who comes meanwhile waits in the socket.
+        // One request at a time. Other callers wait in the socket's backlog.
         let (sender, asked) = bounded(1);
         let until = stop.clone();
         let thread = Thread::spawn("control", move || serve(&listener, &sender, &until));
@@ -98,7 +94,6 @@ impl Control {
         })
     }
 
-    /// Where requests come out.
     pub(super) fn asked(&self) -> &Receiver<Asked> {
         &self.asked
     }
@@ -107,9 +102,10 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.stop.trigger();
-        // Wakes the thread out of its accept; nobody else answers here.
+        // Wakes the thread out of its accept.
         drop(UnixStream::connect(&self.path));
-        // Whoever asked and was not answered learns so by the closed socket.
+        // Drops a waiting request: its caller sees a closed socket, and its thread does not wait
+        // for a reply.
         self.asked = bounded(0).1;
         drop(self._thread.take());
         let _ = fs::remove_file(&self.path);
@@ -123,9 +119,9 @@ fn serve(listener: &UnixListener, sender: &Sender<Asked>, stop: &Shutdown) {
             return;
         }
         match connection {
-            // A caller that does not keep to the rules, or goes away, concerns nobody else.
+            // A caller that breaks the rules, or goes away, must not disturb the others.
             Ok((stream, _)) => drop(converse(stream, sender)),
-            // Out of descriptors, say: passes.
+            // Out of descriptors, for example. The pause prevents a busy loop.
             Err(_) => drop(stop.wait(Duration::from_millis(100))),
         }
     }
@@ -164,14 +160,13 @@ fn socket_path(folder: &Path) -> PathBuf {
     folder.join("control.sock")
 }
 
-/// Asks the bazaar that runs in this folder.
-///
-/// # Errors
-/// What went wrong there, or that none runs there.
+/// Sends a request to the bazaar that runs in this folder. Returns its reply; an error when it
+/// failed there, or none runs.
 pub fn ask(folder: &Path, action: Action, service: Service) -> Result<String, String> {
     let mut stream = UnixStream::connect(socket_path(folder)).map_err(|e| {
         format!(
-            "no bazaar runs in {} ({e}): start one with 'make run-all', or name its folder with --dir",
+            "no bazaar runs in {} ({e}): \
+             start one with 'make run-all', or name its folder with --dir",
             folder.display()
         )
     })?;
@@ -206,10 +201,10 @@ pub fn ask(folder: &Path, action: Action, service: Service) -> Result<String, St
 mod tests {
     use super::*;
 
-    /// A request reaches the launcher and its answer the caller; nonsense is answered; nobody there
-    /// is said so; the end frees all.
+    /// A request reaches the launcher, and its reply the caller. Nonsense gets a reply. Without a
+    /// bazaar the error says so. The end removes the socket.
     #[test]
-    fn round_trip() {
+    fn a_request_reaches_the_launcher_and_its_reply_the_caller() {
         let folder = tempfile::tempdir().expect("a folder");
         let nobody = ask(folder.path(), Action::Kill, Service::Catalog).expect_err("nobody");
         assert!(

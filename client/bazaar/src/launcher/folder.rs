@@ -1,4 +1,5 @@
-//! The folder of a bazaar: this user's alone, made so where it was not.
+//! The folder of a bazaar. Only its user may read it, and [`take`] tightens the rights of an older
+//! one.
 
 use super::PIDS;
 use cluster::LOGS;
@@ -8,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Beginnings of the names of files that a bazaar keeps in its folder.
+/// Prefixes of the names of a bazaar's files.
 const OURS: [&str; 6] = [
     "catalog.db",
     "order",
@@ -17,18 +18,19 @@ const OURS: [&str; 6] = [
     "url",
     "control.sock",
 ];
-/// Mode bit of a folder in which everybody may make files.
+/// Mode bit of a folder in which all users may create files.
 const STICKY: u32 = 0o1000;
 
-/// Makes the folder with what is always in it, or takes it from an earlier run. Returns what to
-/// tell where others had rights in it, which they have no longer.
+/// Makes the folder with its subfolders, or takes that of an earlier run. Returns a message where
+/// it took other users' rights away.
 ///
 /// # Errors
-/// When it is another user's, shared by all, or holds a link in place of one of our files.
+/// When it belongs to another user, all users share it, or it holds a link in place of one of our
+/// files.
 pub(super) fn take(folder: &Path) -> Result<Option<String>, String> {
     let shown = folder.display();
     let explain = |e: io::Error| format!("cannot use {shown}: {e}");
-    // Before it is followed: another user's link could lead anywhere.
+    // Before anything follows it: another user's link could lead anywhere.
     if private::is_planted(folder).map_err(explain)? {
         return Err(format!(
             "{shown} is another user's link: name a folder of your own with --dir"
@@ -38,7 +40,7 @@ pub(super) fn take(folder: &Path) -> Result<Option<String>, String> {
     check_owner(folder)?;
     check_shared(folder).map_err(explain)??;
     let mut opened = private::tighten(folder).map_err(explain)?;
-    // From here on nobody else can put anything in.
+    // From here on, no other user can create an entry.
     for part in [LOGS, PIDS] {
         let path = folder.join(part);
         check_entry(&path)?;
@@ -55,7 +57,8 @@ pub(super) fn take(folder: &Path) -> Result<Option<String>, String> {
     }))
 }
 
-/// Writes a file anew: an old one's rights, or what a link leads to, have no part in it.
+/// Replaces a file. It removes the old one first, so that neither its rights nor a link's target
+/// matter.
 pub(super) fn write_anew(path: &Path, text: &str) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -65,7 +68,7 @@ pub(super) fn write_anew(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// Our files in the folder, and all in the folders of logs and process ids.
+/// Our files in the folder, and all files in the folders of logs and process ids.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for part in [LOGS, PIDS] {
@@ -98,7 +101,7 @@ fn check_owner(path: &Path) -> Result<(), String> {
     ))
 }
 
-/// Rights are not taken from a folder that others use on purpose, such as `/tmp`.
+/// Refuses a folder that other users use on purpose, such as `/tmp`: its rights must stay.
 fn check_shared(folder: &Path) -> io::Result<Result<(), String>> {
     let is_shared = fs::metadata(folder)?.mode() & STICKY != 0
         && !folder.join("bazaar.lock").exists()
@@ -112,13 +115,14 @@ fn check_shared(folder: &Path) -> io::Result<Result<(), String>> {
     Ok(Ok(()))
 }
 
-/// An entry is a file or folder of this user, and no link: one that was planted while the folder
-/// was open to others would lead our writes elsewhere.
+/// An entry must be a file or folder of this user, and no link. Another user may have planted a
+/// link while the folder was open, and it would redirect our writes.
 fn check_entry(path: &Path) -> Result<(), String> {
     let shown = path.display();
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => Err(format!(
-            "{shown} is a link, and links in this folder are not followed: remove it, or name the folder that it leads to with --dir"
+            "{shown} is a link, and links in this folder are not followed: \
+             remove it, or name the folder that it leads to with --dir"
         )),
         Ok(found) if found.uid() != private::user() => Err(format!(
             "{shown} belongs to user {}: remove it, or name another folder with --dir",
@@ -143,9 +147,9 @@ mod tests {
         fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
     }
 
-    /// A folder of an earlier version is tightened, with a word; files that are not ours stay.
+    /// `take` tightens a folder of an earlier version with a message; other files stay as they are.
     #[test]
-    fn an_open_folder_is_tightened_with_a_word() {
+    fn an_open_folder_is_tightened_with_a_message() {
         let outer = tempfile::tempdir().expect("a folder");
         let folder = outer.path().join("run");
         fs::create_dir_all(folder.join(LOGS)).expect("made");
@@ -176,7 +180,7 @@ mod tests {
         assert_eq!(take(&folder), Ok(None), "once");
     }
 
-    /// A link in place of a file or folder of ours is not followed, whatever it leads to.
+    /// A link in place of a file or folder of ours is not followed.
     #[test]
     fn planted_links_are_not_followed() {
         for name in [
@@ -206,7 +210,7 @@ mod tests {
         assert!(!target.exists() && mode(&link) == 0o600);
     }
 
-    /// A folder that everybody uses keeps its rights.
+    /// A folder that all users share keeps its rights.
     #[test]
     fn a_shared_folder_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");

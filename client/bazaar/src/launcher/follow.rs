@@ -1,14 +1,14 @@
-//! Follows the logs of several services as they grow, and keeps them from growing for ever.
+//! Follows the logs of several services as they grow, and bounds their size.
 //!
-//! A log may be cut short under its reader (`: > order1.log`, logrotate's `copytruncate`) or moved
-//! away (logrotate's default). Its length alone does not tell the first: by the next look it may be
-//! longer than before. So the reader remembers the last bytes before its place, and begins anew
-//! when others stand there. After the second the old file is read to its end, then the new one from
-//! its beginning.
+//! Another program may truncate a log under its reader (`: > order1.log`, logrotate's
+//! `copytruncate`). The length does not show that: at the next poll the log may be longer than
+//! before. So the reader remembers the last bytes before its offset, and begins anew when they
+//! differ. Another program may also move a log away (logrotate's default). Then the reader reads
+//! the old file to its end, and the new file from its beginning.
 //!
-//! A log of [`LIMIT_BYTES`] is copied to `<log>.1` and cut to nothing: the service goes on writing
-//! to it, at its new end (it appends). Lines that come between the copy and the cut are lost to the
-//! files, a matter of microseconds.
+//! At [`LIMIT_BYTES`] the launcher copies a log to `<log>.1` and truncates it. The service goes on
+//! writing at the new end, because it appends. The copy misses lines that come in the microseconds
+//! between copy and cut.
 
 use cluster::service::Service;
 use common::private;
@@ -17,18 +17,18 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// A log that has so much is set aside.
+/// Size at which a log is set aside.
 const LIMIT_BYTES: u64 = 8 * 1024 * 1024;
-/// Older logs that are kept of each service.
+/// Number of older logs of each service.
 const KEPT: u32 = 3;
-/// What is read from one log at a time, at most, so that a chatty service does not hide the others.
+/// Most bytes of one read, so that a service with a long log does not hide the others.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// A line without an end is shown in pieces of this size.
+/// A longer line appears in pieces of this size.
 const LINE_BYTES: usize = 16 * 1024;
-/// How many bytes before the place are remembered: more than a time stamp.
+/// Remembered bytes before the offset: more than a time stamp, which two files could share.
 const REMEMBERED: usize = 64;
 
-/// Several logs and how far each has been shown.
+/// Several logs, and the offset up to which each was printed.
 #[derive(Debug)]
 pub(super) struct Follower {
     logs: Vec<Log>,
@@ -39,49 +39,49 @@ struct Log {
     service: Service,
     path: PathBuf,
     reader: Option<Reader>,
-    /// What came after the last line end.
-    begun: Vec<u8>,
+    /// The bytes after the last line end.
+    partial: Vec<u8>,
 }
 
-/// An open log, and the place up to which it has been read.
+/// An open log, and the offset up to which it was read.
 #[derive(Debug)]
 struct Reader {
     file: File,
-    place: u64,
-    /// The last bytes before the place.
+    offset: u64,
+    /// The last bytes before the offset.
     before: Vec<u8>,
 }
 
 impl Follower {
-    /// Follows from where each log ends now; one that is not there yet, from its beginning.
+    /// Follows each log from its present end; a missing one later from its beginning.
     pub(super) fn new(logs: impl Iterator<Item = (Service, PathBuf)>) -> Self {
         let log = |(service, path): (Service, PathBuf)| Log {
             service,
             reader: Reader::at_end(&path).ok(),
             path,
-            begun: Vec::new(),
+            partial: Vec::new(),
         };
         Self {
             logs: logs.map(log).collect(),
         }
     }
 
-    /// Gives every whole line that is new to `show`.
+    /// Calls `show` with every new whole line.
     pub(super) fn poll(&mut self, mut show: impl FnMut(Service, &str)) {
         for log in &mut self.logs {
             log.read();
             let mut shown = 0;
-            while let Some(end) = line_end(&log.begun[shown..]) {
-                let line = String::from_utf8_lossy(&log.begun[shown..shown + end]);
+            while let Some(end) = line_end(&log.partial[shown..]) {
+                let line = String::from_utf8_lossy(&log.partial[shown..shown + end]);
                 show(log.service, line.trim_end_matches(['\n', '\r']));
                 shown += end;
             }
-            log.begun.drain(..shown);
+            log.partial.drain(..shown);
         }
     }
 
-    /// Sets aside what has grown to its limit. Returns what failed: the log was cut all the same,
-    /// since a full disk stops more than a log.
+    /// Sets aside each log that has reached its limit. Returns the failures. It truncates the log
+    /// even when the copy failed: a full disk would stop the services, and they matter more.
     pub(super) fn bound(&mut self) -> Vec<String> {
         let bound = |log: &mut Log| {
             let outcome = log.is_full().then(|| log.set_aside())?;
@@ -96,7 +96,7 @@ impl Follower {
 }
 
 impl Log {
-    /// A log that cannot be read is tried again at the next poll: its service may not have been
+    /// Reads new bytes. The next poll tries an unreadable log again: its service may not have
     /// started yet.
     fn read(&mut self) {
         if self.reader.is_none() {
@@ -105,26 +105,27 @@ impl Log {
         let Some(reader) = &mut self.reader else {
             return;
         };
-        match reader.read(&mut self.begun) {
-            // All of it is read: is it still the log?
+        match reader.read(&mut self.partial) {
+            // Read to the end: only now may another file replace it.
             Ok(0) if reader.was_moved(&self.path) => self.reader = None,
             Ok(_) => {}
             Err(_) => self.reader = None,
         }
     }
 
-    /// A log that has not been shown to its end waits for that, but not for ever.
+    /// Whether the log has reached its limit. A log that was not printed to its end may grow to
+    /// twice the limit.
     fn is_full(&self) -> bool {
         self.reader.as_ref().is_some_and(|reader| {
             let length = reader.file.metadata().map_or(0, |found| found.len());
-            length >= LIMIT_BYTES && (reader.place >= length || length >= 2 * LIMIT_BYTES)
+            length >= LIMIT_BYTES && (reader.offset >= length || length >= 2 * LIMIT_BYTES)
         })
     }
 
     fn set_aside(&mut self) -> io::Result<()> {
         let older = |n: u32| common::database::with_suffix(&self.path, &format!(".{n}"));
         for n in (1..KEPT).rev() {
-            // The first ones are not there yet.
+            // Fails for an older log that does not exist yet.
             let _ = fs::rename(older(n), older(n + 1));
         }
         let copied = copy(&self.path, &older(1));
@@ -142,7 +143,7 @@ impl Log {
     }
 }
 
-/// Where the first line of this text ends.
+/// End of the first line of this text.
 fn line_end(text: &[u8]) -> Option<usize> {
     let newline = text.iter().position(|byte| *byte == b'\n');
     let long = (text.len() >= LINE_BYTES).then_some(LINE_BYTES);
@@ -163,57 +164,57 @@ impl Reader {
     fn at_start(path: &Path) -> io::Result<Self> {
         Ok(Self {
             file: private::options().read(true).open(path)?,
-            place: 0,
+            offset: 0,
             before: Vec::new(),
         })
     }
 
     fn at_end(path: &Path) -> io::Result<Self> {
         let mut reader = Self::at_start(path)?;
-        reader.place = reader.file.metadata()?.len();
-        let remembered = reader.place.min(REMEMBERED as u64);
+        reader.offset = reader.file.metadata()?.len();
+        let remembered = reader.offset.min(REMEMBERED as u64);
         reader.before = vec![0; usize::try_from(remembered).unwrap_or_default()];
         reader
             .file
-            .read_exact_at(&mut reader.before, reader.place - remembered)?;
+            .read_exact_at(&mut reader.before, reader.offset - remembered)?;
         Ok(reader)
     }
 
-    /// Adds what is new, up to a chunk. Zero: there is nothing.
+    /// Appends new bytes, at most a chunk. Returns their number.
     fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
         let length = self.file.metadata()?.len();
-        if length == self.place {
+        if length == self.offset {
             return Ok(0);
         }
-        if length < self.place || !self.stands_where_it_stood() {
+        if length < self.offset || !self.remembered_bytes_match() {
             self.begin_anew();
             into.clear();
         }
         let had = into.len();
         into.resize(had + CHUNK_BYTES, 0);
-        let outcome = self.file.read_at(&mut into[had..], self.place);
+        let outcome = self.file.read_at(&mut into[had..], self.offset);
         let read = *outcome.as_ref().unwrap_or(&0);
         into.truncate(had + read);
-        self.place += read as u64;
+        self.offset += read as u64;
         self.before.extend_from_slice(&into[had..]);
         let surplus = self.before.len().saturating_sub(REMEMBERED);
         self.before.drain(..surplus);
         outcome
     }
 
-    fn stands_where_it_stood(&self) -> bool {
+    fn remembered_bytes_match(&self) -> bool {
         let mut now = vec![0; self.before.len()];
-        let at = self.place - self.before.len() as u64;
+        let at = self.offset - self.before.len() as u64;
         self.file.read_exact_at(&mut now, at).is_ok() && now == self.before
     }
 
     fn begin_anew(&mut self) {
-        self.place = 0;
+        self.offset = 0;
         self.before.clear();
     }
 
-    /// Whether another file has the log's name now. While none has it, its service writes on to
-    /// this one.
+    /// Whether another file has the log's name now. While no file has it, the service still writes
+    /// to this one.
     fn was_moved(&self, path: &Path) -> bool {
         match (fs::metadata(path), self.file.metadata()) {
             (Ok(named), Ok(ours)) => (named.dev(), named.ino()) != (ours.dev(), ours.ino()),
@@ -270,8 +271,7 @@ mod tests {
         }
     }
 
-    /// Old lines are not shown, new ones once, in order and only when whole; a log may appear
-    /// later.
+    /// New whole lines appear once and in order, old lines never; a log may appear later.
     #[test]
     fn new_whole_lines_once() {
         let mut case = Case::new();
@@ -284,8 +284,8 @@ mod tests {
         assert_eq!(case.poll(), ["catalog: three"]);
     }
 
-    /// A log that is cut short is followed from its new beginning, also when it has grown beyond
-    /// its old length by the next look.
+    /// A truncated log is followed from its new beginning, also when it has grown beyond its old
+    /// length by the next poll.
     #[test]
     fn a_log_that_was_cut_short_is_followed() {
         let mut case = Case::new();
@@ -341,7 +341,7 @@ mod tests {
         assert!(newest.len() >= LIMIT_BYTES && newest.mode() & 0o077 == 0);
     }
 
-    /// Where the copy cannot be made, the log is cut all the same, and that is told.
+    /// A log whose copy fails is truncated nevertheless, and the failure is returned.
     #[test]
     fn a_log_is_bounded_where_it_cannot_be_kept() {
         let mut case = Case::new();

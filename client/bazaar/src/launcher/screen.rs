@@ -1,5 +1,5 @@
-//! What the launcher prints: a prefix per service, in its own colour on a terminal, and the
-//! launcher's own words.
+//! The launcher's output: log lines, each with a prefix in its service's colour, and the launcher's
+//! own messages.
 
 use super::{Action, DEFAULT_FOLDER, command};
 use cluster::service::Service;
@@ -12,7 +12,7 @@ const RESET: &str = "\x1b[0m";
 const LOUD: &str = "\x1b[1;97;41m";
 const OWN: &str = "\x1b[1m";
 
-/// Standard output. What cannot be written is lost: a terminal that has gone away must not end the
+/// Standard output. It ignores write errors: a terminal that has gone away must not end the
 /// bazaar.
 pub(super) struct Screen {
     colour: bool,
@@ -37,7 +37,6 @@ impl Screen {
         ));
     }
 
-    /// A line of the launcher.
     pub(super) fn note(&mut self, text: &str) {
         print(&format!(
             "{}\n",
@@ -45,7 +44,7 @@ impl Screen {
         ));
     }
 
-    /// What nobody may miss.
+    /// A warning in capitals, with its remedy.
     pub(super) fn loud(&mut self, what: &str, remedy: &str) {
         let line = "!".repeat(78);
         let (what, remedy) = (what.to_uppercase(), escape(remedy));
@@ -57,7 +56,7 @@ impl Screen {
         print(&format!("\n{}\n\n", painted.join("\n")));
     }
 
-    /// What a newcomer can do now.
+    /// The first steps for a newcomer.
     pub(super) fn welcome(&mut self, url: &str, stock: &str, folder: &Path) {
         let headline = self.paint(OWN, &format!("The bazaar is open at {}", escape(url)));
         print(&format!(
@@ -75,8 +74,8 @@ impl Screen {
     }
 }
 
-/// Lines to be pasted into a shell. A stock is named by who made the bazaar, not by who pastes:
-/// every word is quoted, and in a URL encoded.
+/// Lines that a user may paste into a shell. The name of the stock comes from the bazaar, not from
+/// the user, so every word is quoted, and in a URL percent-encoded.
 fn invitation(url: &str, stock: &str, folder: &Path) -> String {
     let more = if folder == Path::new(DEFAULT_FOLDER) {
         "  make client P=0.6 N=200    a client that trades and checks every order\n".to_owned()
@@ -129,8 +128,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    /// Whatever a stock is called, the lines run curl with the words that are meant, and nothing
-    /// else.
+    /// The lines run curl with the intended words and nothing else, whatever the name of the stock.
     #[test]
     fn a_stocks_name_runs_nothing_when_pasted() {
         for stock in [

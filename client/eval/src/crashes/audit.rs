@@ -1,17 +1,15 @@
-//! Whether orders were lost or doubled: what clients were told, against the log of a replica.
+//! Lost and doubled orders: compares the clients' acknowledged orders with the log of a replica.
 
-use crate::worker::Seen;
+use crate::worker::WorkerReport;
 use common::wire::order::{OrderKey, Side};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 
-/// What was found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Acknowledged orders that are missing, are another order, or were read back as something
-    /// else.
+    /// Acknowledged orders that are missing in the log, differ there, or read back differently.
     pub lost: usize,
-    /// Numbers that were given twice, and keys that traded twice.
+    /// Numbers that two orders share, and keys that traded twice.
     pub doubled: usize,
 }
 
@@ -26,12 +24,9 @@ struct DumpRow {
     quantity: u64,
 }
 
-/// Compares. Without a dump only what the clients read back by themselves is judged: keys that
-/// traded twice would not be seen.
-///
-/// # Errors
-/// When the dump is none.
-pub fn audit(seen: &[Seen], dump: Option<&str>) -> Result<Found, String> {
+/// Compares the reports with a dump. Without a dump it uses only the clients' final check, which
+/// does not show a key that traded twice.
+pub fn audit(seen: &[WorkerReport], dump: Option<&str>) -> Result<Found, String> {
     let mut numbers = HashSet::new();
     let acknowledged: Vec<_> = seen.iter().flat_map(|seen| &seen.acknowledged).collect();
     let given_twice = acknowledged
@@ -48,7 +43,7 @@ pub fn audit(seen: &[Seen], dump: Option<&str>) -> Result<Found, String> {
     let rows: Result<Vec<DumpRow>, _> = csv::Reader::from_reader(dump.as_bytes())
         .deserialize()
         .collect();
-    let rows = rows.map_err(|e| format!("what 'order dump' printed is not understood: {e}"))?;
+    let rows = rows.map_err(|e| format!("the output of 'order dump' is not understood: {e}"))?;
     let mut keys = HashSet::new();
     let traded_twice = rows
         .iter()
@@ -75,7 +70,7 @@ mod tests {
     use client::workload::Acknowledged;
     use common::wire::public::NewOrder;
 
-    fn seen(numbers: &[u64]) -> Seen {
+    fn seen(numbers: &[u64]) -> WorkerReport {
         let order = NewOrder {
             name: "FishCo".into(),
             quantity: 2,
@@ -86,9 +81,9 @@ mod tests {
             order: order.clone(),
             key: format!("k{number}"),
         };
-        Seen {
+        WorkerReport {
             acknowledged: numbers.iter().map(one).collect(),
-            ..Seen::default()
+            ..WorkerReport::default()
         }
     }
 
@@ -105,13 +100,13 @@ mod tests {
         )
     }
 
-    /// Missing and changed orders, numbers given twice and keys that traded twice are found; a
+    /// The audit finds missing and changed orders, shared numbers and keys that traded twice; a
     /// right log passes.
     #[test]
     fn finds_what_is_wrong() {
         let clients = [seen(&[0, 2]), seen(&[1])];
         let right = dump(&[(0, "k0", 2), (1, "k1", 2), (2, "k2", 2), (3, "other", 9)]);
-        let of = |clients: &[Seen], dump: &str| {
+        let of = |clients: &[WorkerReport], dump: &str| {
             audit(clients, Some(dump)).map(|found| (found.lost, found.doubled))
         };
         assert_eq!(of(&clients, &right), Ok((0, 0)));

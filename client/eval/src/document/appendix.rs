@@ -1,4 +1,4 @@
-//! What is too long for the text: means by client, and the files.
+//! Long tables at the end of the document: means by client, and the files.
 
 use super::words::mean;
 use crate::tables::{ALL_CLIENTS, Measured};
@@ -6,7 +6,6 @@ use client::stats::Kind;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Means by client, and what the files hold.
 pub fn section(measured: &Measured, folder: &str) -> String {
     let clients: BTreeSet<&str> = measured
         .latency
@@ -15,7 +14,8 @@ pub fn section(measured: &Measured, folder: &str) -> String {
         .filter(|client| *client != ALL_CLIENTS)
         .collect();
     let mut text = String::from(
-        "## Appendix\n\n### Mean latency of each client (ms), near, with intervals\n\n| cache | p | request |",
+        "## Appendix\n\n\
+         ### Mean latency of each client (ms), near, with intervals\n\n| cache | p | request |",
     );
     for client in &clients {
         // Writing to a String cannot fail.
@@ -58,13 +58,17 @@ pub fn section(measured: &Measured, folder: &str) -> String {
         text,
         "\n### Files\n\n\
          | file | a row is |\n|---|---|\n\
-         | [`latency.csv`]({folder}/latency.csv) | times of one kind of request, of one client or all, at one distance, cache and p: count, mean, p50, p95, p99, max, each with its interval |\n\
-         | [`server.csv`]({folder}/server.csv) | the front-end's own mean time of a kind |\n\
+         | [`latency.csv`]({folder}/latency.csv) | times of one kind of request, of one client or \
+         all, at one distance, cache and p: count, mean, p50, p95, p99, max, with intervals |\n\
+         | [`server.csv`]({folder}/server.csv) | the front-end's own mean time for one kind of \
+         request |\n\
          | [`cache.csv`]({folder}/cache.csv) | hits and misses |\n\
          | [`load.csv`]({folder}/load.csv) | throughput and times with a number of clients |\n\
-         | [`replacement.csv`]({folder}/replacement.csv) | a request, and what the small cache held after it |\n\
+         | [`replacement.csv`]({folder}/replacement.csv) | a request, and the content of the small \
+         cache after it |\n\
          | [`crashes.csv`]({folder}/crashes.csv) | a round of the crash experiments |\n\
-         | [`timeline.csv`]({folder}/timeline.csv), [`events.csv`]({folder}/events.csv) | the slowest request of a kind in 50 ms; what was done to replicas |\n\
+         | [`timeline.csv`]({folder}/timeline.csv) | the slowest request of a kind in 50 ms |\n\
+         | [`events.csv`]({folder}/events.csv) | a fault, or its end, with its replicas |\n\
          | [`facts.csv`]({folder}/facts.csv) | machine and plan |\n"
     );
     text

@@ -1,4 +1,4 @@
-//! What the crash experiments showed, and the lab's questions.
+//! The results of the crash experiments, and the answers to the lab's questions.
 
 use super::words::{count, list, ms};
 use crate::tables::{CrashRow, Measured};
@@ -6,25 +6,34 @@ use std::fmt::Write as _;
 
 const HEADING: &str = "## Crashes\n\n";
 
-/// Table and plot.
 pub fn section(measured: &Measured, folder: &str) -> String {
     let rows = &measured.crashes;
     if rows.is_empty() {
         return format!(
-            "{HEADING}Not measured: there were no commands to kill a replica and bring it back (`KILL=`, `RESTART=`).\n"
+            "{HEADING}Not measured: there were no commands to kill a replica and bring it back \
+             (`KILL=`, `RESTART=`).\n"
         );
     }
     let over = if measured.fact("place") == "elsewhere" {
-        "; the time of the command itself, over the network, is part of it"
+        " The time includes that of the command, over the network."
     } else {
         ""
     };
     let mut text = format!(
         "{HEADING}\
-         While the clients trade (p = {} %) or read back, replicas are killed with `kill -9`, or the leader is paused with SIGSTOP, and brought back after {} s. Each round has new clients and ends with their final check. \
-         The *gap* is the longest time around or after the fault in which no client had an answer to an order (in the final check: to a query, which the other replicas answer too while there is no leader), beside the longest before the fault, which is a shorter time; *catch-up* is from the start of the killed process (its own start included), or the end of the pause, \
-         until it follows with every order{over}.\n\n\
-         | round | fault | during | replicas | leader | gap (before), ms | slowest order, query, ms | repeats, unanswered, wrong | orders | lost, doubled | files equal | catch-up, ms |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+         While the clients trade (p = {} %) or read back, the experiment kills replicas with \
+         `kill -9`, or pauses the leader with SIGSTOP, and brings them back after {} s. Each round \
+         has new clients and ends with their final check.\n\n\
+         - The *gap* is the longest time around or after the fault in which no client got an \
+         answer to an order; in the final check, to a query. While there is no leader, the other \
+         replicas answer queries. The brackets hold the longest such time before the fault, which \
+         is a shorter period.\n\
+         - The *catch-up* begins when the killed process is started again, or the pause ends. It \
+         ends when the replica follows with every order.{over}\n\n\
+         | round | fault | during | replicas | leader | gap (before), ms \
+         | slowest order, query, ms | repeats, unanswered, wrong | orders | lost, doubled \
+         | files equal | catch-up, ms |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
         measured.fact("usual_p"),
         measured.fact("away_s")
     );
@@ -32,7 +41,8 @@ pub fn section(measured: &Measured, folder: &str) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} → {} | {} ({}) | {}, {} | {}, {}, {} | {} | {}, {} | {} | {:.0} |",
+            "| {} | {} | {} | {} | {} → {} | {} ({}) | {}, {} | {}, {}, {} | {} | {}, {} | {} \
+             | {:.0} |",
             row.round,
             row.fault,
             row.during,
@@ -103,12 +113,11 @@ fn gaps(rows: &[CrashRow]) -> String {
     text
 }
 
-/// The lab's questions.
 pub fn answers(measured: &Measured) -> String {
     let rows = &measured.crashes;
     let heading = "## Answers to the lab's questions\n\n";
     if rows.is_empty() {
-        return format!("{heading}Not to be given here: no crashes were measured.\n");
+        return format!("{heading}There are no answers: no crashes were measured.\n");
     }
     let sum = |of: fn(&CrashRow) -> u64| rows.iter().map(of).sum::<u64>();
     let noticed = |of: fn(&CrashRow) -> u32| {
@@ -133,13 +142,15 @@ pub fn answers(measured: &Measured) -> String {
     let bad = sum(|row| row.retries) + sum(|row| row.unanswered) + sum(|row| row.unexpected);
     let transparent = if bad == 0 && orders.is_empty() && check.is_empty() {
         format!(
-            "**Yes.** No client got an error, had to repeat a request or met a wrong answer. What a crash costs is time: the slowest answer took {} ms, the longest gap was {} ms.",
+            "**Yes.** No client got an error, had to repeat a request or got a wrong answer. A \
+             crash costs time: the slowest answer took {} ms, and the longest gap was {} ms.",
             ms(slowest),
             ms(longest)
         )
     } else {
         format!(
-            "**Not entirely.** Clients repeated {}, gave {} up and met {}. The slowest answer took {} ms, the longest gap was {} ms.",
+            "**Not entirely.** Clients repeated {}, gave {} up and got {}. The slowest answer took \
+             {} ms, and the longest gap was {} ms.",
             count(
                 usize::try_from(sum(|row| row.retries)).unwrap_or(usize::MAX),
                 "attempt"
@@ -166,9 +177,10 @@ pub fn answers(measured: &Measured) -> String {
         .map(|row| row.round.to_string())
         .collect();
     let same = match (known.is_empty(), differing.is_empty()) {
-        (true, _) => "Not known: there was no command to look at the files (`VERIFY=`).".to_owned(),
+        (true, _) => "Not known: there was no command to read the files (`VERIFY=`).".to_owned(),
         (false, true) => format!(
-            "**Yes**, after each of {}: the canonical copies (`order verify`) had one SHA-256, at the end over {}.",
+            "**Yes**, after each of {}: the canonical copies (`order verify`) had one SHA-256. At \
+             the end they held {}.",
             count(known.len(), "round"),
             count(
                 known
@@ -190,7 +202,8 @@ pub fn answers(measured: &Measured) -> String {
          - **Can the clients notice the failures?** {}; {}.\n\
          - **Are they transparent?** {transparent}\n\
          - **Do all the order replicas end up with the same database file?** {same}\n\
-         - **Are orders lost or doubled?** Of {} acknowledged during the crashes {lost} {} lost and {doubled} doubled.\n",
+         - **Are orders lost or doubled?** Of {} acknowledged during the crashes, {lost} {} lost \
+         and {doubled} doubled.\n",
         which("During order requests", &orders),
         which("in the final order checking", &check),
         count(acknowledged, "order"),
@@ -230,7 +243,7 @@ mod tests {
         }
     }
 
-    /// Good and bad findings come out as they are.
+    /// The answers name good and bad rounds as they are.
     #[test]
     fn answers_follow_the_rounds() {
         let of = |crashes| {

@@ -25,7 +25,9 @@ fn has_both(measured: &Measured) -> bool {
 /// The table of all clients together.
 fn table(measured: &Measured, distance_ms: u64) -> String {
     let mut text = String::from(
-        "| cache | p | lookup: mean | p50 | p95 | p99 | order: mean | p50 | p95 | p99 | order query: mean | p50 | p95 | p99 |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| cache | p | lookup: mean | p50 | p95 | p99 | order: mean | p50 | p95 | p99 \
+         | order query: mean | p50 | p95 | p99 |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for cache in [Cache::On, Cache::Off] {
         for p in percents(measured, distance_ms) {
@@ -48,7 +50,6 @@ fn table(measured: &Measured, distance_ms: u64) -> String {
     text
 }
 
-/// The lab's experiment.
 pub fn near(measured: &Measured, folder: &str) -> String {
     if measured.latency.is_empty() {
         return "## Latency with and without the cache\n\nNot measured.\n".into();
@@ -56,7 +57,9 @@ pub fn near(measured: &Measured, folder: &str) -> String {
     let only = if has_both(measured) {
         String::new()
     } else {
-        "Only one setting of the cache was measured: there was no command to set it (`FRONTEND=`).\n\n".into()
+        "Only one setting of the cache was measured: there was no command to set it \
+         (`FRONTEND=`).\n\n"
+            .into()
     };
     let server = if measured.server.is_empty() {
         "The front-end's own time was not measured: its internal listener could not be reached.\n"
@@ -64,16 +67,22 @@ pub fn near(measured: &Measured, folder: &str) -> String {
     } else {
         format!(
             "### The front-end's own time\n\n\
-             From a request read to its answer, as the front-end counts it: what a network adds is not in it, the warm-up is.\n\n{}\n{}\n\
-             ![mean time in the front-end by p]({folder}/server.svg)\n\n![hit ratio by p]({folder}/hit-ratio.svg)\n",
+             The front-end measures the time from the end of a request to its response. It \
+             contains no network, but it contains the warm-up.\n\n{}\n{}\n\
+             ![mean time in the front-end by p]({folder}/server.svg)\n\n\
+             ![hit ratio by p]({folder}/hit-ratio.svg)\n",
             server_table(measured),
             server_words(measured)
         )
     };
     format!(
         "## Latency with and without the cache\n\n{only}\
-         All clients together, in milliseconds, the mean with its interval; each client by itself, maxima and all intervals stand in [`latency.csv`]({folder}/latency.csv), the means by client in the [appendix](#appendix).\n\n\
-         {}\n![mean latency by p, cache on beside off]({folder}/latency.svg)\n\n![p99 by p, cache on beside off]({folder}/latency-p99.svg)\n\n{}\n{server}",
+         The table holds milliseconds of all clients together, and the interval of each mean. \
+         [`latency.csv`]({folder}/latency.csv) has each client, the maxima and all intervals; the \
+         [appendix](#appendix) has the means by client.\n\n\
+         {}\n\
+         ![mean latency by p, cache on beside off]({folder}/latency.svg)\n\n\
+         ![p99 by p, cache on beside off]({folder}/latency-p99.svg)\n\n{}\n{server}",
         table(measured, 0),
         seen(measured, 0),
     )
@@ -122,12 +131,13 @@ fn server_words(measured: &Measured) -> String {
         return String::new();
     }
     format!(
-        "In the front-end a lookup without the cache takes this many times as long as with it: {}.\n",
+        "In the front-end, a lookup without the cache takes longer than one with it by these \
+         factors: {}.\n",
         list(&factors)
     )
 }
 
-/// What the intervals let one say of each kind.
+/// Compares each kind of request with the cache and without it, as far as the intervals allow.
 fn seen(measured: &Measured, distance_ms: u64) -> String {
     if !has_both(measured) {
         return String::new();
@@ -172,33 +182,37 @@ fn seen(measured: &Measured, distance_ms: u64) -> String {
             let open = of(&|c| (c == Comparison::Open).then(String::new));
             let mut parts = Vec::new();
             if !faster.is_empty() {
-                parts.push(format!("faster with the cache at {}", list(&faster)));
+                parts.push(format!("faster at {}", list(&faster)));
             }
             if !slower.is_empty() {
-                parts.push(format!("**slower** with the cache at {}", list(&slower)));
+                parts.push(format!("**slower** at {}", list(&slower)));
             }
             if !open.is_empty() {
                 parts.push(format!(
-                    "no difference that the intervals show at {}",
+                    "the intervals show no difference at {}",
                     list(&open)
                 ));
             }
             (!parts.is_empty()).then(|| format!("- **{}**: {}.\n", kind.label(), parts.join("; ")))
         })
         .collect();
-    format!("What is seen:\n\n{lines}")
+    format!("With the cache, by kind of request:\n\n{lines}")
 }
 
-/// What the cache brings, estimated.
+/// Estimates how much of a client's time the cache saves.
 pub fn benefit(measured: &Measured) -> String {
     if !has_both(measured) {
-        return "## What the cache brings\n\nNot to be told: it was not measured on and off.\n"
+        return "## The benefit of the cache\n\nNot known: it was not measured on and off.\n"
             .into();
     }
     let mut text = String::from(
-        "## What the cache brings\n\n\
-         Per iteration of a client, that is one lookup and with probability p an order, from the means above. Only what the lookup saves counts as saved: whether orders differ is said above, as far as the intervals tell.\n\n\
-         | p | hit ratio | a lookup saves (ms) | an iteration on (ms) | off (ms) | the lookup saves of it |\n|---|---|---|---|---|---|\n",
+        "## The benefit of the cache\n\n\
+         An iteration of a client is one lookup and, with probability p, an order. The table \
+         computes its time from the means above, and counts only the time that the lookup saves. \
+         The comparison above shows whether orders differ.\n\n\
+         | p | hit ratio | a lookup saves (ms) | iteration, cache on (ms) | off (ms) \
+         | saved by the lookup |\n\
+         |---|---|---|---|---|---|\n",
     );
     let mut saved = Vec::new();
     for p in percents(measured, 0) {
@@ -231,13 +245,13 @@ pub fn benefit(measured: &Measured) -> String {
         return text;
     };
     let trend = |(p, share): &(u32, f64)| match *share {
-        share if share.abs() < 0.5 => format!("nothing that shows at p = {p} %"),
-        share if share > 0.0 => format!("{share:.0} % less time at p = {p} %"),
-        share => format!("{:.0} % **more** time at p = {p} %", -share),
+        share if share.abs() < 0.5 => format!("no visible time at p = {p} %"),
+        share if share > 0.0 => format!("{share:.0} % of the time at p = {p} %"),
+        share => format!("**minus** {:.0} % of the time at p = {p} %", -share),
     };
     let _ = write!(
         text,
-        "\nThe cache is worth {} and {}.",
+        "\nThe cache saves {} and {}.",
         trend(first),
         trend(last)
     );
@@ -252,7 +266,8 @@ pub fn benefit(measured: &Measured) -> String {
         if few > many {
             let _ = write!(
                 text,
-                " Each trade takes one of the stocks out of the cache: the more is traded, the fewer reads are hits ({few:.0} % and {many:.0} %)."
+                " Each trade removes its stock from the cache, so more trades mean fewer hits \
+                 ({few:.0} % and {many:.0} % of the lookups)."
             );
         }
     }
@@ -263,7 +278,8 @@ pub fn benefit(measured: &Measured) -> String {
         let orders = f64::from(last.0) / 100.0 * order.mean_ms;
         let _ = write!(
             text,
-            " At p = {} %, {:.0} % of an iteration's time is the order, which no cache shortens.",
+            " At p = {} %, the order takes {:.0} % of an iteration's time, and no cache shortens \
+             it.",
             last.0,
             orders / (orders + lookup.mean_ms) * 100.0
         );
@@ -272,7 +288,7 @@ pub fn benefit(measured: &Measured) -> String {
     text
 }
 
-/// The same at a distance.
+/// The first experiment again, with an emulated distance.
 pub fn far(measured: &Measured, folder: &str) -> String {
     let far = measured.far_ms();
     if far == 0 {
@@ -292,7 +308,8 @@ pub fn far(measured: &Measured, folder: &str) -> String {
         .map(|(p, share)| format!("{share:.1} % at p = {p} %"))
         .collect();
     let why = if shares.iter().all(|(_, share)| share.abs() < 20.0) {
-        " The way dominates, as it does between a home and EC2; that is why the front-end's own time is shown apart."
+        " The network dominates, as it does between a home and EC2. The table of the \
+         front-end's own time shows the difference without it."
     } else {
         ""
     };
@@ -305,15 +322,17 @@ pub fn far(measured: &Measured, folder: &str) -> String {
         String::new()
     } else {
         format!(
-            "\nAt this distance the cache saves of a lookup's time {}.{why}\n",
+            "\nAt this distance the cache saves these parts of a lookup's time: {}.{why}\n",
             list(&saved)
         )
     };
     format!(
         "## At a distance\n\n\
-         The same with a round trip of {far} ms{more} between clients and front-end: a TCP proxy holds each piece back for {} ms in either direction. \
-         An order leaves a client in two pieces, head and body, which the proxy holds back one after the other: \
-         its time here has half a round trip in it that a network would not add.\n\n{}\n![mean latency by p at a distance]({folder}/latency-far.svg)\n\n{}{words}",
+         The same experiment with a round trip of {far} ms{more} between clients and front-end: a \
+         TCP proxy delays each piece by {} ms in each direction. A client sends an order in two \
+         pieces, head and body, and the proxy delays one after the other. So an order's time here \
+         contains half a round trip that a network would not add.\n\n\
+         {}\n![mean latency by p at a distance]({folder}/latency-far.svg)\n\n{}{words}",
         ms(f64::from(u32::try_from(far).unwrap_or(u32::MAX)) / 2.0)
             .trim_end_matches('0')
             .trim_end_matches('.'),
@@ -358,26 +377,26 @@ mod tests {
         }
     }
 
-    /// The judgement follows the figures, also where the cache is slower, or nothing can be told.
+    /// The conclusions follow the numbers, also where the cache is slower or the intervals overlap.
     #[test]
     fn judged_by_figures() {
         let faster = near(&measured(0.5, 1.0), "f");
         assert!(
-            faster.contains("**lookup**: faster with the cache at p = 20 % (2.00 times)"),
+            faster.contains("**lookup**: faster at p = 20 % (2.00 times)"),
             "{faster}"
         );
         let slower = near(&measured(3.0, 1.0), "f");
         assert!(
-            slower.contains("**slower** with the cache at p = 20 % (3.00 times)"),
+            slower.contains("**slower** at p = 20 % (3.00 times)"),
             "{slower}"
         );
         let open = near(&measured(1.0, 1.05), "f");
         assert!(
-            open.contains("no difference that the intervals show at p = 20 %"),
+            open.contains("the intervals show no difference at p = 20 %"),
             "{open}"
         );
-        assert!(benefit(&measured(0.5, 1.0)).contains("50 % less time"));
-        assert!(benefit(&measured(1.5, 1.0)).contains("50 % **more** time"));
-        assert!(benefit(&Measured::default()).contains("Not to be told"));
+        assert!(benefit(&measured(0.5, 1.0)).contains("50 % of the time"));
+        assert!(benefit(&measured(1.5, 1.0)).contains("**minus** 50 % of the time"));
+        assert!(benefit(&Measured::default()).contains("Not known"));
     }
 }

@@ -1,4 +1,4 @@
-//! More and more clients.
+//! The experiment with more and more clients.
 
 use super::words::ms;
 use crate::tables::{LoadRow, Measured};
@@ -6,14 +6,15 @@ use client::stats::Kind;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Throughput and latency.
 pub fn section(measured: &Measured, folder: &str) -> String {
     if measured.load.is_empty() {
         return "## More clients\n\nNot measured.\n".into();
     }
     let mut text = format!(
         "## More clients\n\n\
-         p = {} %, {} s each, once, in rising sequence. Requests a second and, in brackets, median and p99 in ms; lookups and orders while all trade, queries while all read back.\n\n\
+         Each number of clients ran once for {1} s with p = {0} %, in rising sequence. The table \
+         holds requests a second and, in brackets, median and p99 in ms: lookups and orders while \
+         all clients trade, queries while all read back.\n\n\
          | cache | clients | lookups | orders | order queries |\n|---|---|---|---|---|\n",
         measured.fact("usual_p"),
         measured.fact("load_trade_s")
@@ -26,7 +27,7 @@ pub fn section(measured: &Measured, folder: &str) -> String {
     for (cache, clients) in &settings {
         let cells = Kind::ALL.map(|kind| {
             of(measured, *cache, *clients, kind).map_or("–".into(), |row| {
-                // So few that they were never all at it.
+                // With few requests, the clients never all traded at one time.
                 let rate = if row.per_second > 0.0 {
                     format!("{:.0}", row.per_second)
                 } else {
@@ -49,19 +50,21 @@ pub fn section(measured: &Measured, folder: &str) -> String {
             .filter(|one| one.per_second > 0.0 && most.clients > 1)
             .map_or(String::new(), |one| {
                 format!(
-                    ", {:.1} times as many as one client makes, at {:.1} times its median latency",
+                    ". That is {:.1} times the rate of one client, at {:.1} times its median \
+                     latency",
                     most.per_second / one.per_second,
                     most.p50_ms / one.p50_ms
                 )
             });
         let why = match one {
             Some(one) if most.per_second > 1.2 * one.per_second => {
-                " Orders that arrive together share their fsyncs and calls."
+                " Orders that arrive together share their fsyncs and their calls."
             }
             _ => "",
         };
         format!(
-            "\nMost orders a second: {:.0}, with {} clients and the cache {}{growth}.{why}\n",
+            "\nThe highest rate is {:.0} orders a second, with {} clients and the cache \
+             {}{growth}.{why}\n",
             most.per_second, most.clients, most.cache
         )
     });

@@ -1,4 +1,4 @@
-//! Plots over p: what clients saw, the front-end's own time, and how often the cache answered.
+//! Plots over p: the clients' times, the front-end's own times, and the cache's hit ratio.
 
 use super::chart::{Axis, Line, Panel, Result, draw, linear_axis, log_axis};
 use super::{BLUE, GREY, caches, colour};

@@ -1,5 +1,4 @@
-//! A panel with axes, lines, marks, error bars and a legend: what all plots with lines have in
-//! common.
+//! A panel with axes, lines, marks, error bars and a legend, for all plots with lines.
 
 use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
@@ -7,20 +6,16 @@ use plotters::prelude::*;
 /// One side of a panel.
 #[derive(Debug, Clone)]
 pub struct Axis {
-    /// What it shows, with its unit.
+    /// With its unit.
     pub label: &'static str,
-    /// Where it begins.
     pub from: f64,
-    /// Where it ends.
     pub to: f64,
 }
 
 /// A line with a mark per point.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// Its name in the legend.
     pub label: String,
-    /// Its colour.
     pub colour: RGBColor,
     /// Which mark it has.
     pub mark: usize,
@@ -28,29 +23,22 @@ pub struct Line {
     pub points: Vec<(f64, f64, f64, f64)>,
 }
 
-/// A panel of a plot.
 #[derive(Debug, Clone)]
 pub struct Panel {
-    /// Its heading.
     pub title: String,
-    /// To the right.
     pub x: Axis,
     /// Whether x grows by factors.
     pub x_log: bool,
-    /// Upwards.
     pub y: Axis,
     /// Whether y grows by factors.
     pub y_log: bool,
     /// Where the legend is, to be out of the way of the lines.
     pub legend: SeriesLabelPosition,
-    /// The lines.
     pub lines: Vec<Line>,
 }
 
-/// Any trouble in words.
 pub type Result<T> = std::result::Result<T, String>;
 
-/// A font.
 pub const FONT: &str = "sans-serif";
 
 /// Draws panels beside each other.
@@ -192,7 +180,7 @@ impl Panel {
     }
 }
 
-/// A number on an axis: as short as it can be said.
+/// A number on an axis, as short as possible.
 pub fn number(value: f64) -> String {
     let text = match value.abs() {
         small if small < 0.095 => format!("{value:.3}"),

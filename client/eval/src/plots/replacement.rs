@@ -1,4 +1,4 @@
-//! Which stocks a cache that is too small holds, request by request.
+//! The plot of the replacement experiment: the content of the small cache, request by request.
 
 use super::chart::{FONT, Result, text};
 use super::{BLUE, ORANGE};

@@ -1,5 +1,4 @@
-//! What clients saw while replicas crashed: the slowest request in each slice of time, with the
-//! faults marked.
+//! The plot of the crashes: the slowest request in each slice of time, with the faults marked.
 
 use super::chart::{FONT, Result, number, text};
 use super::{GREY, ORANGE, PURPLE, YELLOW, colour};
@@ -7,7 +6,7 @@ use crate::tables::{CrashRow, EventRow, Measured};
 use client::stats::Kind;
 use plotters::prelude::*;
 
-/// Draws; the bands say while which replica was away, the numbers are those of the table.
+/// Draws a band for each time in which a replica was away, with the round's number in the table.
 pub fn draw(measured: &Measured) -> Result<Option<String>> {
     let slowest = measured.timeline.iter().map(|row| row.slowest_ms);
     let (Some(end), true) = (

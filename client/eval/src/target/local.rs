@@ -1,18 +1,18 @@
-//! A bazaar that is started here.
+//! A bazaar that this program starts.
 
-use super::{CacheSetting, Deed};
+use super::{CacheSetting, ReplicaAction};
 use crate::tables::Cache;
 use client::api::Api;
 use cluster::Spec;
-use cluster::own::Own;
 use cluster::service::Service;
+use cluster::temporary::TemporaryCluster;
 use common::wire::replica::Health;
 use std::fs;
 
-/// What each stock starts with: so much that no order is refused for lack of it, whatever the
-/// clients draw.
+/// Initial quantity of each stock: so large that the bazaar refuses no order, whatever the clients
+/// draw.
 const QUANTITY: u64 = 1_000_000_000;
-/// The stocks of a bazaar that is not told others.
+/// The names of the default stocks.
 const STOCKS: [&str; 14] = [
     "AnvilWorks",
     "BardStrings",
@@ -30,20 +30,16 @@ const STOCKS: [&str; 14] = [
     "ShieldBearers",
 ];
 
-/// A cluster of its own.
 #[derive(Debug)]
 pub struct Local {
-    own: Own,
+    bazaar: TemporaryCluster,
     setting: CacheSetting,
 }
 
 impl Local {
     /// Starts it.
-    ///
-    /// # Errors
-    /// When it does not start.
     pub fn start() -> Result<Self, String> {
-        let own = Own::start(|spec: &mut Spec| {
+        let bazaar = TemporaryCluster::start(|spec: &mut Spec| {
             let stocks = spec.folder.join("stocks.csv");
             let rows: String = STOCKS
                 .iter()
@@ -60,7 +56,7 @@ impl Local {
             Ok(())
         })?;
         Ok(Self {
-            own,
+            bazaar,
             setting: CacheSetting {
                 cache: Cache::On,
                 capacity: None,
@@ -69,11 +65,11 @@ impl Local {
     }
 
     pub(super) fn url(&self) -> String {
-        self.own.cluster.url(0)
+        self.bazaar.cluster.url(0)
     }
 
     pub(super) fn internal(&self) -> Api {
-        self.own.cluster.internal(Service::Frontend(1))
+        self.bazaar.cluster.internal(Service::Frontend(1))
     }
 
     pub(super) fn set_cache(&mut self, setting: CacheSetting) -> Result<(), String> {
@@ -84,36 +80,37 @@ impl Local {
             setting.cache.to_string(),
             setting.capacity.map(|n| n.to_string()).unwrap_or_default(),
         );
-        let spec = self.own.cluster.spec_mut();
+        let spec = self.bazaar.cluster.spec_mut();
         spec.set_for(Service::Frontend(1), "FRONTEND_CACHE", &on)
             .set_for(Service::Frontend(1), "FRONTEND_CACHE_SIZE", &size);
         let restarted = self
-            .own
+            .bazaar
             .cluster
             .restart(Service::Frontend(1))
-            .and_then(|()| self.own.cluster.wait_ready(0));
+            .and_then(|()| self.bazaar.cluster.wait_ready(0));
         restarted.map_err(|e| e.to_string())?;
         self.setting = setting;
         Ok(())
     }
 
-    pub(super) fn act(&mut self, deed: Deed, replicas: &[u8]) -> Result<(), String> {
+    pub(super) fn act(&mut self, deed: ReplicaAction, replicas: &[u8]) -> Result<(), String> {
         for service in replicas.iter().copied().map(Service::Order) {
             let done = match deed {
-                Deed::Kill => self.own.cluster.kill(service),
-                Deed::Restart => self.own.cluster.start_service(service).map(drop),
-                Deed::Pause => self.own.cluster.pause(service),
-                Deed::Resume => self.own.cluster.resume(service),
+                ReplicaAction::Kill => self.bazaar.cluster.kill(service),
+                ReplicaAction::Restart => self.bazaar.cluster.start_service(service).map(drop),
+                ReplicaAction::Pause => self.bazaar.cluster.pause(service),
+                ReplicaAction::Resume => self.bazaar.cluster.resume(service),
             };
             done.map_err(|e| e.to_string())?;
         }
         Ok(())
     }
 
-    /// Each has the orders, and the leader acknowledges nothing without it.
+    /// Whether each replica has the orders and is in sync: the leader acknowledges nothing without
+    /// it.
     pub(super) fn follow_again(&self, replicas: &[u8], last: Option<u64>) -> bool {
         let health = |id| {
-            self.own
+            self.bazaar
                 .cluster
                 .internal(Service::Order(id))
                 .internal::<Health>("/health")
@@ -123,16 +120,16 @@ impl Local {
             let has = all
                 .iter()
                 .any(|h| u8::from(h.replica) == *id && !h.catching_up && h.last >= last);
-            let touched = all
+            let in_sync = all
                 .iter()
                 .any(|h| h.leading.is_some() && h.in_sync.iter().any(|r| u8::from(*r) == *id));
-            has && touched
+            has && in_sync
         })
     }
 
     /// `order verify` of all files, or `order dump` of one.
     pub(super) fn order_tool(&self, what: &str) -> Result<String, String> {
-        self.own
+        self.bazaar
             .order_tool(what, if what == "dump" { &[1] } else { &[1, 2, 3] })
     }
 }

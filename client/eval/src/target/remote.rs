@@ -1,7 +1,7 @@
-//! A bazaar that runs elsewhere: it is found by its URL, and killed and set up by commands of a
-//! shell that are given.
+//! A bazaar that runs elsewhere. A URL names it, and shell commands of the user kill it and set it
+//! up.
 
-use super::{CacheSetting, Deed};
+use super::{CacheSetting, ReplicaAction};
 use crate::tables::Fact;
 use client::api::Api;
 use cluster::wait;
@@ -9,33 +9,28 @@ use common::wire::public::{ReplicaState, Status};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How long a bazaar may take to be ready after a command.
+/// Longest time from a command until the bazaar is ready.
 const READY: Duration = Duration::from_secs(60);
 
-/// How a bazaar elsewhere is reached. In commands, `{id}` stands for a replica's id (where it is
-/// not named, the id comes last), `{cache}` for `on` or `off`, and `{size}` for what the cache
-/// holds at most.
+/// The settings for a bazaar elsewhere. In commands, `{id}` stands for a replica's id (a command
+/// without `{id}` gets the id as its last word), `{cache}` for `on` or `off`, and `{size}` for the
+/// cache's capacity.
 #[derive(Debug, Clone, Default)]
 pub struct Elsewhere {
-    /// URL of the front-end.
     pub url: String,
-    /// URL of its internal listener, where that can be reached.
+    /// URL of the front-end's internal listener.
     pub internal: Option<String>,
-    /// What internal calls must show.
+    /// Bearer token of internal calls.
     pub token: Option<String>,
-    /// Kills a replica.
     pub kill: Option<String>,
-    /// Brings a killed replica back.
     pub restart: Option<String>,
-    /// Pauses a replica.
     pub pause: Option<String>,
-    /// Lets it go on.
     pub resume: Option<String>,
-    /// Starts the front-end anew with another cache.
+    /// Restarts the front-end with another cache.
     pub frontend: Option<String>,
-    /// Prints what `order verify` says of all replicas' files.
+    /// Prints `order verify` of all replicas' files.
     pub verify: Option<String>,
-    /// Prints what `order dump` says of one of them.
+    /// Prints `order dump` of one of these files.
     pub dump: Option<String>,
 }
 
@@ -109,25 +104,25 @@ impl Remote {
         Ok(())
     }
 
-    fn command(&self, deed: Deed) -> Option<&String> {
+    fn command(&self, deed: ReplicaAction) -> Option<&String> {
         match deed {
-            Deed::Kill => self.place.kill.as_ref(),
-            Deed::Restart => self.place.restart.as_ref(),
-            Deed::Pause => self.place.pause.as_ref(),
-            Deed::Resume => self.place.resume.as_ref(),
+            ReplicaAction::Kill => self.place.kill.as_ref(),
+            ReplicaAction::Restart => self.place.restart.as_ref(),
+            ReplicaAction::Pause => self.place.pause.as_ref(),
+            ReplicaAction::Resume => self.place.resume.as_ref(),
         }
     }
 
-    pub(super) fn can(&self, deed: Deed) -> bool {
+    pub(super) fn can(&self, deed: ReplicaAction) -> bool {
         self.command(deed).is_some()
     }
 
-    pub(super) fn act(&self, deed: Deed, replicas: &[u8]) -> Result<(), String> {
+    pub(super) fn act(&self, deed: ReplicaAction, replicas: &[u8]) -> Result<(), String> {
         let command = self
             .command(deed)
             .ok_or_else(|| format!("no command was given to {deed:?} a replica"))?;
-        // At once: two replicas must not die one after the other because a connection has to be
-        // made for each.
+        // All at once: each command may open a connection first, and two replicas must die
+        // together.
         let of = |id: &u8| match command.contains("{id}") {
             true => command.replace("{id}", &id.to_string()),
             false => format!("{command} {id}"),
@@ -162,8 +157,8 @@ impl Remote {
     }
 }
 
-/// Whether these replicas follow with every order up to `last`, as far as the front-end tells: up
-/// to 200 ms late.
+/// Whether these replicas follow with every order up to `last`. The front-end's view of them may
+/// be 200 ms old.
 pub(super) fn follow_again(status: &Status, replicas: &[u8], last: Option<u64>) -> bool {
     replicas.iter().all(|id| {
         status.replicas.iter().any(|replica| {
@@ -190,7 +185,7 @@ fn shell(command: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    /// Commands get the replica's id; one that fails is named; without one, that is said.
+    /// Commands get the replica's id; an error names the command that failed or is missing.
     #[test]
     fn commands() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -205,15 +200,17 @@ mod tests {
             place,
             setting: None,
         };
-        remote.act(Deed::Kill, &[1, 3]).expect("done");
+        remote.act(ReplicaAction::Kill, &[1, 3]).expect("done");
         assert!(folder.path().join("1").exists() && folder.path().join("3").exists());
         assert!(
             remote
-                .act(Deed::Restart, &[1])
+                .act(ReplicaAction::Restart, &[1])
                 .expect_err("fails")
                 .contains("exit 3")
         );
-        assert!(!remote.can(Deed::Pause) && remote.act(Deed::Pause, &[1]).is_err());
+        assert!(
+            !remote.can(ReplicaAction::Pause) && remote.act(ReplicaAction::Pause, &[1]).is_err()
+        );
         assert_eq!(remote.dump(), Ok(Some("number\n".into())));
         assert_eq!(remote.verify(), Ok(None));
     }

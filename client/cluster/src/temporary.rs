@@ -1,5 +1,5 @@
-//! A cluster in a folder that goes with it, on ports that were free: for who needs a bazaar for a
-//! while and nothing of it afterwards.
+//! A cluster in a temporary folder, on free ports, for the demo and the evaluation. Nothing of it
+//! stays behind.
 
 use super::addresses::PortBlock;
 use super::service::Service;
@@ -8,19 +8,21 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// Starts on other ports, when someone took one between the look and the start.
+/// Most starts, each on other ports: another program may take a port between our check and the
+/// start.
 const STARTS: u32 = 5;
 
-/// A cluster for a while.
+/// A cluster whose folder is removed with it.
 #[derive(Debug)]
-pub struct Own {
-    /// Its processes. Before the folder, which their files are in, so that it goes first.
+pub struct TemporaryCluster {
+    /// Declared before the folder, so that it is dropped first: its processes write into the
+    /// folder.
     pub cluster: Cluster,
     folder: TempDir,
     _ports: PortBlock,
 }
 
-impl Own {
+impl TemporaryCluster {
     /// Starts three replicas, a catalog and a front-end.
     ///
     /// # Errors
@@ -32,7 +34,7 @@ impl Own {
             let folder = tempfile::Builder::new().prefix("bazaar-").tempdir();
             let folder = folder.map_err(|e| format!("cannot make a folder: {e}"))?;
             if folder.path().to_str().is_none() {
-                // Services get paths in their variables, which are text.
+                // A service gets its paths in variables, and our variables are UTF-8.
                 return Err(format!(
                     "TMPDIR={:?} is not UTF-8: name another folder",
                     std::env::temp_dir()
@@ -55,11 +57,11 @@ impl Own {
         Err(last)
     }
 
-    /// What `order verify` or `order dump` prints about these replicas' files, named without their
-    /// folder.
+    /// Runs `order verify` or `order dump` on these replicas' files and returns its output, without
+    /// the name of the folder.
     ///
     /// # Errors
-    /// When it prints nothing. That files differ is a finding, no error.
+    /// When it prints nothing. Different files are no error: the output names them.
     pub fn order_tool(&self, what: &str, replicas: &[u8]) -> Result<String, String> {
         let spec = self.cluster.spec();
         let files: Vec<PathBuf> = replicas
