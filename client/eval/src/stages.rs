@@ -67,3 +67,37 @@ pub fn draw(folder: &Path, document: &Path) -> Result<(), String> {
     let text = document::write(&measured, &link);
     fs::write(document, text).map_err(|e| format!("cannot write {}: {e}", document.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::Measured;
+
+    /// The kept CSV files give exactly the kept document and plots: nobody changed them by hand, and
+    /// nobody forgot to draw them again.
+    #[test]
+    fn the_kept_document_agrees_with_the_kept_numbers() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+        let measured = Measured::read(&docs.join("evaluation")).expect("every file is there");
+        let kept = fs::read_to_string(docs.join("evaluation.md")).expect("a document");
+        assert_eq!(
+            kept,
+            document::write(&measured, "evaluation"),
+            "run 'make eval', or 'eval draw'"
+        );
+        let plots = plots::draw(&measured).expect("drawn");
+        assert!(plots.len() >= 8, "{}", plots.len());
+        for (name, svg) in plots {
+            assert!(
+                fs::read_to_string(docs.join("evaluation").join(name))
+                    .is_ok_and(|kept| kept == svg),
+                "{name} differs"
+            );
+        }
+        assert!(
+            measured.crashes.len() >= 10
+                && measured.fact("clients") == "5"
+                && measured.fact("profile") == "release"
+        );
+    }
+}

@@ -4,6 +4,7 @@ use super::{Screen, Tone};
 use client::api::Api;
 use client::report::Report;
 use client::workload::{self, Control, Options, Outcome};
+use cluster::Cluster;
 use cluster::service::Service;
 use cluster::temporary::TemporaryCluster;
 use cluster::wait;
@@ -151,17 +152,9 @@ fn injure(
     watch(screen, control, TRADE);
 
     screen.line(Tone::Bad, &format!("  replica {killed} is started again"));
-    let mended = Instant::now();
-    let goal = status(api)?
-        .replicas
-        .into_iter()
-        .filter_map(|replica| replica.last)
-        .max();
-    bazaar
-        .cluster
-        .start_service(Service::Order(killed))
-        .map_err(|e| e.to_string())?;
-    caught_up(screen, api, killed, goal, mended)?;
+    bring_back(screen, bazaar, api, killed, |cluster, service| {
+        cluster.start_service(service).map(drop)
+    })?;
     watch(screen, control, TRADE / 2);
 
     let paused = leader(api)?;
@@ -180,20 +173,29 @@ fn injure(
         Tone::Bad,
         &format!("  SIGCONT: replica {paused} goes on, and finds that its term is over"),
     );
-    let mended = Instant::now();
+    bring_back(screen, bazaar, api, paused, Cluster::resume)?;
+    watch(screen, control, TRADE / 2);
+    print_status(screen, api)?;
+    Ok((failover, pause_failover))
+}
+
+/// Brings a replica back, and waits until it has every order of the moment before.
+fn bring_back(
+    screen: &mut Screen,
+    bazaar: &mut TemporaryCluster,
+    api: &Api,
+    replica: u8,
+    how: fn(&mut Cluster, Service) -> cluster::Result<()>,
+) -> Result<(), String> {
+    let began = Instant::now();
+    // Before it runs: with the orders of later the goal would move away.
     let goal = status(api)?
         .replicas
         .into_iter()
         .filter_map(|replica| replica.last)
         .max();
-    bazaar
-        .cluster
-        .resume(Service::Order(paused))
-        .map_err(|e| e.to_string())?;
-    caught_up(screen, api, paused, goal, mended)?;
-    watch(screen, control, TRADE / 2);
-    print_status(screen, api)?;
-    Ok((failover, pause_failover))
+    how(&mut bazaar.cluster, Service::Order(replica)).map_err(|e| e.to_string())?;
+    caught_up(screen, api, replica, goal, began)
 }
 
 fn final_check(screen: &mut Screen, report: &Report, outcome: &Outcome) {

@@ -1,5 +1,6 @@
 //! A panel with axes, lines, marks, error bars and a legend, for all plots with lines.
 
+use plotters::coord::CoordTranslate;
 use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
 
@@ -167,17 +168,24 @@ impl Panel {
                     .map_err(text)?,
             };
         }
-        let mut legend = chart.configure_series_labels();
-        legend
-            .position(self.legend.clone())
-            .label_font((FONT, 13))
-            .margin(8);
-        legend
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(190, 190, 190))
-            .draw()
-            .map_err(text)
+        draw_legend(&mut chart, self.legend.clone())
     }
+}
+
+/// Draws the legend over the lines, half transparent so that it hides none.
+pub fn draw_legend<'a, 'svg: 'a, C: CoordTranslate>(
+    chart: &mut ChartContext<'a, SVGBackend<'svg>, C>,
+    position: SeriesLabelPosition,
+) -> Result<()> {
+    chart
+        .configure_series_labels()
+        .position(position)
+        .label_font((FONT, 13))
+        .margin(8)
+        .background_style(WHITE.mix(0.85))
+        .border_style(RGBColor(190, 190, 190))
+        .draw()
+        .map_err(text)
 }
 
 /// A number on an axis, as short as possible.

@@ -1,6 +1,6 @@
 //! The plot of the replacement experiment: the content of the small cache, request by request.
 
-use super::chart::{FONT, Result, text};
+use super::chart::{FONT, Result, draw_legend, text};
 use super::{BLUE, ORANGE};
 use crate::tables::{Measured, ReplacementRow};
 use plotters::prelude::*;
@@ -119,16 +119,7 @@ pub fn draw(measured: &Measured) -> Result<Option<String>> {
             .map_err(text)?
             .label("order: it is invalidated")
             .legend(triangle);
-        let mut legend = chart.configure_series_labels();
-        legend
-            .position(SeriesLabelPosition::LowerRight)
-            .label_font((FONT, 13))
-            .margin(8);
-        legend
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(190, 190, 190))
-            .draw()
-            .map_err(text)?;
+        draw_legend(&mut chart, SeriesLabelPosition::LowerRight)?;
         root.present().map_err(text)?;
     }
     Ok(Some(svg))

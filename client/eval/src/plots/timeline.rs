@@ -1,6 +1,6 @@
 //! The plot of the crashes: the slowest request in each slice of time, with the faults marked.
 
-use super::chart::{FONT, Result, number, text};
+use super::chart::{FONT, Result, draw_legend, number, text};
 use super::{GREY, ORANGE, PURPLE, YELLOW, colour};
 use crate::tables::{CrashRow, EventRow, Measured};
 use client::stats::Kind;
@@ -121,16 +121,7 @@ pub fn draw(measured: &Measured) -> Result<Option<String>> {
                 }),
             )
             .map_err(text)?;
-        let mut legend = chart.configure_series_labels();
-        legend
-            .position(SeriesLabelPosition::LowerRight)
-            .label_font((FONT, 13))
-            .margin(8);
-        legend
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(190, 190, 190))
-            .draw()
-            .map_err(text)?;
+        draw_legend(&mut chart, SeriesLabelPosition::LowerRight)?;
         root.present().map_err(text)?;
     }
     Ok(Some(svg))
