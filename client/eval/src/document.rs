@@ -258,7 +258,7 @@ mod tests {
         };
         let text = replacement(&measured, "evaluation");
         assert!(
-            text.contains("Of 2 lookups that pushed a stock out, 1 pushed out the one"),
+            text.contains("Of 2 lookups that pushed a stock out, 1 pushed out the least"),
             "{text}"
         );
         assert!(text.contains("Of 1 order, 1 removed the stock"), "{text}");
