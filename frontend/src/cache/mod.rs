@@ -108,7 +108,6 @@
 //! `tests/tests/model_conformance.rs` drives [`Cache`] and the model together. `make faults` judges
 //! the histories of real processes.
 
-pub mod lru;
 pub mod session;
 pub mod shared;
 #[cfg(test)]
@@ -116,7 +115,7 @@ mod tests;
 
 use common::clock::BootInstant;
 use common::wire::catalog::SessionId;
-use lru::Lru;
+use hashlink::LruCache;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -146,7 +145,7 @@ use std::sync::Arc;
 ///    shorten it.
 #[derive(Debug)]
 pub struct Cache {
-    entries: Lru<Arc<[u8]>>,
+    entries: LruCache<Arc<str>, Arc<[u8]>>,
     /// The registered session, under which entries are stored.
     current: Option<SessionId>,
     /// A session whose registration was sent and not answered.
@@ -192,7 +191,7 @@ impl Cache {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
-            entries: Lru::new(capacity),
+            entries: LruCache::new(capacity.max(1)),
             current: None,
             pending: None,
             lease_end: BootInstant::BOOT,
@@ -225,7 +224,8 @@ impl Cache {
     /// Names of the stocks that are held, the most recently used one first.
     #[must_use]
     pub fn names(&self) -> Vec<Arc<str>> {
-        self.entries.keys().cloned().collect()
+        let newest_first = self.entries.iter().rev();
+        newest_first.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// Begins a fill: before the catalog is asked.
@@ -263,7 +263,7 @@ impl Cache {
         match body {
             _ if voided => FillEnd::Voided,
             Some(body) if self.current.is_some() => {
-                self.entries.insert(&fill.name, body);
+                self.entries.insert(Arc::clone(&fill.name), body);
                 FillEnd::Stored
             }
             _ => FillEnd::Nothing,
@@ -277,7 +277,7 @@ impl Cache {
             return false;
         }
         for name in names {
-            self.entries.remove(name);
+            self.entries.remove(name.as_str());
             if let Some(flight) = self.in_flight.get_mut(name.as_str()) {
                 flight.void_up_to = self.stamp;
             }

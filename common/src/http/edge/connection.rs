@@ -27,7 +27,6 @@
 
 use super::body::Decoder;
 use super::budget::{Budget, FREE_OUTPUT_BYTES, Share};
-use super::date::DateText;
 use super::limits::Limits;
 use super::output::Output;
 use super::parse::Scan;
@@ -82,7 +81,7 @@ pub struct StepContext<'a, H> {
     /// Now.
     pub now: Instant,
     /// The same as a date.
-    pub date: &'a DateText,
+    pub date: &'a str,
     /// The limits.
     pub limits: &'a Limits,
     /// The memory for bodies.

@@ -12,13 +12,13 @@ use super::listen::{BACKLOG, is_exhausted};
 use super::mailbox::{ConnectionId, Mailbox, Message};
 use super::meters::Meters;
 use super::refusal::RefusalReason;
-use super::slab::Slab;
 use super::timers::Timers;
 use crate::http::access::Access;
 use crate::timing::STOP_GRACE;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem;
@@ -106,7 +106,7 @@ impl Core {
             poll,
             listeners,
             accept_from: None,
-            entries: Slab::default(),
+            entries: Slab::new(),
             timers: Timers::default(),
             again: VecDeque::new(),
             subscribers: Vec::new(),
@@ -142,12 +142,12 @@ impl Core {
             self.context.date.refresh(self.context.now);
             self.round(&events);
             if self.stopping.is_some_and(|since| {
-                self.entries.len() == 0 || self.context.now >= since + STOP_GRACE
+                self.entries.is_empty() || self.context.now >= since + STOP_GRACE
             }) {
                 break;
             }
         }
-        for slot in self.entries.places() {
+        for slot in self.slots() {
             self.close(slot);
         }
         self.context.meters.flush();
@@ -188,7 +188,7 @@ impl Core {
         } else {
             self.context.now + CROWD_CHECK
         };
-        let crowded = (self.entries.len() > 0).then_some(look);
+        let crowded = (!self.entries.is_empty()).then_some(look);
         let stopped = self.stopping.map(|since| since + STOP_GRACE);
         let next = [
             self.timers.next(),
@@ -253,7 +253,7 @@ impl Core {
     }
 
     fn close(&mut self, slot: usize) {
-        let Some(mut entry) = self.entries.remove(slot) else {
+        let Some(mut entry) = self.entries.try_remove(slot) else {
             return;
         };
         self.timers.remove(slot, &mut entry.timer);
@@ -347,7 +347,7 @@ impl Core {
         }
         shared.metrics.connections.inc();
         self.numbers += 1;
-        let (slot, number) = (self.entries.next(), self.numbers);
+        let (slot, number) = (self.entries.vacant_key(), self.numbers);
         let token = Token(slot + FIRST_CONNECTION);
         let registered = self.poll.registry().register(
             &mut stream,
@@ -362,7 +362,7 @@ impl Core {
         } else {
             Connection::new(self.context.now)
         };
-        self.entries.insert(Entry {
+        let inserted = self.entries.insert(Entry {
             stream,
             peer,
             number,
@@ -373,6 +373,7 @@ impl Core {
             refused,
             listed: false,
         });
+        assert_eq!(inserted, slot, "the token names another connection");
         match registered {
             Ok(()) => self.serve(slot),
             Err(error) => {
@@ -389,11 +390,9 @@ impl Core {
         if matches!(self.context.shared.config.access, Access::Public) {
             return false;
         }
-        let strangers = self.entries.places().filter_map(|slot| {
-            let entry = self.entries.get_mut(slot)?;
-            let waits = !entry.refused && !entry.connection.is_admitted();
-            waits.then_some((entry.number, slot))
-        });
+        let waits = |entry: &Entry| !entry.refused && !entry.connection.is_admitted();
+        let strangers = self.entries.iter().filter(|(_, entry)| waits(entry));
+        let strangers = strangers.map(|(slot, entry)| (entry.number, slot));
         let Some((number, slot)) = strangers.min() else {
             return false;
         };
@@ -423,6 +422,11 @@ impl Core {
         }
     }
 
+    /// The connections that are open now. Closing one of them does not disturb the rest.
+    fn slots(&self) -> Vec<usize> {
+        self.entries.iter().map(|(slot, _)| slot).collect()
+    }
+
     fn is_crowded(&self) -> bool {
         let shared = &self.context.shared;
         shared.open.load(Ordering::Relaxed) > shared.config.limits.crowded_from()
@@ -434,7 +438,7 @@ impl Core {
             return;
         }
         self.crowd_look = self.context.now + CROWD_LOOK;
-        for slot in self.entries.places() {
+        for slot in self.slots() {
             let shared = &self.context.shared;
             // Asked anew for each: those that were closed made room for the next.
             let allowed = shared
@@ -474,7 +478,7 @@ impl Core {
         self.accept_from = None;
         self.stopping = Some(self.context.now);
         self.context.stopping = true;
-        for slot in self.entries.places() {
+        for slot in self.slots() {
             // What the client has sent before it could know is still served.
             if let Some(entry) = self.entries.get_mut(slot) {
                 entry.readable = true;

@@ -3,7 +3,7 @@
 
 use super::Shared;
 use super::connection::{Connection, Handlers, StepContext};
-use super::date::{Date, DateText};
+use super::date::Date;
 use super::limits::Limits;
 use super::mailbox::{ConnectionId, EdgeSink, Mailbox};
 use super::meters::Meters;
@@ -136,7 +136,7 @@ impl CoreContext {
             peer,
             answered: 0,
         };
-        let date: &DateText = self.date.text();
+        let date = self.date.text();
         let limits: &Limits = &self.shared.config.limits;
         let (now, stopping, spare) = (self.now, self.stopping, &mut self.spare);
         let (bodies, outputs) = (&self.shared.bodies, &self.shared.outputs);

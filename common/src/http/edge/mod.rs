@@ -16,7 +16,7 @@
 //! | [`subscribers`] | connections that follow a feed, and what is published to all of them |
 //! | [`respond`], [`date`], [`trace`], [`output`] | answers |
 //! | [`limits`], [`refusal`] | what clients may ask, and why they are refused |
-//! | `core`, `entry`, `slab`, `timers`, `mailbox` | the event loop of one core |
+//! | `core`, `entry`, `timers`, `mailbox` | the event loop of one core |
 //! | `listen`, `meters` | listening sockets; counters |
 //!
 //! Threads: one per core, which never blocks but to wait for events. Invariants: those of
@@ -43,7 +43,6 @@ pub mod output;
 pub mod parse;
 pub mod refusal;
 pub mod respond;
-mod slab;
 pub mod subscribers;
 mod timers;
 pub mod trace;

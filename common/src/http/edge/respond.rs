@@ -2,7 +2,6 @@
 //! Connection and the trace id are right on all of them. No field tells which server this is, or
 //! its version.
 
-use super::date::DateText;
 use super::trace::Trace;
 use crate::http::{Response, reason_phrase};
 
@@ -17,7 +16,7 @@ pub const FEED_FIELDS: [(&str, &str); 2] =
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseContext<'a> {
     /// Now.
-    pub date: &'a DateText,
+    pub date: &'a str,
     /// The request's trace id.
     pub trace: &'a Trace,
     /// Whether the connection ends with this answer.
@@ -107,7 +106,7 @@ fn head(
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"Date: ");
-    out.extend_from_slice(envelope.date);
+    out.extend_from_slice(envelope.date.as_bytes());
     // A browser must not guess that text of ours is a page or a script.
     out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff");
     if let Some(trace) = trace {
@@ -121,18 +120,8 @@ fn head(
     });
 }
 
-fn number(out: &mut Vec<u8>, mut number: usize) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[first..]);
+fn number(out: &mut Vec<u8>, number: usize) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 #[cfg(test)]
@@ -231,16 +220,6 @@ mod tests {
                 assert!(!bytes.contains("X-Request-Id"), "{bytes}");
                 assert!(bytes.contains("X-Content-Type-Options: nosniff"), "{bytes}");
             }
-        }
-    }
-
-    /// Numbers of every length.
-    #[test]
-    fn numbers() {
-        for n in [0, 7, 10, 65_536, usize::MAX] {
-            let mut out = Vec::new();
-            number(&mut out, n);
-            assert_eq!(out, n.to_string().as_bytes());
         }
     }
 }

@@ -2,7 +2,7 @@
 //! waiting.
 
 use super::super::budget::{Budget, FREE_BYTES, FREE_OUTPUT_BYTES};
-use super::super::date::{DateText, imf_fixdate};
+use super::super::date::imf_fixdate;
 use super::super::limits::Limits;
 use super::super::refusal::RefusalReason;
 use super::super::subscribers::{FeedSnapshot, Permits};
@@ -20,7 +20,7 @@ struct Script {
     limits: Limits,
     bodies: Arc<Budget>,
     outputs: Arc<Budget>,
-    date: DateText,
+    date: String,
     now: Instant,
     stopping: bool,
     spare: Vec<u8>,
