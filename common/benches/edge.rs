@@ -1,4 +1,4 @@
-//! The edge's state machine, without a socket: bytes of a request in, bytes of an answer out.
+//! The edge's state machine, without a socket: bytes of a request in, bytes of a response out.
 
 use common::http::edge::budget::Budget;
 use common::http::edge::connection::{Connection, Handlers, StepContext};

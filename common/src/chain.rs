@@ -1,5 +1,5 @@
 //! The hash chain: row n carries `SHA-256(hash of row n−1 ‖ canonical bytes of row n)`, seeded by
-//! the genesis. Whoever holds the hash of row n holds a fingerprint of every row up to n, so that
+//! the genesis. The hash of row n is a fingerprint of every row up to n, so that
 //! two logs are compared by one number and one hash, and a damaged or foreign file is noticed
 //! (Haber and Stornetta, "How to time-stamp a digital document", 1991).
 

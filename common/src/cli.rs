@@ -89,7 +89,7 @@ fn parse_from<T: TopLevelCommand>(
         if let (Some(word), None, false) = (word, command, program.commands.is_empty()) {
             let known: Vec<&str> = program.commands.iter().map(|known| known.name).collect();
             return Early::Wrong(format!(
-                "{name}: there is no command '{word}': write one of {}\n'{name} --help' tells what each does.",
+                "{name}: there is no command '{word}': write one of {}\n'{name} --help' describes each.",
                 known.join(", ")
             ));
         }

@@ -9,7 +9,7 @@ const RESERVE: usize = 1_024;
 /// Where the limit is low, the reserve is this part of it.
 const RESERVE_PART: usize = 4;
 
-/// What a listener may have of the descriptors beside the reserve. A front-end has one of each.
+/// A listener's share of the descriptors beside the reserve. A front-end has one of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
     /// The public listener: three quarters.

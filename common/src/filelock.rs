@@ -126,8 +126,8 @@ mod tests {
         assert!(!FileLock::is_held(&database) && FileLock::take(&database).is_ok());
     }
 
-    /// A failed start takes away the file that it made, not one that was there; and a lock on a file
-    /// that was taken away meanwhile is not taken for one on its name.
+    /// A failed start takes away the file that it made, not one that was there; and a lock on a
+    /// file that was taken away meanwhile is not taken for one on its name.
     #[test]
     fn a_failed_start_leaves_no_lock_file_behind() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,12 +1,12 @@
-//! What the services of the bazaar share. No business rule lives here: only the words they exchange
-//! ([`wire`], [`chain`]), the ways in and out ([`http`]), and what could have been in the standard
-//! library.
+//! The parts that the services of the bazaar share. No business rule lives here: only their
+//! messages ([`wire`], [`chain`]), the ways in and out ([`http`]), and what could have been in the
+//! standard library.
 //!
 //! | module | one idea |
 //! |---|---|
 //! | [`wire`] | every message that crosses a process border, as a typed struct |
 //! | [`chain`] | the hash chain over the journal and its copies |
-//! | [`http`] | requests and answers; the tiny_http server; the ureq client |
+//! | [`http`] | requests, responses and routes; the edge and the tiny_http server; the ureq client |
 //! | [`queue`], [`stage`] | bounded queues between threads; state with one owner at a time behind a queue |
 //! | [`settings`], [`cli`] | environment variables and command lines, with all mistakes reported at once |
 //! | [`terminal`] | standard output and error that may be gone; text of others made inert |

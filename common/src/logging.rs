@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// What is logged, and how.
+/// Level and shape of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct LogSettings {
     /// The least severe level that is logged.
@@ -181,7 +181,7 @@ fn json_line(
 mod tests {
     use super::*;
 
-    /// An event stays one line in both shapes, whatever its fields hold.
+    /// An event stays one line in both shapes, also with line ends in its fields.
     #[test]
     fn one_line_per_event() {
         let fields = Fields {

@@ -45,7 +45,7 @@ const COUNTS: [f64; 13] = [
 ];
 
 impl Metrics {
-    /// What every process has: see [`ProcessMetrics`].
+    /// The gauges of every process: see [`ProcessMetrics`].
     ///
     /// # Panics
     /// Never: the prefix is valid.
@@ -99,7 +99,7 @@ impl Metrics {
         self.register(Counter::new(name, help))
     }
 
-    /// Counters told apart by labels of few values.
+    /// Counters by labels of few values.
     #[must_use]
     pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.register(IntCounterVec::new(Opts::new(name, help), labels))
@@ -111,7 +111,7 @@ impl Metrics {
         self.register(IntGauge::new(name, help))
     }
 
-    /// Gauges told apart by labels of few values.
+    /// Gauges by labels of few values.
     #[must_use]
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels))
@@ -131,7 +131,7 @@ impl Metrics {
         ))
     }
 
-    /// Histograms of seconds, told apart by labels of few values.
+    /// Histograms of seconds, by labels of few values.
     #[must_use]
     pub fn seconds_by(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
         self.register(HistogramVec::new(
@@ -193,7 +193,7 @@ impl QueueGauges {
     }
 }
 
-/// What every server counts.
+/// The counters of every server.
 #[derive(Debug)]
 pub struct HttpMetrics {
     requests: IntCounterVec,
@@ -230,7 +230,7 @@ impl HttpMetrics {
         })
     }
 
-    /// Counts an answer.
+    /// Counts a response.
     pub fn answered(&self, route: &'static str, status: u16, took: Duration) {
         let mut digits = [0; 3];
         for (digit, place) in digits.iter_mut().zip([100, 10, 1]) {
@@ -258,7 +258,7 @@ impl HttpMetrics {
             .collect()
     }
 
-    /// A thread's own count of answers with one route and status, for paths on which looking the
+    /// A thread's own count of responses with one route and status, for paths on which looking the
     /// labels up would show.
     #[must_use]
     pub fn tally(&self, route: &'static str, status: u16) -> AnswerTally {
@@ -286,7 +286,7 @@ pub struct AnswerTally {
 }
 
 impl AnswerTally {
-    /// Counts an answer.
+    /// Counts a response.
     pub fn record(&mut self, took: Duration) {
         self.requests.inc();
         self.seconds.observe(took.as_secs_f64());
@@ -413,7 +413,7 @@ mod tests {
         );
     }
 
-    /// What a thread tallies shows once it is flushed.
+    /// The tally of a thread shows once it is flushed.
     #[test]
     fn tallies() {
         let metrics = Metrics::new();

@@ -1,5 +1,5 @@
-//! Who has what a start needs: the process that listens on a port, or holds a lock. Looked up in
-//! `/proc`, as far as it lets this user see; for messages only.
+//! The owner of a port or file that a start needs: the process that listens there or holds the
+//! lock. Looked up in `/proc`, as far as it lets this user see; for messages only.
 
 use crate::settings::addresses::ListenAddress;
 use crate::terminal;
@@ -52,7 +52,7 @@ pub fn check_listen(variable: &str, address: &ListenAddress) -> io::Result<()> {
 }
 
 /// Says why a database file cannot be used: the variable that names it, and the remedy where the
-/// error does not tell it.
+/// error does not say it.
 #[must_use]
 pub fn explain_file(variable: &str, file: &Path, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
@@ -139,7 +139,7 @@ pub fn lock_holder_pid(file: &fs::File) -> Option<u32> {
     locks.lines().find_map(|line| locking_process(line, &inode))
 }
 
-/// The process of a line of `/proc/locks` that tells of a lock on the whole of this file.
+/// The process of a line of `/proc/locks`, if that is a lock on the whole of this file.
 fn locking_process(line: &str, inode: &str) -> Option<u32> {
     let mut fields = line
         .split_whitespace()
@@ -216,14 +216,16 @@ mod tests {
         );
     }
 
-    /// A folder that cannot be used is told with the variable and the remedy.
+    /// The message about a folder that cannot be used names the variable and the remedy.
     #[test]
     fn explains_files() {
-        let told = |kind| {
+        let message = |kind| {
             explain_file("X_DB", Path::new("/x/y.db"), &io::Error::new(kind, "why")).to_string()
         };
-        assert!(told(io::ErrorKind::NotFound).contains("X_DB=/x/y.db: why; make its folder"));
-        assert!(told(io::ErrorKind::PermissionDenied).contains("let this user write its folder"));
-        assert_eq!(told(io::ErrorKind::ResourceBusy), "X_DB=/x/y.db: why");
+        assert!(message(io::ErrorKind::NotFound).contains("X_DB=/x/y.db: why; make its folder"));
+        assert!(
+            message(io::ErrorKind::PermissionDenied).contains("let this user write its folder")
+        );
+        assert_eq!(message(io::ErrorKind::ResourceBusy), "X_DB=/x/y.db: why");
     }
 }

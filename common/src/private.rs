@@ -14,8 +14,8 @@ use std::path::Path;
 /// Rights of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
-/// Keeps others out of whatever this process, and those that it starts, will make. Called once, by
-/// `main`, before there are threads.
+/// Keeps others out of all files that this process, and those that it starts, will make. Called
+/// once, by `main`, before there are threads.
 pub fn umask() {
     rustix::process::umask(Mode::from_raw_mode(OTHERS));
 }

@@ -1,4 +1,4 @@
-//! What a process takes of its machine, from `/proc`: memory, descriptors, threads, processor time.
+//! The resources of a process, from `/proc`: memory, descriptors, threads, processor time.
 //! Read when the metrics are.
 
 use crate::metrics::Metrics;
@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The gauges. Where `/proc` does not tell a value, its gauge keeps the last one.
+/// The gauges. Where `/proc` lacks a value, its gauge keeps the last one.
 #[derive(Debug)]
 pub struct ProcessMetrics {
     resident: IntGauge,
@@ -98,7 +98,7 @@ fn field(status: &str, name: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// This process has memory, threads, descriptors and processor time, and the text tells them.
+    /// This process has memory, threads, descriptors and processor time, and the text shows them.
     #[test]
     fn reads_this_process() {
         let metrics = Metrics::new();

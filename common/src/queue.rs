@@ -1,8 +1,8 @@
 //! A bounded queue between the threads that take requests and the threads that do the slow part. A
 //! full queue refuses at once, so that slow work never delays quick answers.
 //!
-//! A channel of crossbeam does the waiting: an item wakes one receiver that waits, and one that does
-//! not wait finds it at its next look. There is no flag beside it that could say otherwise.
+//! A channel of crossbeam does the waiting: an item wakes one waiting receiver, and a busy receiver
+//! finds it at its next look. No flag beside the channel can contradict it, so no wake-up is lost.
 
 use crate::shutdown::Shutdown;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -28,12 +28,12 @@ impl<T> Clone for QueueReceiver<T> {
     }
 }
 
-/// What came of a wait that has an end.
+/// The outcome of a wait with a time-out.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken<T> {
     /// Items.
     Batch(Vec<T>),
-    /// None within the time.
+    /// No item came within the time.
     Nothing,
     /// The service stops, and none is left.
     Ended,
@@ -71,15 +71,15 @@ impl<T> Queue<T> {
 }
 
 impl<T> QueueReceiver<T> {
-    /// Waits for an item, then takes what else is there, up to `cap` in all. `None` once the
-    /// service stops and the queue is empty.
+    /// Waits for an item, then takes the others that wait, up to `cap` in all. `None` once the
+    /// service stops and the queue is empty: a stop drops no item.
     #[must_use]
     pub fn take_batch(&self, cap: usize, stop: &Shutdown) -> Option<Vec<T>> {
         let first = stop.receive(&self.0)?;
         Some(self.with_waiting(first, cap))
     }
 
-    /// The same, and waits for `timeout` at most.
+    /// As [`Self::take_batch`], but waits for `timeout` at most.
     #[must_use]
     pub fn take_batch_within(&self, cap: usize, stop: &Shutdown, timeout: Duration) -> Taken<T> {
         match stop.receive_timeout(&self.0, timeout) {

@@ -1,6 +1,6 @@
-//! What nobody may guess: tokens, ids of sessions and clusters, keys of orders. It comes from the
-//! operating system. `fastrand`, which seeds itself from time and addresses, is for load and tests:
-//! a token of it can be computed again from the time of its file.
+//! Values that nobody may guess: tokens, ids of sessions and clusters, keys of orders. It comes
+//! from the operating system. `fastrand`, which seeds itself from time and addresses, is for load
+//! and tests: a token of it can be computed again from the time of its file.
 
 /// So many random bytes, as hexadecimal digits.
 ///

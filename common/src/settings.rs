@@ -340,7 +340,7 @@ impl FromStr for Names {
 /// The settings that every service has.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// What internal calls must show; without it they are taken from loopback only.
+    /// The token that internal calls must show; without one they are taken from loopback only.
     pub token: Option<Token>,
     /// Threads of each server.
     pub threads: usize,
@@ -404,7 +404,7 @@ impl Shared {
         self.names.push(host_name(host).into());
     }
 
-    /// Who may call an internal listener.
+    /// The rule that lets callers into an internal listener.
     #[must_use]
     pub fn internal_access(&self) -> Access {
         Access::Internal {

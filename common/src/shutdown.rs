@@ -1,5 +1,5 @@
-//! The stop of a program: SIGTERM, Ctrl-C or SIGHUP (its terminal is gone), then every thread is
-//! told and joined.
+//! The stop of a program: on SIGTERM, Ctrl-C or SIGHUP (its terminal is gone) it triggers the
+//! [`Shutdown`] that every thread watches, and joins them.
 //!
 //! A SIGHUP that was ignored when the program began stays ignored: that is how `nohup` asks it to
 //! outlive its terminal. SIGINT and SIGTERM are heeded in any case: a shell ignores SIGINT in what

@@ -11,7 +11,7 @@
 //! - no item overtakes an earlier one of the same caller. Without the count, rows 5 to 9 could run
 //!   in place while the thread holds rows 1 to 4, already taken from the queue but not appended;
 //! - a busy stage gathers its work into batches as before (group commit);
-//! - no wake-up can be lost: whatever is queued, the thread receives from a channel.
+//! - no wake-up can be lost: the thread receives every queued item from a channel.
 //!
 //! This is the idle case of flat combining (Hendler and others, SPAA 2010).
 
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The state of a stage: does the work that comes to it, in order.
 pub trait Work<T>: Send {
-    /// Does all of `items`, and answers whoever waits for them, also on failure.
+    /// Does all of `items`, and answers the callers that wait for them, also on failure.
     fn work(&mut self, items: Vec<T>);
 }
 
@@ -51,6 +51,8 @@ impl<S: Work<T>, T> Stage<S, T> {
     /// # Errors
     /// The item itself, when the queue is full or the stage has ended: answer 503.
     pub fn put(&self, item: T) -> Result<(), T> {
+        // Counted before it is queued: in between, another item would find nothing pending and
+        // overtake this one.
         self.pending.fetch_add(1, Ordering::AcqRel);
         self.queue.put(item).inspect_err(|_| self.done(1))
     }
@@ -61,6 +63,7 @@ impl<S: Work<T>, T> Stage<S, T> {
     /// # Errors
     /// As [`Stage::put`].
     pub fn run_or_put(&self, item: T) -> Result<(), T> {
+        // Zero to one in one step: of two callers at once only one may run its item in place.
         let idle = self
             .pending
             .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
@@ -68,12 +71,14 @@ impl<S: Work<T>, T> Stage<S, T> {
         if !idle {
             return self.put(item);
         }
-        // Somebody may hold the state without work, such as a thread that waits at its start. This
-        // item is counted already.
+        // `try_lock`: somebody may hold the state without an item, such as a thread that waits at
+        // its start, and this caller must not wait for that. The item is counted already, so it is
+        // queued without another count.
         let Some(mut state) = self.state.try_lock() else {
             return self.queue.put(item).inspect_err(|_| self.done(1));
         };
         state.work(vec![item]);
+        // The lock goes first: once nothing is pending, the next caller finds it free.
         drop(state);
         self.done(1);
         Ok(())
@@ -94,7 +99,7 @@ impl<S: Work<T>, T> Stage<S, T> {
         self.done(count);
     }
 
-    /// The state, for what is not an item. Work in place is queued meanwhile.
+    /// The state, for use without an item. Callers queue their items meanwhile.
     pub fn state(&self) -> MutexGuard<'_, S> {
         self.state.lock()
     }
@@ -160,7 +165,7 @@ mod tests {
         assert_eq!(order, [1, 2, 4]);
     }
 
-    /// While somebody holds the state, an item is queued instead of waited with.
+    /// While somebody holds the state, an item is queued and its caller does not wait.
     #[test]
     fn a_held_state_does_not_block_the_caller() {
         let (sender, receiver) = queue(1);
@@ -172,7 +177,7 @@ mod tests {
         assert_eq!(stage.state().0.len(), 1);
     }
 
-    /// Whatever the interleaving, each caller's items are done once and in order.
+    /// In every interleaving, each caller's items are done once and in order.
     #[test]
     fn callers_keep_their_order() {
         const CALLERS: u32 = 4;

@@ -7,10 +7,10 @@
 //! - A reader that has gone (`| head`) has seen what it wanted: the program ends quietly, with the
 //!   code that its work has.
 //! - Any other failure of standard output is said on standard error. Where the output was the work
-//!   itself, the work failed; where it only tells of work that was done, that stays done.
-//! - What standard error does not take is lost: nobody is left to hear of it.
+//!   itself, the work failed; where it only reports work that was done, that stays done.
+//! - A line that standard error does not take is lost: there is no other place for it.
 //!
-//! Whatever is printed passes [`escape`] or [`escape_lines`]: control characters move the cursor
+//! Every printed text passes [`escape`] or [`escape_lines`]: control characters move the cursor
 //! and change titles, bidirectional ones show a text in another order than it has.
 
 use std::borrow::Cow;
@@ -126,7 +126,7 @@ pub fn printed(name: &str, outcome: io::Result<()>, code: ExitCode) -> ExitCode 
     }
 }
 
-/// Tells on standard output of work that was done. It stays done, and the exit code says so, when
+/// Reports on standard output work that was done. It stays done, and the exit code says so, when
 /// the words cannot be written: they are said on standard error then.
 #[must_use]
 pub fn report(name: &str, text: &str) -> ExitCode {

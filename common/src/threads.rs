@@ -6,7 +6,7 @@ use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-/// A running thread. Dropping it waits for its end, so whoever owns it must have told it to stop.
+/// A running thread. Dropping it waits for its end, so the owner must have triggered its stop.
 #[derive(Debug)]
 pub struct Thread {
     handle: Option<JoinHandle<()>>,
@@ -74,7 +74,7 @@ pub fn end_process_on_panic() {
 /// Panics that may have ended an acceptor of tiny_http, since the start.
 static ACCEPTOR_PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// How many panics since the start may have ended an acceptor of tiny_http: it does not tell.
+/// Panics since the start that may have ended an acceptor of tiny_http, which does not report it.
 #[must_use]
 pub fn acceptor_panics() -> usize {
     ACCEPTOR_PANICS.load(Ordering::Relaxed)

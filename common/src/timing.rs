@@ -11,19 +11,19 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_millis(150);
 pub const MISSES: u32 = 2;
 /// How often a leader reads the term from the catalog.
 pub const TERM_READ: Duration = Duration::from_millis(100);
-/// A claim within this time of the last granted one is told to wait, so that two front-ends that
-/// see different replicas cannot depose each other's leader for ever.
+/// The catalog lets a claim wait within this time of the last granted one, so that two front-ends
+/// that see different replicas cannot depose each other's leader for ever.
 pub const CLAIM_SPACING: Duration = Duration::from_millis(200);
 /// A leader whose oldest append is older than this stops saying that it leads.
 pub const APPEND_OVERDUE: Duration = Duration::from_millis(1_000);
-/// A leader that has had too few copies for so long is relieved: a front-end asks another replica to
-/// lead, from which more of them may be reached.
+/// A leader that has had too few copies for so long is relieved: a front-end asks another replica
+/// to lead, from which more of them may be reached.
 pub const COPIES_MISSING: Duration = Duration::from_millis(300);
 /// At most so often.
 pub const RELIEF_SPACING: Duration = Duration::from_millis(1_000);
-/// Orders wait at the front-ends for copies that are missing for less than this; afterwards they are
-/// refused at once. Long enough that a new leader's followers come into sync meanwhile, and that a
-/// leader that is cut off from its followers is relieved.
+/// Orders wait at the front-ends for copies that are missing for less than this; afterwards they
+/// are refused at once. Long enough that a new leader's followers come into sync meanwhile, and
+/// that a leader that is cut off from its followers is relieved.
 pub const COPIES_GRACE: Duration = Duration::from_millis(800);
 /// How long a front-end waits before it asks for a claim again that was refused; doubles with each
 /// refusal …
@@ -39,7 +39,7 @@ pub const KEEP_ALIVE: Duration = Duration::from_millis(250);
 /// How long a cache lease lasts: the front-end counts from before it asked, the catalog from when
 /// it was asked.
 pub const LEASE: Duration = Duration::from_millis(1_000);
-/// What the catalog waits beyond a lease's end, for the rates of two clocks to differ.
+/// The wait of the catalog beyond a lease's end, for the difference of two clocks' rates.
 pub const LEASE_MARGIN: Duration = Duration::from_millis(100);
 /// How often an invalidation that was not acknowledged is pushed again.
 pub const PUSH_REPEAT: Duration = Duration::from_millis(10);
@@ -51,16 +51,16 @@ pub const PUSH_OVERDUE: Duration = Duration::from_millis(200);
 pub const LEADER_TO_CATALOG: Duration = Duration::from_millis(1_600);
 /// Largest replication time-out that can be set.
 pub const MAX_REPLICATION_TIMEOUT: Duration = Duration::from_millis(1_000);
-/// What a front-end's call to the leader may take beyond [`LEADER_TO_CATALOG`] and the replication
+/// Time of a front-end's call to the leader beyond [`LEADER_TO_CATALOG`] and the replication
 /// time-out.
 pub const LEADER_SLACK: Duration = Duration::from_millis(400);
 /// A front-end's whole time for one order, retries included; then 503 "outcome unknown".
 pub const ORDER_TOTAL: Duration = Duration::from_millis(5_000);
 /// A front-end's whole time for one read, retries included; then 503.
 pub const READ_TOTAL: Duration = Duration::from_millis(3_000);
-/// How long a well-behaved client waits for an answer.
+/// How long a well-behaved client waits for a response.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_millis(10_000);
-/// How long a service that was told to stop finishes what is in flight.
+/// How long a service that stops finishes the requests in flight.
 pub const STOP_GRACE: Duration = Duration::from_millis(5_000);
 /// How long a caller keeps a connection that it does not use.
 pub const CALLER_IDLE: Duration = Duration::from_millis(300_000);
@@ -77,7 +77,7 @@ pub const PAGE_ROWS: usize = 1_000;
 pub const MAX_ORDERS_PAGE: usize = PAGE_ROWS;
 /// Orders of such a page when its request names no limit.
 pub const ORDERS_PAGE: usize = 100;
-/// Rows that the answer to a batch carries at most; the leader fetches the rest by pages.
+/// Rows that the response to a batch carries at most; the leader fetches the rest by pages.
 pub const ANSWER_ROWS: usize = PAGE_ROWS;
 /// A replica this many orders behind the longest log is not asked to lead.
 pub const ELIGIBLE_LAG: u64 = 10_000;

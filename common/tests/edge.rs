@@ -271,13 +271,13 @@ fn unread_answers_hold_little_memory() {
     wait_for("the first part is sent", ms(10_000), || {
         server.metric("bazaar_edge_sent_bytes_total") > 0.0
     });
-    let refused = server.client().answer_to(big).expect("told so");
+    let refused = server.client().answer_to(big).expect("refused");
     assert_eq!(
         (refused.status, refused.field("retry-after")),
         (503, Some("1"))
     );
     server.assert_serves();
-    // What was sent lies in the kernel: our half of it and the client's.
+    // The sent bytes lie in the kernel: our half of it and the client's.
     let sent = server.metric("bazaar_edge_sent_bytes_total");
     assert!(
         sent < 1_000_000.0,
@@ -290,7 +290,7 @@ fn unread_answers_hold_little_memory() {
     assert_eq!(holder.answer_to(big).expect("room again").status, 200);
 }
 
-/// A large answer arrives whole at a client that reads.
+/// A large response arrives whole at a client that reads.
 #[test]
 fn large_answers() {
     let server = Server::start(Limits::default());
@@ -302,7 +302,7 @@ fn large_answers() {
     }
 }
 
-/// Beyond the limit of connections a client is told so, readably; room that becomes free is used
+/// Beyond the limit of connections a client is refused, readably; room that becomes free is used
 /// again, and idle connections make room for others in time.
 #[test]
 fn connection_limit() {
@@ -316,7 +316,7 @@ fn connection_limit() {
         assert_eq!(client.answer().expect("within the limit").status, 200);
     }
     let mut fifth = server.client();
-    let answer = fifth.answer().expect("told without being asked");
+    let answer = fifth.answer().expect("refused without a request");
     assert_eq!(
         (answer.status, answer.field("retry-after")),
         (503, Some("1"))
@@ -416,7 +416,7 @@ fn deep_pipelining_is_bounded() {
     }
 }
 
-/// A client that ends its side after its requests gets every answer, then the end.
+/// A client that ends its side after its requests gets every response, then the end.
 #[test]
 fn half_close() {
     let server = Server::start(Limits::default());
@@ -450,7 +450,7 @@ fn expect_continue() {
     assert_eq!(client.answer().expect("answered").body, b"abcde");
 }
 
-/// A stop answers what is in flight, as the last answer of its connection, closes what is idle,
+/// A stop answers what is in flight, as the last response of its connection, closes what is idle,
 /// takes no more, and is done in time.
 #[test]
 fn clean_stop() {
@@ -508,7 +508,7 @@ fn port_in_use() {
     assert_eq!(start(address).expect("free again").address(), address);
 }
 
-/// What was served shows in the metrics, cached reads under their route.
+/// Served requests show in the metrics, cached reads under their route.
 #[test]
 fn metrics() {
     let server = Server::start(Limits::default());
@@ -592,7 +592,7 @@ fn serve_with_few_descriptors() {
     assert!(server.metric("bazaar_edge_accept_errors_total") >= 1.0);
 }
 
-/// A subscriber that has read the head of its answer and what it is sent first.
+/// A subscriber that has read the head of its response and what it is sent first.
 fn subscriber(server: &Server) -> BufReader<impl Read> {
     let mut client = server.client();
     client.send(b"GET /feed HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -644,8 +644,8 @@ fn subscribers() {
     assert_eq!(subscribers.count(), 0);
 }
 
-/// There are permits for a tenth of the connections; who comes later gets an ordinary answer, and a
-/// permit that is left is taken again.
+/// There are permits for a tenth of the connections; a later client gets an ordinary response, and
+/// a permit that is given back is taken again.
 #[test]
 fn permits() {
     let server = Server::start(Limits {
@@ -665,8 +665,8 @@ fn permits() {
     subscriber(&server);
 }
 
-/// A subscriber that reads nothing is dropped, and what waits for it was bounded; one that reads gets
-/// everything.
+/// A subscriber that reads nothing is dropped, and its unread output was bounded; one that reads
+/// gets everything.
 #[test]
 fn slow_subscriber() {
     let server = Server::start(Limits::default());
@@ -675,7 +675,7 @@ fn slow_subscriber() {
     let event: Arc<[u8]> = [vec![b'x'; 30_000], vec![b'\n']].concat().into();
     let mut published = 0;
     while server.metric("bazaar_edge_refusals_total{reason=\"slow_subscriber\"}") < 1.0 {
-        // What the kernel holds for it comes first, some megabytes.
+        // The kernel holds some megabytes for it first.
         assert!(published < 2_000, "never dropped");
         subscribers.publish(&event);
         published += 1;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Set for the process that is to panic.
 const CHILD: &str = "PANICS_TEST_CHILD";
-/// What a shell shows as exit code 134.
+/// A shell shows it as exit code 134.
 const SIGABRT: i32 = 6;
 
 /// A panic in a thread that nobody waits for aborts the whole process: no service goes on with a

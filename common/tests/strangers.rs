@@ -117,7 +117,7 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// The refusal comes although not a byte of the body was sent, whatever its length.
+/// The refusal comes although not a byte of the body was sent, for any declared length.
 #[test]
 fn the_token_is_compared_before_a_body_is_read() {
     for server in SERVERS {
@@ -141,8 +141,8 @@ fn the_token_is_compared_before_a_body_is_read() {
     }
 }
 
-/// More strangers with half a body than there could ever be workers keep no service waiting, and are
-/// ended, whether the head was that of a stranger or of a service.
+/// More strangers with half a body than there could ever be workers keep no service waiting, and
+/// are ended, whether the head was that of a stranger or of a service.
 #[test]
 fn half_sent_bodies_stop_nobody() {
     for server in SERVERS {
@@ -201,8 +201,8 @@ fn strangers_do_not_stay() {
     }
 }
 
-/// What is open to all is answered to strangers; what a page in a browser could send is refused with
-/// the token too.
+/// What is open to all is answered to strangers; what a page in a browser could send is refused
+/// with the token too.
 #[test]
 fn open_paths_and_pages() {
     for server in SERVERS {

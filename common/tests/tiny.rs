@@ -130,7 +130,7 @@ fn half_sent_bodies_hold_nobody() {
     drop(waiting);
 }
 
-/// A refused connection was not sent; a connection that is closed without an answer may have been
+/// A refused connection was not sent; a connection that is closed without a response may have been
 /// carried out; an aborted client fails at once.
 #[test]
 fn the_client_tells_what_is_known() {

@@ -2,8 +2,8 @@
 //! a defect is gone in a newer version, its test fails here, and the decision can be looked at
 //! again. Beside each stands what the edge does in its place.
 //!
-//! What ends a process, or takes its descriptors, runs in a child: this test binary, started again
-//! with the name of one test and a variable that says what to serve.
+//! A case that ends a process, or takes its descriptors, runs in a child: this test binary, started
+//! again with the name of one test and a variable that says what to serve.
 
 #![allow(clippy::print_stdout, reason = "for whoever runs the test")]
 
@@ -189,7 +189,7 @@ fn a_declared_length_aborts_the_process() {
 
     let edge = edge(Limits::default());
     let mut client = Client::connect(edge.address());
-    assert_eq!(client.answer_to(hostile).expect("told so").status, 413);
+    assert_eq!(client.answer_to(hostile).expect("refused").status, 413);
     client.assert_closed();
     assert!(serves(edge.address()));
 }

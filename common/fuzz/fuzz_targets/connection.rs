@@ -1,5 +1,5 @@
 //! Arbitrary bytes for the state machine of a connection. The first three bytes say how the rest is
-//! cut into reads and how fast the client takes its answers; neither may show in what comes out.
+//! cut into reads and how fast the client takes its responses; neither may show in what comes out.
 
 #![no_main]
 
@@ -64,7 +64,7 @@ impl Handlers for EdgeHandlers {
     }
 }
 
-/// What came out: bytes, requests, reasons.
+/// The output: bytes, requests, reasons.
 type Seen = (Vec<u8>, Vec<String>, Vec<RefusalReason>);
 
 fn run(bytes: &[u8], cut: usize, reads: usize) -> Seen {

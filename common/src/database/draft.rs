@@ -8,7 +8,7 @@
 //!    synced.
 //! 5. `<file>.ready` becomes `<file>`.
 //!
-//! Steps 4 and 5 are several renames. Whoever opens the file next finishes them
+//! Steps 4 and 5 are several renames. The next process that opens the file finishes them
 //! ([`finish_install`]). Without that, a death between two of them would leave a new file beside
 //! the old `-wal`, whose frames SQLite would recover into it, or no file at all.
 //!
@@ -72,7 +72,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// What an open database holds at this moment, whoever writes to it meanwhile.
+    /// A copy of an open database at this moment, also while another connection writes to it.
     ///
     /// # Errors
     /// [`DbError`]
@@ -94,7 +94,7 @@ impl Draft {
 
     fn at(target: &Path, kind: FileKind) -> Result<Self, DbError> {
         let path = with_suffix(target, DRAFT);
-        // What an attempt left that died.
+        // An earlier attempt may have died here.
         remove_parts(&path)?;
         Ok(Self {
             target: target.into(),

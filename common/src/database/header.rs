@@ -22,7 +22,7 @@ const APPLICATION_ID: usize = 68;
 /// Largest main file of a database whose first rows are all in its `-wal`: one page.
 const ONE_PAGE: u64 = 4_096;
 
-/// What lies under a database's name.
+/// The file under a database's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// No file, or one without a byte.

@@ -1,12 +1,12 @@
 //! SQLite files of the bazaar. The catalog's journal and the replicas' logs are the same rows, so
-//! they share the tables: [`orders`], the chained rows, and [`genesis`], what the chain starts
-//! from. While a service has one open it is in WAL mode with `synchronous = FULL`: a commit that
-//! returned is on disk, at the price of one fsync. Closed cleanly it is not, and stands alone.
+//! they share the tables: [`orders`], the chained rows, and [`genesis`], the start of the chain.
+//! While a service has one open it is in WAL mode with `synchronous = FULL`: a commit that returned
+//! is on disk, at the price of one fsync. Closed cleanly it is not, and stands alone.
 //!
 //! | module | one idea |
 //! |---|---|
 //! | [`orders`], [`genesis`] | the tables |
-//! | [`header`] | whose file it is, before anything is changed |
+//! | [`header`] | whose file it is, judged before anything is changed |
 //! | [`draft`] | a file is complete and checked before it takes its name |
 //! | [`aside`] | a file is moved with what belongs to it, durably |
 //! | [`close`] | after a clean stop a file stands alone |
@@ -58,7 +58,7 @@ impl From<rusqlite::Error> for DbError {
                 Self::Damaged(error.to_string())
             }
             _ => match error {
-                // A column holds what we never write there.
+                // We never write such a value: the file is damaged.
                 rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::Utf8Error(..)
                 | rusqlite::Error::FromSqlConversionFailure(..)
@@ -84,7 +84,7 @@ impl std::error::Error for DbError {}
 /// A kind of file, with the marks in its header that tell it from others.
 #[derive(Debug, Clone, Copy)]
 pub struct FileKind {
-    /// What it is, for messages.
+    /// Its name in messages.
     pub name: &'static str,
     /// SQLite's `application_id`.
     pub application_id: i32,
@@ -154,7 +154,7 @@ pub fn open_writer(
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     check_version(path, kind, version)?;
     if let Err(error) = fill_wal(&with_suffix(path, "-wal")) {
-        // Commits are slower, nothing else.
+        // Not an error: commits are slower, nothing else.
         tracing::debug!(file = %path.display(), %error, "no room for the whole write-ahead log yet");
     }
     Ok(connection)
@@ -198,7 +198,7 @@ fn fill_wal(wal: &Path) -> io::Result<()> {
     let missing = WAL_BYTES.saturating_sub(before);
     let filled =
         io::copy(&mut io::repeat(0).take(missing), &mut file).and_then(|_| file.sync_data());
-    // All of it or nothing: on a small disk the room is for orders.
+    // All of it or nothing: on a small disk orders need the room more.
     filled.or_else(|error| file.set_len(before).and(Err(error)))
 }
 

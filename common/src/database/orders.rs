@@ -72,8 +72,8 @@ pub fn hash_before(
     let Some(before) = number.checked_sub(1) else {
         return Ok(Some(seed));
     };
-    // Anyone may ask for any number: one that SQLite cannot hold is simply not there, and no error
-    // that concerns others too.
+    // A client may ask for any number. One that SQLite cannot hold is simply not there: an error
+    // would look like a fault of the file.
     let Ok(before) = i64::try_from(before) else {
         return Ok(None);
     };
@@ -127,8 +127,8 @@ pub fn scan(
     mut visit: impl FnMut(Order, Hash),
 ) -> Result<Hash, DbError> {
     let Some(mut hash) = hash_before(connection, seed, first)? else {
-        // Beyond the end: no rows, and no hash to start from. Callers ask from a position that they
-        // know; 0 rows tell them.
+        // Beyond the end there are no rows and no hash to start from. Callers ask from a position
+        // that they know, and judge by the count of rows.
         return Ok(seed);
     };
     let mut statement = connection.prepare_cached(
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// Each kind of damage to a row is noticed by whoever reads it.
+    /// A read notices each kind of damage to a row.
     #[test]
     fn damage_is_noticed() {
         for damage in [

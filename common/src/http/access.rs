@@ -1,4 +1,4 @@
-//! Who may call, decided from the head of a request, before any of its body is read.
+//! The rule that lets callers in. It judges the head of a request, before any of the body is read.
 //!
 //! An internal listener is reached by more than the bazaar's services: by strangers where it leaves
 //! loopback, and on loopback by every page that a browser on the machine shows. So it refuses
@@ -8,14 +8,15 @@
 //! - any `Origin` (403): our services send none, and a browser sends one with each call of a page
 //!   that could change something;
 //! - a call without the token (401), or without one set, from elsewhere than loopback;
-//! - a body that does not say it is JSON (415): a page may send the other types to any host unasked.
+//! - a body that does not say it is JSON (415): a page may send the other types to any host
+//!   unasked.
 
 use super::{Request, Response};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// Who may call.
+/// The callers that a listener lets in.
 #[derive(Debug, Clone)]
 pub enum Access {
     /// Anyone.
@@ -30,14 +31,14 @@ pub enum Access {
     },
 }
 
-/// What a caller may do with its request.
+/// The judgement on a request.
 #[derive(Debug)]
 pub enum Verdict {
     /// It is one of ours, or anyone where anyone may call.
     Trusted,
     /// A stranger that asks for what is open to all.
     Stranger,
-    /// It gets this answer.
+    /// It gets this response.
     Refused(Response),
 }
 
@@ -99,7 +100,7 @@ fn is_trusted(token: Option<&str>, request: &Request) -> bool {
         .get("authorization")
         .and_then(|a| a.strip_prefix("Bearer "))
         .unwrap_or("");
-    // Constant in time, so that answers do not tell how much of a guess was right.
+    // Constant in time: the time of a response must not show how much of a guess was right.
     bool::from(given.as_bytes().ct_eq(token.as_bytes()))
 }
 

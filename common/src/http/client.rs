@@ -3,8 +3,8 @@
 //! - Time-outs are set on connect, send and receive: ureq's overall time-out would start a thread
 //!   per call.
 //! - Proxy variables of the environment are ignored: services are reached directly.
-//! - Nothing is retried here. Whoever calls knows whether a repeat is safe;
-//!   [`CallError::outcome_unknown`] tells whether the call may have been carried out.
+//! - Nothing is retried here. The caller knows whether a repeat is safe:
+//!   [`CallError::outcome_unknown`] says whether the call may have been carried out.
 
 use super::names::{self, Names};
 use super::socket::OneWrite;
@@ -20,8 +20,8 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// Largest answer that is read, in bytes. The largest are the genesis and the table of all stocks;
-/// a page of rows is far below.
+/// Largest response that is read, in bytes. The largest are the genesis and the table of all
+/// stocks; a page of rows is far below.
 pub const ANSWER_LIMIT_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Addresses of one host that are tried, at most; ureq has room for 16.
@@ -35,38 +35,38 @@ pub struct HttpClient {
     authorization: Option<String>,
 }
 
-/// Why a call brought no answer of the expected kind.
+/// Why a call brought no response of the expected kind.
 #[derive(Debug)]
 pub enum CallError {
     /// The call was not sent: refused, unreachable, no such host.
     NotSent(String),
-    /// It was sent, or may have been, and no answer came.
+    /// It was sent, or may have been, and no response came.
     NoAnswer(String),
-    /// It was answered with another status than 200.
+    /// The response has another status than 200.
     Status {
         /// The HTTP status.
         status: u16,
         /// The body, a JSON message of ours.
         body: Vec<u8>,
     },
-    /// It was answered with 200 and a body that does not fit: a service of another version, or none
-    /// of ours.
+    /// The response has status 200 and a body that does not fit: a service of another version, or
+    /// none of ours.
     Misfit(String),
 }
 
 impl CallError {
-    /// Whether the call may have been carried out although no answer says so.
+    /// Whether the call may have been carried out although no response says so.
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         match self {
             // Nothing left this machine.
             Self::NotSent(_) => false,
-            // It may have been delivered, and its answer lost.
+            // It may have been delivered, and the response lost.
             Self::NoAnswer(_) => true,
             // 500: dropped inside the service. Every other status is a refusal, whose body may say
             // more.
             Self::Status { status, .. } => *status == 500,
-            // Carried out, by whatever answered.
+            // Carried out, if perhaps by a service that is none of ours.
             Self::Misfit(_) => true,
         }
     }
@@ -125,7 +125,7 @@ pub struct Call<'a> {
     pub base: &'a str,
     /// Path and query.
     pub path: &'a str,
-    /// How long to wait for the answer once the call is sent.
+    /// How long to wait for the response once the call is sent.
     pub timeout: Duration,
     /// Trace id, where the call is made for one request.
     pub trace: Option<&'a str>,
@@ -187,10 +187,10 @@ impl HttpClient {
         self.agent.clone().shutdown();
     }
 
-    /// Sends `body` as JSON and reads the answer.
+    /// Sends `body` as JSON and reads the response.
     ///
     /// # Errors
-    /// [`CallError`], which tells whether the call may have been carried out.
+    /// [`CallError`], which says whether the call may have been carried out.
     ///
     /// # Panics
     /// When the body cannot be JSON, which is a mistake of ours: wire types can.
@@ -258,7 +258,7 @@ impl HttpClient {
         })?;
         let status = answer.status().as_u16();
         tokens::answered(call.base, status, self.authorization.is_some());
-        // Read to its end, or the connection would not go back to the pool.
+        // ureq returns a connection to its pool only if the body was read to its end.
         let body = answer
             .body_mut()
             .with_config()

@@ -1,8 +1,9 @@
 //! The ways in and out of a service. A server reads a whole [`Request`] and gives it, with a
-//! [`Responder`], to the service's [`Handler`], which never blocks: it answers at once or hands
-//! both to a queue, whose thread answers later. Two servers stand behind this interface:
-//! [`tiny::TinyServer`] and the [`edge`]; [`internal::InternalServer`] is the one that the settings
-//! name. [`access`] says who may call. [`client::HttpClient`] is the way out.
+//! [`Responder`], to the service's [`Handler`], which never blocks: it answers at once, or hands
+//! both to a queue, whose thread answers later. [`routes`] is the table that handlers share. Two
+//! servers stand behind this interface: [`tiny::TinyServer`] and the [`edge`];
+//! [`internal::InternalServer`] is the one that the settings name. [`access`] says who may call.
+//! [`client::HttpClient`] is the way out.
 
 pub mod access;
 pub mod client;
@@ -25,9 +26,9 @@ use std::time::{Duration, Instant};
 /// Name of the header that carries the trace id.
 pub const TRACE_HEADER: &str = "x-request-id";
 
-/// `Cache-Control` of an answer that is true for ever.
+/// `Cache-Control` of a response that is true for ever.
 pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-/// `Cache-Control` of every answer that says nothing else: it may be old in a moment.
+/// `Cache-Control` of every response without one of its own: it may be out of date in a moment.
 pub const NO_STORE: &str = "no-store";
 
 /// A request, read whole.
@@ -37,13 +38,13 @@ pub struct Request {
     pub method: String,
     /// The path as sent: not percent-decoded, without the query.
     pub path: String,
-    /// What follows the first `?`, as sent.
+    /// The text after the first `?`, as sent.
     pub query: Option<String>,
     /// The header fields.
     pub headers: Headers,
     /// The body; empty when there is none.
     pub body: Vec<u8>,
-    /// Who sent it, where that is known.
+    /// The address that it came from, where that is known.
     pub peer: Option<SocketAddr>,
     /// The trace id: the client's, or one that the server made.
     pub trace: String,
@@ -55,7 +56,7 @@ impl Request {
     /// The body as a message of ours.
     ///
     /// # Errors
-    /// A 400 answer that says where the body does not fit.
+    /// A 400 response that says where the body does not fit.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Response> {
         serde_json::from_slice(&self.body)
             .map_err(|e| Response::error(400, &format!("the body does not fit: {e}")))
@@ -85,7 +86,7 @@ impl Headers {
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The HTTP status.
@@ -99,7 +100,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// A JSON answer.
+    /// A JSON response.
     ///
     /// # Panics
     /// When the value cannot be JSON, which is a mistake of ours: wire types can.
@@ -161,7 +162,7 @@ impl Response {
         own.map_or(NO_STORE, |(_, value)| value)
     }
 
-    /// Whether a cache may give this answer to others than the one who asked.
+    /// Whether a cache may give this response to other clients.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.cache_control().starts_with("public")
@@ -209,7 +210,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
 /// The first number that `?after=N` asks for; 0 without a query.
 ///
 /// # Errors
-/// A 400 answer that says what to write.
+/// A 400 response that says what to write.
 pub fn first_after(query: Option<&str>) -> Result<u64, Response> {
     let Some(query) = query else { return Ok(0) };
     let after = query
@@ -233,7 +234,7 @@ pub fn open_to_all(request: &Request, metrics: &Metrics) -> Option<(&'static str
     }
 }
 
-/// What a service does with requests.
+/// The part of a service that takes requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers at once, or hands the request to a queue. Blocks only where
     /// [`Request::may_block`] allows it: else the caller is needed for other connections.
@@ -246,8 +247,9 @@ pub trait ResponseSink: Send {
     fn send(self: Box<Self>, response: Response);
 }
 
-/// The right to answer one request, once, from any thread. Dropped without an answer it says so
-/// itself, with a 500, so that no connection is left hanging.
+/// The right to response one request, once, from any thread. If it is dropped without a response,
+/// it sends a 500 itself: no connection is left hanging, and the client learns that the outcome is
+/// unknown.
 pub struct Responder {
     sink: Option<Box<dyn ResponseSink>>,
     route: &'static str,
@@ -279,7 +281,7 @@ impl Responder {
         self.since.elapsed()
     }
 
-    /// Sends the answer.
+    /// Sends the response.
     pub fn send(mut self, response: Response) {
         self.finish(response);
     }

@@ -8,7 +8,7 @@
 //! term's new pool of connections began with none. A leader that died while the name server was
 //! silent then stopped the bazaar for as long as that lasted, although nobody's address had
 //! changed. So all clients of a process share what is known ([`shared`]), and a failed connection
-//! only asks for a look-up.
+//! only causes a look-up.
 
 use crate::settings::addresses::{LOCALHOST, is_localhost};
 use parking_lot::{Condvar, Mutex};
@@ -25,12 +25,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A name in use is looked up again after this time, also while its addresses answer: the service
 /// may have moved, and something else may answer there.
 const REFRESH: Duration = Duration::from_secs(30);
-/// Names that are kept. Settings name a few; front-ends tell the catalog theirs.
+/// Names that are kept. Settings name a few, and front-ends send theirs to the catalog.
 const MOST_NAMES: usize = 256;
 
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
-/// What is known of host names. A clone shares it.
+/// The known addresses of host names. A clone shares them.
 #[derive(Clone)]
 pub struct Names(Arc<Shared>);
 
@@ -43,9 +43,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Entry {
-    /// The last good answer.
+    /// The last addresses that a look-up brought.
     addresses: Vec<IpAddr>,
-    /// Why the newest look-up brought none.
+    /// Why the newest look-up failed.
     error: Option<String>,
     began: Option<Instant>,
     under_way: bool,
@@ -76,7 +76,7 @@ impl Entry {
             }
             Err(error) => {
                 let error = error.to_string();
-                // Logged when it changes, not at each try.
+                // Logged when it changes: a silent name server would fill the log.
                 if self.error.as_ref() != Some(&error) {
                     tracing::warn!(
                         host, error, kept = ?self.addresses,
@@ -117,7 +117,7 @@ impl Names {
     /// The addresses of a host. A literal and `localhost` need no look-up.
     ///
     /// # Errors
-    /// Why none is known yet.
+    /// The reason, if no address is known yet.
     pub fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
         if let Ok(ip) = host.parse() {
             return Ok(vec![ip]);
@@ -148,8 +148,8 @@ impl Names {
         }
     }
 
-    /// A connection to this host could not be made: it may have moved, and is looked up again. What
-    /// is known stays.
+    /// Marks a host as one that may have moved: a connection to it failed. The next call looks it
+    /// up again; its known addresses stay.
     pub fn suspect(&self, host: &str) {
         if let Some(entry) = self.0.known.lock().get_mut(host) {
             entry.suspect = true;
@@ -161,12 +161,13 @@ impl Names {
         entry.under_way = true;
         entry.suspect = false;
         let (shared, name) = (Arc::clone(&self.0), host.to_owned());
-        // Not joined by anybody: the system's resolver has no time-out of ours, and a stop must not
-        // wait for a silent name server. It holds nothing, and ends with the process.
+        // Nobody joins this thread: the system's resolver has no time-out of ours, and a stop must
+        // not wait for a silent name server. The thread holds no lock meanwhile, and ends with the
+        // process.
         let started = std::thread::Builder::new()
             .name("name-lookup".into())
             .spawn(move || {
-                // Not under the lock: it may take long.
+                // Without the lock: a look-up may take long, and other names must not wait for it.
                 let found = (shared.lookup)(&name);
                 if let Some(entry) = shared.known.lock().get_mut(&name) {
                     entry.take(&name, found);
@@ -185,8 +186,8 @@ impl std::fmt::Debug for Names {
     }
 }
 
-/// Drops a name where there are too many; one whose look-up is under way stays, so that the threads
-/// are bounded too.
+/// Drops the name that was looked up longest ago, if there are too many. One whose look-up is under
+/// way stays: so the number of threads is bounded too.
 fn make_room(known: &mut HashMap<String, Entry>, host: &str) -> Result<(), String> {
     if known.len() < MOST_NAMES || known.contains_key(host) {
         return Ok(());
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(asked.recv_timeout(LONG).as_deref(), Ok("o1.bz"));
         names.suspect("o1.bz");
         age(&names, "o1.bz", PAUSE);
-        // The look-up has begun and is not answered.
+        // The look-up has begun, and the name server is silent.
         let before = Instant::now();
         assert_eq!(names.addresses("o1.bz"), Ok(ip(1)));
         assert_eq!(asked.recv_timeout(LONG).as_deref(), Ok("o1.bz"));
@@ -248,7 +249,7 @@ mod tests {
             .expect("taken");
         wait_idle(&names, "o1.bz");
         assert_eq!(names.addresses("o1.bz"), Ok(ip(1)), "kept beside a failure");
-        // The next answer counts.
+        // The next response counts.
         names.suspect("o1.bz");
         age(&names, "o1.bz", PAUSE);
         answer.send(Ok(ip(2))).expect("taken");

@@ -4,7 +4,7 @@
 //! time-outs anew in each phase of a call (what is left of them has changed by microseconds), and
 //! looks with three system calls whether a kept connection is still open. Between services whose
 //! messages are small that is most of a call's price: the head alone already wakes the receiver's
-//! thread, which then waits for the body. Here what is to be sent is kept until an answer is
+//! thread, which then waits for the body. Here what is to be sent is kept until a response is
 //! awaited, a time-out is rounded up to [`STEP`], and one `recv` looks at a kept connection.
 
 use rustix::net::{RecvFlags, recv};
@@ -20,7 +20,7 @@ use ureq::unversioned::transport::{
 
 /// Time-outs of a socket are multiples of this, so that one setting serves many calls.
 const STEP: Duration = Duration::from_millis(10);
-/// What is kept for one write, at most; a longer request goes out in several.
+/// Bytes that are collected for one write; a longer request goes out in several.
 const KEPT_BYTES: usize = 256 * 1024;
 
 /// Opens connections.
@@ -138,7 +138,7 @@ impl Transport for Connection {
     }
 
     fn is_open(&mut self) -> bool {
-        // Nothing is due on a kept connection: whatever there is, an end or stray bytes, it is of
+        // Nothing is due on a kept connection: an end or stray bytes mean that it is of
         // no more use.
         let looked = recv(
             &*self.stream,
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(server.join().expect("joins"), expected);
     }
 
-    /// An answer that does not come ends the call after its time-out, with an unknown outcome; an
+    /// A response that does not come ends the call after its time-out, with an unknown outcome; an
     /// abort from another thread ends it at once.
     #[test]
     fn calls_end() {

@@ -1,9 +1,9 @@
-//! A kept connection whose calls are sent in one step and answered in another, so that one thread
-//! can send to several services, do its own work, and then read the answers.
+//! A kept connection whose caller sends in one step and reads the response in another. So one
+//! thread can send to several services, do its own work, and then read their responses.
 //!
-//! [`super::client`] is for everything else: its calls block from the first byte to the last. Here
-//! a lone order would pay a thread's wake-up for each call that runs beside other work, there and
-//! back, to save the caller a wait that it has to do anyway.
+//! [`super::client`] is for everything else: its calls block from the first byte to the last. To
+//! run such a call beside other work takes another thread, and a lone order would pay two wake-ups
+//! for it, only to save the caller a wait that it has to do anyway.
 //!
 //! Nothing is retried and nothing reconnects. A connection that failed is dropped, and its owner
 //! falls back to the ordinary client, which also judges what the failure means.
@@ -14,9 +14,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Largest answer in bytes: positions and acknowledgements are far below.
+/// Largest response in bytes: positions and acknowledgements are far below.
 const ANSWER_LIMIT_BYTES: usize = 64 * 1024;
-/// Header fields of an answer at most.
+/// Header fields of a response at most.
 const FIELDS: usize = 32;
 
 /// A connection to one service; at most one call is under way.
@@ -29,7 +29,7 @@ pub struct SplitConnection {
     received: Vec<u8>,
 }
 
-/// An answer: its status and body.
+/// A response to a call.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SplitResponse {
     /// The HTTP status.
@@ -69,7 +69,7 @@ impl SplitConnection {
     /// Sends a POST with `body` as JSON, in one write.
     ///
     /// # Errors
-    /// When the connection is of no more use: drop it.
+    /// When the connection broke: drop it. The call may have arrived.
     ///
     /// # Panics
     /// When the body cannot be JSON, which is a mistake of ours: wire types can.
@@ -85,11 +85,11 @@ impl SplitConnection {
         self.stream.write_all(&call)
     }
 
-    /// Reads the answer to the call that was sent. Each read waits up to `timeout`.
+    /// Reads the response to the call that was sent. Each read waits up to `timeout`.
     ///
     /// # Errors
-    /// When there is none in time, or it is not an HTTP answer with a length: the outcome is
-    /// unknown, and the connection of no more use.
+    /// When none comes in time, or it is no HTTP response with a length. The outcome of the call is
+    /// unknown then, and the connection must be dropped.
     pub fn receive(&mut self, timeout: Duration) -> io::Result<SplitResponse> {
         if self.read_timeout != Some(timeout) {
             self.stream.set_read_timeout(Some(timeout))?;
@@ -98,7 +98,7 @@ impl SplitConnection {
         let mut chunk = [0; 4 * 1024];
         loop {
             if let Some((answered, used)) = parse(&self.received)? {
-                // Nothing else is due on this connection.
+                // One call, one response: further bytes would be taken for the next one.
                 if used != self.received.len() {
                     return Err(misfit("bytes after the answer"));
                 }
@@ -118,7 +118,7 @@ impl SplitConnection {
     }
 }
 
-/// The first answer in `bytes` and how many bytes it takes; `None` while it is not complete.
+/// The first response in `bytes` and how many bytes it takes; `None` while it is not complete.
 fn parse(bytes: &[u8]) -> io::Result<Option<(SplitResponse, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut head = httparse::Response::new(&mut fields);
@@ -133,7 +133,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(SplitResponse, usize)>> {
             .find(|f| f.name.eq_ignore_ascii_case(name));
         found.and_then(|f| std::str::from_utf8(f.value).ok())
     };
-    // A chunked answer has no length; our servers send none on these paths.
+    // A chunked response has no length; our servers send none on these paths.
     let length = field("content-length").and_then(|n| n.parse::<usize>().ok());
     let length = length.ok_or_else(|| misfit("the answer has no length"))?;
     let end = begin.checked_add(length).ok_or_else(|| misfit("length"))?;
@@ -194,7 +194,7 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(10);
 
-    /// Calls follow each other on one connection; an answer may come in any pieces.
+    /// Calls follow each other on one connection; a response may come in any pieces.
     #[test]
     fn calls_are_sent_and_answered_in_two_steps() {
         let answer = |status: &str, body: &str| {
@@ -217,7 +217,7 @@ mod tests {
         assert!(calls[1].ends_with("\r\n\r\n[1,2]"));
     }
 
-    /// An end, silence and bytes that are no answer are errors, never an answer.
+    /// An end, silence and bytes that are no response are errors.
     #[test]
     fn a_broken_answer_is_an_error() {
         let bad = [

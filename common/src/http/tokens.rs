@@ -1,6 +1,6 @@
-//! Services that refuse this process's token. A 401 between services is never a passing trouble: two
-//! of them were started with different values of `BAZAAR_TOKEN`, and nothing works until somebody
-//! knows which. So it is logged when it begins and when it ends, and readiness names it.
+//! Services that refuse this process's token. A 401 between services is never a passing trouble:
+//! two of them were started with different values of `BAZAAR_TOKEN`, and nothing works until
+//! somebody knows which. So it is logged when it begins and when it ends, and readiness names it.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// A refusal counts for so long: who is called at all is called more often.
 const COUNTS_FOR: Duration = Duration::from_secs(2);
 
-/// Who refuses the token now, by base URL.
+/// The services that refuse the token now, by base URL.
 #[derive(Debug, Default)]
 struct Refusals {
     /// Whether the table has entries: an accepted call must not cost a lock.
@@ -21,7 +21,7 @@ struct Refusals {
 
 static REFUSALS: LazyLock<Refusals> = LazyLock::new(Refusals::default);
 
-/// Notes the status of an answer to a call to `base`, made with a token or without.
+/// Notes the status of a response to a call to `base`, made with a token or without.
 pub(super) fn answered(base: &str, status: u16, with_token: bool) {
     REFUSALS.answered(base, status, with_token, Instant::now());
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-/// Both loopback addresses. `localhost` means them everywhere, whatever a name server or a hosts
+/// Both loopback addresses. `localhost` means them everywhere, also where a name server or a hosts
 /// file says (RFC 6761, section 6.3).
 pub const LOCALHOST: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -50,7 +50,7 @@ pub struct TermView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
-    /// Who claims.
+    /// The replica that claims.
     pub replica: ReplicaId,
     /// Id of the bazaar that its log belongs to. Another one than the catalog's: 409.
     pub cluster: ClusterId,
@@ -120,7 +120,7 @@ pub struct LookupRequest {
     pub names: Option<Vec<String>>,
 }
 
-/// A stock as the catalog tells it.
+/// A stock as the catalog sends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stock {
@@ -139,7 +139,7 @@ pub struct Stock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LookupAnswer {
-    /// What was found. A name that is missing here does not exist.
+    /// The stocks that exist. A name that is missing here does not.
     pub stocks: Vec<Stock>,
 }
 
@@ -187,7 +187,7 @@ pub struct LeaseAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogHealth {
-    /// What it does for stocks and trades.
+    /// Its state.
     pub state: CatalogState,
     /// Id of the bazaar that its file belongs to.
     pub cluster: ClusterId,
@@ -204,7 +204,7 @@ pub struct CatalogHealth {
     pub write_fault: Option<String>,
 }
 
-/// What the catalog does for stocks and trades.
+/// The state of the catalog: whether it serves stocks and trades.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CatalogState {

@@ -49,12 +49,12 @@ impl fmt::Display for ReplicaId {
 /// older one.
 pub type Term = u64;
 
-/// What makes repeats of one order recognisable: 128 bits, 32 hexadecimal digits in JSON.
+/// The name of one order through all repeats: 128 bits, 32 hexadecimal digits in JSON.
 ///
-/// The top bit tells who made it. A client's key comes from its `Idempotency-Key` alone, so that it
-/// is the same through every front-end and after every restart. A front-end's begins with the time,
-/// so that the journal's index on it stays cheap (new keys land at its end), and is meant for the
-/// front-end's own retries only.
+/// The top bit says whether a client's key or a front-end made it. A client's key comes from its
+/// `Idempotency-Key` alone, so that it is the same through every front-end and after every restart.
+/// A front-end's begins with the time, so that the journal's index on it stays cheap (new keys land
+/// at its end), and is meant for the front-end's own retries only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderKey(u128);
 
@@ -233,7 +233,7 @@ pub fn next_number(last: Option<u64>) -> u64 {
     last.map_or(0, |n| n.saturating_add(1))
 }
 
-/// Consecutive rows of the journal. Only the last hash travels: whoever receives them computes the
+/// Consecutive rows of the journal. Only the last hash travels: the receiver computes the
 /// chain from the row before and compares the ends, which is as strong as a hash on each row and a
 /// third of the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,8 +295,8 @@ pub struct InitialStock {
     pub quantity: u64,
 }
 
-/// What became of an order at the catalog. Recorded there for ever (numbers) or for a long time
-/// (refusals), so that a repeat is told the same.
+/// The catalog's decision on an order. Recorded there for ever (numbers) or for a long time
+/// (refusals), so that a repeat gets the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Verdict {
@@ -315,7 +315,7 @@ pub enum Verdict {
 mod tests {
     use super::*;
 
-    /// A client's key depends on the header alone and is told apart from a front-end's.
+    /// A client's key depends on the header alone and never equals a front-end's.
     #[test]
     fn keys_tell_who_made_them() {
         assert_eq!(OrderKey::from_client("a"), OrderKey::from_client("a"));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data<T> {
-    /// What was asked for.
+    /// The value that was asked for.
     pub data: T,
 }
 
@@ -22,7 +22,7 @@ pub struct ErrorBody {
     pub error: ErrorDetail,
 }
 
-/// What went wrong, and what to do about it.
+/// A failure and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorDetail {
@@ -86,11 +86,11 @@ pub struct OrderView {
 pub struct OrdersPage {
     /// Orders with consecutive numbers, oldest first.
     pub orders: Vec<OrderView>,
-    /// What to write as `after` to read on; `null` when there are no more orders now.
+    /// The value of `after` to read on; `null` when there are no more orders now.
     pub next: Option<u64>,
 }
 
-/// Data of `GET /status`. Replicas and catalog are told as they were at most 200 ms ago.
+/// Data of `GET /status`. Replicas and catalog are shown as they were at most 200 ms ago.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
@@ -116,16 +116,16 @@ pub struct Status {
 pub struct ReplicaStatus {
     /// Its id.
     pub id: ReplicaId,
-    /// What it does.
+    /// Its role.
     pub state: ReplicaState,
-    /// Number of its last durable order; `null` when it has none, or counts as down. The leader's is never
-    /// below that of a follower, which gets every order from it.
+    /// Number of its last durable order; `null` when it has none, or counts as down. The leader's
+    /// is never below that of a follower, which gets every order from it.
     pub last: Option<u64>,
     /// How long ago it said so, in milliseconds; `null` when it is down.
     pub age_ms: Option<u64>,
 }
 
-/// What a replica does.
+/// The role of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplicaState {

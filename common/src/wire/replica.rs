@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
-    /// Who answers.
+    /// The replica that answers.
     pub replica: ReplicaId,
     /// The term that it leads; `null` when it does not lead, or does not dare to say so.
     pub leading: Option<Term>,
@@ -23,7 +23,7 @@ pub struct Health {
     pub cluster: Option<ClusterId>,
     /// The highest term that it heard of.
     pub term: Term,
-    /// Who leads, as far as it was told.
+    /// The leader, as far as the replica knows.
     pub leader: Option<ReplicaId>,
     /// While it leads: the other replicas without which it acknowledges nothing.
     pub in_sync: Vec<ReplicaId>,
@@ -64,8 +64,8 @@ pub struct LeadRequest {
 
 /// Answer to a request to lead. A claim that came too late is a 412 with
 /// [`crate::wire::catalog::TermView`]; one that the catalog refuses is a 409 (the history does not
-/// fit) or a 502 (the catalog cannot write it), whoever claims; 503 when this replica cannot claim
-/// now.
+/// fit) or a 502 (the catalog cannot write it), from any replica; 503 when this replica cannot
+/// claim now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum LeadAnswer {
@@ -85,7 +85,7 @@ pub struct LeaderNotice {
     pub cluster: ClusterId,
     /// The term.
     pub term: Term,
-    /// Who leads it.
+    /// The leader of the term.
     pub leader: ReplicaId,
 }
 
@@ -113,7 +113,7 @@ pub struct OrdersAnswer {
 pub struct NotLeader {
     /// The highest term that it heard of.
     pub term: Term,
-    /// Who leads it, as far as it was told.
+    /// The leader of the term, as far as the replica knows.
     pub leader: Option<ReplicaId>,
     /// Whether orders of the call may have traded: true when leadership ended while they were under
     /// way.
@@ -154,7 +154,7 @@ pub struct QueryAnswers {
     pub answers: Vec<QueryAnswer>,
 }
 
-/// What a replica says of one number.
+/// A replica's answer about one number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum QueryAnswer {
@@ -197,11 +197,11 @@ pub struct PageRequest {
 pub struct PageAnswer {
     /// The orders, numbered from `first`.
     pub orders: Vec<Order>,
-    /// What follows them.
+    /// Whether more follow.
     pub end: PageEnd,
 }
 
-/// What follows the orders of a page.
+/// Whether more orders follow a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PageEnd {
@@ -247,12 +247,12 @@ pub struct Traced {
 }
 
 /// Answer to an append, and to a gap: who answers, and where its durable log ends; `null` while it
-/// has no genesis. The leader compares id and bazaar each time: a URL that was given twice, or leads
-/// to another bazaar, must not count as a copy.
+/// has no genesis. The leader compares id and bazaar each time: a URL that was given twice, or
+/// leads to another bazaar, must not count as a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogPosition {
-    /// Who answers.
+    /// The replica that answers.
     pub replica: ReplicaId,
     /// Id of the bazaar that its file belongs to; `null` while the file is empty.
     pub cluster: Option<ClusterId>,

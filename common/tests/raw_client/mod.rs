@@ -1,4 +1,4 @@
-//! A client that says exactly the bytes it is told to, and reads answers strictly.
+//! A client that sends exactly the given bytes, and reads responses strictly.
 
 pub mod hostile;
 
@@ -16,7 +16,7 @@ pub struct Client {
     rest: Vec<u8>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -68,14 +68,14 @@ impl Client {
         }
     }
 
-    /// Sends and reads the answer.
+    /// Sends and reads the response.
     #[allow(dead_code)] // Not every test binary needs it.
     pub fn answer_to(&mut self, bytes: &[u8]) -> io::Result<Answer> {
         self.send(bytes);
         self.answer()
     }
 
-    /// Sends the same bytes again and again until an answer comes.
+    /// Sends the same bytes again and again until a response comes.
     #[allow(dead_code)] // Not every test binary needs it.
     pub fn drip(&mut self, bytes: &[u8], every: Duration) -> io::Result<Answer> {
         self.stream.set_read_timeout(Some(every))?;
@@ -88,7 +88,7 @@ impl Client {
         self.answer()
     }
 
-    /// Reads one answer without a body: to HEAD, or an interim one.
+    /// Reads one response without a body: to HEAD, or an interim one.
     pub fn head(&mut self) -> io::Result<Answer> {
         loop {
             if let Some(end) = self.rest.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -108,7 +108,7 @@ impl Client {
         }
     }
 
-    /// Reads one answer with its body.
+    /// Reads one response with its body.
     pub fn answer(&mut self) -> io::Result<Answer> {
         let mut answer = self.head()?;
         let length: usize = answer
@@ -124,7 +124,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// What comes from here on, for an answer without length.
+    /// The reader of all further bytes, for a response without length.
     #[allow(dead_code)] // Not every test binary needs it.
     pub fn into_reader(self) -> BufReader<impl Read> {
         BufReader::new(Cursor::new(self.rest).chain(self.stream))

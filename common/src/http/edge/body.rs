@@ -445,7 +445,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is chunked in whatever pieces comes out again, read in whatever pieces.
+        /// A chunked body comes out as it went in, however it was chunked and however it is read.
         #[test]
         fn round_trip(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..6), cut in 1_usize..9) {
             let mut encoded = Vec::new();

@@ -1,9 +1,9 @@
-//! Memory for request bodies, and for answers that are not read, each shared by all connections:
-//! each may have a body of the largest size open, but not all of them at once.
+//! Memory for request bodies, and memory for unread responses. All connections share each of them:
+//! any connection may have a body of the largest size open, but not all of them at once.
 //!
-//! The first bytes of every body are free. So whoever fills the budget with large bodies keeps
-//! others from sending large ones, which nobody needs here, and never from sending an order. The
-//! same holds for answers: those that are small, and the page's files, always have room.
+//! The first bytes of every body are free. So a client that fills the budget with large bodies
+//! keeps others from sending large ones, which nobody needs here, and never from sending an order.
+//! The same holds for responses: small ones, and the page's files, always have room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// taken and each of its characters escaped in JSON.
 pub const FREE_BYTES: usize = 8 * 1024;
 
-/// Bytes of each connection's unread answers that do not count.
+/// Bytes of each connection's unread responses that do not count.
 pub const FREE_OUTPUT_BYTES: usize = 32 * 1024;
 
-/// What is left for all of them together.
+/// The bytes that are left for all connections together.
 #[derive(Debug)]
 pub struct Budget {
     left: AtomicUsize,
@@ -50,8 +50,9 @@ impl Share {
         }
     }
 
-    /// Makes it the share of `bytes` that are here; false, and nothing changes, when the budget is
-    /// used up.
+    /// Makes this share cover `bytes`. Returns false, and changes nothing, if the budget is used
+    /// up.
+    ///
     /// Bytes count as they come: a length that is only declared takes nothing from others.
     #[must_use]
     pub fn cover(&mut self, bytes: usize) -> bool {

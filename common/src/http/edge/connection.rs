@@ -5,7 +5,7 @@
 //! ```text
 //!          head complete        body complete            answered
 //!   Head ────────────────► Body ──────────────► Waiting ──────────► Head …
-//!    │ │  (no body: at once)  │                    │ last answer
+//!    │ │  (no body: at once)  │                    │ last response
 //!    │ └─ cached: answered    │ refused            ▼                    written, half-closed
 //!    └────────────────────────┴───────────────► Closing ──────────────► Draining ──────────► Done
 //! ```
@@ -14,16 +14,16 @@
 //! the connection.
 //!
 //! Invariants:
-//! - One request at a time: the next one is parsed when the one before has its answer queued, so
-//!   answers are in order.
+//! - One request at a time: the next one is parsed once the response to the one before is in the
+//!   output. So responses are in order.
 //! - Input is asked for only while no output waits and no request is with a handler: what a client
 //!   makes the edge hold is bounded by one head and one read beyond a body, plus [`PAUSE_BYTES`]
-//!   and one answer of output. All bodies together, and all output together, but for the first
+//!   and one response of output. All bodies together, and all output together, but for the first
 //!   bytes of each, are bounded by [`super::budget`].
-//! - What comes out depends on the bytes, never on how they were cut into reads.
-//! - A subscriber never has more than [`FEED_BYTES`] waiting beside what it was sent first: one that
-//!   does not keep up is dropped, whole events are never left out.
-//! - Every refusal is the last answer of its connection.
+//! - Output and requests depend on the bytes, never on how they were cut into reads.
+//! - A subscriber never has more than [`FEED_BYTES`] waiting beside its snapshot. One that does not
+//!   keep up is dropped; an event is never left out.
+//! - Every refusal is the last response of its connection.
 
 use super::body::Decoder;
 use super::budget::{Budget, FREE_OUTPUT_BYTES, Share};
@@ -41,41 +41,41 @@ use std::time::Instant;
 
 /// While this much output waits, no further request of the connection is parsed.
 pub const PAUSE_BYTES: usize = 64 * 1024;
-/// An unread answer's time begins anew whenever the client has taken this much of it: large answers
-/// over slow lines are served, a client that takes byte after byte is not.
+/// The time for an unread response begins anew whenever the client has taken this much of it. So a
+/// large response over a slow line arrives, and a client that takes byte after byte is dropped.
 const PROGRESS_BYTES: usize = 16 * 1024;
 
-/// An answer up to this size is always written: no outcome of an order is ever replaced.
+/// A response up to this size is always written: a refusal never replaces the outcome of an order.
 const SMALL_ANSWER_BYTES: usize = 4 * 1024;
 
-/// A subscriber that lets this much of its feed wait is dropped: it reads slower than things happen.
+/// A subscriber that leaves this much of its feed unread is dropped: it will never keep up.
 pub const FEED_BYTES: usize = 64 * 1024;
 
 /// The calls that a connection makes to the server around it.
 pub trait Handlers {
-    /// The prebuilt answer to a GET of this path, if there is one.
+    /// The prebuilt body of a GET of this path, if there is one.
     fn cached(&mut self, path: &str) -> Option<Arc<[u8]>>;
     /// Whether there is a feed at this path.
     fn has_feed(&mut self, path: &str) -> bool;
-    /// What a subscriber of the feed at this path begins with, if there is one.
+    /// A permit and the snapshot for a new subscriber of the feed at this path, if there is one.
     fn follow(&mut self, path: &str) -> Option<FeedSnapshot>;
     /// Judges a request by its head, before any of its body is read. `has_body`: whether it
     /// announces one.
     ///
     /// # Errors
-    /// The answer that it gets instead.
+    /// The response that the client gets instead.
     fn admit(&mut self, _request: &mut Request, _has_body: bool) -> Result<(), Response> {
         Ok(())
     }
-    /// Takes a request. Its answer comes back through [`Connection::answer`], at any later time.
+    /// Takes a request. The response comes back through [`Connection::answer`], at any later time.
     fn handle(&mut self, request: Request);
-    /// Is told that the edge itself refused a request, or gave the connection up.
+    /// Counts a request that the edge itself refused, or a connection that it gave up.
     fn refused(&mut self, reason: RefusalReason);
     /// A new trace id.
     fn new_trace(&mut self) -> Trace;
 }
 
-/// What every step of a connection needs beside its own state.
+/// The inputs of a step of a connection beside its own state.
 #[derive(Debug)]
 pub struct StepContext<'a, H> {
     /// Now.
@@ -86,9 +86,9 @@ pub struct StepContext<'a, H> {
     pub limits: &'a Limits,
     /// The memory for bodies.
     pub bodies: &'a Arc<Budget>,
-    /// The memory for answers that are not read.
+    /// The memory for unread responses.
     pub outputs: &'a Arc<Budget>,
-    /// Whether the server stops: answers are then the last ones of their connections.
+    /// Whether the server stops: each response is then the last one of its connection.
     pub stopping: bool,
     /// A buffer to lend.
     pub spare: &'a mut Vec<u8>,
@@ -100,12 +100,12 @@ pub struct StepContext<'a, H> {
 #[derive(Debug)]
 pub struct Connection {
     state: State,
-    /// Bytes that came and were not used yet; empty between requests.
+    /// Bytes that came and are not parsed yet; empty between requests.
     held: Vec<u8>,
     output: Output,
     /// The output's share of the memory for all; none while it is small.
     output_share: Option<Share>,
-    /// Until when the output must be read, and what was taken of it since that was set.
+    /// Until when the client must read, and the bytes that it took since that was set.
     send_until: Instant,
     send_progress: usize,
     idle_since: Instant,
@@ -124,18 +124,17 @@ enum State {
     Body(Box<BodyInProgress>),
     /// The request is with its handler.
     Waiting(Exchange),
-    /// A subscriber, which keeps its permit as long as it is in this state.
+    /// A subscriber. Leaving this state drops the permit.
     Following {
-        /// Its place.
         _permit: Permit,
-        /// How much of what it was sent first is still to be written: this does not count as
-        /// falling behind.
+        /// Bytes of the snapshot that are still to be written: they do not count as falling behind.
         opening: usize,
     },
-    /// The last answer is being written.
+    /// The last response is being written.
     Closing,
-    /// Our side is closed; what the client still sends is thrown away, so that it can read the last
-    /// answer (RFC 9112 section 9.6).
+    /// Our side is closed. Further bytes of the client are thrown away: closing with unread bytes
+    /// would reset the connection, and the client could lose the last response (RFC 9112 section
+    /// 9.6).
     Draining { left: usize, until: Instant },
     /// Nothing more will happen.
     Done,
@@ -146,14 +145,13 @@ enum State {
 struct BodyInProgress {
     request: Request,
     decoder: Decoder,
-    /// Ends with the body's arrival: handlers keep no bodies, their queues hold what they read in
-    /// them.
+    /// Ends with the body's arrival: handlers keep no bodies, their queues hold parsed values.
     share: Share,
     exchange: Exchange,
     until: Instant,
 }
 
-/// What the answer to a request depends on.
+/// The parts of a request on which its response depends.
 #[derive(Debug, Clone, Copy)]
 struct Exchange {
     trace: Trace,
@@ -185,7 +183,7 @@ impl Connection {
         }
     }
 
-    /// A connection that is refused before it asked anything.
+    /// A connection that is refused before its first request.
     #[must_use]
     pub fn refused<H: Handlers>(reason: RefusalReason, context: &mut StepContext<'_, H>) -> Self {
         let mut connection = Self::new(context.now);
@@ -222,7 +220,7 @@ impl Connection {
         }
     }
 
-    /// Takes the answer to the request that is with its handler.
+    /// Takes the response to the request that is with its handler.
     pub fn answer<H: Handlers>(&mut self, response: &Response, context: &mut StepContext<'_, H>) {
         let State::Waiting(exchange) = self.state else {
             return;
@@ -243,8 +241,8 @@ impl Connection {
         self.resume(context);
     }
 
-    /// Makes the output's share one for what waits and `more`; false when the memory for that is
-    /// used up.
+    /// Makes the output's share cover the unread bytes and `more`. Returns false if the memory for
+    /// all is used up.
     fn has_room<H>(&mut self, more: usize, context: &StepContext<'_, H>) -> bool {
         let bytes = self.output.pending().len() + more;
         if bytes <= FREE_OUTPUT_BYTES {
@@ -267,7 +265,7 @@ impl Connection {
         self.writer(context).extend_from_slice(event);
     }
 
-    /// What is to be written.
+    /// The bytes that are to be written.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         self.output.pending()
@@ -276,7 +274,7 @@ impl Connection {
     /// The first `n` bytes of the output were written.
     pub fn sent<H: Handlers>(&mut self, n: usize, context: &mut StepContext<'_, H>) {
         self.output.take(n, context.spare);
-        // Less waits than before, so that there is room.
+        // Fewer bytes wait than before: this only gives memory back, and cannot fail.
         let _ = self.has_room(0, context);
         if let State::Following { opening, .. } = &mut self.state {
             *opening = opening.saturating_sub(n);
@@ -316,7 +314,7 @@ impl Connection {
         }
     }
 
-    /// Whether our side is to be closed now; tells so once.
+    /// Whether our side is to be closed now. True once.
     pub fn take_half_close(&mut self) -> bool {
         mem::take(&mut self.half_close)
     }
@@ -345,8 +343,8 @@ impl Connection {
         self.admitted
     }
 
-    /// Since when there is no request, not even its first byte, and no answer to write; `None` when
-    /// there is.
+    /// Since when there is no request, not even its first byte, and no response to write; `None`
+    /// while there is.
     #[must_use]
     pub fn idle_since(&self) -> Option<Instant> {
         let idle = matches!(self.state, State::Head { since: None, .. }) && self.output.is_empty();
@@ -370,7 +368,7 @@ impl Connection {
             } => Some(*since + limits.head_timeout),
             State::Body(arriving) => Some(arriving.until),
             State::Draining { until, .. } => Some(*until),
-            // A handler answers in its own time, and a subscriber may watch for ever. Closing has
+            // A handler has time-outs of its own, and a subscriber may watch for ever. Closing has
             // output, or it would be Draining.
             State::Waiting(_) | State::Following { .. } | State::Closing => None,
         }
@@ -401,7 +399,7 @@ impl Connection {
         }
     }
 
-    /// Ends the connection without a word.
+    /// Ends the connection without a response.
     pub fn give_up<H: Handlers>(
         &mut self,
         reason: RefusalReason,
@@ -418,7 +416,7 @@ impl Connection {
         self.state = State::Done;
     }
 
-    /// Whether requests may still be parsed from what comes.
+    /// Whether further bytes may hold requests.
     fn is_open(&self) -> bool {
         matches!(
             self.state,
@@ -427,7 +425,7 @@ impl Connection {
     }
 }
 
-/// Whether a request, right or not, is one whose answer has no body.
+/// Whether the response to a request, valid or not, has no body.
 fn is_head(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HEAD ")
 }

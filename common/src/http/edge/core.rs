@@ -1,8 +1,9 @@
-//! The event loop of one core: its listener, its connections, their deadlines and the answers that
-//! other threads send back.
+//! The event loop of one core: its listeners, its connections, their deadlines, and the responses
+//! that other threads send back.
 //!
 //! Readiness is edge-triggered and asked for once per connection, so that a cached read costs a
-//! wait, a read and a write. What was told is remembered until a read or write says "would block".
+//! wait, a read and a write. An event comes once, so it is remembered until
+//! a read or write returns "would block".
 
 use super::Shared;
 use super::connection::Connection;
@@ -35,8 +36,8 @@ const FIRST_CONNECTION: usize = 2;
 
 /// Reads and writes of one connection before the others have their turn.
 const STEPS: usize = 8;
-/// Connections that go on in one round although nothing new was told: an event for many subscribers
-/// must not make all others wait.
+/// Connections that go on in one round without a new event from the kernel: a feed event for many
+/// subscribers must not make all others wait.
 const AGAIN: usize = 32;
 /// Connections accepted before those that are open have their turn.
 const ACCEPTS: usize = 64;
@@ -48,7 +49,7 @@ const EXHAUSTION_EVERY: Duration = Duration::from_secs(60);
 const CROWD_LOOK: Duration = Duration::from_millis(250);
 /// How often a core with connections looks whether it has become crowded.
 const CROWD_CHECK: Duration = Duration::from_secs(1);
-/// Refused connections, over all cores, that are still told why; beyond, they are closed at once.
+/// Refused connections, over all cores, that still get a response; beyond, they are closed at once.
 const REFUSED_AT_ONCE: usize = 256;
 /// Where few connections are allowed, as many as this part of them: each takes a descriptor too.
 const REFUSED_PART: usize = 8;
@@ -62,9 +63,9 @@ pub struct Core {
     accept_from: Option<Instant>,
     entries: Slab<Entry>,
     timers: Timers,
-    /// Places that have more to do although nothing new will be told.
+    /// Connections with more to do for which the kernel reports nothing new.
     again: VecDeque<usize>,
-    /// Connections that follow the feed; those that are gone are struck off at the next event.
+    /// Connections that follow the feed. Those that are gone leave this list at the next event.
     subscribers: Vec<ConnectionId>,
     messages: Vec<Message>,
     numbers: u64,
@@ -130,7 +131,7 @@ impl Core {
             let polled = self.poll.poll(&mut events, timeout);
             self.context.mailbox.awake();
             if let Err(error) = polled {
-                // Interrupted by a signal. Nothing else can happen to a valid poll.
+                // A signal may interrupt the wait. Nothing else can happen to a valid poll.
                 assert_eq!(
                     error.kind(),
                     ErrorKind::Interrupted,
@@ -209,8 +210,8 @@ impl Core {
         };
         entry.readable |= event.is_readable();
         entry.ended |= event.is_read_closed();
-        // A reset shows in the next read or write; while a request is with its handler there is
-        // none. (The end of the peer's side alone is no reason: it may wait for its answer.)
+        // A reset shows in the next read or write, but while a request is with its handler there is
+        // none. The end of the peer's side alone is no reason: it may wait for its response.
         let dead = event.is_error() || (event.is_write_closed() && entry.connection.is_waiting());
         if dead {
             self.close(slot)
@@ -267,7 +268,7 @@ impl Core {
         // Dropping the stream closes it, which also ends its registration.
     }
 
-    /// Gives answers to their connections; those whose connection is gone are dropped.
+    /// Gives responses to their connections. Where the connection is gone, the response is dropped.
     fn deliver(&mut self) {
         let mut messages = mem::take(&mut self.messages);
         self.context.mailbox.empty_into(&mut messages);
@@ -291,7 +292,7 @@ impl Core {
         self.messages = messages;
     }
 
-    /// Gives an event to every subscriber. It is written in the next rounds, for some of them in each.
+    /// Gives an event to every subscriber. The next rounds write it, for some of them in each.
     fn push_event(&mut self, event: &[u8]) {
         let (entries, core, again) = (&mut self.entries, &mut self.context, &mut self.again);
         self.subscribers.retain(|to| {
@@ -305,7 +306,7 @@ impl Core {
             core.step(*to, entry.peer, |context, _| {
                 entry.connection.push_event(event, context)
             });
-            // Where output waits for the client already, that it can be written will be told.
+            // If output waited already, the kernel reports when more can be written.
             if !waits || entry.connection.is_done() {
                 again.push_back(to.slot);
             }
@@ -320,7 +321,7 @@ impl Core {
         let mut accepted = Vec::new();
         let mut again = None;
         for listener in &self.listeners {
-            // The latest wish wins: where descriptors ran out, every listener has to rest.
+            // The latest time wins: if descriptors ran out, every listener has to rest.
             again = again.max(accept_from(listener, &self.context, &mut accepted));
         }
         self.accept_from = again;
@@ -384,8 +385,8 @@ impl Core {
     }
 
     /// Makes room at an internal listener: closes the oldest connection of which no request was
-    /// let in yet. Services send theirs at once, so those that wait are strangers', and must not
-    /// keep a service out.
+    /// let in yet. Services send theirs at once. So a silent connection is a stranger's, and must
+    /// not keep a service out.
     fn displace(&mut self) -> bool {
         if matches!(self.context.shared.config.access, Access::Public) {
             return false;
@@ -440,7 +441,7 @@ impl Core {
         self.crowd_look = self.context.now + CROWD_LOOK;
         for slot in self.slots() {
             let shared = &self.context.shared;
-            // Asked anew for each: those that were closed made room for the next.
+            // Computed anew for each: every connection that was closed made room.
             let allowed = shared
                 .config
                 .limits
@@ -465,11 +466,12 @@ impl Core {
         }
     }
 
-    /// Takes what waits to be accepted, then no more; closes what is idle. Answers are the last of
-    /// their connections from here on.
+    /// Accepts the connections that wait, then no more. Closes idle connections. From here on each
+    /// response is the last one of its connection.
     fn stop(&mut self) {
-        // Asked once more: what is waiting may not have been told yet. At most as many as can wait:
-        // clients that go on connecting must not keep us from stopping.
+        // Accept once more: the kernel may not have reported the newest connections. At most as
+        // many as the backlog holds: clients that go on connecting must not keep the edge from
+        // stopping.
         self.accept_from = Some(self.context.now);
         for _ in 0..usize::from(BACKLOG).div_ceil(ACCEPTS) {
             self.accept();
@@ -479,7 +481,7 @@ impl Core {
         self.stopping = Some(self.context.now);
         self.context.stopping = true;
         for slot in self.slots() {
-            // What the client has sent before it could know is still served.
+            // A request that the client sent before it could notice the stop is still served.
             if let Some(entry) = self.entries.get_mut(slot) {
                 entry.readable = true;
             }
@@ -494,8 +496,8 @@ impl Core {
     }
 }
 
-/// Accepts what waits at one listener, up to [`ACCEPTS`], and returns when to ask it again; `None`
-/// once it has nothing more.
+/// Accepts up to [`ACCEPTS`] connections of one listener. Returns when to accept again; `None` once
+/// nobody waits there.
 fn accept_from(
     listener: &TcpListener,
     core: &CoreContext,
@@ -518,7 +520,7 @@ fn accept_from(
                     }
                     return Some(core.now + ACCEPT_REST);
                 }
-                // The fate of one connection that was gone before it was accepted.
+                // This connection was gone before it was accepted; the next one is not concerned.
                 tracing::debug!(%error, "a connection was not accepted");
             }
         }
@@ -526,7 +528,7 @@ fn accept_from(
     Some(core.now)
 }
 
-/// Whether what was logged at `last` is to be logged again.
+/// Whether a line that was logged at `last` is due again.
 fn is_due(last: Option<Instant>, now: Instant) -> bool {
     last.is_none_or(|last| now.saturating_duration_since(last) >= EXHAUSTION_EVERY)
 }

@@ -1,5 +1,5 @@
-//! One connection's socket and state machine, and what a core works with on all of them: a step is
-//! one write or one read.
+//! One connection's socket and state machine, and the state of a core that all its connections
+//! share. A step is one write or one read.
 
 use super::Shared;
 use super::connection::{Connection, Handlers, StepContext};
@@ -18,7 +18,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What one read takes at most.
+/// Bytes that one read takes at most.
 pub const READ_BYTES: usize = 16 * 1024;
 
 /// A connection.
@@ -30,7 +30,7 @@ pub struct Entry {
     pub connection: Connection,
     /// Reading may bring something.
     pub readable: bool,
-    /// The peer's end was told: reads go on until they show it.
+    /// The kernel reported the peer's end: reads go on until they return it.
     pub ended: bool,
     /// For the timers alone.
     pub timer: Option<Instant>,
@@ -40,13 +40,14 @@ pub struct Entry {
     pub listed: bool,
 }
 
-/// What a core works with on every connection.
+/// The state of a core that every step of its connections uses.
 pub struct CoreContext {
     pub shared: Arc<Shared>,
     pub mailbox: Arc<Mailbox>,
     pub meters: Meters,
     pub date: Date,
-    /// Read once per wait, and after answers from the cache.
+    /// Read once per wait, and after responses from the cache: reading the clock costs more than
+    /// most steps.
     pub now: Instant,
     /// The output buffer that is lent to connections.
     pub spare: Vec<u8>,
@@ -76,8 +77,8 @@ impl Handlers for EdgeHandlers<'_> {
     }
 
     fn follow(&mut self, path: &str) -> Option<FeedSnapshot> {
-        // The permit first: what is published from here on comes as an event, what was before is in
-        // the opening.
+        // The permit comes first: later events are then sent to this connection, and earlier ones
+        // are in the snapshot. The other way round, an event in between would be lost.
         let permit = self.shared.permits.take()?;
         let bytes = self.shared.handler.feed_snapshot(path)?;
         self.shared
@@ -162,11 +163,11 @@ impl CoreContext {
     }
 }
 
-/// What became of one step of a connection.
+/// The outcome of one step of a connection.
 pub enum Progress {
     /// Something happened; there may be more.
     Some,
-    /// Nothing to do until something is told.
+    /// Nothing to do before the next event.
     None,
     /// The connection is to be closed.
     Done,
@@ -179,8 +180,7 @@ impl Entry {
             slot,
             number: self.number,
         };
-        // A subscriber that has ended its side is gone: it has nothing to say that it could wait for an
-        // answer to.
+        // A subscriber that has ended its side is gone: it sent its only request already.
         if self.connection.is_done() || (self.ended && self.connection.is_following()) {
             return Progress::Done;
         }
@@ -207,7 +207,7 @@ impl Entry {
                 self.connection.end_of_input(context)
             }),
             Ok(n) => {
-                // A short read has emptied the socket; what comes later will be told.
+                // A short read has emptied the socket: the kernel reports later bytes.
                 self.readable = n == READ_BYTES;
                 core.meters.received(n, core.now);
                 core.step(to, self.peer, |context, read| {

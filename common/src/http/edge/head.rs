@@ -1,6 +1,6 @@
 //! The header fields of a request: what they say about its framing and its connection (RFC 9112
-//! sections 3.2, 6 and 9; RFC 9110 sections 7.2, 8.6 and 10.1.1). Whatever two recipients could
-//! understand differently is refused.
+//! sections 3.2, 6 and 9; RFC 9110 sections 7.2, 8.6 and 10.1.1). A head that two
+//! recipients could understand differently is refused.
 
 use super::parse::{RequestLine, is_host};
 use super::refusal::RefusalReason;
@@ -20,12 +20,12 @@ pub enum Framing {
     Chunked,
 }
 
-/// What the fields say to the connection.
+/// The fields that concern the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// How the body is delimited.
     pub framing: Framing,
-    /// Whether the connection may stay open after the answer.
+    /// Whether the connection may stay open after the response.
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
@@ -33,8 +33,7 @@ pub struct Head {
     pub trace: Option<Trace>,
 }
 
-/// Parses the fields in `bytes`, which end with the empty line, gives them to `then`, and returns
-/// what that makes of them.
+/// Parses the fields in `bytes`, which end with the empty line, and returns the result of `then`.
 ///
 /// # Errors
 /// The first thing that is wrong. [`HeadRefusal`] carries the trace id if it was read before.
@@ -58,7 +57,7 @@ pub fn parse<R>(
     }
 }
 
-/// A refusal and the trace id that its answer carries, when the client sent one.
+/// A refusal and the trace id that its response carries, if the client sent one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadRefusal {
     /// What is wrong.
@@ -107,7 +106,7 @@ pub fn owned(fields: &[Header<'_>]) -> Headers {
     Headers(fields.iter().map(field).collect())
 }
 
-/// What was found while going through the fields once.
+/// The findings of one pass over the fields.
 #[derive(Default)]
 struct Found<'a> {
     hosts: usize,
@@ -190,8 +189,8 @@ impl<'a> Found<'a> {
             if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
                 return Err(RefusalReason::Framing);
             }
-            // Saturating: a number that does not fit is beyond every limit, which is told apart
-            // from no number.
+            // Saturating: a number that does not fit is beyond every limit, which is another
+            // refusal than no number.
             let digit =
                 |sum: u64, b: &u8| sum.saturating_mul(10).saturating_add(u64::from(b - b'0'));
             let number = number.iter().fold(0, digit);
@@ -365,7 +364,7 @@ mod tests {
         }
     }
 
-    /// What is no field, or could be taken for another one.
+    /// Bytes that are no field, or that could be taken for another one.
     #[test]
     fn malformed_fields() {
         for wrong in [

@@ -1,4 +1,4 @@
-//! What a client may ask of the edge: every limit with its default, as a setting.
+//! The limits of clients, each with its default, as a setting.
 
 use crate::http::access::Access;
 use crate::settings::addresses::ListenAddress;
@@ -20,9 +20,9 @@ pub struct EdgeConfig {
     pub listen: ListenAddress,
     /// Threads, each with its own listener and connections: as many as there are cores.
     pub threads: usize,
-    /// What clients may ask.
+    /// The limits of clients.
     pub limits: Limits,
-    /// Who may call.
+    /// The rule that lets callers in.
     pub access: Access,
 }
 
@@ -69,10 +69,10 @@ pub struct Limits {
     pub body_bytes: usize,
     /// All bodies that are arriving, beyond [`super::budget::FREE_BYTES`] of each; beyond, 503.
     pub body_budget_bytes: usize,
-    /// All answers that wait to be read, beyond [`super::budget::FREE_OUTPUT_BYTES`] of each
+    /// All unread responses, beyond [`super::budget::FREE_OUTPUT_BYTES`] of each
     /// connection; beyond, 503.
     pub output_budget_bytes: usize,
-    /// What the kernel keeps of the answers of one connection; it takes twice that in memory.
+    /// Unread bytes of one connection that the kernel keeps; it takes twice that in memory.
     pub send_buffer_bytes: usize,
     /// From the first byte of a head to its end; beyond, 408.
     pub head_timeout: Duration,
@@ -82,9 +82,9 @@ pub struct Limits {
     pub first_timeout: Duration,
     /// How long a connection without a request stays open, while there is room.
     pub idle_timeout: Duration,
-    /// How long a client may leave an answer unread.
+    /// How long a client may leave a response unread.
     pub send_timeout: Duration,
-    /// What is read and thrown away behind a last answer, so that the client gets to see it.
+    /// Bytes that are read and thrown away after a last response, so that the client can read it.
     pub drain_bytes: usize,
     /// How long that may take.
     pub drain_timeout: Duration,
@@ -206,7 +206,7 @@ impl Limits {
             head_timeout: Duration::from_secs(2),
             body_timeout: Duration::from_secs(5),
             first_timeout: Duration::from_secs(2),
-            // Longer than a caller keeps a connection: it never sends into one that is being closed.
+            // Longer than a caller keeps a connection: none sends into one that is being closed.
             idle_timeout: INTERNAL_IDLE_TIMEOUT,
             send_timeout: Duration::from_secs(5),
             drain_bytes: 1_024 * 1_024,
@@ -231,7 +231,7 @@ impl Limits {
             .max(LEAST_IDLE.min(self.idle_timeout))
     }
 
-    /// Subscribers at once: a tenth of the connections, so that they never keep those out who trade.
+    /// Subscribers at once: a tenth of the connections, so that they never keep traders out.
     #[must_use]
     pub fn subscribers(&self) -> usize {
         self.connections.div_ceil(10)
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(limits.head_timeout, Duration::from_secs(5));
     }
 
-    /// A head limit below the target limit could never be told apart from it: refused at start.
+    /// With a head limit below the target limit, 414 could never come: refused at start.
     #[test]
     fn head_must_hold_the_target() {
         let mut settings =

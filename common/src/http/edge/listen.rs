@@ -79,7 +79,7 @@ fn listen(
     let listener = |_| {
         let socket = socket(bound)?;
         socket.set_reuse_port(true)?;
-        // Accepted connections inherit these. Without NODELAY an answer could wait for the
+        // Accepted connections inherit these. Without NODELAY a response could wait for the
         // acknowledgement of the one before.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
@@ -130,8 +130,8 @@ mod tests {
 
     const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-    /// All listeners share one port, also a free one; a port that somebody listens on is refused by
-    /// name, whoever it is.
+    /// All listeners share one port, also a free one; a port in use is refused by name, also one of
+    /// another process.
     #[test]
     fn shares_and_refuses() {
         let (address, listeners) = listen(ANY, 3, &Limits::default()).expect("a free port");

@@ -1,9 +1,9 @@
-//! Answers on their way from any thread to the core whose connection waits for them.
+//! Responses on their way from any thread to the core whose connection waits for them.
 //!
-//! A core that sleeps is woken by a system call, so a message makes it only when the core sleeps, or
-//! has looked for the last time before it does. Letters and that fact lie behind one lock. The trace
-//! that this prevents: the core looks and finds nothing; a message comes, and its sender sees that
-//! the core is awake; the core falls asleep beside the message.
+//! Waking a core costs a system call. So a sender makes it only if the core sleeps, or has decided
+//! to sleep. The messages and that decision lie behind one lock. The trace that this prevents: the
+//! core looks and finds no message; a message comes, and its sender sees that the core is awake;
+//! the core falls asleep, and the message lies there.
 
 use crate::http::{Response, ResponseSink};
 use mio::Waker;
@@ -12,20 +12,21 @@ use std::sync::Arc;
 
 #[cfg(test)]
 use explore::Mutex;
-/// What the threads lock: explored in this module's tests.
+/// The lock between the threads. This module's tests explore its interleavings.
 #[cfg(not(test))]
 use parking_lot::Mutex;
 
-/// A connection of one core: its place, and a number that no other connection of the core ever has.
+/// A connection of one core. Slots are used again; the number tells a late response that its
+/// connection is gone and another one has the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionId {
-    /// Its place in the slab.
+    /// Its index in the slab.
     pub slot: usize,
-    /// Its number.
+    /// A number that no other connection of the core ever has.
     pub number: u64,
 }
 
-/// What arrives for a core.
+/// A message for a core.
 #[derive(Debug)]
 pub enum Message {
     /// The response to the request of a connection.
@@ -34,9 +35,9 @@ pub enum Message {
     Event(Arc<[u8]>),
 }
 
-/// What arrived for a core. It is bounded by the number of connections, each of which has at most
-/// one request open, and by the events that are published, a few each second, while the core is
-/// busy with one round.
+/// The messages that a core has not taken yet. They are bounded by the number of connections, each
+/// of which has at most one request open, and by the events that are published, a few each second,
+/// while the core is busy with one round.
 pub struct Mailbox<W: Wake = Waker> {
     state: Mutex<State>,
     waker: W,
@@ -81,7 +82,7 @@ impl<W: Wake> Mailbox<W> {
         }
     }
 
-    /// Wakes the core, whatever for.
+    /// Wakes the core, also without a message.
     pub fn wake(&self) {
         self.waker.wake();
     }
@@ -121,7 +122,7 @@ impl<W: Wake> Mailbox<W> {
     }
 }
 
-/// The edge's side of a request: sends the answer to its core, which drops it when the connection
+/// The edge's side of a request: sends the response to its core, which drops it if the connection
 /// is gone.
 #[derive(Debug)]
 pub struct EdgeSink {

@@ -1,4 +1,4 @@
-//! What the edge counts. Each core counts for itself and adds it to the shared counters now and
+//! The counters of the edge. Each core counts for itself and adds it to the shared counters now and
 //! then, so that the path of a cached read writes no memory that another core writes.
 
 use super::refusal::RefusalReason;
@@ -22,7 +22,7 @@ pub enum Listener {
 /// The shared counters of the edge.
 #[derive(Debug)]
 pub struct EdgeMetrics {
-    /// What every server counts.
+    /// The counters of every server.
     pub http: Arc<HttpMetrics>,
     /// Connections that are open.
     pub connections: IntGauge,

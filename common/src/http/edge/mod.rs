@@ -1,5 +1,5 @@
 //! The edge: the HTTP/1.1 server of the public listener, and of internal ones that ask for it. Its
-//! clients are strangers, so that what it does for one of them is bounded in bytes and in time.
+//! clients are strangers: the work for one of them is bounded in bytes and in time.
 //!
 //! ```text
 //!   clients ──► kernel (SO_REUSEPORT) ──► core 0: listener, connections, deadlines ──► FastPath::cached  cached: answered inline
@@ -12,17 +12,17 @@
 //! |---|---|
 //! | [`connection`] | one connection as a pure state machine: no socket, no clock |
 //! | [`parse`], [`head`], [`body`] | request line, fields, body: strict |
-//! | [`budget`] | memory that all bodies share, and all unread answers |
-//! | [`subscribers`] | connections that follow a feed, and what is published to all of them |
-//! | [`respond`], [`date`], [`trace`], [`output`] | answers |
-//! | [`limits`], [`refusal`] | what clients may ask, and why they are refused |
+//! | [`budget`] | memory that all bodies share, and all unread responses |
+//! | [`subscribers`] | connections that follow a feed, and events for all of them |
+//! | [`respond`], [`date`], [`trace`], [`output`] | responses |
+//! | [`limits`], [`refusal`] | limits of clients, and reasons of refusals |
 //! | `core`, `entry`, `timers`, `mailbox` | the event loop of one core |
 //! | `listen`, `meters` | listening sockets; counters |
 //!
 //! Threads: one per core, which never blocks but to wait for events. Invariants: those of
 //! [`connection`]; a connection belongs to one core for its life; at most one request of a
-//! connection is with a handler, whose answer finds its connection or nothing; a subscriber gets what
-//! was published after it came, whole and in order, or is dropped.
+//! connection is with a handler, and the response reaches that connection or none; a subscriber
+//! gets every event after its snapshot, whole and in order, or is dropped.
 //!
 //! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100
 //! Continue` only when asked for; limits per address, since behind a proxy all clients have the
@@ -67,7 +67,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// What the edge serves.
+/// The handler of an edge. Some requests it answers inline.
 pub trait FastPath: Handler {
     /// Prebuilt body (application/json, status 200) of a cached `GET /stocks/<name>`; `path` as
     /// sent. `None`: not cached; the request goes through [`Handler::handle`]. Called for every GET
@@ -75,13 +75,13 @@ pub trait FastPath: Handler {
     fn cached(&self, path: &str) -> Option<Arc<[u8]>>;
 
     /// Whether there is a feed at `path`. Called for every GET and HEAD without query and body that
-    /// is not quick, before a permit is taken. Must not block either.
+    /// is not cached, before a permit is taken. Must not block either.
     fn has_feed(&self, _path: &str) -> bool {
         false
     }
 
-    /// What a new subscriber of the feed at `path` is sent first; `None`: there is none now, and the
-    /// request goes through [`Handler::handle`]. Must not block either.
+    /// The first bytes for a new subscriber of the feed at `path`. `None`: there are none now, and
+    /// the request goes through [`Handler::handle`]. Must not block either.
     fn feed_snapshot(&self, _path: &str) -> Option<Arc<[u8]>> {
         None
     }
@@ -102,7 +102,7 @@ impl FastPath for NoFastPath {
     }
 }
 
-/// What the cores share.
+/// The state that the cores share.
 pub(crate) struct Shared {
     config: EdgeConfig,
     handler: Arc<dyn FastPath>,
@@ -114,7 +114,7 @@ pub(crate) struct Shared {
     permits: Arc<Permits>,
     /// Connections that count against the limit.
     open: AtomicUsize,
-    /// Connections beyond it that are being told so.
+    /// Connections beyond it whose refusal is being written.
     refused: AtomicUsize,
     stopping: AtomicBool,
 }
@@ -206,7 +206,7 @@ impl Edge {
         self.address
     }
 
-    /// Those who follow a feed.
+    /// The connections that follow a feed.
     #[must_use]
     pub fn subscribers(&self) -> Subscribers {
         Subscribers::new(Arc::clone(&self.shared.permits), self.mailboxes.clone())

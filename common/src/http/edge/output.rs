@@ -15,7 +15,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// What waits.
+    /// The bytes that wait.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
         &self.bytes[self.taken..]
@@ -57,7 +57,7 @@ impl Output {
         }
     }
 
-    /// Forgets what waits.
+    /// Drops the bytes that wait.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -90,7 +90,7 @@ mod tests {
         );
     }
 
-    /// A buffer that one large answer blew up is let go.
+    /// A buffer that one large response blew up is let go.
     #[test]
     fn large_buffers_go() {
         let (mut out, mut spare) = (Output::default(), Vec::new());

@@ -73,7 +73,7 @@ pub struct RequestLine<'a> {
     pub method: Method,
     /// The path as sent; `*` for an OPTIONS that asks for the whole server.
     pub path: &'a str,
-    /// What follows the first `?`.
+    /// The text after the first `?`.
     pub query: Option<&'a str>,
     /// Whether it is HTTP/1.0.
     pub http_1_0: bool,
@@ -320,7 +320,7 @@ mod tests {
         );
     }
 
-    /// What is no request line, each with its reason.
+    /// Wrong request lines, each with its reason.
     #[test]
     fn wrong_request_lines() {
         let tls = "\u{16}\u{3}\u{1}";

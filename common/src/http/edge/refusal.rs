@@ -1,9 +1,9 @@
-//! Why the edge itself refuses a request or gives a connection up: status, label for the counters,
-//! and a sentence for a person.
+//! The reasons for which the edge itself refuses a request or gives a connection up: status, label
+//! for the counters, and a sentence for a person.
 
 use super::limits::Limits;
 
-/// A reason.
+/// A reason of the edge's own; handlers have theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalReason {
     /// The request line is none.
@@ -14,8 +14,8 @@ pub enum RefusalReason {
     Host,
     /// The target asks for https, which this port does not speak (RFC 9110 section 7.4).
     Misdirected,
-    /// Content-Length and Transfer-Encoding contradict each other or themselves: where the request
-    /// ends is anybody's guess.
+    /// Content-Length and Transfer-Encoding contradict each other or themselves: two recipients
+    /// could see different ends of the request.
     Framing,
     /// A chunk is malformed.
     Chunk,
@@ -29,7 +29,7 @@ pub enum RefusalReason {
     BodyTooLarge,
     /// Too many large bodies at once.
     BodyBudget,
-    /// Too many large answers wait to be read.
+    /// Too many large responses wait to be read.
     OutputBudget,
     /// The target is too long.
     TargetTooLong,
@@ -47,9 +47,9 @@ pub enum RefusalReason {
     Version,
     /// Too many connections.
     Crowded,
-    /// Too many connections, refused ones included: closed without a word.
+    /// Too many connections, refused ones included: closed without a response.
     Overrun,
-    /// The client does not read its answers.
+    /// The client does not read its responses.
     Unread,
     /// Idle for longer than allowed.
     Idle,
@@ -86,8 +86,8 @@ impl RefusalReason {
         Self::Slow,
     ];
 
-    /// The status of the refusal. [`RefusalReason::Overrun`], [`RefusalReason::Unread`], [`RefusalReason::Idle`] and
-    /// [`RefusalReason::Slow`] end a connection without one; theirs would be 503 or 408.
+    /// The status of the refusal. [`Self::Overrun`], [`Self::Unread`], [`Self::Idle`] and
+    /// [`Self::Slow`] end a connection without a response; theirs would be 503 or 408.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -140,7 +140,7 @@ impl RefusalReason {
         }
     }
 
-    /// What the client is told.
+    /// The message in the response.
     #[must_use]
     pub fn message(self, limits: &Limits) -> String {
         match self {

@@ -1,29 +1,28 @@
-//! How an answer looks on the wire. One place writes every head, so that Content-Length, Date,
-//! Connection and the trace id are right on all of them. No field tells which server this is, or
-//! its version.
+//! The bytes of a response. One function writes every head, so that Content-Length, Date,
+//! Connection and the trace id are right on all of them. No field names this server or its version.
 
 use super::trace::Trace;
 use crate::http::{Response, reason_phrase};
 
-/// Tells a client that waits for it to send the body.
+/// Lets a client send its body if it waits for that.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Fields of a feed: nobody keeps it, and no proxy gathers it up before it passes it on.
+/// Fields of a feed: no cache keeps it, and no proxy collects events before it passes them on.
 pub const FEED_FIELDS: [(&str, &str); 2] =
     [("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")];
 
-/// What an answer carries beside the handler's part.
+/// The parts of a response that the handler does not decide.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseContext<'a> {
     /// Now.
     pub date: &'a str,
     /// The request's trace id.
     pub trace: &'a Trace,
-    /// Whether the connection ends with this answer.
+    /// Whether the connection ends with this response.
     pub close: bool,
-    /// Whether the client speaks HTTP/1.0, where persistence must be told.
+    /// Whether the client speaks HTTP/1.0, where only a field keeps a connection open.
     pub http_1_0: bool,
-    /// Whether the request was HEAD: the answer has a body's fields, but no body.
+    /// Whether the request was HEAD: the response has a body's fields, but no body.
     pub head_only: bool,
 }
 
@@ -38,12 +37,12 @@ pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], envelope: &ResponseContext<'_>) 
     }
 }
 
-/// Writes a handler's answer.
+/// Writes a handler's response.
 pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &ResponseContext<'_>) {
     // 204 has no body, and must not say how long it is (RFC 9110 section 8.6).
     let content = (response.status != 204).then_some((response.content_type, response.body.len()));
-    // A cache gives one answer to many: the trace id of the first who asked would be wrong for all
-    // others, and tells them about it.
+    // A cache gives one response to many clients: the trace id of the first would be wrong for the
+    // others, and would disclose that request to them.
     let trace = (!response.is_shared()).then_some(envelope.trace);
     head(out, response.status, content, trace, envelope);
     let cache_control = ("Cache-Control", response.cache_control());
@@ -55,7 +54,7 @@ pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &ResponseConte
     for (name, value) in [cache_control].into_iter().chain(others) {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": ");
-        // Whatever a handler puts into a value, it stays within its line.
+        // A line end in a handler's value must not begin another field.
         out.extend(
             value
                 .bytes()
@@ -107,7 +106,7 @@ fn head(
     }
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(envelope.date.as_bytes());
-    // A browser must not guess that text of ours is a page or a script.
+    // A browser must not take text of ours for a page or a script.
     out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff");
     if let Some(trace) = trace {
         out.extend_from_slice(b"\r\nX-Request-Id: ");
@@ -150,7 +149,7 @@ mod tests {
     const COMMON: &str = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Content-Type-Options: nosniff\r\nX-Request-Id: 0000000000000001\r\n";
     const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
 
-    /// Every byte of an answer, with a body and without.
+    /// Every byte of a response, with a body and without.
     #[test]
     fn bytes_of_answers() {
         let missing = Response::text(404, "text/plain", "no").with_header("Retry-After", "1");
@@ -208,7 +207,8 @@ mod tests {
         assert!(bytes.contains("\r\nLocation: a  Set-Cookie: b \r\n\r\n"));
     }
 
-    /// An answer that caches may keep carries no trace id: it would be that of the first who asked.
+    /// A response that caches may keep carries no trace id: it would be that of the first who
+    /// asked.
     #[test]
     fn an_immutable_answer_carries_no_trace_id() {
         let answer = Response::text(200, "application/json", "{}");

@@ -1,6 +1,6 @@
-//! Subscribers: connections that follow a feed. Whoever publishes hands each core one copy of an event;
-//! the core writes it to its subscribers. So an event is encoded once, a subscriber costs no thread, and
-//! publishing takes as long for one subscriber as for a thousand.
+//! Subscribers: connections that follow a feed. The publisher hands each core one event, and the
+//! core writes it to its subscribers. So an event is encoded once, a subscriber costs no thread,
+//! and publishing takes as long for one subscriber as for a thousand.
 
 use super::mailbox::Mailbox;
 use prometheus::IntGauge;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The places for subscribers.
+/// The permits for subscribers; their number is bounded.
 #[derive(Debug)]
 pub struct Permits {
     taken: AtomicUsize,
@@ -17,7 +17,7 @@ pub struct Permits {
 }
 
 impl Permits {
-    /// So many of them, all free.
+    /// `limit` permits, all free.
     #[must_use]
     pub fn new(limit: usize, gauge: IntGauge) -> Arc<Self> {
         Arc::new(Self {
@@ -43,7 +43,7 @@ impl Permits {
     }
 }
 
-/// A subscriber's place, free again when it is dropped.
+/// The right of one connection to follow a feed, given back when it is dropped.
 #[derive(Debug)]
 pub struct Permit(Arc<Permits>);
 
@@ -54,13 +54,12 @@ impl Drop for Permit {
     }
 }
 
-/// What a new subscriber gets: its place, and everything that was published so far, as one event after
-/// the other.
+/// The start of a subscription: a permit, and all that was published so far, event by event.
 #[derive(Debug)]
 pub struct FeedSnapshot {
-    /// Its place.
+    /// The new subscriber's permit.
     pub permit: Permit,
-    /// What it is sent first.
+    /// The events that it is sent first.
     pub bytes: Arc<[u8]>,
 }
 
@@ -92,8 +91,8 @@ impl Subscribers {
         self.permits.taken()
     }
 
-    /// Sends an event to all of them. What they get to see first must tell it already: a subscriber
-    /// that takes its permit after this look is passed over here.
+    /// Sends an event to all subscribers. The snapshot must hold the event already: a connection
+    /// that takes its permit after this look does not get the event here.
     pub fn publish(&self, event: &Arc<[u8]>) {
         if self.count() > 0 {
             self.cores

@@ -1,8 +1,8 @@
 //! The deadlines of a core's connections, in order.
 //!
 //! A deadline that moves later, as that of a busy connection does with each request, is left where
-//! it is: when its time comes, the connection is asked again. So the path of a request touches the
-//! order hardly ever.
+//! it is: when its time comes, the connection's deadline is read again. So a request hardly ever
+//! touches the order.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -14,8 +14,8 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Sees to it that `slot` is due at `wanted` or before. `set` is what the slot's owner keeps
-    /// for this.
+    /// Makes `slot` due at `wanted` or before. `set` is the deadline in the order now; the slot's
+    /// owner keeps it.
     pub fn set(&mut self, slot: usize, set: &mut Option<Instant>, wanted: Option<Instant>) {
         let Some(wanted) = wanted else { return };
         match *set {

@@ -1,4 +1,4 @@
-//! A trace id without an allocation: every answer carries one, also the cached ones.
+//! A trace id without an allocation: every response carries one, also the cached ones.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! One tiny_http server: an acceptor on the listening socket, and the workers that take the requests
-//! of the connections which it accepted.
+//! One tiny_http server: an acceptor on the listening socket, and the workers that take the
+//! requests of the connections which it accepted.
 //!
 //! The first error of `accept` ends tiny_http's acceptor for good, and so does a panic when no
 //! descriptor or thread is left for a connection. Its connections go on. So a new acceptor is
@@ -64,8 +64,8 @@ impl Acceptor {
         Ok(acceptor)
     }
 
-    /// Whether it has to be replaced: after an error that it reported, or a panic that may have been
-    /// its own. Two acceptors on one socket do no harm.
+    /// Whether it has to be replaced: after an error that it reported, or a panic that may have
+    /// been its own. Two acceptors on one socket do no harm.
     pub fn has_ended(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || threads::acceptor_panics() != self.panics
     }

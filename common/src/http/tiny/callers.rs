@@ -1,5 +1,5 @@
-//! Who is connected to a tiny_http listener, and whose connection is to be ended. Pure: the time is
-//! a parameter, and what is connected comes from [`super::watch`].
+//! The callers connected to a tiny_http listener, and the rule whose connection is to be ended.
+//! Pure: the time is a parameter, and what is connected comes from [`super::watch`].
 //!
 //! A connection counts as a stranger's until a request of it was let in. Services send theirs at
 //! once, so a stranger has little time, and its connection goes first when there are too many.
@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_secs(2);
 /// From a head to the end of its body.
 const BODY: Duration = Duration::from_secs(5);
-/// How long an answered stranger keeps its connection: to read the answer, and to send a body that
-/// is thrown away.
+/// How long an answered stranger keeps its connection: to read the response, and to send a body
+/// that is thrown away.
 const LINGER: Duration = Duration::from_millis(500);
 /// However crowded it is: a service whose last request is younger than any of its time-outs may
-/// still wait for the answer.
+/// still wait for the response.
 const LEAST_IDLE: Duration = Duration::from_secs(6);
 
 /// One connection.
@@ -115,7 +115,7 @@ impl Callers {
         }
     }
 
-    /// What is connected, as found by a look that began at `looked`.
+    /// Takes the connections that a look found; it began at `looked`.
     pub fn seen(&mut self, peers: &HashSet<SocketAddr>, looked: Instant) {
         for peer in peers {
             self.caller(*peer, looked);
@@ -125,8 +125,8 @@ impl Callers {
             .retain(|peer, caller| caller.since >= looked || peers.contains(peer));
     }
 
-    /// Whether a connection of that acceptor is there. One of which no request was let in may be any
-    /// acceptor's.
+    /// Whether a connection of that acceptor is there. One of which no request was let in may be
+    /// any acceptor's.
     pub fn uses(&self, acceptor: u64) -> bool {
         self.all.values().any(|c| c.acceptor == Some(acceptor))
     }
@@ -208,7 +208,8 @@ mod tests {
         assert!(over.is_disjoint(&peers(1..4)), "no service");
     }
 
-    /// Of several requests that a stranger sends at once the first is answered; its connection ends.
+    /// Of several requests that a stranger sends at once the first is answered; its connection
+    /// ends.
     #[test]
     fn strangers_wait_for_their_answer() {
         let (mut callers, now) = (Callers::default(), Instant::now());

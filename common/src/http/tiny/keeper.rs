@@ -25,7 +25,7 @@ const REPLACED_FOR: Duration = Duration::from_secs(5);
 const MORE: usize = 16;
 const LOG: Duration = Duration::from_secs(60);
 
-/// What the thread knows.
+/// The state of the thread.
 pub struct Keeper {
     shared: Arc<Shared>,
     address: SocketAddr,

@@ -9,8 +9,8 @@
 //!   inherit; never with a receive time-out, which would make `accept` fail, and the first failure
 //!   ends the acceptor.
 //! - Each answer is one write of head and body.
-//! - Nothing is read or written for a caller before its head was judged, and a stranger is served by
-//!   threads of its own: [`strangers`].
+//! - Nothing is read or written for a caller before its head was judged, and a stranger is served
+//!   by threads of its own: [`strangers`].
 //! - Dropping a request waits for its body, and allocates what its Content-Length declares. More
 //!   than the machine has would abort the process: such a request is forgotten instead of answered,
 //!   with a thread and two descriptors, and counted.
@@ -18,14 +18,14 @@
 //!   answered without a look at it.
 //! - Reading a body that is still in the socket has no time-out: a worker does that only while
 //!   another one is free, and starts one where there is none.
-//! - Connections have neither a time-out nor a limit: [`watch`] finds them, [`callers`] decides, and
-//!   [`keeper`] ends those whose time is over.
+//! - Connections have neither a time-out nor a limit: [`watch`] finds them, [`callers`] decides,
+//!   and [`keeper`] ends those whose time is over.
 //! - The acceptor ends at its first failure: [`acceptor`].
 //! - A burst of connections can leave some unserved until another one closes: while connections are
 //!   being opened, the keeper opens and closes one every 20 ms.
 //!
-//! It cannot be bounded from here how large a head is, and how many connections are accepted between
-//! two looks of the keeper. The edge bounds both.
+//! It cannot be bounded from here how large a head is, and how many connections are accepted
+//! between two looks of the keeper. The edge bounds both.
 
 mod acceptor;
 
@@ -56,7 +56,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long an answer may stay unread before its connection is given up: by strangers, and among
+/// How long a response may stay unread before its connection is given up: by strangers, and among
 /// our own services, whose answers are sent by threads that others wait for.
 const PUBLIC_SEND_TIMEOUT: Duration = Duration::from_secs(10);
 const INTERNAL_SEND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ pub struct TinyConfig {
     pub workers: usize,
     /// Largest body in bytes; beyond, 413.
     pub body_limit_bytes: usize,
-    /// Who may call.
+    /// The rule that lets callers in.
     pub access: Access,
 }
 
@@ -215,7 +215,7 @@ fn listen(config: &TinyConfig, connections: usize) -> io::Result<TcpListener> {
     socket.set_tcp_user_timeout(Some(PUBLIC_SEND_TIMEOUT))?;
     socket.set_write_timeout(Some(send_timeout))?;
     socket.bind(&address.into())?;
-    // What waits is accepted in one go when an acceptor is begun anew: not more than there is room
+    // A new acceptor accepts all that waits in one go: not more than there is room
     // for.
     let (least, most) = BACKLOG;
     let backlog = connections.clamp(least, most);

@@ -1,4 +1,5 @@
-//! How an answer goes out through tiny_http: head and body in one write.
+//! The way of a response through tiny_http: head and body in one write, because its own writer
+//! splits them.
 
 use super::super::{Response, ResponseSink, reason_phrase};
 use std::io::Write;
@@ -35,7 +36,7 @@ impl ResponseSink for TinySink {
             response.body.len(),
             response.cache_control(),
         );
-        // A cache gives one answer to many: the trace id of the first who asked tells about it.
+        // A cache gives one response to many: the trace id would disclose the first one's request.
         if !response.is_shared() {
             let _ = write!(bytes, "X-Request-Id: {}\r\n", self.trace);
         }

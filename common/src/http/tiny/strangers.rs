@@ -1,5 +1,5 @@
 //! Requests without the token, and those that are refused. They are answered by threads set aside
-//! for that, never by a worker: a stranger may leave its answers unread, and a body that it never
+//! for that, never by a worker: a stranger may leave its responses unread, and a body that it never
 //! sends is waited for when tiny_http drops the request.
 
 use super::Shared;
@@ -24,13 +24,13 @@ pub struct Stranger {
     pub sink: Box<TinySink>,
     /// A body of it may still be in the socket.
     pub in_socket: bool,
-    /// What it gets.
+    /// How it is answered.
     pub gets: Gets,
 }
 
-/// What a stranger's request gets.
+/// How a stranger's request is answered.
 pub enum Gets {
-    /// Its answer from the handler: it asks for what is open to all.
+    /// By the handler: its route is open to all.
     Handled(Request),
     /// This refusal.
     Refusal(Response),
@@ -57,7 +57,7 @@ fn one(
 ) {
     let refused = !matches!(gets, Gets::Handled(_));
     if let Some(peer) = sink.request.remote_addr().copied() {
-        // Before the answer: what follows may last until the connection is ended for this.
+        // Before the response: what follows may last until the connection is ended for this.
         shared
             .callers
             .lock()

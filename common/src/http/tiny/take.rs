@@ -1,4 +1,4 @@
-//! What a worker does with a request: judges the head, reads the body, calls the handler.
+//! The work on a request: judge the head, read the body, call the handler.
 
 use super::Shared;
 use super::acceptor::Acceptor;
@@ -15,7 +15,7 @@ use std::time::Instant;
 /// asked.
 const READ_WITH_HEAD_BYTES: usize = 1_024;
 
-/// What the head says about the body and the connection.
+/// The fields of a head that concern body and connection.
 struct Head {
     declared: Option<usize>,
     has_body: bool,
@@ -55,7 +55,7 @@ impl Shared {
     ) {
         let (request, mut converted, head) = self.convert(request, others);
         let verdict = self.config.access.judge(&converted, head.has_body);
-        // The token comes first: to a stranger nothing else is told.
+        // The token comes first: a stranger must not learn more from another refusal.
         let gets = match verdict {
             Verdict::Refused(refusal) => Gets::Refusal(refusal),
             Verdict::Stranger if head.upgrade => Gets::Refusal(no_upgrade()),

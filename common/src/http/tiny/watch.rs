@@ -119,7 +119,7 @@ mod tests {
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
 
-    /// It sees the connections of its port alone, and ends those that it is told to.
+    /// It sees the connections of its port alone, and ends those that `over` names.
     #[test]
     fn sees_and_ends_connections() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");

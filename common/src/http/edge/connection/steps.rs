@@ -1,5 +1,4 @@
-//! What a connection does with bytes: from heads and bodies to requests, and from answers to
-//! output.
+//! The parsing half of a connection: heads and bodies become requests, responses become output.
 
 use super::super::body::Decoder;
 use super::super::budget::{FREE_BYTES, FREE_OUTPUT_BYTES, Share};
@@ -36,8 +35,8 @@ impl Connection {
         }
     }
 
-    /// Takes requests from `bytes` as long as there are whole ones and room for their answers, and
-    /// returns how many bytes that used.
+    /// Takes requests from `bytes` as long as they are whole and there is room for their responses.
+    /// Returns how many bytes that used.
     pub(super) fn advance<H: Handlers>(
         &mut self,
         bytes: &[u8],
@@ -62,14 +61,14 @@ impl Connection {
         at
     }
 
-    /// Whether there is room for the answer to one more request.
+    /// Whether there is room for the response to one more request.
     fn may_go_on<H: Handlers>(&mut self, context: &StepContext<'_, H>) -> bool {
         let waits = self.output.pending().len();
         waits < FREE_OUTPUT_BYTES || (waits < PAUSE_BYTES && self.has_room(0, context))
     }
 
-    /// What is there is not enough: the head's time begins, or the end of the client's side shows
-    /// what it meant.
+    /// Waits for the rest of a request, and starts the time for a head. After the end of the
+    /// client's side nothing more comes: the request is refused, or the connection ends.
     fn starve<H: Handlers>(&mut self, rest: &[u8], context: &mut StepContext<'_, H>) {
         if self.ended {
             match &self.state {
@@ -126,7 +125,8 @@ impl Connection {
         let State::Head { scan, .. } = &mut self.state else {
             return Ok(None);
         };
-        // Not beyond the limit: what is wrong there must not be seen before it is too large.
+        // Only up to the limit: a malformed byte beyond it must not change the refusal, or that
+        // would depend on how much one read brought.
         let Some(end) = scan.end(&bytes[..bytes.len().min(limits.head_bytes)])? else {
             return if bytes.len() > limits.head_bytes {
                 Err(RefusalReason::HeadTooLarge.into())
@@ -171,7 +171,7 @@ impl Connection {
             && context.handlers.has_feed(line.path)
         {
             if exchange.head_only {
-                // It has no length, takes no permit, and nobody counts as watching.
+                // HEAD takes no permit: nobody watches.
                 return self.write(&exchange, context, respond::feed);
             }
             if !context.stopping
@@ -188,10 +188,10 @@ impl Connection {
             body: Vec::new(),
             peer: None,
             trace: exchange.trace.as_str().into(),
-            // This thread serves all connections of its core.
+            // This thread serves all connections of its core: none may wait.
             may_block: false,
         };
-        // Before the decoder: a stranger is not told even what is too large.
+        // Before the decoder: a stranger must not learn even the size limit.
         let has_body = head.framing != Framing::Length(0);
         if let Err(answer) = context.handlers.admit(&mut request, has_body) {
             let last = Exchange {
@@ -213,7 +213,7 @@ impl Connection {
             return self.dispatch(request, exchange, context);
         }
         if head.expects_continue {
-            // Also when a part of the body is there already: whether it is must not show.
+            // Also if a part of the body is here already: the output must not depend on that.
             self.writer(context).extend_from_slice(CONTINUE);
         }
         let until = context.now + context.limits.body_timeout;
@@ -261,7 +261,7 @@ impl Connection {
         };
         let exchange = arriving.exchange;
         let taken = arriving.decoder.take(bytes);
-        // Also when the body is complete: whether it came in one read must not show.
+        // Also if the body is complete: the outcome must not depend on whether it came in one read.
         let covered = arriving.share.cover(arriving.decoder.held());
         match if covered {
             taken
@@ -307,7 +307,7 @@ impl Connection {
         context.handlers.handle(request);
     }
 
-    /// Writes the answer of an exchange, after which the connection takes the next request or ends.
+    /// Writes the response of an exchange. Then the connection takes the next request, or ends.
     pub(super) fn write<H: Handlers>(
         &mut self,
         exchange: &Exchange,
@@ -333,8 +333,8 @@ impl Connection {
         self.state = if close { State::Closing } else { BETWEEN };
     }
 
-    /// Answers with a refusal and ends the connection: where the next request would begin is not
-    /// known, or not to be waited for.
+    /// Answers with a refusal and ends the connection: the start of the next request is not known,
+    /// or too far away.
     pub(super) fn refuse<H: Handlers>(
         &mut self,
         reason: RefusalReason,

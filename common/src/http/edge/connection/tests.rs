@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// A connection with a handler and a clock of its own.
 struct Script {
     connection: Connection,
-    handlers: EdgeHandlers,
+    handlers: TestHandlers,
     limits: Limits,
     bodies: Arc<Budget>,
     outputs: Arc<Budget>,
@@ -29,14 +29,14 @@ struct Script {
     half_closed: bool,
 }
 
-struct EdgeHandlers {
+struct TestHandlers {
     requests: Vec<Request>,
     reasons: Vec<RefusalReason>,
     /// One for `/feed`.
     permits: Arc<Permits>,
 }
 
-impl Default for EdgeHandlers {
+impl Default for TestHandlers {
     fn default() -> Self {
         let gauge = IntGauge::new("subscribers", "Subscribers.").expect("a gauge");
         Self {
@@ -47,7 +47,7 @@ impl Default for EdgeHandlers {
     }
 }
 
-impl Handlers for EdgeHandlers {
+impl Handlers for TestHandlers {
     fn cached(&mut self, path: &str) -> Option<Arc<[u8]>> {
         (path == "/cached").then(|| Arc::from(&b"{}"[..]))
     }
@@ -87,7 +87,7 @@ impl Script {
         let now = Instant::now();
         Self {
             connection: Connection::new(now),
-            handlers: EdgeHandlers::default(),
+            handlers: TestHandlers::default(),
             limits: small(),
             bodies: Budget::new(1_000),
             outputs: Budget::new(1_000_000),
@@ -102,7 +102,7 @@ impl Script {
 
     fn context<R>(
         &mut self,
-        step: impl FnOnce(&mut Connection, &mut StepContext<'_, EdgeHandlers>) -> R,
+        step: impl FnOnce(&mut Connection, &mut StepContext<'_, TestHandlers>) -> R,
     ) -> R {
         let mut context = StepContext {
             now: self.now,
@@ -165,7 +165,7 @@ impl Script {
         String::from_utf8(std::mem::take(&mut self.written)).expect("text")
     }
 
-    /// Statuses of the answers so far, in order.
+    /// Statuses of the responses so far, in order.
     fn statuses(&self) -> Vec<u16> {
         let text = String::from_utf8_lossy(&self.written);
         text.split("HTTP/1.1 ")
@@ -204,7 +204,7 @@ fn cached_read() {
     assert!(script.handlers.requests.is_empty());
 }
 
-/// What a handler gets to see, and what becomes of its answer.
+/// A handler gets the whole request, and the client gets its response.
 #[test]
 fn handled_request() {
     let mut script = Script::new();
@@ -259,7 +259,7 @@ fn pipelining() {
     assert!(script.connection.held.is_empty() && script.connection.wants_input());
 }
 
-/// However many requests come at once, and however slowly their answers are read, what is held is
+/// However many requests come at once, and however slowly their responses are read, what is held is
 /// bounded; all are answered.
 #[test]
 fn pipelining_is_bounded() {
@@ -284,13 +284,13 @@ fn pipelining_is_bounded() {
 }
 
 /// A body that is held behind a pause, which its own 100 Continue can bring about, is taken when
-/// the answers are read.
+/// the responses are read.
 #[test]
 fn body_behind_a_pause() {
     let expecting = POST.replace("Host", "Expect: 100-continue\r\nHost");
     let without_id = Script::new().send(GET).take_written().len() - 16;
     let mut paused = 0;
-    // The ids make the answers longer, byte by byte, so that one of them ends right below the
+    // The ids make the responses longer, byte by byte, so that one of them ends right below the
     // bound.
     for longer in 0..200 {
         let mut script = Script::new();
@@ -322,7 +322,7 @@ fn body_behind_a_pause() {
     assert!(paused > 0, "none of them paused in the body");
 }
 
-/// 100 Continue: only when asked for, only when the body is wanted, and before the answer.
+/// 100 Continue: only when asked for, only when the body is wanted, and before the response.
 #[test]
 fn expect_continue() {
     let expecting =
@@ -380,8 +380,8 @@ fn close() {
     }
 }
 
-/// Large answers that are not read share their memory: who asks for one more is refused, while
-/// small answers, those of orders too, are always written. What was taken is given back as it is
+/// Large responses that are not read share their memory: who asks for one more is refused, while
+/// small responses, those of orders too, are always written. What was taken is given back as it is
 /// read, or with its connection.
 #[test]
 fn unread_answers_share_a_budget() {
@@ -391,7 +391,7 @@ fn unread_answers_share_a_budget() {
         ..Script::new()
     };
     let large = Response::text(200, "text/plain", vec![b'x'; FREE_OUTPUT_BYTES + 30_000]);
-    // The client reads nothing: the answer only waits.
+    // The client reads nothing: the response only waits.
     let ask = |script: &mut Script, answer: &Response| {
         script.context(|connection, context| connection.receive(OTHER.as_bytes(), context));
         script.context(|connection, context| connection.answer(answer, context));
@@ -426,7 +426,7 @@ fn unread_answers_share_a_budget() {
     );
     assert!(last.handlers.reasons.is_empty(), "all of it is free again");
     last.flush();
-    // Many small answers that nobody reads: no more requests are taken beyond what is free.
+    // Many small responses that nobody reads: no more requests are taken beyond what is free.
     let mut holder = script();
     ask(
         &mut holder,
@@ -447,7 +447,7 @@ fn unread_answers_share_a_budget() {
     );
 }
 
-/// Large bodies share their memory: who finds it used up is told so, however the body is cut; small
+/// Large bodies share their memory: a body beyond it is refused, however it is cut; small
 /// bodies always fit, and what was taken is given back when the body is complete, refused or given
 /// up.
 #[test]
@@ -510,7 +510,7 @@ fn body_budget() {
     script().send(post(large)).send(body(large)).answer(&ok());
 }
 
-/// Behind its last answer a connection throws away what comes, within bounds, until the client is
+/// Behind its last response a connection throws away what comes, within bounds, until the client is
 /// done.
 #[test]
 fn draining() {
@@ -540,7 +540,8 @@ fn draining() {
     );
 }
 
-/// A client that ends its side gets every answer that it is owed; an unfinished request is told so.
+/// A client that ends its side gets every response that it is owed; an unfinished request is
+/// refused.
 #[test]
 fn half_close_by_the_client() {
     let mut script = Script::new();
@@ -566,7 +567,7 @@ fn half_close_by_the_client() {
     }
 }
 
-/// While the server stops, each answer is the last one of its connection.
+/// While the server stops, each response is the last one of its connection.
 #[test]
 fn stopping() {
     let mut script = Script::new();
@@ -576,7 +577,7 @@ fn stopping() {
     assert!(script.take_written().contains("\r\nConnection: close\r\n") && script.half_closed);
 }
 
-/// A connection over the limit is told so before it asks, and can read it.
+/// A connection over the limit is refused before it asks, and the client can read that.
 #[test]
 fn refused_connection() {
     let mut script = Script::new();

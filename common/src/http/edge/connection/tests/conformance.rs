@@ -1,4 +1,4 @@
-//! What RFC 9112 asks of a server, and where the limits are.
+//! The duties of a server in RFC 9112, and the limits to the byte.
 
 use super::{GET, POST, Script, ok};
 

@@ -18,7 +18,7 @@ fn subscriber() -> Script {
     script
 }
 
-/// A subscriber gets a head without length, what was published before, then each event, whole and in
+/// A subscriber gets a head without length, the snapshot, then each event, whole and in
 /// order; its requests behind the first are not served.
 #[test]
 fn follows() {
@@ -94,7 +94,7 @@ fn only_viewers() {
     );
 }
 
-/// A subscriber that does not keep up is dropped before more than the bound waits for it, and its permit
+/// A subscriber that does not keep up is dropped before more than the bound waits, and its permit
 /// is free; what it was sent first does not count.
 #[test]
 fn slow_subscriber() {

@@ -1,10 +1,10 @@
-//! What comes out depends on the bytes, never on how they were cut into reads.
+//! Output and requests depend on the bytes, never on how they were cut into reads.
 
 use super::{GET, OTHER, POST, RefusalReason, Script};
 use crate::http::Response;
 use proptest::prelude::*;
 
-/// What a client sees of a connection: everything that was written, the requests that the handler
+/// The outside of a connection: everything that was written, the requests that the handler
 /// saw, and whether it is over.
 type Seen = (String, Vec<(String, Vec<u8>)>, Vec<RefusalReason>, bool);
 
