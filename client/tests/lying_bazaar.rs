@@ -255,8 +255,8 @@ fn a_bazaar_that_goes_away_ends_the_run_once() {
         .into_iter()
         .map(|kind| outcome.stats.of(kind).unanswered)
         .sum();
-    // A call that began before the last answer to another client is no proof of silence. So a client
-    // may give up that call and the next one.
+    // A call that began before the last answer to another client is no proof of silence. So a
+    // client may give up that call and the next one.
     assert!(
         (1..=6).contains(&given_up),
         "at most two calls of each client: {given_up}"

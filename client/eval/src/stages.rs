@@ -73,8 +73,8 @@ mod tests {
     use super::*;
     use crate::tables::Measured;
 
-    /// The kept CSV files give exactly the kept document and plots: nobody changed them by hand, and
-    /// nobody forgot to draw them again.
+    /// The kept CSV files give exactly the kept document and plots: nobody changed them by hand,
+    /// and nobody forgot to draw them again.
     #[test]
     fn the_kept_document_agrees_with_the_kept_numbers() {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
