@@ -20,28 +20,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The handler of the catalog's listener.
 #[derive(Debug)]
 pub struct Api {
-    /// What is visible.
     pub visible: Arc<VisibleState>,
-    /// How the writer's writes went.
     pub writes: Arc<WriteHealth>,
-    /// Cache sessions.
     pub sessions: Arc<Sessions>,
-    /// The genesis.
     pub genesis: Genesis,
-    /// To the writer.
     pub writer: Arc<WriterStage>,
-    /// To the journal's reader.
     pub journal: Queue<JournalPage>,
-    /// For `/metrics`.
     pub metrics: Metrics,
-    /// How full the queues are, and their refusals.
     pub queues: QueueGauges,
 }
 
-/// A page of the journal that someone wants.
+/// A page of the journal that a replica asks for.
 #[derive(Debug)]
 pub struct JournalPage {
     first: u64,
@@ -126,7 +117,8 @@ impl Api {
         }
     }
 
-    /// A worker that may block trades a lone batch itself.
+    /// A lone batch need not change threads: a worker that may block trades it itself (see
+    /// [`common::stage`]). A claim is rare, so it always goes to the writer's thread.
     fn trade(&self, work: WriterWork, may_block: bool) {
         let put = if may_block {
             self.writer.run_or_put(work)

@@ -9,7 +9,7 @@ use common::database::{DbError, genesis, orders};
 use common::wire::order::{Genesis, Position, Term};
 use rusqlite::{Connection, OptionalExtension};
 
-/// What a good file holds.
+/// The content of a good file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// The genesis.

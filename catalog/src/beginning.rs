@@ -1,4 +1,5 @@
-//! What a new bazaar begins with: its id and its stocks, which are read before its file is made.
+//! The genesis of a new bazaar: its id and its stocks. The CSV file is read before the database
+//! file is made, so that a mistake in it leaves nothing behind.
 
 use crate::settings::CatalogSettings;
 use crate::stocks;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub struct Beginning {
     csv: Option<PathBuf>,
-    /// Read already; `None` beside a file that has its own.
+    /// `None` beside a database file that has its own stocks.
     stocks: Option<Vec<InitialStock>>,
     used: Cell<bool>,
 }
@@ -21,7 +22,7 @@ impl Beginning {
     /// Reads the stocks where the catalog's file is still to be made.
     ///
     /// # Errors
-    /// What is wrong with the CSV file, with its lines.
+    /// The mistakes in the CSV file, with their lines.
     pub fn prepare(settings: &CatalogSettings) -> io::Result<Self> {
         let is_new = fs::metadata(&settings.database).map_or(true, |file| file.len() == 0);
         let csv = settings.stocks.clone();
@@ -48,7 +49,8 @@ impl Beginning {
     /// The genesis of a new bazaar, sorted by name.
     ///
     /// # Errors
-    /// What is wrong with the CSV file, where it is read only now: the file had no genesis yet.
+    /// The mistakes in the CSV file, when it is read only now: the database file had no genesis
+    /// yet.
     pub fn genesis(&self) -> Result<Genesis, String> {
         self.used.set(true);
         let mut stocks = match &self.stocks {
@@ -62,12 +64,13 @@ impl Beginning {
         })
     }
 
-    /// Says so where `CATALOG_STOCKS` has no effect.
+    /// Logs that `CATALOG_STOCKS` has no effect on a bazaar that has its stocks.
     pub fn warn_if_ignored(&self) {
         if let Some(csv) = self.csv.as_ref().filter(|_| !self.used.get()) {
             tracing::warn!(
                 CATALOG_STOCKS = %csv.display(),
-                "ignored: this bazaar has its stocks since its first start; a new one begins with another CATALOG_DB and other ORDER_DBs"
+                "ignored: this bazaar has its stocks since its first start; \
+                 a new one begins with another CATALOG_DB and other ORDER_DBs"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Who may trade, pure: the term's compare-and-set, and the spacing of claims (design section 4).
+//! Which replica may trade, as pure rules: the term's compare-and-set, and the spacing of claims.
 
 use common::clock::BootInstant;
 use common::timing::CLAIM_SPACING;
@@ -7,9 +7,9 @@ use common::wire::order::{ReplicaId, Term};
 
 /// The current term and who holds it.
 ///
-/// - Terms only rise.
-/// - A claim is granted only to who saw the current term: of two front-ends that judged on the same
-///   evidence, one wins.
+/// - Terms only rise, asserted with both values.
+/// - A claim is granted only if it names the current term: of two front-ends that judged on the
+///   same evidence, one wins.
 /// - Within [`CLAIM_SPACING`] of a grant there is no other: two front-ends that each reach another
 ///   replica only cannot depose each other's leader without end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ pub struct Leadership {
     last_grant: Option<BootInstant>,
 }
 
-/// Answer to a claim.
+/// The judgement of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// Make this term durable, then call [`Leadership::install`].
@@ -32,7 +32,7 @@ pub enum Claim {
     Stale(TermView),
 }
 
-/// What a log of another bazaar shows.
+/// The meaning of a log of another bazaar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForeignLog {
     /// The catalog's file may have been lost.
@@ -57,9 +57,9 @@ impl Leadership {
         self.view
     }
 
-    /// What a log of another bazaar shows. While no term was granted from this file, the file may be
-    /// a new one in the place of one that was lost, and that log what is left of the true history.
-    /// Once one was granted, replicas with this bazaar's logs exist: the other log is merely in the
+    /// Judges a log of another bazaar. While no term was granted from this file, the file may be a
+    /// new one in the place of one that was lost, and that log the rest of the true history. Once
+    /// one was granted, replicas with this bazaar's logs exist: the other log is merely in the
     /// wrong place, and must not stop them.
     #[must_use]
     pub fn judge_foreign_log(&self) -> ForeignLog {
@@ -115,7 +115,7 @@ mod tests {
         ReplicaId::try_from(id).expect("an id")
     }
 
-    /// Only who saw the current term is granted, once, and not at once after another grant.
+    /// A claim that names the current term is granted, once, and not right after another grant.
     #[test]
     fn compare_and_set_with_spacing() {
         let at = BootInstant::from_millis;

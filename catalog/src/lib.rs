@@ -4,11 +4,11 @@
 //! leader's term, and the cache sessions.
 //!
 //! ```text
-//!                                       ┌────────── pusher (one per session) ──► front-ends' /invalidate
+//!                                       ┌────── pusher (per session) ──► front-ends' /invalidate
 //!  http workers ──► writer queue ─► writer ──► SQLite (WAL, one fsync per batch)
 //!       │                              └──────► published ◄── http workers: /term /lookup /health
 //!       ├──► journal queue ─► journal reader (own connection)
-//!       └──► registrar (probe push, then a session)      session-keeper (drops what nobody renews)
+//!       └──► registrar (probe push, then a session)      session-keeper (drops silent ones)
 //!  check: reads the whole journal once after a start
 //! ```
 //!
@@ -16,7 +16,7 @@
 //! - Numbers are dense, in commit order, and a number's content never changes.
 //! - An order key has one verdict for ever (within the rings of refusals).
 //! - A batch of a term that is not the current one changes nothing.
-//! - A value in [`visible_state::VisibleState`] is durable, and no cache with a live lease holds an
+//! - A value in `visible_state::VisibleState` is durable, and no cache with a live lease holds an
 //!   older one.
 //! - No stock's quantity is below 0 or above [`market::MAX_QUANTITY`].
 //!
@@ -24,23 +24,23 @@
 //! point of truth, and of failure), or keep sessions over a restart (it waits their leases out
 //! instead).
 
-pub mod api;
+mod api;
 pub mod audit;
-pub mod batch;
-pub mod beginning;
-pub mod check;
+mod batch;
+mod beginning;
+mod check;
 pub mod leadership;
 pub mod market;
-pub mod metrics;
-pub mod push_round;
+mod metrics;
+mod push_round;
 pub mod rebuild;
 pub mod service;
 pub mod session_table;
-pub mod sessions;
+mod sessions;
 pub mod settings;
-pub mod stock_name;
-pub mod stocks;
+mod stock_name;
+mod stocks;
 pub mod store;
-pub mod visible_state;
-pub mod write_health;
-pub mod writer;
+mod visible_state;
+mod write_health;
+mod writer;

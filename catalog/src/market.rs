@@ -1,4 +1,4 @@
-//! The rules of trading, pure: what an order does to a stock.
+//! The effect of an order on a stock, as pure rules.
 
 use common::wire::money::Price;
 use common::wire::order::Side;
@@ -19,12 +19,12 @@ pub struct Holding {
 /// All stocks by name.
 pub type Market = BTreeMap<String, Holding>;
 
-/// What an order would do.
+/// The effect of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// It trades, and leaves this quantity.
+    /// The order trades.
     Trade {
-        /// Left afterwards.
+        /// The quantity that is left afterwards.
         left: u64,
     },
     /// A buy of more than what is left, or a sell beyond [`MAX_QUANTITY`].
@@ -64,10 +64,12 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the sequence of orders, what is left is the start − bought + sold, and never
-        /// below zero.
+        /// After any sequence of orders: quantity = start − bought + sold, and never below zero.
         #[test]
-        fn conserves(start in 0..1_000_u64, orders in proptest::collection::vec((any::<bool>(), 1..300_u64), 0..50)) {
+        fn conserves(
+            start in 0..1_000_u64,
+            orders in proptest::collection::vec((any::<bool>(), 1..300_u64), 0..50),
+        ) {
             let (mut left, mut balance) = (start, i128::from(start));
             for (buy, quantity) in orders {
                 let side = if buy { Side::Buy } else { Side::Sell };

@@ -1,65 +1,72 @@
-//! What the catalog counts.
+//! The metrics of the catalog; their help texts say what each of them counts.
 
 use common::metrics::Metrics;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use std::sync::Arc;
 
-/// The catalog's metrics.
 #[derive(Debug)]
 pub struct CatalogMetrics {
-    /// Orders decided, by verdict.
     pub verdicts: IntCounterVec,
-    /// Orders per transaction.
     pub batch_orders: Histogram,
-    /// Time of a batch from read to taken.
     pub queue_seconds: Histogram,
-    /// Time of a commit, its fsync included.
     pub commit_seconds: Histogram,
-    /// Time from the first push of a batch to the last acknowledgement.
     pub invalidation_seconds: Histogram,
-    /// Time of a batch from taken to answered.
     pub batch_seconds: Histogram,
-    /// Commits that failed.
     pub commit_failures: IntCounter,
-    /// The current term.
     pub term: IntGauge,
-    /// Claims granted.
     pub claims_granted: IntCounter,
-    /// Trades and claims of an older term that were refused.
     pub fenced: IntCounter,
-    /// Cache sessions.
     pub sessions: IntGauge,
-    /// Sessions dropped because their lease ran out.
     pub sessions_lost: IntCounter,
-    /// Pushes that had to be repeated.
     pub pushes_repeated: IntCounter,
-    /// Trades in the journal.
     pub journal_rows: IntGauge,
 }
 
 impl CatalogMetrics {
-    /// Registers them.
-    #[must_use]
     pub fn new(m: &Metrics) -> Arc<Self> {
         Arc::new(Self {
-            verdicts: m.counters("catalog_orders_total", "Orders decided, by verdict.", &["verdict"]),
+            verdicts: m.counters(
+                "catalog_orders_total",
+                "Orders decided, by verdict.",
+                &["verdict"],
+            ),
             batch_orders: m.counts("catalog_batch_orders", "Orders per transaction."),
-            queue_seconds: m
-                .seconds("catalog_queue_seconds", "Time of a leader's batch from read to taken by the writer."),
-            commit_seconds: m.seconds("catalog_commit_seconds", "Time of a commit, its fsync included."),
+            queue_seconds: m.seconds(
+                "catalog_queue_seconds",
+                "Time of a leader's batch from read to taken by the writer.",
+            ),
+            commit_seconds: m.seconds(
+                "catalog_commit_seconds",
+                "Time of a commit, its fsync included.",
+            ),
             invalidation_seconds: m.seconds(
                 "catalog_invalidation_seconds",
-                "Time from the first push of a batch to the last acknowledgement; overlaps the commit.",
+                "Time from the first push of a batch to the last acknowledgement; overlaps the \
+                    commit.",
             ),
-            batch_seconds: m.seconds("catalog_batch_seconds", "Time of a batch from taken to answered."),
+            batch_seconds: m.seconds(
+                "catalog_batch_seconds",
+                "Time of a batch from taken to answered.",
+            ),
             commit_failures: m.counter("catalog_commit_failures_total", "Commits that failed."),
             term: m.gauge("catalog_term", "The current term."),
-            claims_granted: m.counter("catalog_claims_granted_total", "Claims of the leadership granted."),
-            fenced: m.counter("catalog_fenced_total", "Trades and claims of an older term that were refused."),
+            claims_granted: m.counter(
+                "catalog_claims_granted_total",
+                "Claims of the leadership granted.",
+            ),
+            fenced: m.counter(
+                "catalog_fenced_total",
+                "Trades and claims of an older term that were refused.",
+            ),
             sessions: m.gauge("catalog_cache_sessions", "Cache sessions of front-ends."),
-            sessions_lost: m
-                .counter("catalog_cache_sessions_lost_total", "Sessions dropped because their lease ran out."),
-            pushes_repeated: m.counter("catalog_pushes_repeated_total", "Invalidations that had to be pushed again."),
+            sessions_lost: m.counter(
+                "catalog_cache_sessions_lost_total",
+                "Sessions dropped because their lease ran out.",
+            ),
+            pushes_repeated: m.counter(
+                "catalog_pushes_repeated_total",
+                "Invalidations that had to be pushed again.",
+            ),
             journal_rows: m.gauge("catalog_journal_rows", "Trades in the journal."),
         })
     }

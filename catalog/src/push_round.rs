@@ -10,7 +10,7 @@ use common::wire::catalog::SessionId;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// What the threads lock and wait by: explored in virtual time in this module's tests.
+/// The lock and the wait; this module's tests explore them in virtual time.
 #[cfg(test)]
 use explore as sync;
 #[cfg(not(test))]
@@ -28,8 +28,7 @@ pub struct PushRound {
 }
 
 impl PushRound {
-    /// Of pushes to these sessions.
-    #[must_use]
+    /// A round of pushes to these sessions.
     pub fn new(sessions: BTreeSet<SessionId>) -> Self {
         Self {
             outstanding: Mutex::new(sessions),
@@ -44,7 +43,7 @@ impl PushRound {
         }
     }
 
-    /// Waits for all. `lasts` says how long a session still lasts; `None`: it is over.
+    /// Waits for all. `lasts` returns how long a session still lasts, `None` when it is over.
     pub fn wait(&self, lasts: impl Fn(&SessionId) -> Option<Duration>) {
         let mut outstanding = self.outstanding.lock();
         while !outstanding.is_empty() {

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-/// What was made.
+/// A new file.
 #[derive(Debug)]
 pub struct Rebuilt {
     /// Where the journal ends.

@@ -7,7 +7,7 @@ use crate::metrics::CatalogMetrics;
 use crate::sessions::Sessions;
 use crate::settings::CatalogSettings;
 use crate::store::Store;
-use crate::visible_state::VisibleState;
+use crate::visible_state::{Service, VisibleState};
 use crate::write_health::WriteHealth;
 use crate::writer::{Writer, WriterStage, WriterWork};
 use common::clock::BootInstant;
@@ -21,7 +21,6 @@ use common::queue::queue;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{LEASE, LEASE_MARGIN};
-use common::wire::catalog::CatalogState;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -77,11 +76,11 @@ impl Catalog {
         let snapshot = store.snapshot().map_err(as_io)?;
         // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there
         // is no lease to wait for; but logs may exist that know more.
-        let (state, serve_from) = if snapshot.term.term == 0 {
-            (CatalogState::AwaitingClaim, BootInstant::BOOT)
+        let (service, serve_from) = if snapshot.term.term == 0 {
+            (Service::AwaitingClaim, BootInstant::BOOT)
         } else {
             (
-                CatalogState::StartUpWait,
+                Service::StartUpWait,
                 BootInstant::now() + LEASE + LEASE_MARGIN,
             )
         };
@@ -96,11 +95,11 @@ impl Catalog {
         own.term
             .set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
         let stop = Shutdown::new();
-        let visible = Arc::new(VisibleState::new(snapshot.clone(), state));
+        let visible = Arc::new(VisibleState::new(snapshot.clone(), service));
         let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));
         if let Some(reason) = store.history_lost().map_err(as_io)? {
             tracing::error!("trades and stocks are refused, as an earlier run found: {reason}");
-            visible.set_state(CatalogState::HistoryLost, &reason);
+            visible.lose_history(&reason);
             sessions.end_all(&reason);
         }
         let writes = Arc::new(WriteHealth::new(Instant::now()));

@@ -1,5 +1,5 @@
-//! Cache sessions and their leases, pure (design section 6; leases as in Gray and Cheriton, 1989,
-//! and Chubby, 2006).
+//! Cache sessions and their leases, as pure rules. Leases are those of Gray and Cheriton (1989) and
+//! of Chubby (2006).
 
 use common::clock::BootInstant;
 use common::timing::{LEASE, LEASE_MARGIN, PUSH_OVERDUE};
@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 
 /// The sessions that may hold cached stocks.
 ///
-/// - A session is dropped only after its lease and the margin are over: until then its front-end
-///   may answer from its cache, and a batch must wait for it.
+/// Invariants, the first two asserted with their values:
+/// - A session is dropped for silence only after its lease and the margin are over: until then its
+///   front-end may answer from its cache, and a batch must wait for it.
+/// - A lease never gets shorter: its front-end counts on the longest one that it was granted.
 /// - A session with a push unanswered for longer than [`PUSH_OVERDUE`] is not renewed, so that a
 ///   front-end that reaches the catalog but cannot be reached delays trades by one lease at most.
-/// - Keep-alive and drop are decided under one lock (the owner's): a lease is never extended after
-///   its session was given up.
+/// - The owner decides keep-alive and drop under one lock: a lease is never extended after its
+///   session was dropped.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub struct SessionTable {
     sessions: BTreeMap<SessionId, Session>,
@@ -37,7 +39,7 @@ pub enum KeepAlive {
 }
 
 impl SessionTable {
-    /// Begins a session, whose probe push was answered. False when there is one with this id.
+    /// Begins a session, whose probe push was acknowledged. False when this id is in use.
     #[must_use]
     pub fn grant(&mut self, id: SessionId, now: BootInstant) -> bool {
         let new = !self.sessions.contains_key(&id);
@@ -64,18 +66,24 @@ impl SessionTable {
         {
             return KeepAlive::NotRenewed;
         }
-        session.lease_until = session.lease_until.max(now + LEASE);
+        let renewed = now + LEASE;
+        assert!(
+            renewed >= session.lease_until,
+            "a lease never gets shorter: session {id} until {:?}, renewed until {renewed:?}",
+            session.lease_until
+        );
+        session.lease_until = renewed;
         KeepAlive::Renewed
     }
 
-    /// Notes that a push to the session begins.
+    /// Notes that a push to the session begins. An older one without an answer keeps its beginning.
     pub fn push_begun(&mut self, id: &SessionId, now: BootInstant) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.unanswered_since.get_or_insert(now);
         }
     }
 
-    /// Notes that it was acknowledged.
+    /// Notes that the push was acknowledged.
     pub fn push_answered(&mut self, id: &SessionId) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.unanswered_since = None;
@@ -83,14 +91,13 @@ impl SessionTable {
     }
 
     /// When the session may be dropped; `None` when there is none.
-    #[must_use]
     pub fn over_at(&self, id: &SessionId) -> Option<BootInstant> {
         self.sessions
             .get(id)
             .map(|session| session.lease_until + LEASE_MARGIN)
     }
 
-    /// Drops the session if its lease and the margin are over. True when there is none afterwards.
+    /// Drops the session if its lease and the margin are over. Returns whether it is gone.
     #[must_use]
     pub fn drop_if_over(&mut self, id: &SessionId, now: BootInstant) -> bool {
         if self.over_at(id).is_some_and(|over| now < over) {
@@ -100,18 +107,17 @@ impl SessionTable {
         true
     }
 
-    /// Drops a session whose front-end said that it does not use it.
+    /// Drops a session that its front-end has left.
     pub fn remove(&mut self, id: &SessionId) {
         self.sessions.remove(id);
     }
 
-    /// The sessions.
+    /// The sessions that may hold cached stocks now.
     pub fn ids(&self) -> impl Iterator<Item = &SessionId> {
         self.sessions.keys()
     }
 
     /// How many there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
@@ -124,40 +130,4 @@ impl SessionTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id() -> SessionId {
-        SessionId("a".into())
-    }
-
-    const fn at(ms: u64) -> BootInstant {
-        BootInstant::from_millis(ms)
-    }
-
-    /// A session lasts a lease and the margin beyond its last keep-alive, and is then unknown.
-    #[test]
-    fn leases_run_out() {
-        let mut table = SessionTable::default();
-        assert!(table.grant(id(), at(0)) && !table.grant(id(), at(0)));
-        assert_eq!(table.keep_alive(&id(), at(500)), KeepAlive::Renewed);
-        assert!(!table.drop_if_over(&id(), at(1_599)));
-        assert!(table.drop_if_over(&id(), at(1_600)));
-        assert_eq!(table.keep_alive(&id(), at(1_600)), KeepAlive::Unknown);
-        assert!(table.is_empty());
-    }
-
-    /// A push that stays unanswered ends renewals, not the lease; an answer allows them again.
-    #[test]
-    fn unanswered_pushes_end_renewals() {
-        let mut table = SessionTable::default();
-        assert!(table.grant(id(), at(0)));
-        table.push_begun(&id(), at(100));
-        table.push_begun(&id(), at(290));
-        assert_eq!(table.keep_alive(&id(), at(300)), KeepAlive::Renewed);
-        assert_eq!(table.keep_alive(&id(), at(301)), KeepAlive::NotRenewed);
-        assert!(!table.drop_if_over(&id(), at(1_399)) && table.over_at(&id()) == Some(at(1_400)));
-        table.push_answered(&id());
-        assert_eq!(table.keep_alive(&id(), at(302)), KeepAlive::Renewed);
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ pub struct CatalogSettings {
     pub database: PathBuf,
     /// CSV file of the stocks that a new bazaar starts with; the village's without.
     pub stocks: Option<PathBuf>,
-    /// What every service has.
+    /// The settings that every service has.
     pub shared: Shared,
 }
 

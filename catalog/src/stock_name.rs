@@ -43,7 +43,7 @@ pub fn check(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What a character is that nobody sees, or that changes how the text around it is shown.
+/// The kind of a character that a reader cannot see, or that changes the text around it.
 fn unseen(c: char) -> Option<&'static str> {
     use GeneralCategory as Is;
     match get_general_category(c) {

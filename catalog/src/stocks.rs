@@ -175,7 +175,7 @@ fn shown(text: &str) -> String {
     format!("{}{cut}", terminal::escape(&short))
 }
 
-/// What was read so far, and what is wrong with it.
+/// The stocks read so far, and the mistakes.
 #[derive(Default)]
 struct Listing {
     stocks: BTreeMap<String, InitialStock>,
@@ -244,8 +244,8 @@ impl Listing {
     }
 }
 
-/// Counts lines as editors do. The CSV reader's own count is that of where it stood before a record:
-/// blank lines are skipped behind it.
+/// Counts lines as editors do. The CSV reader's own count is that of where it stood before a
+/// record: blank lines are skipped behind it.
 struct Lines<'a> {
     text: &'a [u8],
     at: usize,
@@ -401,7 +401,7 @@ mod tests {
         assert!(read(&format!("{header}Il,1,1\nII,1,1\nl1,1,1\n")).is_ok());
     }
 
-    /// The bound is told with the file and the number; up to it every name may be the longest.
+    /// The message names the file and the number; up to the bound every name may be the longest.
     #[test]
     fn too_many_stocks_are_refused_with_their_number() {
         let csv = |count: usize| {

@@ -21,15 +21,19 @@ pub const FRONTEND_REFUSALS: u64 = 100_000;
 
 const CREATE_OWN: &str = "
     CREATE UNIQUE INDEX orders_key ON orders (key);
-    CREATE TABLE stocks (name TEXT PRIMARY KEY, price_cents INTEGER NOT NULL, quantity INTEGER NOT NULL) STRICT;
+    CREATE TABLE stocks (
+        name TEXT PRIMARY KEY, price_cents INTEGER NOT NULL, quantity INTEGER NOT NULL
+    ) STRICT;
     CREATE TABLE leadership (term INTEGER NOT NULL, owner INTEGER) STRICT;
     INSERT INTO leadership (term, owner) VALUES (0, NULL);
     CREATE TABLE history_lost (reason TEXT NOT NULL) STRICT;
     CREATE TABLE client_refusals (
-        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name TEXT NOT NULL, type INTEGER NOT NULL, quantity INTEGER NOT NULL
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE,
+        name TEXT NOT NULL, type INTEGER NOT NULL, quantity INTEGER NOT NULL
     ) STRICT;
     CREATE TABLE frontend_refusals (
-        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, name TEXT NOT NULL, type INTEGER NOT NULL, quantity INTEGER NOT NULL
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE,
+        name TEXT NOT NULL, type INTEGER NOT NULL, quantity INTEGER NOT NULL
     ) STRICT;
 ";
 
@@ -41,7 +45,7 @@ pub struct Store {
     seed: Hash,
 }
 
-/// What the writer holds in memory, as the file has it.
+/// The file's state as the writer holds it in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// The stocks.
@@ -138,7 +142,11 @@ impl Store {
             "UPDATE leadership SET term = ?1, owner = ?2 WHERE term < ?1",
             (view.term, view.owner.map(u8::from)),
         )?;
-        assert_eq!(changed, 1, "the file holds a term below {}", view.term);
+        assert_eq!(
+            changed, 1,
+            "terms only rise: the file has {} or a newer one",
+            view.term
+        );
         Ok(())
     }
 
@@ -174,7 +182,8 @@ impl Store {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(
-            "CREATE TABLE IF NOT EXISTS write_probe (id INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT",
+            "CREATE TABLE IF NOT EXISTS write_probe \
+             (id INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT",
         )?;
         transaction
             .prepare_cached(
@@ -237,7 +246,7 @@ pub fn read_snapshot(connection: &Connection, seed: Hash) -> Result<Snapshot, Db
 }
 
 /// Gives a file that was rebuilt or restored a term above every one that any replica has seen,
-/// which no file tells. The milliseconds since 1970 are: terms rise by one for each change of
+/// which no file has. The milliseconds since 1970 are: terms rise by one for each change of
 /// leader, with at least 200 ms between two, from 0 or from earlier such milliseconds.
 ///
 /// # Errors
@@ -387,14 +396,16 @@ impl Ring {
             Self {
                 size: CLIENT_REFUSALS,
                 select: "SELECT name, type, quantity FROM client_refusals WHERE key = ?",
-                insert: "INSERT INTO client_refusals (key, name, type, quantity) VALUES (?, ?, ?, ?)",
+                insert: "INSERT INTO client_refusals (key, name, type, quantity) \
+                         VALUES (?, ?, ?, ?)",
                 trim: "DELETE FROM client_refusals WHERE id <= ?",
             }
         } else {
             Self {
                 size: FRONTEND_REFUSALS,
                 select: "SELECT name, type, quantity FROM frontend_refusals WHERE key = ?",
-                insert: "INSERT INTO frontend_refusals (key, name, type, quantity) VALUES (?, ?, ?, ?)",
+                insert: "INSERT INTO frontend_refusals (key, name, type, quantity) \
+                         VALUES (?, ?, ?, ?)",
                 trim: "DELETE FROM frontend_refusals WHERE id <= ?",
             }
         }

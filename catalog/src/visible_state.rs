@@ -1,6 +1,10 @@
-//! What the catalog shows: stocks, position, term and state, in memory. Every answer to a reader
-//! comes from here, never from SQLite, so a reader sees a batch only once it is durable **and**
-//! every cache has let go of what it changes.
+//! The state that readers see: stocks, position, term, and whether the catalog serves. It is in
+//! memory, and every response to a reader comes from it, never from SQLite.
+//!
+//! **A batch becomes visible once it is durable and every cache has let go of the stocks that it
+//! changes.** Suppose readers saw the file: one would get the new quantity while a front-end still
+//! answers the old one from its cache, and a reader who asks both would see the stock go back in
+//! time.
 
 use crate::market::Holding;
 use crate::store::Snapshot;
@@ -9,62 +13,91 @@ use common::wire::order::Position;
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
 
-/// The visible state. The writer thread changes it; everyone reads it.
+/// The visible state. The writer changes it; the server's workers and the journal's reader read it.
+///
+/// Invariants, asserted with their values:
+/// - The visible journal never gets shorter, and the term never falls.
+/// - A stock changes only while it is marked as changing, so no cache keeps its old value.
 #[derive(Debug)]
 pub struct VisibleState {
+    /// A read-write lock: a batch takes it for the swap alone, and readers do not delay each other.
     inner: RwLock<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
     visible: Snapshot,
-    /// Stocks that a batch under way changes: readable with their old value, which may not be
-    /// cached.
+    /// Stocks that the batch under way changes. Readers get their old value, and may not cache it.
     changing: BTreeSet<String>,
-    state: CatalogState,
-    /// Why stocks are not served, when history was lost.
-    reason: String,
+    service: Service,
+}
+
+/// Whether stocks, trades and journal rows may leave.
+#[derive(Debug)]
+pub enum Service {
+    /// Leases of an earlier run may still be valid.
+    StartUpWait,
+    /// The file is new, and nothing shows yet that no log is ahead of it.
+    AwaitingClaim,
+    Serving,
+    /// Final until the file is mended and the catalog restarted. The reason names the remedy.
+    HistoryLost(String),
 }
 
 /// Why stocks and trades are refused now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotServing {
-    /// The state.
     pub state: CatalogState,
-    /// In words, with the remedy.
+    /// For a person, with the remedy.
     pub message: String,
 }
 
+impl Service {
+    fn state(&self) -> CatalogState {
+        match self {
+            Self::StartUpWait => CatalogState::StartUpWait,
+            Self::AwaitingClaim => CatalogState::AwaitingClaim,
+            Self::Serving => CatalogState::Serving,
+            Self::HistoryLost(_) => CatalogState::HistoryLost,
+        }
+    }
+
+    fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Serving => None,
+            Self::StartUpWait => Some(
+                "the catalog has just started and waits until leases of its earlier run have ended",
+            ),
+            Self::AwaitingClaim => {
+                Some("the catalog's file is new: it serves once an order replica leads")
+            }
+            Self::HistoryLost(reason) => Some(reason),
+        }
+    }
+}
+
 impl VisibleState {
-    /// Shows what the file holds.
-    #[must_use]
-    pub fn new(visible: Snapshot, state: CatalogState) -> Self {
+    pub fn new(visible: Snapshot, service: Service) -> Self {
         Self {
             inner: RwLock::new(Inner {
                 visible,
                 changing: BTreeSet::new(),
-                state,
-                reason: String::new(),
+                service,
             }),
         }
     }
 
-    /// The term.
-    #[must_use]
     pub fn term(&self) -> TermView {
         self.inner.read().visible.term
     }
 
     /// Where the visible journal ends.
-    #[must_use]
     pub fn position(&self) -> Position {
         self.inner.read().visible.position
     }
 
-    /// What is served.
-    #[must_use]
     pub fn state(&self) -> CatalogState {
-        self.inner.read().state
+        self.inner.read().service.state()
     }
 
     /// Whether stocks, trades and journal rows may leave.
@@ -72,21 +105,7 @@ impl VisibleState {
     /// # Errors
     /// Why not.
     pub fn serving(&self) -> Result<(), NotServing> {
-        let inner = self.inner.read();
-        let message = match inner.state {
-            CatalogState::Serving => return Ok(()),
-            CatalogState::StartUpWait => {
-                "the catalog has just started and waits until leases of its earlier run have ended"
-            }
-            CatalogState::AwaitingClaim => {
-                "the catalog's file is new: it serves once an order replica leads"
-            }
-            CatalogState::HistoryLost => &inner.reason,
-        };
-        Err(NotServing {
-            state: inner.state,
-            message: message.into(),
-        })
+        self.inner.read().serving()
     }
 
     /// Stocks by name; all of them without names.
@@ -94,8 +113,10 @@ impl VisibleState {
     /// # Errors
     /// Why stocks are not served now.
     pub fn lookup(&self, names: Option<&[String]>) -> Result<LookupAnswer, NotServing> {
-        self.serving()?;
         let inner = self.inner.read();
+        // Under the lock of the read: between two locks the history could be lost, and a stock
+        // leave after every cache was emptied.
+        inner.serving()?;
         let stock = |(name, holding): (&String, &Holding)| Stock {
             name: name.clone(),
             price: holding.price,
@@ -115,58 +136,112 @@ impl VisibleState {
         Ok(LookupAnswer { stocks })
     }
 
-    /// Marks stocks as changing. From here on nobody may cache their old value.
+    /// Marks stocks as changing. From here on no front-end may cache their old value.
     pub fn mark<'a>(&self, names: impl Iterator<Item = &'a String>) {
         self.inner.write().changing.extend(names.cloned());
     }
 
-    /// Shows a batch: new quantities, new end of the journal, and no stock changing, in one step.
+    /// Makes a batch visible in one step: new quantities, the new end of the journal, and no stock
+    /// changing any more.
+    ///
+    /// # Panics
+    /// When the journal would get shorter, or a stock changes that was not marked.
     pub fn publish<'a>(
         &self,
         changed: impl Iterator<Item = (&'a String, u64)>,
         position: Position,
     ) {
         let mut inner = self.inner.write();
-        assert!(
-            position.next() >= inner.visible.position.next(),
-            "the visible journal never gets shorter"
-        );
-        inner.visible.position = position;
+        inner.advance(position);
         for (name, quantity) in changed {
+            assert!(
+                inner.changing.contains(name),
+                "{name} becomes {quantity} without a mark: a cache may keep its old value"
+            );
             let holding = inner
                 .visible
                 .market
                 .get_mut(name)
-                .expect("only known stocks change");
+                .expect("only stocks of the genesis change");
             holding.quantity = quantity;
         }
         inner.changing.clear();
     }
 
-    /// Shows what the file holds, after a commit whose outcome was unknown.
+    /// Makes visible what the file holds, after a commit whose outcome was unknown.
+    ///
+    /// # Panics
+    /// When a visible row or term is not in the file.
     pub fn reload(&self, snapshot: Snapshot) {
         let mut inner = self.inner.write();
-        assert!(
-            snapshot.position.next() >= inner.visible.position.next(),
-            "visible rows are in the file"
-        );
+        inner.advance(snapshot.position);
+        inner.rise(snapshot.term);
         inner.visible = snapshot;
         inner.changing.clear();
     }
 
-    /// Shows a new term.
+    /// Makes a durable term visible.
+    ///
+    /// # Panics
+    /// When it is below the visible one.
     pub fn set_term(&self, term: TermView) {
-        self.inner.write().visible.term = term;
+        self.inner.write().rise(term);
     }
 
-    /// Changes what is served. Lost history is final until the file was mended and the catalog
-    /// restarted.
-    pub fn set_state(&self, state: CatalogState, reason: &str) {
+    /// Begins to serve, unless the history is lost.
+    pub fn serve(&self) {
         let mut inner = self.inner.write();
-        if inner.state != CatalogState::HistoryLost {
-            inner.state = state;
-            inner.reason = reason.into();
+        if !matches!(inner.service, Service::HistoryLost(_)) {
+            inner.service = Service::Serving;
         }
+    }
+
+    /// Ends all service. The first reason stays: it names the remedy.
+    pub fn lose_history(&self, reason: &str) {
+        let mut inner = self.inner.write();
+        if !matches!(inner.service, Service::HistoryLost(_)) {
+            inner.service = Service::HistoryLost(reason.into());
+        }
+    }
+}
+
+impl Inner {
+    fn serving(&self) -> Result<(), NotServing> {
+        match self.service.refusal() {
+            None => Ok(()),
+            Some(message) => Err(NotServing {
+                state: self.service.state(),
+                message: message.into(),
+            }),
+        }
+    }
+
+    fn advance(&mut self, position: Position) {
+        let before = self.visible.position;
+        assert!(
+            position.next() >= before.next(),
+            "the visible journal never gets shorter: its last row is {:?}, the next one {:?}",
+            before.last,
+            position.last
+        );
+        assert!(
+            position.next() > before.next() || position.hash == before.hash,
+            "row {:?} never changes: its hash was {}, and would be {}",
+            before.last,
+            before.hash,
+            position.hash
+        );
+        self.visible.position = position;
+    }
+
+    fn rise(&mut self, term: TermView) {
+        let before = self.visible.term.term;
+        assert!(
+            term.term >= before,
+            "the visible term only rises: {} after {before}",
+            term.term
+        );
+        self.visible.term = term;
     }
 }
 
@@ -177,77 +252,101 @@ mod tests {
     use common::chain::Hash;
     use common::wire::money::Price;
 
-    fn visible(state: CatalogState) -> VisibleState {
+    fn at(last: Option<u64>, hash: u8) -> Position {
+        Position {
+            last,
+            hash: Hash([hash; 32]),
+        }
+    }
+
+    fn snapshot() -> Snapshot {
         let holding = Holding {
             price: Price::from_cents(599).expect("a price"),
             quantity: 100,
         };
-        let market = Market::from([("BoarCo".into(), holding), ("FishCo".into(), holding)]);
-        let position = Position {
-            last: None,
-            hash: Hash([0; 32]),
-        };
-        VisibleState::new(
-            Snapshot {
-                market,
-                position,
-                term: TermView {
-                    term: 0,
-                    owner: None,
-                },
+        Snapshot {
+            market: Market::from([("BoarCo".into(), holding), ("FishCo".into(), holding)]),
+            position: at(None, 0),
+            term: TermView {
+                term: 3,
+                owner: None,
             },
-            state,
-        )
+        }
     }
 
-    /// While a batch is under way its stocks show their old value, not to be cached; afterwards the
+    fn serving() -> VisibleState {
+        VisibleState::new(snapshot(), Service::Serving)
+    }
+
+    /// While a batch is under way its stocks have their old value, not to be cached; afterwards the
     /// new one.
     #[test]
     fn a_batch_becomes_visible_in_one_step() {
-        let p = visible(CatalogState::Serving);
+        let state = serving();
         let fish = [String::from("FishCo"), String::from("Nobody")];
-        p.mark(fish[..1].iter());
-        let before = p.lookup(Some(&fish)).expect("serves").stocks;
-        assert_eq!(
-            (before.len(), before[0].quantity, before[0].cacheable),
-            (1, 100, false)
-        );
-        assert!(
-            p.lookup(None).expect("serves").stocks[0].cacheable,
-            "other stocks are not concerned"
-        );
-        p.publish(
-            [(&fish[0], 93)].into_iter(),
-            Position {
-                last: Some(0),
-                hash: Hash([1; 32]),
-            },
-        );
-        let after = p.lookup(Some(&fish)).expect("serves").stocks;
-        assert_eq!(
-            (after[0].quantity, after[0].cacheable, p.position().last),
-            (93, true, Some(0))
-        );
+        state.mark(fish[..1].iter());
+        let before = state.lookup(Some(&fish)).expect("serves").stocks;
+        assert_eq!(before.len(), 1);
+        assert_eq!((before[0].quantity, before[0].cacheable), (100, false));
+        let all = state.lookup(None).expect("serves").stocks;
+        assert!(all[0].cacheable, "other stocks are not concerned");
+        state.publish([(&fish[0], 93)].into_iter(), at(Some(0), 1));
+        let after = state.lookup(Some(&fish)).expect("serves").stocks;
+        assert_eq!((after[0].quantity, after[0].cacheable), (93, true));
+        assert_eq!(state.position().last, Some(0));
     }
 
     /// In every state but serving, no stock leaves; lost history is final.
     #[test]
-    fn states() {
-        for state in [
-            CatalogState::StartUpWait,
-            CatalogState::AwaitingClaim,
-            CatalogState::HistoryLost,
+    fn stocks_leave_only_while_it_serves() {
+        for (service, state) in [
+            (Service::StartUpWait, CatalogState::StartUpWait),
+            (Service::AwaitingClaim, CatalogState::AwaitingClaim),
+            (
+                Service::HistoryLost("cut".into()),
+                CatalogState::HistoryLost,
+            ),
         ] {
-            assert_eq!(
-                visible(state).lookup(None).expect_err("refused").state,
-                state
-            );
+            let visible = VisibleState::new(snapshot(), service);
+            assert_eq!(visible.lookup(None).expect_err("refused").state, state);
         }
-        let p = visible(CatalogState::AwaitingClaim);
-        p.set_state(CatalogState::Serving, "");
-        assert!(p.serving().is_ok());
-        p.set_state(CatalogState::HistoryLost, "cut");
-        p.set_state(CatalogState::Serving, "");
-        assert_eq!(p.serving().expect_err("stays").message, "cut");
+        let visible = VisibleState::new(snapshot(), Service::AwaitingClaim);
+        visible.serve();
+        assert!(visible.serving().is_ok());
+        visible.lose_history("cut");
+        visible.serve();
+        visible.lose_history("cut again");
+        assert_eq!(visible.serving().expect_err("stays").message, "cut");
+    }
+
+    #[test]
+    #[should_panic(expected = "never gets shorter: its last row is Some(1), the next one Some(0)")]
+    fn the_visible_journal_never_gets_shorter() {
+        let state = serving();
+        state.publish([].into_iter(), at(Some(1), 1));
+        state.publish([].into_iter(), at(Some(0), 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "row Some(1) never changes")]
+    fn a_visible_row_never_changes() {
+        let state = serving();
+        state.publish([].into_iter(), at(Some(1), 1));
+        state.publish([].into_iter(), at(Some(1), 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "FishCo becomes 93 without a mark")]
+    fn a_stock_changes_only_while_it_is_marked() {
+        serving().publish([(&"FishCo".into(), 93)].into_iter(), at(Some(0), 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "the visible term only rises: 2 after 3")]
+    fn the_visible_term_never_falls() {
+        serving().set_term(TermView {
+            term: 2,
+            owner: None,
+        });
     }
 }

@@ -3,7 +3,7 @@
 //! The rule: it can when the newest write that reached the disk succeeded and none is overdue. The
 //! writer notes each of its writes, and makes a small one of its own ([`WriteHealth::probe_due`])
 //! when no trade came for a while: so a disk that fails is seen before an order is lost to it, and
-//! one that works again is seen although nobody dares to send an order.
+//! one that works again is seen although no client dares to send an order.
 //!
 //! The trace that this prevents: the disk is full, every order is answered with 503, and `GET
 //! /readyz` says ready, since all threads live and a leader is known. A load balancer then keeps
@@ -50,17 +50,17 @@ impl WriteHealth {
         self.0.lock().began = Some(now);
     }
 
-    /// It is durable.
+    /// The write is durable.
     pub fn succeeded(&self, now: Instant) {
         self.end(now).fault = None;
     }
 
-    /// It ended well without anything to write: that says nothing about the disk.
+    /// The commit had nothing to write, so it shows nothing about the disk.
     pub fn wrote_nothing(&self) {
         self.0.lock().began = None;
     }
 
-    /// It failed.
+    /// The write failed.
     pub fn failed(&self, now: Instant, why: &str) {
         self.end(now).fault = Some(why.into());
     }
@@ -84,7 +84,8 @@ impl WriteHealth {
             || newest.fault.clone(),
             |taken| {
                 Some(format!(
-                    "a write has not ended for {} s: the disk hangs, or another program holds a lock on the file",
+                    "a write has not ended for {} s: the disk hangs, or another program holds \
+                     a lock on the file",
                     taken.as_secs()
                 ))
             },

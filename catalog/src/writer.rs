@@ -1,9 +1,31 @@
-//! The writer: the one thread that decides and commits. It takes what is queued, decides it in one
-//! transaction, pushes the invalidations while the commit's fsync runs, and shows and answers when
-//! both are done.
+//! The writer: the one place where a trade commits.
+//!
+//! For a batch it does, in this order, each step for a reason:
+//!
+//! 1. **Compare history and term.** A log that the journal does not contain shows a lost file; a
+//!    batch of an older term must commit nothing. Here, and not in the server's workers: a grant
+//!    between their look and the commit would let a deposed leader trade.
+//! 2. **Decide** each order in the open transaction: a recorded verdict first, then the stock.
+//! 3. **Mark** the stocks as changing, so that no lookup from here on is cached.
+//! 4. **Push** the invalidations to the sessions that there are now. After the mark: a session that
+//!    begins later gets no push, and relies on the mark.
+//! 5. **Commit**, with one fsync, while the front-ends work on the pushes.
+//! 6. **Wait** for the acknowledgements. Also after a failed commit: its outcome is unknown, so the
+//!    new values may be the ones that are read back.
+//! 7. **Publish** the new state, and only then answer.
+//!
+//! A failed commit leaves nothing of the attempt in memory: the state is read again from the file.
+//! If that fails too, the process ends, since it could only guess.
+//!
+//! The thread `writer` does this work while batches are queued, else the server's worker that read
+//! a lone batch (see [`common::stage`]). Claims are in `writer/claims.rs`, the comparison of
+//! histories in `writer/history.rs`.
+
+mod claims;
+mod history;
 
 use crate::batch::{Staged, stage};
-use crate::leadership::{Claim, ForeignLog, Leadership};
+use crate::leadership::Leadership;
 use crate::metrics::CatalogMetrics;
 use crate::sessions::Sessions;
 use crate::store::{Snapshot, Store};
@@ -17,45 +39,41 @@ use common::queue::{QueueReceiver, Taken};
 use common::shutdown::Shutdown;
 use common::stage::{self, Stage};
 use common::timing::{ANSWER_ROWS, MAX_BATCH};
-use common::wire::catalog::{CatalogState, ClaimAnswer, ClaimRequest, TradeAnswer, TradeRequest};
-use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Submission, Verdict};
+use common::wire::catalog::{CatalogState, ClaimRequest, TradeAnswer, TradeRequest};
+use common::wire::order::{Rows, Submission, Verdict};
 use common::wire::replica::Unavailable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The writer with its queue: its thread works off what is queued, and a server's worker does a
-/// lone batch itself.
+/// The writer with its queue.
 pub type WriterStage = Stage<Writer, WriterWork>;
 
-/// What the writer is asked for.
+/// A request to the writer.
 #[derive(Debug)]
 pub enum WriterWork {
-    /// A replica claims the next term.
     Claim(ClaimRequest, Responder),
-    /// The leader's batch.
     Trades(TradeRequest, Responder),
-    /// The check after the start found the file wrong.
+    /// The check after the start found that the file contradicts itself.
     CheckFailed(String),
 }
 
-/// The writer's state; owned by its thread.
+/// The writer's state.
 pub struct Writer {
     store: Store,
-    /// What the file holds: the same as what is shown, but for the time in which a batch is being
-    /// shown.
+    /// What the file holds. It is the visible state too, except while a batch is on its way from
+    /// the one to the other.
     state: Snapshot,
     leadership: Leadership,
     visible: Arc<VisibleState>,
     sessions: Arc<Sessions>,
     metrics: Arc<CatalogMetrics>,
-    /// How its writes went, for the health.
     writes: Arc<WriteHealth>,
     /// End of the start-up wait.
     serve_from: BootInstant,
     /// Trades that came during the wait.
     parked: Vec<(TradeRequest, Responder)>,
-    /// The trouble with claims that the log says already: a front-end asks again and again.
-    said: Option<String>,
+    /// The trouble with claims that was logged last. Front-ends ask again and again.
+    logged: Option<String>,
 }
 
 /// Why a batch was not committed.
@@ -66,17 +84,16 @@ enum Failure {
     Unknown(DbError),
 }
 
-/// What a probe writes: one page of the file.
+/// The bytes of a probe: one page of the file.
 const PROBE_BYTES: usize = 16;
-/// What it writes after a failure: as many pages as an order and more, so that the last page of a
-/// full disk does not pass for room.
+/// The same after a failure: as many pages as an order and more, so that the last page of a full
+/// disk does not pass for room.
 const PROBE_BYTES_AFTER_FAILURE: usize = 32 * 1_024;
 /// Requests taken at once, at most. One leader has few of them under way.
 const MAX_WORK: usize = 64;
 
 impl Writer {
-    /// A writer that serves no trade before `serve_from`.
-    #[must_use]
+    /// A writer that takes no trade before `serve_from`.
     pub fn new(
         store: Store,
         state: Snapshot,
@@ -97,7 +114,7 @@ impl Writer {
             writes,
             serve_from,
             parked: Vec::new(),
-            said: None,
+            logged: None,
         }
     }
 
@@ -109,7 +126,7 @@ impl Writer {
         work: &QueueReceiver<WriterWork>,
         stop: &Shutdown,
     ) {
-        // The state is held for the whole wait, so that nothing is traded in place meanwhile.
+        // The state stays locked for the whole wait, so that no worker trades in place meanwhile.
         let taken = stage.state().wait_at_start(work, stop);
         stage.done(taken);
         loop {
@@ -126,7 +143,8 @@ impl Writer {
         }
     }
 
-    /// A write that nobody asked for, since nothing else was written for a while.
+    /// Writes a few bytes when nothing else was written for a while: a disk that fails is noticed
+    /// before an order is lost to it.
     fn probe(&mut self) {
         let failed = self.writes.has_failed();
         let bytes = if failed {
@@ -154,9 +172,10 @@ impl Writer {
         }
     }
 
-    /// The start-up wait: until every lease of an earlier run is over, claims are granted, but no
-    /// trade is taken, since the front-ends that hold those leases cannot be told. Trades that come
-    /// meanwhile are kept: their leader's call outlives the wait.
+    /// The start-up wait. Until every lease of an earlier run is over, claims are granted, but no
+    /// trade is taken: the catalog has forgotten which front-ends hold those leases, so it cannot
+    /// push to them. Trades that come meanwhile are kept, since the leader's call outlives the
+    /// wait.
     ///
     /// Returns how many items it took from the queue.
     fn wait_at_start(&mut self, work: &QueueReceiver<WriterWork>, stop: &Shutdown) -> usize {
@@ -164,7 +183,7 @@ impl Writer {
         while self.visible.state() == CatalogState::StartUpWait && !stop.is_triggered() {
             let left = self.serve_from.saturating_since(BootInstant::now());
             if left.is_zero() {
-                self.visible.set_state(CatalogState::Serving, "");
+                self.visible.serve();
                 tracing::info!("the start-up wait is over: serving");
             } else if let Some(item) = stop.receive_timeout(work.receiver(), left) {
                 taken += 1;
@@ -180,193 +199,10 @@ impl Writer {
                 }
             }
         }
-        // Also when the wait ended otherwise: a stop, or lost history. They are admitted, or
-        // refused, by what is served now.
+        // Also when a stop or lost history ended the wait: `trade` then refuses them.
         let parked = std::mem::take(&mut self.parked);
         self.trade(parked);
         taken
-    }
-
-    fn claim(&mut self, request: ClaimRequest, responder: Responder) {
-        responder.send(self.judge_claim(request));
-    }
-
-    fn judge_claim(&mut self, request: ClaimRequest) -> Response {
-        let ClaimRequest {
-            replica, position, ..
-        } = request;
-        if let Err(refusal) = self
-            .check_cluster(replica, &request.cluster, position)
-            .and_then(|()| self.check_history(replica, position))
-        {
-            return refusal;
-        }
-        if let Err(refusal) = self.check_longest(request.longest) {
-            return refusal;
-        }
-        let granted = match self
-            .leadership
-            .judge(request.replica, request.seen, BootInstant::now())
-        {
-            Claim::Grant(granted) => granted,
-            Claim::Wait { ms } => return Response::json(200, &ClaimAnswer::Wait { ms }),
-            Claim::Stale(view) => {
-                self.metrics.fenced.inc();
-                return Response::json(412, &view);
-            }
-        };
-        self.writes.begin(Instant::now());
-        let written = self.store.set_term(granted);
-        self.note_write(written.as_ref().err());
-        if let Err(error) = written {
-            self.say(&format!(
-                "the term could not be written, so no replica can begin to lead: {error}"
-            ));
-            self.reload();
-            return nothing_happened(&format!("the catalog cannot write its file: {error}"));
-        }
-        self.said = None;
-        self.leadership.install(granted, BootInstant::now());
-        self.state.term = granted;
-        self.visible.set_term(granted);
-        if self.visible.state() == CatalogState::AwaitingClaim {
-            self.visible.set_state(CatalogState::Serving, "");
-        }
-        self.metrics
-            .term
-            .set(i64::try_from(granted.term).unwrap_or(i64::MAX));
-        self.metrics.claims_granted.inc();
-        tracing::warn!(term = granted.term, replica = %request.replica, "leadership granted; older terms are fenced");
-        Response::json(
-            200,
-            &ClaimAnswer::Granted {
-                term: granted.term,
-                end: self.state.position,
-            },
-        )
-    }
-
-    /// A log of another bazaar never leads here. Whether it shows more than that is
-    /// [`Leadership::judge_foreign_log`]'s to say.
-    fn check_cluster(
-        &mut self,
-        replica: ReplicaId,
-        cluster: &ClusterId,
-        position: Position,
-    ) -> Result<(), Response> {
-        let own = self.store.genesis().cluster.clone();
-        if *cluster == own {
-            return Ok(());
-        }
-        let last = number_or_none(position.last);
-        match self.leadership.judge_foreign_log() {
-            ForeignLog::WrongPlace => {
-                let message = format!(
-                    "the log of replica {replica} (last order {last}) belongs to bazaar {cluster}, this catalog to bazaar {own}: \
-                     the replica can neither lead nor follow here; stop it and give it its own ORDER_DB and CATALOG_URL, \
-                     or move the file away, and it fetches this bazaar's log"
-                );
-                self.say(&message);
-                Err(Response::error(409, &message))
-            }
-            ForeignLog::FileLost => {
-                self.lose_history(&format!(
-                    "this catalog's file is new (bazaar {own}), but replica {replica} has a log of bazaar {cluster} (last order {last}). \
-                     If the catalog's file was lost: stop all services and run 'catalog rebuild' from the longest order log. \
-                     If that log is another bazaar's: stop all services, move it away, and the catalog's new file, too"
-                ));
-                self.refuse_lost()
-            }
-        }
-    }
-
-    fn refuse_lost(&self) -> Result<(), Response> {
-        self.visible
-            .serving()
-            .map_err(|not| Response::error(409, &not.message))
-    }
-
-    /// Logs trouble with claims when it changes, not at each try.
-    fn say(&mut self, trouble: &str) {
-        if self.said.as_deref() != Some(trouble) {
-            tracing::error!("a claim was refused: {trouble}");
-            self.said = Some(trouble.into());
-        }
-    }
-
-    /// A position that is not in the journal means that numbers were given which this file does not
-    /// know: it was lost or cut, or the replica's is of another bazaar. Going on would give those
-    /// numbers again.
-    fn check_history(&mut self, replica: ReplicaId, position: Position) -> Result<(), Response> {
-        if self.visible.state() != CatalogState::HistoryLost {
-            let end = self.state.position;
-            let known = if position.last == end.last {
-                Some(end.hash)
-            } else if position.next() > end.next() {
-                None
-            } else {
-                match self.store.hash_before(position.next()) {
-                    Ok(hash) => hash,
-                    Err(error) => return Err(self.cannot_read(&error)),
-                }
-            };
-            if known == Some(position.hash) {
-                return Ok(());
-            }
-            let (journal_last, last) = (number_or_none(end.last), number_or_none(position.last));
-            self.lose_history(&format!(
-                "the log of replica {replica} (last order {last}) is no prefix of the catalog's journal (last order {journal_last}): \
-                 the catalog's file was lost or cut; \
-                 stop all services and run 'catalog rebuild' from a complete order log"
-            ));
-        }
-        self.refuse_lost()
-    }
-
-    /// The candidate's own log may be a prefix of a file that was cut while another log is longer.
-    fn check_longest(&self, longest: Option<u64>) -> Result<(), Response> {
-        if longest <= self.state.position.last {
-            return Ok(());
-        }
-        let (last, end) = (
-            number_or_none(longest),
-            number_or_none(self.state.position.last),
-        );
-        self.lose_history(&format!(
-            "a replica has order {last}, the catalog's journal ends at {end}: the catalog's file was lost or cut; \
-             stop all services and run 'catalog rebuild' from the longest order log"
-        ));
-        self.refuse_lost()
-    }
-
-    /// Final until the file was mended: said and written once, by the first who finds it.
-    fn lose_history(&self, reason: &str) {
-        if self.visible.state() == CatalogState::HistoryLost {
-            return;
-        }
-        tracing::error!("trades and stocks are refused: {reason}");
-        // First no stock leaves, then the caches let go: a fill between the two finds nothing.
-        self.visible.set_state(CatalogState::HistoryLost, reason);
-        self.sessions.end_all(reason);
-        if let Err(error) = self.store.set_history_lost(reason) {
-            tracing::error!(%error, "this could not be written down: a restart will have to find it out again");
-        }
-    }
-
-    /// The file contradicts itself: what it would serve may be wrong.
-    fn distrust(&self, what: &str) {
-        self.lose_history(&format!(
-            "{what}; stop all services and run 'catalog rebuild' from the longest order log"
-        ));
-    }
-
-    fn cannot_read(&self, error: &DbError) -> Response {
-        if error.is_damage() {
-            self.lose_history(&format!(
-                "the catalog's file is damaged ({error}); stop all services and run 'catalog rebuild'"
-            ));
-        }
-        nothing_happened(&format!("the catalog cannot use its file: {error}"))
     }
 
     fn trade(&mut self, requests: Vec<(TradeRequest, Responder)>) {
@@ -382,7 +218,7 @@ impl Writer {
                 Err(refusal) => responder.send(refusal),
             }
         }
-        // History that a later batch showed to be lost holds for those before it, too.
+        // A later batch of these may have shown that the history is lost. Then none may trade.
         if let Err(not) = self.visible.serving() {
             let refusal = nothing_happened(&not.message);
             taken
@@ -414,9 +250,9 @@ impl Writer {
     }
 
     /// Whether a batch may be decided: the leader's log is a prefix of the journal, the term is the
-    /// current one, the catalog serves. The history comes first: a file that was replaced by an
-    /// older one has an older term too, and its leader is not the one to blame. A deposed leader's
-    /// log is always a prefix.
+    /// current one, the catalog serves. The history comes first. A file that was replaced by an
+    /// older copy has an older term too, and would blame the leader's term for its own loss. The
+    /// log of a deposed leader is always a prefix, so it still gets its 412.
     fn admit(&mut self, request: &TradeRequest) -> Result<(), Response> {
         self.check_cluster(request.replica, &request.cluster, request.position)?;
         self.check_history(request.replica, request.position)?;
@@ -435,8 +271,7 @@ impl Writer {
             .map_err(|not| nothing_happened(&not.message))
     }
 
-    /// Decides the orders, commits, and has every cache let go of what they change: afterwards the
-    /// batch may be shown.
+    /// Steps 2 to 6: afterwards the batch may become visible.
     fn decide_and_commit<'a>(
         &mut self,
         orders: impl Iterator<Item = &'a Submission>,
@@ -447,12 +282,10 @@ impl Writer {
         self.metrics
             .batch_orders
             .observe(staged.verdicts.len() as f64);
-        // The order matters: mark, so that no fill from here on is cached; then the list of
-        // sessions, so that one that begins later relies on the mark; then the commit beside the
-        // pushes.
+        // Mark, push, commit: the order is explained at the top of this file.
         self.visible.mark(staged.quantities.keys());
         let invalidation = self.metrics.invalidation_seconds.start_timer();
-        let round = (!staged.quantities.is_empty()).then(|| {
+        let pushed = (!staged.quantities.is_empty()).then(|| {
             self.sessions
                 .push(staged.quantities.keys().cloned().collect())
         });
@@ -466,10 +299,9 @@ impl Writer {
             Ok(()) if !writes => self.writes.wrote_nothing(),
             outcome => self.note_write(outcome.as_ref().err()),
         }
-        // Also after a failure: its outcome is unknown, so that the new values may be the ones that
-        // are read back.
-        if let Some(round) = round {
-            self.sessions.wait(round);
+        // Before the error leaves: step 6 holds for a failed commit, too.
+        if let Some(pushed) = pushed {
+            self.sessions.wait(pushed);
         }
         invalidation.observe_duration();
         committed.map_err(Failure::Unknown)?;
@@ -484,6 +316,12 @@ impl Writer {
                 .expect("only known stocks trade")
                 .quantity = *quantity;
         }
+        assert!(
+            staged.position.next() >= self.state.position.next(),
+            "the journal never gets shorter: its last row is {:?}, the next one {:?}",
+            self.state.position.last,
+            staged.position.last
+        );
         self.state.position = staged.position;
         self.visible.publish(
             staged
@@ -498,7 +336,7 @@ impl Writer {
         self.count(staged);
     }
 
-    /// After a failure: memory as the file has it, and the answer to everyone in the batch.
+    /// After a failure: memory as the file has it. Returns the response to the whole batch.
     fn recover(&mut self, failure: &Failure) -> Response {
         match failure {
             Failure::Undecided(error) => {
@@ -528,13 +366,15 @@ impl Writer {
         }
     }
 
-    /// The answer to one request: its verdicts, and every row after its leader's last one.
+    /// The response to one request: its verdicts, and every row after its leader's last one.
     fn answer(&self, request: &TradeRequest, verdicts: Vec<Verdict>, new: &Rows) -> Response {
         for (submission, verdict) in request.orders.iter().zip(&verdicts) {
-            tracing::debug!(trace = submission.trace, key = %submission.order.key, ?verdict, "order decided");
+            let key = &submission.order.key;
+            tracing::debug!(trace = submission.trace, %key, ?verdict, "order decided");
         }
         let from = request.position.next();
         let end = self.state.position;
+        // The common case needs no read: the leader lacks exactly the rows of this batch.
         if from == new.first && new.orders.len() <= ANSWER_ROWS {
             return Response::json(
                 200,
@@ -562,7 +402,7 @@ impl Writer {
     }
 
     /// After a failed write nothing of the attempt may survive in memory: reads everything again.
-    /// Ends the process when that fails too.
+    /// A panic, and so the end of the process, when that fails too.
     fn reload(&mut self) {
         let snapshot = self.store.snapshot().unwrap_or_else(|error| {
             panic!("the catalog's file can neither be written nor read: {error}");
@@ -576,8 +416,8 @@ impl Writer {
 }
 
 impl stage::Work<WriterWork> for Writer {
-    /// Trades next to each other share a transaction; a claim stands alone, so that it is judged
-    /// after all that came before it.
+    /// Trades next to each other share a transaction. A claim stands alone: what came before it is
+    /// decided in the old term, what comes after it in the new one.
     fn work(&mut self, batch: Vec<WriterWork>) {
         let mut trades = Vec::new();
         let mut orders = 0;
@@ -601,10 +441,6 @@ impl stage::Work<WriterWork> for Writer {
         }
         self.trade(trades);
     }
-}
-
-fn number_or_none(last: Option<u64>) -> String {
-    last.map_or("none".into(), |n| n.to_string())
 }
 
 fn nothing_happened(message: &str) -> Response {

@@ -891,9 +891,12 @@ fn a_commit_without_changes_proves_nothing() {
     // Every write from here on fails at once, reads go on.
     other
         .execute_batch(
-            "CREATE TRIGGER no_order BEFORE INSERT ON orders BEGIN SELECT RAISE(FAIL, 'no room'); END;
-             CREATE TABLE IF NOT EXISTS write_probe (id INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
-             CREATE TRIGGER no_probe BEFORE INSERT ON write_probe BEGIN SELECT RAISE(FAIL, 'no room'); END;",
+            "CREATE TRIGGER no_order BEFORE INSERT ON orders
+                 BEGIN SELECT RAISE(FAIL, 'no room'); END;
+             CREATE TABLE IF NOT EXISTS write_probe
+                 (id INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
+             CREATE TRIGGER no_probe BEFORE INSERT ON write_probe
+                 BEGIN SELECT RAISE(FAIL, 'no room'); END;",
         )
         .expect("made");
     let fails = bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]);

@@ -24,7 +24,7 @@
 //! journal, so they cannot disagree, only be behind. A crash at any point leaves either nothing, or
 //! a row in the journal that every log will have.
 //!
-//! The price is plain: while the catalog is down nobody trades.
+//! The price is plain: while the catalog is down, no order trades.
 //!
 //! # An order's way
 //!
@@ -62,7 +62,7 @@
 //! order trades twice. The journal is the only table that has every trade by definition.
 //!
 //! **A refusal is recorded like a trade.** Suppose only trades were. A buy is refused, the answer
-//! is lost, somebody sells, and the client's retry trades. The client may have seen the refusal on
+//! is lost, another client sells, and the retry trades. The client may have seen the refusal on
 //! one connection and the trade on another: one request, two answers.
 //!
 //! **The answer carries every row from `last` + 1, not only the rows of this batch.** Suppose batch
@@ -77,13 +77,13 @@
 //!
 //! **Rows are chained.** Row *n* carries a hash of row *n* − 1's hash and of its own content. Two
 //! logs that agree in one hash agree in everything before it. A leader's `last` with another hash
-//! tells the catalog that its own file was lost or cut: it refuses, so that no number is given
+//! shows the catalog that its own file was lost or cut: it refuses, so that no number is given
 //! twice.
 //!
 //! **A new leader is complete before it leads.** It fills its log from the journal up to the end at
 //! the grant of its term. Otherwise it would say "no such order" of one that was acknowledged.
 //!
-//! **A new leader counts no follower as in sync before it has heard from it.** Otherwise the first
+//! **A new leader counts a follower as in sync only after an answer from it.** Otherwise the first
 //! order could be acknowledged on the assumption that a dead follower has it.
 //!
 //! **"Not found" needs a confirmed term.** A found row is true for ever and may come from anywhere.
@@ -119,12 +119,12 @@
 //! On purpose it does not recognise repeats (the catalog does), number orders, or choose who leads
 //! (front-ends do: `frontend::leader`).
 
-pub mod api;
+mod api;
 pub mod leading;
 pub mod log;
-pub mod metrics;
-pub mod queries;
-pub mod replica;
+mod metrics;
+mod queries;
+mod replica;
 pub mod role;
 pub mod service;
 pub mod settings;

@@ -1,49 +1,32 @@
-//! What a replica counts.
+//! The metrics of a replica; their help texts say what each of them counts.
 
 use common::metrics::Metrics;
 use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec};
 use std::sync::Arc;
 
-/// A replica's metrics.
 #[derive(Debug)]
 pub struct OrderMetrics {
-    /// 1 while it leads.
     pub leading: IntGauge,
-    /// The highest term heard of.
     pub term: IntGauge,
-    /// Times that it began to lead.
     pub leaderships: IntCounter,
-    /// Rows in its log.
     pub log_rows: IntGauge,
-    /// Rows that a follower lacks, by its id.
     pub follower_lag: IntGaugeVec,
-    /// Times that a follower went out of sync.
     pub followers_lost: IntCounter,
-    /// Time of a front-end's batch from read to taken.
     pub queue_seconds: Histogram,
-    /// Orders per batch to the catalog.
     pub batch_orders: Histogram,
-    /// Time of the catalog's call.
     pub catalog_seconds: Histogram,
-    /// Time of an append's transaction, its fsync included.
     pub append_seconds: Histogram,
-    /// Rows per append.
     pub append_rows: Histogram,
-    /// Time of sending rows to a follower until it answered.
     pub replication_seconds: Histogram,
-    /// Appends that failed.
     pub append_failures: IntCounter,
-    /// Files set aside as damaged.
     pub set_aside: IntCounter,
 }
 
 impl OrderMetrics {
-    /// Registers them.
-    #[must_use]
     pub fn new(m: &Metrics) -> Arc<Self> {
         Arc::new(Self {
-            leading: m.gauge("order_leading", "1 while this replica leads."),
-            term: m.gauge("order_term", "The highest term heard of."),
+            leading: m.gauge("order_leading", "1 while this replica leads, else 0."),
+            term: m.gauge("order_term", "The highest known term."),
             leaderships: m.counter(
                 "order_leaderships_total",
                 "Times that this replica began to lead.",

@@ -20,10 +20,9 @@ use common::wire::replica::{
 };
 use std::sync::Arc;
 
-/// What is to be read.
+/// A read that a caller waits for.
 #[derive(Debug)]
 pub enum Read {
-    /// Orders by number.
     Query(QueryRequest, Responder),
     /// Consecutive orders for a client.
     OrderPage(PageCall, Responder),
@@ -34,8 +33,6 @@ pub enum Read {
 }
 
 impl Read {
-    /// Who waits for it.
-    #[must_use]
     pub fn into_responder(self) -> Responder {
         match self {
             Self::Query(_, responder)
@@ -46,7 +43,7 @@ impl Read {
     }
 }
 
-/// What was read, and lacks something.
+/// The rows that were found, where others are missing.
 #[derive(Debug)]
 enum Incomplete {
     Query(Vec<Option<Order>>),
@@ -73,11 +70,8 @@ pub struct ToConfirm {
 /// One reading thread's state.
 #[derive(Debug)]
 pub struct Queries {
-    /// This replica.
     pub replica: Arc<Replica>,
-    /// To the confirmer.
     pub confirmer: Queue<ToConfirm>,
-    /// The log.
     pub reader: LogReader,
 }
 
@@ -136,7 +130,7 @@ impl Queries {
         let limit = page.limit.min(MAX_ORDERS_PAGE);
         // Before the read, for the reason that `query` has.
         let led = self.replica.leading();
-        // One row more tells whether there are more.
+        // One row more than asked for shows whether there are more.
         let read = self
             .reader
             .read(|connection, seed| orders::read(connection, seed, page.first, limit + 1));
@@ -207,9 +201,7 @@ impl Queries {
 /// The confirmer's state.
 #[derive(Debug)]
 pub struct Confirmer {
-    /// This replica.
     pub replica: Arc<Replica>,
-    /// Knows the current term.
     pub catalog: CatalogClient,
 }
 
@@ -217,7 +209,8 @@ impl Confirmer {
     /// Works until the service stops.
     pub fn run(&self, reads: &QueueReceiver<ToConfirm>, stop: &Shutdown) {
         while let Some(batch) = reads.take_batch(MAX_BATCH, stop) {
-            // Sent after the last of these reads, so it holds for all of them.
+            // One call for all, sent after the last of these reads: a term that is current now was
+            // current while each of them was done.
             let current = self.catalog.term();
             for ToConfirm {
                 term,
@@ -230,7 +223,7 @@ impl Confirmer {
                         Absence::Confirmed
                     }
                     Ok(info) => {
-                        // Only an older view is an error here, and then there is nothing to learn.
+                        // An error means that this replica knows a still newer term.
                         let _ = self.replica.observe_term(info.view());
                         Absence::NotLeader
                     }

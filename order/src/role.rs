@@ -1,9 +1,10 @@
-//! Whether a replica follows, claims or leads, and the highest term that it heard of; pure.
+//! Whether a replica follows, claims or leads, and the highest term that it knows of, as pure
+//! rules.
 
 use common::wire::catalog::TermView;
 use common::wire::order::{ReplicaId, Term};
 
-/// What a replica is in a term.
+/// A replica's part in a term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Copies the leader's log.
@@ -16,8 +17,11 @@ pub enum Role {
 
 /// Role and term.
 ///
-/// - The term only rises, and a role's term is never above it.
-/// - Hearing of a newer term ends claiming and leading.
+/// Invariants, asserted with their values:
+/// - The known term only rises.
+/// - A replica claims or leads the highest term that it knows of, never an older one. So a newer
+///   term ends claiming and leading. Otherwise two replicas would take orders, and only the
+///   catalog's fencing would keep their numbers apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoleState {
     role: Role,
@@ -37,7 +41,7 @@ impl Default for RoleState {
 }
 
 impl RoleState {
-    /// The highest term heard of, and its owner where that is known.
+    /// The highest known term, and its owner where that is known.
     #[must_use]
     pub fn known(&self) -> TermView {
         self.known
@@ -63,19 +67,17 @@ impl RoleState {
         }
     }
 
-    /// Hears of a term. Returns the term whose leadership ended by it.
+    /// Takes note of a term. Returns the term whose leadership it ended.
     #[must_use]
-    pub fn observe_term(&mut self, heard: TermView) -> Option<Term> {
-        if heard.term > self.known.term {
+    pub fn observe_term(&mut self, observed: TermView) -> Option<Term> {
+        if observed.term > self.known.term {
             let led = self.leading();
-            *self = Self {
-                role: Role::Follower,
-                known: heard,
-            };
+            self.change(Role::Follower, observed);
             return led;
         }
-        if heard.term == self.known.term {
-            self.known.owner = self.known.owner.or(heard.owner);
+        if observed.term == self.known.term {
+            // A term has one owner for ever; some messages name the term without it.
+            self.known.owner = self.known.owner.or(observed.owner);
         }
         None
     }
@@ -83,19 +85,17 @@ impl RoleState {
     /// Begins a claim that was granted. Returns the term whose leadership ended by it.
     ///
     /// # Errors
-    /// When the term is below one that it heard of: nothing changes.
+    /// The known term, when that is newer. Nothing changes then: the grant came too late.
     pub fn begin_claim(&mut self, term: Term, own: ReplicaId) -> Result<Option<Term>, TermView> {
         if term < self.known.term {
             return Err(self.known);
         }
         let led = self.leading().filter(|led| *led < term);
-        *self = Self {
-            role: Role::Claiming(term),
-            known: TermView {
-                term,
-                owner: Some(own),
-            },
+        let known = TermView {
+            term,
+            owner: Some(own),
         };
+        self.change(Role::Claiming(term), known);
         Ok(led)
     }
 
@@ -104,11 +104,7 @@ impl RoleState {
     pub fn lead(&mut self, term: Term) -> bool {
         let stands = self.role == Role::Claiming(term);
         if stands {
-            assert_eq!(
-                self.known.term, term,
-                "a claim's term is the highest heard of"
-            );
-            self.role = Role::Leading(term);
+            self.change(Role::Leading(term), self.known);
         }
         stands
     }
@@ -128,6 +124,25 @@ impl RoleState {
             self.role = Role::Follower;
         }
         leads
+    }
+}
+
+impl RoleState {
+    /// Every change that may raise the term goes through here.
+    fn change(&mut self, role: Role, known: TermView) {
+        assert!(
+            known.term >= self.known.term,
+            "the known term only rises: {} after {}",
+            known.term,
+            self.known.term
+        );
+        if let Role::Claiming(term) | Role::Leading(term) = role {
+            assert_eq!(
+                term, known.term,
+                "a replica claims or leads the highest term that it knows of"
+            );
+        }
+        *self = Self { role, known };
     }
 }
 
@@ -165,7 +180,7 @@ mod tests {
         assert_eq!((s.leading(), s.claiming(), s.known()), (None, None, newer));
     }
 
-    /// A grant that arrives after a newer term was heard of is not taken.
+    /// A grant that arrives after a newer term became known is not taken.
     #[test]
     fn late_grants_are_dropped() {
         let mut s = RoleState::default();

@@ -2,10 +2,12 @@
 
 use crate::api::Api;
 use crate::leading::catalog::CatalogClient;
-use crate::leading::replication::{Pace, Replication};
+use crate::leading::pace::Pace;
+use crate::leading::replication::Replication;
 use crate::leading::sequencer::{OrderBatch, Sequencer, SequencerStage};
 use crate::leading::takeover::Takeover;
 use crate::leading::term_keeper::keep_term;
+use crate::log::catch_up::CatchUp;
 use crate::log::check::check_old_rows;
 use crate::log::genesis::GenesisFetcher;
 use crate::log::reader::LogReader;
@@ -47,7 +49,7 @@ pub struct Order {
     server: Option<InternalServer>,
     /// Then the switch that all threads watch.
     stop: Shutdown,
-    /// Those that give work to the log writer end before it.
+    /// The threads that give work to the log writer end before it.
     threads: Vec<Thread>,
     /// Appends what is left, and closes its connection.
     log_writer: Option<Thread>,
@@ -57,7 +59,7 @@ pub struct Order {
     _lock: FileLock,
 }
 
-/// What the threads are made from.
+/// The parts that the threads are made from.
 struct Parts<'a> {
     settings: &'a OrderSettings,
     replica: Arc<Replica>,
@@ -94,7 +96,8 @@ impl Order {
             }
         };
         let rows = log_writer.end().map_or(0, |end| end.next());
-        tracing::info!(file = %settings.database.display(), orders = rows, "file opened, its end checked");
+        let path = settings.database.display();
+        tracing::info!(file = %path, orders = rows, "file opened, its end checked");
         let (writer, writer_work) = queue(WRITER_QUEUE);
         let writer = Arc::new(LogStage::new(log_writer, writer));
         let (orders, order_batches) = queue(ORDER_QUEUE);
@@ -206,18 +209,28 @@ impl Parts<'_> {
     fn replication(&self) -> Vec<Thread> {
         let turn = Arc::default();
         let thread = |(peer, url): (&_, &String)| {
+            let http = HttpClient::new(2, self.settings.shared.token_text());
+            let catch_up = CatchUp {
+                replica: Arc::clone(&self.replica),
+                peer: *peer,
+                url: url.clone(),
+                http: http.clone(),
+                writer: Arc::clone(&self.writer),
+                turn: Arc::clone(&turn),
+                pace: Pace::default(),
+                stop: self.stop.clone(),
+            };
             let replication = Replication {
                 replica: Arc::clone(&self.replica),
                 peer: *peer,
                 url: url.clone(),
-                http: HttpClient::new(2, self.settings.shared.token_text()),
+                http,
                 catalog: self.catalog.clone(),
                 reader: self.reader(),
-                writer: self.writer.clone(),
                 timeout: self.settings.replication_timeout,
-                turn: Arc::clone(&turn),
                 pace: Pace::default(),
-                stranger: None,
+                mismatch: None,
+                catch_up,
                 metrics: Arc::clone(&self.own),
                 stop: self.stop.clone(),
             };
@@ -269,7 +282,7 @@ impl Parts<'_> {
             catalog: self.catalog.clone(),
             writer: self.writer.clone(),
             stop: self.stop.clone(),
-            said: None,
+            logged: None,
         };
         let genesis = GenesisFetcher {
             replica: Arc::clone(&self.replica),

@@ -26,7 +26,7 @@ pub struct OrderSettings {
     pub min_copies: usize,
     /// How long the leader waits for a follower before it goes on without it.
     pub replication_timeout: Duration,
-    /// What every service has.
+    /// The settings that every service has.
     pub shared: Shared,
 }
 
@@ -85,7 +85,8 @@ impl OrderSettings {
         let own = id.and_then(|id| replicas.0.remove(&id));
         if let Some(id) = id.filter(|_| own.is_none()) {
             settings.mistake(format!(
-                "ORDER_REPLICAS does not name replica {id}, which ORDER_ID says this is: list all of them"
+                "ORDER_REPLICAS does not name replica {id}, which ORDER_ID says this is: \
+                 list all of them"
             ));
         }
         let mut shared = Shared::read(settings);

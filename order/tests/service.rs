@@ -732,9 +732,9 @@ fn a_url_given_twice_is_one_copy() {
     assert_eq!(bench.health(&url(&leader)).last, None, "nothing traded");
 }
 
-/// A replica with another bazaar's file neither leads nor follows beside a catalog that was led, and
-/// tells nothing of that bazaar's orders; terms of another bazaar depose nobody here. None of it
-/// stops the catalog.
+/// A replica with another bazaar's file neither leads nor follows beside a catalog that was led,
+/// and tells nothing of that bazaar's orders; terms of another bazaar depose nobody here. None of
+/// it stops the catalog.
 #[test]
 fn another_bazaars_file_stops_nobody() {
     let theirs = Bench::new();
@@ -899,30 +899,6 @@ fn too_few_copies_are_said_before_the_catalog_is_asked() {
         health.copies.is_some_and(Copies::suffice)
     });
     bench.order(&url(&leader), &[sell(0)]).expect("trades");
-}
-
-/// A replica that was told to stop does not take the leadership again while it finishes.
-#[test]
-fn a_stopping_replica_is_no_candidate() {
-    let metrics = order::metrics::OrderMetrics::new(&Metrics::new());
-    let id = ReplicaId::try_from(1).expect("an id");
-    let replica = order::replica::Replica::new(id, vec![], 1, metrics);
-    let end = Position {
-        last: None,
-        hash: Hash([0; 32]),
-    };
-    replica.written(Some(end), None, true);
-    assert!(replica.begin_claim(1) && replica.lead(1, end) && replica.leading_openly() == Some(1));
-    replica.begin_shutdown();
-    assert!(replica.begin_claim(2) && !replica.lead(2, end));
-    assert_eq!(
-        (
-            replica.leading(),
-            replica.candidacy(),
-            replica.health().eligible
-        ),
-        (None, None, false)
-    );
 }
 
 /// `verify` and `dump` change nothing in a stopped replica's folder, see what is only in its

@@ -17,8 +17,6 @@ pub struct CatalogClient {
 const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl CatalogClient {
-    /// A client of the catalog at `base`.
-    #[must_use]
     pub fn new(base: &str, token: Option<&str>) -> Self {
         Self {
             http: HttpClient::new(8, token),
@@ -84,7 +82,6 @@ impl CatalogClient {
 }
 
 /// The query that asks for rows after `last`.
-#[must_use]
 pub fn after(last: Option<u64>) -> String {
     last.map_or(String::new(), |n| format!("?after={n}"))
 }

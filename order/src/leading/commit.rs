@@ -1,20 +1,31 @@
-//! Which batches of the leader may be acknowledged, pure (design section 3, step 5).
+//! When a leader may acknowledge a batch, as pure rules.
+//!
+//! **A batch is acknowledged once its rows are durable at the leader and at every follower in
+//! sync.** A follower comes into sync when it has all rows but those under way, and falls out of
+//! sync when it does not answer in time. So an acknowledged order is on every replica that counts,
+//! and the next leader has it whichever of them that is.
+//!
+//! The trace that "a new leader counts none in sync" prevents: replica 2 dies, replica 3 becomes
+//! leader and counts 2 as in sync from the beginning. Nothing is sent to 2 yet, so no time-out
+//! runs, and the first order waits a whole time-out for a dead replica. And `ORDER_MIN_COPIES` = 2
+//! would be met by that dead replica.
 
 use common::wire::order::ReplicaId;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Tracks which rows are durable where, and which batches wait for them.
+/// Tracks which rows are durable where, and which batches wait for them. All numbers of rows are
+/// counts: `n` means the rows 0 to `n` − 1.
 ///
-/// - A batch is acknowledged once its rows are durable at the leader and at every follower in
-///   sync.
-/// - A follower is in sync from when it was seen to have all but the rows on their way, until it
-///   fails to answer in time. A new leader counts none as in sync.
-/// - A batch for which fewer than `min_copies` replicas are left is told so, and not acknowledged.
+/// Invariants, asserted with their values:
+/// - The leader's count never falls: its log only grows while it leads.
+/// - A batch ends as durable only if its rows are durable at the leader and at every follower in
+///   sync, and these are at least `min_copies` replicas. With fewer, it ends as
+///   [`Outcome::TooFewCopies`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CommitTracker<W> {
     min_copies: usize,
-    /// Rows durable at the leader, as a count.
+    /// Rows durable at the leader.
     local: u64,
     followers: BTreeMap<ReplicaId, Follower>,
     waiting: Vec<Waiting<W>>,
@@ -30,7 +41,7 @@ struct Follower {
 struct Waiting<W> {
     needed: u64,
     since: Instant,
-    who: W,
+    waiter: W,
 }
 
 /// How a batch ended.
@@ -38,20 +49,20 @@ struct Waiting<W> {
 pub enum Outcome {
     /// Durable at the leader and every follower in sync.
     Durable,
-    /// Durable there, but on fewer replicas than `ORDER_MIN_COPIES` wants.
+    /// Durable there, but on fewer replicas than `ORDER_MIN_COPIES` asks for.
     TooFewCopies,
 }
 
-/// Batches that have ended, to be answered outside the lock.
-pub type Done<W> = Vec<(W, Outcome)>;
+/// Batches that have ended. The owner answers them after it has released its lock.
+pub type Ended<W> = Vec<(W, Outcome)>;
 
-/// A follower that misses more rows than this after it appended some is not in sync yet: it is
-/// catching up.
+/// A follower that misses more rows than this after an append is catching up, and not in sync yet.
+/// Zero would be wrong: under load new rows are always under way, and it would never come into
+/// sync.
 pub const IN_SYNC_LAG: u64 = 1_000;
 
 impl<W> CommitTracker<W> {
     /// A new leader's: `local` rows are durable here, no follower is in sync.
-    #[must_use]
     pub fn new(min_copies: usize, local: u64, followers: impl Iterator<Item = ReplicaId>) -> Self {
         let followers = followers.map(|id| (id, Follower::default())).collect();
         Self {
@@ -62,14 +73,12 @@ impl<W> CommitTracker<W> {
         }
     }
 
-    /// Replicas without which nothing is acknowledged, the leader included.
-    #[must_use]
+    /// How many replicas have every acknowledged row: the leader and the followers in sync.
     pub fn copies(&self) -> usize {
         1 + self.in_sync().count()
     }
 
-    /// Whether enough replicas are in sync.
-    #[must_use]
+    /// Whether these are as many as `ORDER_MIN_COPIES` asks for.
     pub fn has_enough_copies(&self) -> bool {
         self.copies() >= self.min_copies
     }
@@ -82,48 +91,56 @@ impl<W> CommitTracker<W> {
             .map(|(id, _)| *id)
     }
 
-    /// A batch waits until `needed` rows (a count) are durable; 0 for one without trades, which is
-    /// done at once.
+    /// Lets a batch wait until `needed` rows are durable. One without trades needs 0, and ends at
+    /// once.
     #[must_use]
-    pub fn submit(&mut self, needed: u64, who: W, now: Instant) -> Done<W> {
+    pub fn submit(&mut self, needed: u64, waiter: W, now: Instant) -> Ended<W> {
         self.waiting.push(Waiting {
             needed,
             since: now,
-            who,
+            waiter,
         });
-        self.take_done()
+        self.take_ended()
     }
 
-    /// `rows` rows are durable at the leader.
+    /// Notes that `rows` rows are durable at the leader.
+    ///
+    /// # Panics
+    /// When these are fewer than before.
     #[must_use]
-    pub fn local_durable(&mut self, rows: u64) -> Done<W> {
-        self.local = self.local.max(rows);
-        self.take_done()
+    pub fn local_durable(&mut self, rows: u64) -> Ended<W> {
+        assert!(
+            rows >= self.local,
+            "a leader's log only grows: {rows} rows after {}",
+            self.local
+        );
+        self.local = rows;
+        self.take_ended()
     }
 
-    /// A follower said that `rows` rows are durable there; with `enough` or more of them it comes
-    /// into sync. A follower that lost rows (its file was set aside) is out of sync until it has
-    /// them again.
+    /// Notes that a follower has `rows` durable rows; with `enough` or more of them it comes into
+    /// sync. A follower that lost rows (its file was set aside) is out of sync until it has them
+    /// again: orders were acknowledged on the strength of its copies.
     #[must_use]
-    pub fn follower_durable(&mut self, id: ReplicaId, rows: u64, enough: u64) -> Done<W> {
+    pub fn follower_durable(&mut self, id: ReplicaId, rows: u64, enough: u64) -> Ended<W> {
         let follower = self.followers.entry(id).or_default();
         follower.in_sync = rows >= follower.durable && (follower.in_sync || rows >= enough);
         follower.durable = rows;
-        self.take_done()
+        self.take_ended()
     }
 
-    /// A follower did not answer in time. True in the first place when it was in sync.
+    /// Notes that a follower did not answer in time. Returns whether it was in sync, and batches
+    /// that waited for it alone.
     #[must_use]
-    pub fn follower_lost(&mut self, id: ReplicaId) -> (bool, Done<W>) {
+    pub fn follower_lost(&mut self, id: ReplicaId) -> (bool, Ended<W>) {
         let was_in_sync = self
             .followers
             .get_mut(&id)
             .is_some_and(|f| std::mem::take(&mut f.in_sync));
-        (was_in_sync, self.take_done())
+        (was_in_sync, self.take_ended())
     }
 
-    /// Since when a batch waits for this follower; `None` when none does.
-    #[must_use]
+    /// Since when the oldest batch waits for this follower; `None` when none does.
     pub fn waiting_since(&self, id: ReplicaId) -> Option<Instant> {
         let durable = self.followers.get(&id).filter(|f| f.in_sync)?.durable;
         self.waiting
@@ -133,138 +150,39 @@ impl<W> CommitTracker<W> {
             .min()
     }
 
-    /// Leadership ends: everyone who waits, unacknowledged.
+    /// Ends the leadership. Returns the batches that wait, none of which is acknowledged.
     #[must_use]
     pub fn abandon(&mut self) -> Vec<W> {
-        self.waiting.drain(..).map(|w| w.who).collect()
+        self.waiting.drain(..).map(|w| w.waiter).collect()
     }
 
-    fn take_done(&mut self) -> Done<W> {
+    fn take_ended(&mut self) -> Ended<W> {
         let durable = self
             .followers
             .values()
             .filter(|f| f.in_sync)
             .map(|f| f.durable)
             .fold(self.local, u64::min);
+        assert!(
+            durable <= self.local,
+            "{durable} rows are durable everywhere, {} at the leader",
+            self.local
+        );
         let enough = self.has_enough_copies();
+        let outcome = |needed: u64| {
+            // A batch of refusals alone is durable at the catalog: copies do not matter to it.
+            if enough || needed == 0 {
+                Outcome::Durable
+            } else {
+                Outcome::TooFewCopies
+            }
+        };
         self.waiting
             .extract_if(.., |w| w.needed <= durable)
-            .map(|w| {
-                (
-                    w.who,
-                    if enough || w.needed == 0 {
-                        Outcome::Durable
-                    } else {
-                        Outcome::TooFewCopies
-                    },
-                )
-            })
+            .map(|w| (w.waiter, outcome(w.needed)))
             .collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn id(n: u8) -> ReplicaId {
-        ReplicaId::try_from(n).expect("an id")
-    }
-
-    fn tracker(min_copies: usize) -> CommitTracker<u32> {
-        CommitTracker::new(min_copies, 10, [id(1), id(2)].into_iter())
-    }
-
-    /// A new leader counts nobody as in sync: it acknowledges alone until a follower has caught
-    /// up.
-    #[test]
-    fn a_new_leader_starts_alone() {
-        let mut t = tracker(1);
-        assert_eq!(t.submit(11, 7, Instant::now()), []);
-        assert_eq!(t.local_durable(11), [(7, Outcome::Durable)]);
-        assert_eq!(t.follower_durable(id(2), 11, 12), []);
-        assert_eq!(t.copies(), 1, "still catching up");
-        assert_eq!(t.follower_durable(id(2), 12, 12), []);
-        assert_eq!(t.in_sync().collect::<Vec<_>>(), [id(2)]);
-    }
-
-    /// A follower in sync is waited for, and no longer once it is lost or loses rows.
-    #[test]
-    fn followers_in_sync_are_waited_for() {
-        let mut t = tracker(1);
-        assert_eq!(t.follower_durable(id(1), 10, 10), []);
-        let start = Instant::now();
-        assert_eq!(t.submit(12, 7, start), []);
-        assert_eq!(t.local_durable(12), []);
-        assert_eq!(
-            (t.waiting_since(id(1)), t.waiting_since(id(2))),
-            (Some(start), None)
-        );
-        assert_eq!(t.follower_durable(id(1), 11, 12), []);
-        assert_eq!(t.follower_durable(id(1), 12, 12), [(7, Outcome::Durable)]);
-        assert_eq!(t.submit(13, 8, start), []);
-        assert_eq!(t.local_durable(13), []);
-        assert_eq!(t.follower_lost(id(1)), (true, vec![(8, Outcome::Durable)]));
-        assert_eq!(t.follower_lost(id(1)), (false, vec![]));
-        assert_eq!(t.follower_durable(id(1), 13, 13), []);
-        assert_eq!(t.follower_durable(id(1), 2, 13), []);
-        assert_eq!(t.copies(), 1, "it lost rows");
-    }
-
-    /// With a minimum of copies, a batch that outlives its followers is told that they are too few;
-    /// one without trades is not.
-    #[test]
-    fn too_few_copies() {
-        let mut t = tracker(2);
-        assert!(!t.has_enough_copies());
-        assert_eq!(t.follower_durable(id(1), 10, 10), []);
-        assert!(t.has_enough_copies());
-        assert_eq!(t.submit(11, 7, Instant::now()), []);
-        assert_eq!(t.local_durable(11), []);
-        assert_eq!(t.follower_lost(id(1)).1, [(7, Outcome::TooFewCopies)]);
-        assert_eq!(t.submit(0, 8, Instant::now()), [(8, Outcome::Durable)]);
-        assert_eq!(t.submit(99, 9, Instant::now()), []);
-        assert_eq!(t.abandon(), [9]);
-    }
-
-    proptest! {
-        /// Nothing is acknowledged before it is durable at the leader and at every follower in
-        /// sync, and nothing is told twice.
-        #[test]
-        fn never_too_early(events in proptest::collection::vec((0..5_u8, 1..3_u8, 0..40_u64), 1..80)) {
-            let mut t = tracker(1);
-            let (mut local, mut acked) = (10, BTreeMap::from([(1, 0), (2, 0)]));
-            let mut needs = Vec::new();
-            let mut told = Vec::new();
-            for (what, who, rows) in events {
-                let done = match what {
-                    0 => {
-                        needs.push(rows);
-                        t.submit(rows, u32::try_from(needs.len() - 1).expect("few"), Instant::now())
-                    }
-                    1 | 2 => {
-                        local = local.max(rows);
-                        t.local_durable(rows)
-                    }
-                    3 => {
-                        acked.insert(who, rows);
-                        t.follower_durable(id(who), rows, 10)
-                    }
-                    _ => t.follower_lost(id(who)).1,
-                };
-                for (batch, outcome) in done {
-                    prop_assert_eq!(outcome, Outcome::Durable);
-                    let need = needs[batch as usize];
-                    prop_assert!(local >= need);
-                    for follower in t.in_sync() {
-                        prop_assert!(acked[&u8::from(follower)] >= need);
-                    }
-                    prop_assert!(!told.contains(&batch));
-                    told.push(batch);
-                }
-            }
-            prop_assert_eq!(told.len() + t.abandon().len(), needs.len());
-        }
-    }
-}
+mod tests;

@@ -1,42 +1,42 @@
-//! Whether the replica that answered is the follower that was meant, pure.
+//! Whether the replica that answered is the follower that was meant, as pure rules.
 //!
 //! A URL may be given twice in `ORDER_REPLICAS`, lead to another replica, or to one of another
-//! bazaar; a follower's file may be another bazaar's. Such an answer says nothing of the follower's
-//! log: counted, one copy would pass for two, and its longer log would make the catalog believe that
-//! its own file was cut.
+//! bazaar. A follower's file may be another bazaar's. Such an answer says nothing about the
+//! follower's log. If it counted, one copy would pass for two, and its longer log would make the
+//! catalog believe that its own file was cut.
 
 use common::wire::order::{ClusterId, ReplicaId};
 use common::wire::replica::LogPosition;
 use std::fmt;
 
-/// Another one than the follower that was meant.
+/// Whose answer it is instead of the follower's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stranger {
+pub enum Mismatch {
     /// Another replica answers under the follower's URL.
     Replica(ReplicaId),
     /// The follower's file belongs to this other bazaar.
     Bazaar(ClusterId),
 }
 
-/// Looks whose answer it is.
+/// Checks that an answer is the follower's.
 ///
 /// # Errors
-/// The stranger, whose answer counts for nothing.
+/// Whose it is instead. It counts for nothing.
 pub fn identify(
     follower: ReplicaId,
     bazaar: &ClusterId,
     answer: &LogPosition,
-) -> Result<(), Stranger> {
+) -> Result<(), Mismatch> {
     if answer.replica != follower {
-        return Err(Stranger::Replica(answer.replica));
+        return Err(Mismatch::Replica(answer.replica));
     }
     match &answer.cluster {
-        Some(other) if other != bazaar => Err(Stranger::Bazaar(other.clone())),
+        Some(other) if other != bazaar => Err(Mismatch::Bazaar(other.clone())),
         _ => Ok(()),
     }
 }
 
-impl fmt::Display for Stranger {
+impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Replica(id) => write!(
@@ -45,7 +45,8 @@ impl fmt::Display for Stranger {
             ),
             Self::Bazaar(cluster) => write!(
                 f,
-                "its file belongs to another bazaar, {cluster}: give it its own file, or move that one away and it fetches this log"
+                "its file belongs to another bazaar, {cluster}: give it its own file, \
+                 or move that one away and it fetches this log"
             ),
         }
     }
@@ -79,10 +80,10 @@ mod tests {
         assert_eq!(seen(2, None), Ok(()));
         assert_eq!(
             seen(2, Some("theirs")),
-            Err(Stranger::Bazaar(bazaar("theirs")))
+            Err(Mismatch::Bazaar(bazaar("theirs")))
         );
         for cluster in [Some("ours"), Some("theirs"), None] {
-            assert_eq!(seen(1, cluster), Err(Stranger::Replica(id(1))));
+            assert_eq!(seen(1, cluster), Err(Mismatch::Replica(id(1))));
         }
     }
 }

@@ -3,23 +3,25 @@
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`sequencer`] | takes batches, calls the catalog, hands rows on |
-//! | [`pipeline`] | the batches between the catalog's answer and their acknowledgement |
-//! | [`commit`] | when a batch is durable everywhere, as pure rules |
-//! | [`shortage`] | since when a leader has too few copies |
-//! | [`identity`] | whether a follower's answer is the follower's |
-//! | [`replication`] | one thread per follower: catch-up and steady state in one loop |
-//! | [`takeover`], [`term_keeper`] | how a replica claims a term, and how it notices that it lost it |
-//! | [`catalog`] | the calls to the catalog |
-//! | [`traces`] | the trace ids of the orders under way |
+//! | `sequencer` | takes batches, calls the catalog, hands rows on |
+//! | `pipeline` | the batches between the catalog's answer and their acknowledgement |
+//! | `commit` | when a batch is durable everywhere, as pure rules |
+//! | `shortage` | since when a leader has too few copies |
+//! | `identity` | whether a follower's answer is the follower's |
+//! | `replication` | one thread per follower: catch-up and steady state in one loop |
+//! | `pace` | how fast a catch-up goes beside traffic |
+//! | `takeover`, `term_keeper` | how a replica claims a term, and how it notices that it lost it |
+//! | `catalog` | the calls to the catalog |
+//! | `traces` | the trace ids of the orders under way |
 
-pub mod catalog;
+pub(crate) mod catalog;
 pub mod commit;
-pub mod identity;
-pub mod pipeline;
-pub mod replication;
-pub mod sequencer;
-pub mod shortage;
-pub mod takeover;
-pub mod term_keeper;
-pub mod traces;
+pub(crate) mod identity;
+pub(crate) mod pace;
+pub(crate) mod pipeline;
+pub(crate) mod replication;
+pub(crate) mod sequencer;
+pub(crate) mod shortage;
+pub(crate) mod takeover;
+pub(crate) mod term_keeper;
+pub(crate) mod traces;

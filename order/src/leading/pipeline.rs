@@ -1,7 +1,7 @@
-//! What is on its way at a leader, pure: the rows that came from the catalog, those that are not
-//! durable here yet, and the batches that wait for them.
+//! The state of one leadership, as pure rules: the rows that came from the catalog, those that are
+//! not durable here yet, and the batches that wait for them.
 
-use crate::leading::commit::{CommitTracker, Done, IN_SYNC_LAG};
+use crate::leading::commit::{CommitTracker, Ended, IN_SYNC_LAG};
 use crate::leading::shortage::Shortage;
 use crate::log::cache::LogCache;
 use common::http::Responder;
@@ -14,34 +14,39 @@ use std::time::Instant;
 /// A leadership's state; dropped with it.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// The term that it leads.
     pub term: Term,
     /// The last row that came from the catalog; need not be durable yet.
     pub received: Position,
-    /// The rows that came lately, for the followers.
+    /// The newest rows, for the followers.
     pub cache: LogCache,
-    /// Which batches may be acknowledged.
     pub tracker: CommitTracker<Waiter>,
-    /// Since when it has too few of them.
+    /// Since when too few copies of a new order would be made.
     pub shortage: Shortage,
     /// False while the catalog does not answer the term keeper.
     pub catalog_answers: bool,
-    /// When each run of rows that is not durable yet was given to the log writer, by its end.
+    /// For each run of rows that is not durable here yet: its end, and when the log writer got it.
     appending: VecDeque<(u64, Instant)>,
 }
 
 /// A batch of a front-end that waits for its acknowledgement.
 #[derive(Debug)]
 pub struct Waiter {
-    /// To answer it.
     pub responder: Responder,
-    /// What the catalog said.
     pub verdicts: Vec<Verdict>,
 }
 
+/// Which answer of a follower showed where its log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PositionSource {
+    /// The answer to rows, which are durable there.
+    Append,
+    /// The answer to the mere question.
+    Question,
+}
+
 impl Waiter {
-    /// How many rows must be durable before it is answered: those up to its highest number.
-    #[must_use]
+    /// How many rows must be durable before it is answered: those up to its highest number, which
+    /// may be an old one when a client repeated an order.
     pub fn needed(&self) -> u64 {
         let number = |verdict: &Verdict| {
             if let Verdict::Accepted(n) = verdict {
@@ -56,7 +61,6 @@ impl Waiter {
 
 impl Pipeline {
     /// Of a leadership that begins with a log that is durable up to `durable`.
-    #[must_use]
     pub fn new(
         term: Term,
         durable: Position,
@@ -78,12 +82,13 @@ impl Pipeline {
     /// Takes rows that came from the catalog.
     ///
     /// # Panics
-    /// When they do not continue the others: the caller has looked.
+    /// When they do not continue the received rows. The sequencer has compared them.
     pub fn receive(&mut self, rows: &Arc<Rows>, now: Instant) {
         assert_eq!(
             rows.first,
             self.received.next(),
-            "the catalog answers from the row after the last received one"
+            "rows are received in order: the run to {} begins elsewhere",
+            rows.end()
         );
         self.received = Position {
             last: rows.end().checked_sub(1),
@@ -93,29 +98,40 @@ impl Pipeline {
         self.cache.push(Arc::clone(rows));
     }
 
-    /// So many rows are durable here.
+    /// Notes that `next` rows are durable here.
     #[must_use]
-    pub fn written(&mut self, next: u64) -> Done<Waiter> {
+    pub fn written(&mut self, next: u64) -> Ended<Waiter> {
         while self.appending.front().is_some_and(|(end, _)| *end <= next) {
             self.appending.pop_front();
         }
         self.tracker.local_durable(next)
     }
 
-    /// A follower said where its durable log ends; see [`crate::replica::Replica::follower_at`].
+    /// Notes that a follower has `next` durable rows.
     #[must_use]
-    pub fn follower_at(&mut self, id: ReplicaId, next: u64, acknowledged: bool) -> Done<Waiter> {
-        let lag_allowed = if acknowledged { IN_SYNC_LAG } else { 0 };
+    pub fn follower_at(
+        &mut self,
+        id: ReplicaId,
+        next: u64,
+        source: PositionSource,
+    ) -> Ended<Waiter> {
+        let lag_allowed = match source {
+            PositionSource::Append => IN_SYNC_LAG,
+            // A follower whose disk hangs still answers questions. With a lag allowed, a mere
+            // question would bring it into sync, and orders would wait for it again, one time-out
+            // each.
+            PositionSource::Question => 0,
+        };
         let enough = self.received.next().saturating_sub(lag_allowed);
         let done = self.tracker.follower_durable(id, next, enough);
         self.count_copies();
         done
     }
 
-    /// A follower did not answer in time, or counts no more. True in the first place when it was in
-    /// sync.
+    /// Notes that a follower did not answer in time. Returns whether it was in sync, and batches
+    /// that waited for it alone.
     #[must_use]
-    pub fn follower_lost(&mut self, id: ReplicaId) -> (bool, Done<Waiter>) {
+    pub fn follower_lost(&mut self, id: ReplicaId) -> (bool, Ended<Waiter>) {
         let lost = self.tracker.follower_lost(id);
         self.count_copies();
         lost
@@ -127,7 +143,6 @@ impl Pipeline {
     }
 
     /// Whether an append takes so long that orders had better go to another replica.
-    #[must_use]
     pub fn is_overdue(&self) -> bool {
         self.appending
             .front()

@@ -1,12 +1,19 @@
-//! The sequencer: the leader's one caller of the catalog. It takes the orders that are queued,
-//! sends them in one batch, and goes on with the next batch while the log writer and the
-//! replication threads make this one durable.
+//! The sequencer: the only caller of the catalog for orders. It takes the queued orders, sends them
+//! in one batch, and goes on with the next batch while the log writer and the replication threads
+//! make this one durable.
+//!
+//! It never has two batches at the catalog at once. Each batch says which row this leader received
+//! last, and gets the rows after it. With two under way, both would get the same rows, and one that
+//! overtook the other would leave a gap.
+//!
+//! The thread `sequencer` does this work while orders are queued, else the server's worker that
+//! read a lone batch (see [`common::stage`]).
 
 use crate::leading::catalog::CatalogClient;
 use crate::leading::pipeline::Waiter;
 use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
 use crate::metrics::OrderMetrics;
-use crate::replica::{Admitted, NotTaken, Replica};
+use crate::replica::{Admitted, NotAdmitted, Replica};
 use common::crash;
 use common::http::client::CallError;
 use common::http::{Responder, Response};
@@ -21,17 +28,14 @@ use std::sync::Arc;
 /// A front-end's batch.
 #[derive(Debug)]
 pub struct OrderBatch {
-    /// The orders.
     pub orders: Vec<Submission>,
-    /// To answer them all.
     pub responder: Responder,
 }
 
-/// The sequencer with its queue: its thread works off what is queued, and a server's worker takes a
-/// lone batch through the catalog itself.
+/// The sequencer with its queue.
 pub type SequencerStage = Stage<Sequencer, OrderBatch>;
 
-/// The sequencer's state.
+/// The sequencer's state; all of it is shared with other threads or immutable.
 #[derive(Debug)]
 pub struct Sequencer {
     replica: Arc<Replica>,
@@ -41,8 +45,6 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// A sequencer that gives rows to `writer`.
-    #[must_use]
     pub fn new(
         replica: Arc<Replica>,
         catalog: CatalogClient,
@@ -58,6 +60,7 @@ impl Sequencer {
     }
 
     fn trade(&self, mut batch: Vec<OrderBatch>) {
+        // Read once for the whole batch: position and term must be of one leadership.
         let Admitted {
             term,
             position,
@@ -112,7 +115,7 @@ impl Sequencer {
         }
     }
 
-    /// Passes the new rows on, and lets each front-end's batch wait for its own.
+    /// Passes the new rows on, and lets each front-end's batch wait for its own rows.
     fn accept(
         &self,
         term: Term,
@@ -122,7 +125,8 @@ impl Sequencer {
         batch: impl Iterator<Item = (OrderBatch, usize)>,
     ) {
         for (submission, verdict) in request.orders.iter().zip(&answer.verdicts) {
-            tracing::debug!(trace = submission.trace, key = %submission.order.key, ?verdict, term, "order sequenced");
+            let key = &submission.order.key;
+            tracing::debug!(trace = submission.trace, %key, ?verdict, term, "order sequenced");
         }
         self.replica
             .traces
@@ -134,6 +138,8 @@ impl Sequencer {
             responder: b.responder,
             verdicts: verdicts.by_ref().take(n).collect(),
         });
+        // After the rows were passed on, so that a batch never waits for rows that are not on their
+        // way. They may be durable everywhere by now; the tracker then ends the batch at once.
         if complete {
             self.replica.await_durable(term, waiters.collect());
         } else {
@@ -145,7 +151,9 @@ impl Sequencer {
     }
 
     /// Gives rows to the followers and the log writer, and fetches the rest when the answer could
-    /// not hold them all. False when they are not to be had, or this replica no longer leads.
+    /// not hold them all. False when they cannot be fetched, or this replica no longer leads. It
+    /// then steps down: a leader that lacks rows of the journal would answer "no such order" for
+    /// orders that were acknowledged.
     fn pass_on(&self, term: Term, position: Position, rows: Rows, end: Position) -> bool {
         let mut next = position.next();
         let mut rows = rows;
@@ -161,6 +169,7 @@ impl Sequencer {
             }
             next = rows.end();
             let run = Arc::new(rows);
+            // The followers first: their round trip takes longer than the own fsync.
             if !self.replica.receive(term, &run) {
                 return false;
             }
@@ -183,18 +192,18 @@ impl Sequencer {
                 Ok(page) if !page.orders.is_empty() => page,
                 Ok(_) => return false,
                 Err(error) => {
-                    tracing::warn!(term, %error, "rows after the catalog's answer could not be fetched");
+                    tracing::warn!(term, %error, "rows after those of the answer were not fetched");
                     return false;
                 }
             };
         }
     }
 
-    /// The answer to a batch whose call brought no verdicts.
+    /// The response to a batch whose call brought no verdicts.
     fn failed(&self, term: Term, error: &CallError) -> Response {
         if let Some(newer) = error.refusal::<TermView>(412) {
             tracing::warn!(term, newer = newer.term, "fenced by the catalog");
-            // Only an older view is an error here, and then there is nothing to learn.
+            // An error means that this replica knows a still newer term: nothing to learn.
             let _ = self.replica.observe_term(newer);
             self.replica.step_down(term, "fenced by the catalog");
             return Response::json(421, &self.replica.not_leader(false));
@@ -228,7 +237,8 @@ impl Sequencer {
 }
 
 impl Work<OrderBatch> for Sequencer {
-    /// Front-ends' batches stay whole: one of them is answered by one answer.
+    /// Cuts the queued batches into batches for the catalog. A front-end's batch stays whole, since
+    /// one response answers all of it.
     fn work(&mut self, taken: Vec<OrderBatch>) {
         let mut held = VecDeque::from(taken);
         while !held.is_empty() {
@@ -245,16 +255,17 @@ impl Work<OrderBatch> for Sequencer {
     }
 }
 
-fn refusal_response(refusal: &NotTaken) -> Response {
+fn refusal_response(refusal: &NotAdmitted) -> Response {
     match refusal {
-        NotTaken::NotLeader(body) => Response::json(421, body),
-        NotTaken::TooFewCopies {
+        NotAdmitted::NotLeader(body) => Response::json(421, body),
+        NotAdmitted::TooFewCopies {
             leader,
             copies: Copies { present, wanted },
             lasts,
         } => {
             let message = format!(
-                "too few replicas are in sync with the leader, replica {leader}: a new order would have {present} of the {wanted} copies that ORDER_MIN_COPIES asks for"
+                "too few replicas are in sync with the leader, replica {leader}: a new order would \
+                 have {present} of the {wanted} copies that ORDER_MIN_COPIES asks for"
             );
             Response::json(
                 503,

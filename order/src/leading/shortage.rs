@@ -1,8 +1,8 @@
-//! Since when a leader has too few copies, pure.
+//! Since when a leader has too few copies, as pure rules.
 //!
 //! A new leader's followers come into sync within milliseconds, and a follower that restarts within
-//! a second: orders that come meanwhile had better wait at their front-ends. When copies are missing
-//! for longer, waiting is of no use, and the client is to hear why at once.
+//! a second. Orders that come meanwhile had better wait at their front-ends. When copies are
+//! missing for longer, waiting is of no use, and the client gets the reason at once.
 
 use common::timing::COPIES_GRACE;
 use std::time::Instant;
@@ -15,14 +15,13 @@ pub struct Shortage {
 
 impl Shortage {
     /// At the beginning of a leadership.
-    #[must_use]
     pub fn new(enough: bool, now: Instant) -> Self {
         Self {
             since: (!enough).then_some(now),
         }
     }
 
-    /// Copies were counted.
+    /// Takes note of a new count of copies.
     pub fn observe(&mut self, enough: bool, now: Instant) {
         if enough {
             self.since = None;
@@ -32,7 +31,6 @@ impl Shortage {
     }
 
     /// Whether it lasts for too long to be waited for.
-    #[must_use]
     pub fn lasts(&self, now: Instant) -> bool {
         self.since
             .is_some_and(|since| now.saturating_duration_since(since) >= COPIES_GRACE)

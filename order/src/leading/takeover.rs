@@ -2,7 +2,7 @@
 //! the log from the journal, then leads.
 
 use crate::leading::catalog::CatalogClient;
-use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
+use crate::log::writer::{LogStage, append_and_wait};
 use crate::replica::Replica;
 use common::http::client::CallError;
 use common::http::{Responder, Response};
@@ -11,23 +11,19 @@ use common::shutdown::Shutdown;
 use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermView};
 use common::wire::order::{Position, Rows, Term};
 use common::wire::replica::{LeadAnswer, LeadRequest};
-use crossbeam::channel::bounded;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Works until the service stops; owned by one thread, so that there is one claim at a time.
+/// The thread `takeover`: one, so that this replica has one claim under way at a time.
 #[derive(Debug)]
 pub struct Takeover {
-    /// This replica.
     pub replica: Arc<Replica>,
-    /// The catalog.
     pub catalog: CatalogClient,
-    /// The log writer.
     pub writer: Arc<LogStage>,
-    /// Ends the thread.
     pub stop: Shutdown,
-    /// The trouble that the log says already: front-ends ask again and again.
-    pub said: Option<String>,
+    /// The trouble that was logged last. Front-ends ask again and again, each time with the same
+    /// result.
+    pub logged: Option<String>,
 }
 
 /// Pause after a page of the journal could not be had.
@@ -47,24 +43,26 @@ impl Takeover {
         }
     }
 
-    /// Claims, and answers. Returns the claim when the log is yet to be completed.
+    /// Claims a term, and answers the front-end. Returns the claim when rows are missing yet: the
+    /// front-end does not wait for them, it watches `claiming` in `/health`.
     fn claim(&mut self, request: LeadRequest, responder: Responder) -> Option<(Term, Position)> {
         if let Some(term) = self.replica.leading_openly() {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
         }
-        // After a stop, too: what still waits is refused at once.
+        // The requests that still wait when the service stops are refused at once.
         let Some((position, cluster)) = self
             .replica
             .candidacy()
             .filter(|_| !self.stop.is_triggered())
         else {
-            let why = "this replica may not lead: its log is empty, of another bazaar or cannot be written, it cannot reach the catalog, or it stops";
+            let why = "this replica may not lead: its log is empty, of another bazaar or cannot be \
+                       written, it cannot reach the catalog, or it stops";
             responder.send(Response::unavailable(why));
             return None;
         };
-        // Before the first term a claim in another bazaar's name is how the catalog learns that its
-        // file may have been lost.
+        // At term 0 the claim goes on: by it the catalog learns that its new file may have replaced
+        // one that was lost.
         if request.seen > 0 && request.cluster != cluster {
             let why = "the front-end's catalog belongs to another bazaar than this replica's file";
             responder.send(Response::unavailable(why));
@@ -91,37 +89,39 @@ impl Takeover {
         };
         if !self.replica.begin_claim(term) {
             let known = self.replica.known_term().term;
-            self.say(&format!(
-                "the catalog granted term {term} after term {known}: its file is older than this log"
+            self.log_change(&format!(
+                "the catalog granted term {term} after term {known}: \
+                 its file is older than this log"
             ));
             responder.send(Response::unavailable(
                 "the catalog's term went backwards: run 'catalog rebuild'",
             ));
             return None;
         }
-        self.said = None;
+        self.logged = None;
         if self.replica.lead(term, end) {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
         }
-        tracing::info!(term, last = ?position.last, wanted = ?end.last, "claimed: completing the log");
+        let (last, wanted) = (position.last, end.last);
+        tracing::info!(term, ?last, ?wanted, "claimed: completing the log");
         responder.send(Response::json(200, &LeadAnswer::Claiming(term)));
         Some((term, end))
     }
 
     /// Logs trouble when it changes, not at each try.
-    fn say(&mut self, trouble: &str) {
-        if self.said.as_deref() != Some(trouble) {
+    fn log_change(&mut self, trouble: &str) {
+        if self.logged.as_deref() != Some(trouble) {
             tracing::warn!("the claim failed: {trouble}");
-            self.said = Some(trouble.into());
+            self.logged = Some(trouble.into());
         }
     }
 
-    /// The answer to a claim that was not granted. A refusal of the catalog's own would meet every
-    /// other candidate too, and has a status of its own: the front-end then waits.
+    /// The response after a claim that was not granted. A refusal by the catalog itself has its own
+    /// status: every other candidate would get it too, so the front-end waits.
     fn refused(&mut self, error: &CallError) -> Response {
         if let Some(view) = error.refusal::<TermView>(412) {
-            // Only an older view is an error here, and then there is nothing to learn.
+            // An error means that this replica knows a still newer term: nothing to learn.
             let _ = self.replica.observe_term(view);
             return Response::json(412, &view);
         }
@@ -130,12 +130,14 @@ impl Takeover {
             CallError::Status { status: 503, .. } => 502,
             _ => 503,
         };
-        self.say(&error.to_string());
+        self.log_change(&error.to_string());
         let message = format!("the claim was not granted: {error}");
         Response::error(status, &message).with_header("Retry-After", "1")
     }
 
-    /// Completes the log from the journal, then leads.
+    /// Completes the log from the journal, then leads. Gives up when a newer term exists, or the
+    /// log has not grown for [`PATIENCE`]: the front-ends leave a claiming replica alone only as
+    /// long as it grows.
     fn complete(&self, term: Term, end: Position) {
         let mut grown = Instant::now();
         while self.replica.known_term().term == term && !self.stop.is_triggered() {
@@ -165,14 +167,6 @@ impl Takeover {
         if rows.orders.is_empty() {
             return Ok(false);
         }
-        let (sender, receiver) = bounded(1);
-        let work = WriterWork::Append(Arc::new(rows), AppendOrigin::Local(sender));
-        self.writer
-            .put(work)
-            .map_err(|_| String::from("the log writer is busy"))?;
-        self.stop
-            .receive(&receiver)
-            .unwrap_or_else(|| Err("stopped".into()))
-            .map(|_| true)
+        append_and_wait(&self.writer, rows, &self.stop).map(|()| true)
     }
 }

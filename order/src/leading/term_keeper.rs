@@ -1,5 +1,9 @@
 //! The term keeper: reads the catalog's term every 100 ms. A leader that cannot reach the catalog,
 //! or reads a newer term, does not lead.
+//!
+//! Without it a leader that is cut off from the catalog would look healthy to every front-end, and
+//! each order would run into its time-out. The catalog's workers answer this read, never its
+//! writer, so a long commit is not taken for an unreachable catalog.
 
 use crate::leading::catalog::CatalogClient;
 use crate::replica::Replica;
@@ -11,6 +15,7 @@ use std::sync::Arc;
 pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdown) {
     let mut misses = 0;
     while !stop.wait(TERM_READ) {
+        // Before the call: the answer judges the leadership that stood when it was asked for.
         let leading = replica.leading();
         match catalog.term() {
             Ok(answer) => {
@@ -18,8 +23,8 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
                 replica.note_catalog(&answer);
                 let view = answer.view();
                 match (replica.observe_term(view), leading) {
-                    // It was granted this term by a catalog that now has an older one: that file
-                    // was replaced. The next claim shows whether rows are missing too.
+                    // The catalog granted this term and now has an older one: its file was
+                    // replaced. The next claim shows whether rows are missing too.
                     (Err(known), Some(term)) if known.term == term => {
                         tracing::error!(
                             term,
@@ -28,12 +33,13 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
                         );
                         replica.step_down(term, "the catalog's term went backwards");
                     }
-                    // An older view than what was heard of elsewhere was read before that.
+                    // Another thread may have learned of a newer term since this one was read.
                     (_, Some(term)) => replica.catalog_answers(term, true),
                     (_, None) => {}
                 }
             }
             Err(error) => {
+                // One miss may be a lost packet. Two in a row make front-ends look elsewhere.
                 misses += 1;
                 tracing::debug!(%error, misses, "the term could not be read");
                 if let (true, Some(term)) = (misses >= MISSES, leading) {

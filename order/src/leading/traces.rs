@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use tracing::Level;
 
-/// Orders whose trace is kept: what followers may lag behind and still be told.
+/// Orders whose trace is kept. A follower further behind logs its rows without a trace.
 const KEPT: usize = 10_000;
 
 /// Traces by number.
@@ -32,8 +32,7 @@ impl Traces {
         }
     }
 
-    /// Those of the rows.
-    #[must_use]
+    /// The traces of these rows.
     pub fn of(&self, rows: &Rows) -> Vec<Traced> {
         if !tracing::enabled!(Level::DEBUG) {
             return Vec::new();

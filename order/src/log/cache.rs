@@ -1,5 +1,5 @@
-//! The rows that a leader received lately, in memory, so that followers in sync are served without
-//! reading the file; pure.
+//! The newest rows of a leader in memory, as pure rules: a follower in sync costs no read of the
+//! file.
 
 use common::wire::order::Rows;
 use std::collections::VecDeque;
@@ -36,7 +36,11 @@ impl LogCache {
     /// # Panics
     /// When it does not continue the others.
     pub fn push(&mut self, run: Arc<Rows>) {
-        assert_eq!(run.first, self.end, "runs are consecutive");
+        assert_eq!(
+            run.first, self.end,
+            "runs are consecutive: the next row is {}",
+            self.end
+        );
         self.end = run.end();
         self.runs.push_back(run);
         while self.runs.len() > 1 && self.end - self.runs[1].first >= KEPT {
@@ -51,7 +55,11 @@ impl LogCache {
     /// When `next` is before [`LogCache::first`].
     #[must_use]
     pub fn from(&self, next: u64, limit: usize) -> Option<Arc<Rows>> {
-        assert!(next >= self.first(), "row {next} is no longer in memory");
+        assert!(
+            next >= self.first(),
+            "row {next} is no longer in memory, which begins at {}",
+            self.first()
+        );
         let start = self.runs.partition_point(|run| run.end() <= next);
         if let (Some(only), None) = (
             self.runs.get(start).filter(|run| run.first == next),

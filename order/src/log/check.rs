@@ -1,5 +1,5 @@
 //! The background check: after a start, the rows that the start did not check are read once, so
-//! that old damage is found before someone needs the row.
+//! that old damage is found before a client needs the row.
 
 use crate::log::reader::LogReader;
 use common::database::orders;

@@ -1,10 +1,10 @@
 //! Gets the genesis for an empty file: a new one, or one in the place of a file that was set aside.
-//! One thread, so that a bazaar of one replica, which has nobody to copy, gets it too.
+//! It has a thread of its own, so that a bazaar of one replica, which has no peer, gets it too.
 //!
 //! Once the catalog has granted a term, its genesis is the bazaar's, and another replica's counts
 //! only with the same cluster id: a file of another bazaar would else spread. Before, the catalog's
-//! file may be a new one in the place of one that was lost, and the other replicas' genesis is the
-//! true one: they are asked first.
+//! file may be a new one in the place of one that was lost. Then the other replicas have the true
+//! genesis, so this replica asks them first.
 
 use crate::leading::catalog::CatalogClient;
 use crate::log::writer::{LogStage, WriterWork};
@@ -17,26 +17,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Works until the service stops.
+/// The thread `genesis`.
 #[derive(Debug)]
 pub struct GenesisFetcher {
-    /// This replica.
     pub replica: Arc<Replica>,
-    /// The others' URLs.
     pub peers: BTreeMap<ReplicaId, String>,
-    /// Connections to them.
     pub http: HttpClient,
-    /// The catalog.
     pub catalog: CatalogClient,
-    /// The log writer.
     pub writer: Arc<LogStage>,
-    /// Ends the thread.
     pub stop: Shutdown,
 }
 
-/// Pause after nobody had it.
+/// Pause after no replica and no catalog had it.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// How often a file that has its genesis is looked at: it may be set aside.
+/// How often the thread looks whether the file was set aside, which empties it.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 /// Bound of one call.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -82,7 +76,7 @@ impl GenesisFetcher {
         if let Some(cluster) = self.replica.settled_cluster() {
             return self.settled(&cluster);
         }
-        // Without the catalog's word nobody knows which bazaar this is.
+        // Without the catalog this replica cannot know to which bazaar it belongs.
         let term = self.catalog.term().ok()?;
         match term.settled_cluster() {
             Some(cluster) => self.settled(cluster),

@@ -2,17 +2,20 @@
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`store`] | the file |
-//! | [`writer`] | the one thread that appends, one fsync a batch |
-//! | [`reader`] | the threads that read orders and pages |
-//! | [`cache`] | the newest rows in memory |
-//! | [`check`] | reads old rows once after a start |
-//! | [`verify`] | `order verify` and `order dump` |
+//! | `store` | the file |
+//! | `writer` | the one thread that appends, one fsync a batch |
+//! | `reader` | the threads that read orders and pages |
+//! | `cache` | the newest rows in memory |
+//! | `genesis` | gets the genesis for an empty file |
+//! | `catch_up` | fetches missed rows from the other replicas |
+//! | `check` | reads old rows once after a start |
+//! | `verify` | `order verify` and `order dump` |
 
-pub mod cache;
-pub mod check;
-pub mod genesis;
-pub mod reader;
+pub(crate) mod cache;
+pub(crate) mod catch_up;
+pub(crate) mod check;
+pub(crate) mod genesis;
+pub(crate) mod reader;
 pub mod store;
 pub mod verify;
-pub mod writer;
+pub(crate) mod writer;

@@ -28,8 +28,7 @@ struct Open {
 }
 
 impl LogReader {
-    /// A reader that opens the file when it is first used.
-    #[must_use]
+    /// A reader that opens the file at its first use.
     pub fn new(path: &Path, replica: Arc<Replica>, writer: Arc<LogStage>) -> Self {
         Self {
             path: path.into(),
@@ -48,6 +47,7 @@ impl LogReader {
         &mut self,
         read: impl FnOnce(&Connection, Hash) -> Result<T, DbError>,
     ) -> Result<Option<T>, DbError> {
+        // Before the read: a file that is set aside meanwhile must not be blamed on the new one.
         let generation = self.replica.file_generation();
         let result = self
             .opened(generation)
@@ -77,7 +77,7 @@ impl LogReader {
             if self.writer.put(report).is_err() {
                 tracing::warn!(
                     reason,
-                    "damage found; the log writer is busy and will hear of it at the next read"
+                    "damage found; the log writer is busy and gets the report at the next read"
                 );
             }
         }

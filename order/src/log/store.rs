@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Empty but for a moment, when the file is tried; every log has it, so that equal logs stay equal.
 const CREATE_SCRATCH: &str = "CREATE TABLE scratch (filler BLOB NOT NULL) STRICT;";
-/// What a try writes.
+/// The bytes of a try.
 const TRIED_BYTES: u32 = 256 * 1_024;
 
 /// The statements that make the tables.
@@ -29,7 +29,7 @@ pub struct LogStore {
     end: Option<Position>,
 }
 
-/// Why rows were not appended.
+/// The reason why rows were not appended.
 #[derive(Debug)]
 pub enum AppendError {
     /// Rows between the log's end and the first one are missing.
@@ -37,7 +37,7 @@ pub enum AppendError {
     /// A row differs from what this log has under its number, or the rows do not have the hash they
     /// claim: a bug or a damaged file.
     Contradiction(String),
-    /// The file refused.
+    /// SQLite failed.
     Database(DbError),
 }
 
@@ -49,7 +49,7 @@ impl From<DbError> for AppendError {
 
 impl LogStore {
     /// Opens the file, or makes an empty one, and checks its end; older rows are checked by
-    /// [`crate::log::check`].
+    /// `order::log::check`.
     ///
     /// # Errors
     /// [`DbError`]
@@ -122,8 +122,8 @@ impl LogStore {
         Ok(())
     }
 
-    /// Appends what is new of several runs of rows in one transaction with one fsync, and tells for
-    /// each run what became of it. A run that does not fit leaves the others alone.
+    /// Appends the new rows of several runs in one transaction with one fsync. Returns an outcome
+    /// per run: one that does not fit leaves the others alone.
     ///
     /// # Errors
     /// [`DbError`] of the transaction: nothing was appended.
@@ -153,6 +153,13 @@ impl LogStore {
             return Ok(results);
         }
         transaction.commit()?;
+        // Only now: after a failed commit the end must be the one that the file has.
+        assert!(
+            self.end.is_some_and(|before| end.next() > before.next()),
+            "a commit makes the log longer: {:?} after {:?}",
+            end.last,
+            self.end
+        );
         self.end = Some(end);
         Ok(results)
     }
@@ -162,7 +169,7 @@ impl LogStore {
     /// # Errors
     /// [`DbError`]
     pub fn try_write(&mut self) -> Result<(), DbError> {
-        // More than a page: on a full disk a small write still finds room in what the -wal has.
+        // More than a page: on a full disk a small write still finds room in the -wal.
         self.connection.execute(
             "INSERT INTO scratch (filler) VALUES (zeroblob(?))",
             [TRIED_BYTES],
@@ -224,7 +231,12 @@ fn append_run(
         .zip(rows.first..)
         .skip(known)
     {
-        assert_eq!(number, end.next(), "rows are appended without a gap");
+        assert_eq!(
+            number,
+            end.next(),
+            "rows are appended without a gap: the log ends at {:?}",
+            end.last
+        );
         orders::insert(connection, number, order, *hash)?;
         crash::point("replica-in-append");
         end = Position {

@@ -15,7 +15,7 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::{error, fs};
 
-/// What `order verify` says of one file.
+/// The result of `order verify` for one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Orders in it.
@@ -34,7 +34,7 @@ impl Summary {
     }
 }
 
-/// What comes of a comparison.
+/// The result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     /// All files hold the same log, or there is one file.

@@ -1,10 +1,17 @@
-//! The log writer: the one thread that writes a replica's file. It takes what is queued (the
-//! leader's own rows, a leader's rows for this follower, pages of a catch-up), appends it in one
-//! transaction, and tells everyone.
+//! The log writer: the only writer of a replica's file. It takes the queued appends (the leader's
+//! own rows, a leader's rows for this follower, pages of a catch-up), appends them in one
+//! transaction with one fsync, and then answers all of them, also after a failure.
+//!
+//! The thread `log-writer` does this work while appends are queued, else the server's worker that
+//! read a lone append (see [`common::stage`]). Either holds the stage's lock, so there is one
+//! writer at a time.
+//!
+//! The order of steps that everything relies on: **first durable, then visible, then answered.** A
+//! position that leaves before the fsync returned could count as a copy that a crash takes away.
 
 use crate::log::store::{AppendError, LogStore};
 use crate::metrics::OrderMetrics;
-use crate::replica::Replica;
+use crate::replica::{LogUpdate, Replica};
 use common::crash;
 use common::database::{DbError, aside};
 use common::http::{Responder, Response};
@@ -13,54 +20,52 @@ use common::shutdown::Shutdown;
 use common::stage::{Stage, Work};
 use common::wire::order::{Genesis, Position, Rows, Term};
 use common::wire::replica::LogPosition;
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Sender, bounded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The log writer with its queue: its thread works off what is queued, and a server's worker does
-/// a lone append itself.
+/// The log writer with its queue.
 pub type LogStage = Stage<LogWriter, WriterWork>;
 
-/// What the log writer is asked for.
+/// A request to the log writer.
 #[derive(Debug)]
 pub enum WriterWork {
-    /// Append these rows.
     Append(Arc<Rows>, AppendOrigin),
     /// Write the genesis into an empty file.
     WriteGenesis(Genesis, Sender<Result<(), String>>),
-    /// The file of this generation was found damaged.
+    /// A reader found the file damaged.
     SetAside {
-        /// Which file: a report on one that is gone already is ignored.
+        /// The reader's file. Several readers find the same damage; all reports but the first are
+        /// about a file that is gone already.
         generation: u64,
-        /// What was found.
         reason: String,
     },
 }
 
-/// Who waits for an append.
+/// The origin of rows, which gets the outcome.
 #[derive(Debug)]
 pub enum AppendOrigin {
-    /// This replica, leading that term: it hears through [`Replica::written`].
+    /// The catalog, while this replica leads that term: [`Replica::log_at`] acknowledges orders.
     Leader(Term),
-    /// A leader, over HTTP.
+    /// A leader, over HTTP: this replica follows.
     Follower(Responder),
-    /// A thread of this replica.
-    Local(Sender<Result<Option<Position>, String>>),
+    /// A thread of this replica, which fetched a page.
+    Local(Sender<Result<(), String>>),
 }
 
-/// Appends taken at once, at most.
+/// Appends taken at once, at most: each answer waits for the fsync of all of them.
 const MAX_WORK: usize = 64;
-/// How often a file that could not be written is tried.
+/// How often the writer tries a file that could not be written.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// The log writer's state; owned by its thread.
+/// The log writer's state.
 #[derive(Debug)]
 pub struct LogWriter {
     path: PathBuf,
     store: LogStore,
-    /// Why the file is to be replaced, when that failed so far; `store` is an empty one in memory
-    /// meanwhile.
+    /// Why the file is to be replaced, while that has not succeeded. Meanwhile `store` is an empty
+    /// one in memory, so that nothing more goes into the damaged file.
     to_replace: Option<String>,
     replica: Arc<Replica>,
     metrics: Arc<OrderMetrics>,
@@ -90,18 +95,17 @@ impl LogWriter {
             replica: Arc::clone(replica),
             metrics: Arc::clone(metrics),
         };
-        writer.publish(false);
+        writer.publish(LogUpdate::Read);
         Ok(writer)
     }
 
     /// Where the log ends; `None` while the file is empty.
-    #[must_use]
     pub fn end(&self) -> Option<Position> {
         self.store.end()
     }
 
-    /// The stage's thread: works until the service stops. While the file cannot be written, it
-    /// tries again now and then.
+    /// The stage's thread: works until the service stops and the queue is empty. While the file
+    /// cannot be written, no leader sends appends, so the thread tries the file by itself.
     pub fn run(
         stage: &LogStage,
         replica: &Replica,
@@ -118,12 +122,13 @@ impl LogWriter {
         }
     }
 
+    /// Everything but appends.
     fn handle_rare(&mut self, work: WriterWork) {
         match work {
             WriterWork::WriteGenesis(genesis, reply) => {
-                let found = self.store.write_genesis(&genesis);
-                match &found {
-                    Ok(()) => self.publish(true),
+                let written = self.store.write_genesis(&genesis);
+                match &written {
+                    Ok(()) => self.publish(LogUpdate::Committed),
                     Err(error) => {
                         tracing::error!("genesis refused: {}", describe(error));
                         if matches!(error, AppendError::Database(_)) {
@@ -131,8 +136,8 @@ impl LogWriter {
                         }
                     }
                 }
-                // Who asked may have been stopped meanwhile.
-                let _ = reply.send(found.map_err(|e| describe(&e)));
+                // The thread that asked may have been stopped meanwhile.
+                let _ = reply.send(written.map_err(|e| describe(&e)));
             }
             WriterWork::SetAside { generation, reason }
                 if generation == self.replica.file_generation() =>
@@ -148,6 +153,7 @@ impl LogWriter {
             return;
         }
         if self.store.end().is_none() {
+            // No row fits before the genesis. To a leader a gap is no error: it asks again.
             return appends
                 .into_iter()
                 .for_each(|(_, reply)| self.refuse(reply, &AppendError::Gap));
@@ -167,7 +173,16 @@ impl LogWriter {
                 {
                     crash::point("leader-after-append");
                 }
-                self.publish(self.store.end() != before);
+                // An append of known rows alone writes nothing: it must not end "cannot be
+                // written".
+                let update = if self.store.end() == before {
+                    LogUpdate::Read
+                } else {
+                    LogUpdate::Committed
+                };
+                // Before the answers: a leader that gets one may ask this replica for its position
+                // at once.
+                self.publish(update);
                 for ((_, reply), result) in appends.into_iter().zip(results) {
                     match result {
                         Ok(()) => self.confirm(reply),
@@ -179,7 +194,8 @@ impl LogWriter {
         }
     }
 
-    /// A transaction failed: nothing of it is in the file, and nobody is told otherwise.
+    /// A transaction failed. Nothing of it counts as appended: rows that reached the disk all the
+    /// same are equal to those that will be sent again.
     fn fail(&mut self, appends: Vec<(Arc<Rows>, AppendOrigin)>, error: &DbError) {
         self.metrics.append_failures.inc();
         if error.is_damage() {
@@ -200,8 +216,8 @@ impl LogWriter {
             AppendOrigin::Follower(responder) => {
                 responder.send(Response::json(200, &self.position()))
             }
-            // Who asked may have been stopped meanwhile.
-            AppendOrigin::Local(sender) => drop(sender.send(Ok(self.store.end()))),
+            // The thread that asked may have been stopped meanwhile.
+            AppendOrigin::Local(sender) => drop(sender.send(Ok(()))),
         }
     }
 
@@ -209,6 +225,8 @@ impl LogWriter {
         let text = describe(why);
         match reply {
             AppendOrigin::Leader(term) => {
+                // Its log would have a gap for ever. The next leader fetches these rows from the
+                // journal.
                 tracing::error!(term, "the leader's own rows were not appended: {text}");
                 self.replica
                     .step_down(term, "its own rows were not appended");
@@ -223,7 +241,7 @@ impl LogWriter {
                     Response::error(503, &text).with_header("Retry-After", "1")
                 }
             }),
-            // As above.
+            // As in `confirm`.
             AppendOrigin::Local(sender) => drop(sender.send(Err(text))),
         }
     }
@@ -236,10 +254,10 @@ impl LogWriter {
         }
     }
 
-    /// Tells where the log ends; `committed`: a write has just succeeded.
-    fn publish(&self, committed: bool) {
+    /// Lets the replica's other threads see where the log ends.
+    fn publish(&self, update: LogUpdate) {
         let cluster = self.store.genesis().map(|genesis| genesis.cluster.clone());
-        self.replica.written(self.store.end(), cluster, committed);
+        self.replica.log_at(self.store.end(), cluster, update);
     }
 
     fn try_write(&mut self) {
@@ -247,20 +265,21 @@ impl LogWriter {
             self.replace_file(&reason);
         } else if self.store.try_write().is_ok() {
             tracing::info!("the log can be written again");
-            self.publish(true);
+            self.publish(LogUpdate::Committed);
         }
     }
 
     /// Sets the file aside and goes on with an empty one, which is filled from the other replicas
     /// and, to lead, from the journal.
     fn replace_file(&mut self, reason: &str) {
-        // First it stops leading: a reader that opens the new, empty file must not say "no such
-        // order" in a leader's name.
+        // First this replica stops leading: a reader that opens the new, empty file must not answer
+        // "no such order" in a leader's name.
         self.replica.write_failed();
         match self.empty_file(reason) {
             Ok(()) => {
+                // In this order: the position may only go back together with the generation.
                 self.replica.file_replaced();
-                self.publish(true);
+                self.publish(LogUpdate::Committed);
             }
             Err(error) => {
                 tracing::error!(%error, "the damaged log cannot be replaced now");
@@ -282,6 +301,8 @@ impl LogWriter {
 }
 
 impl Work<WriterWork> for LogWriter {
+    /// Appends next to each other share a transaction. Anything else is done in its place between
+    /// them: rows that came after "set the file aside" belong into the new file.
     fn work(&mut self, taken: Vec<WriterWork>) {
         let mut appends = Vec::new();
         for work in taken {
@@ -297,6 +318,20 @@ impl Work<WriterWork> for LogWriter {
     }
 }
 
+/// Gives a page to the log writer, and waits until it is durable or refused.
+///
+/// # Errors
+/// Why it was not appended, or that the service stops.
+pub fn append_and_wait(writer: &LogStage, rows: Rows, stop: &Shutdown) -> Result<(), String> {
+    let (sender, receiver) = bounded(1);
+    let work = WriterWork::Append(Arc::new(rows), AppendOrigin::Local(sender));
+    writer
+        .put(work)
+        .map_err(|_| String::from("the log writer is busy"))?;
+    stop.receive(&receiver)
+        .unwrap_or_else(|| Err("the service stops".into()))
+}
+
 fn describe(error: &AppendError) -> String {
     match error {
         AppendError::Gap => "there is a gap before these rows".into(),
@@ -309,6 +344,7 @@ fn describe(error: &AppendError) -> String {
 fn set_aside(path: &Path, reason: &str, metrics: &OrderMetrics) -> Result<(), DbError> {
     let kept_as = aside::set_aside(path)?;
     metrics.set_aside.inc();
-    tracing::error!(file = %path.display(), kept_as = %kept_as.display(), "the log was set aside as damaged: {reason}");
+    let (file, kept_as) = (path.display(), kept_as.display());
+    tracing::error!(%file, %kept_as, "the log was set aside as damaged: {reason}");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::catalog::{Verdict, number};
 use super::config::{Index, Key, REPLICAS};
 use common::wire::order::{ReplicaId, Term};
-use order::leading::commit::{CommitTracker, Done};
+use order::leading::commit::{CommitTracker, Ended};
 use order::role::RoleState;
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -93,7 +93,7 @@ impl Replica {
 impl Pipeline {
     /// Lets an order wait until its row is durable; one without a row is done at once.
     #[must_use]
-    pub fn submit(&mut self, waiter: Waiter) -> Done<Waiter> {
+    pub fn submit(&mut self, waiter: Waiter) -> Ended<Waiter> {
         let needed = if let Verdict::Accepted(n) = waiter.1 {
             u64::from(n) + 1
         } else {

@@ -7,7 +7,7 @@ use super::replica::{Waiter, id, index};
 use super::state::{Broken, Message, Query, State};
 use common::wire::catalog::TermView;
 use common::wire::order::Term;
-use order::leading::commit::{Done, Outcome};
+use order::leading::commit::{Ended, Outcome};
 
 impl State {
     /// Takes one step.
@@ -318,7 +318,7 @@ impl State {
     }
 
     /// Answers whose rows are durable. Too few copies leave the outcome unknown.
-    fn answer(&mut self, leader: Index, done: Done<Waiter>) {
+    fn answer(&mut self, leader: Index, done: Ended<Waiter>) {
         for ((key, verdict), outcome) in done {
             if outcome == Outcome::Durable {
                 self.post(Message::Reply { key, verdict });

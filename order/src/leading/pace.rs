@@ -1,0 +1,59 @@
+//! The speed of a catch-up beside traffic.
+//!
+//! Pages at full speed would take the other replicas' processors and disks from the orders, and no
+//! client waits for a catch-up. So while orders are traded, four fifths of the time are theirs.
+
+use std::time::{Duration, Instant};
+
+/// How often a catch-up looks whether orders are traded meanwhile. Each look may be a call, which
+/// after every page would double the work.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Decides the pauses between pages.
+#[derive(Debug, Default)]
+pub struct Pace {
+    looked: Option<(Instant, Option<u64>)>,
+    busy: bool,
+}
+
+impl Pace {
+    /// The pause after a page that took `took`. `last` reads the number of the last order where
+    /// orders are traded: orders are traded when it moves.
+    pub fn pause(
+        &mut self,
+        took: Duration,
+        now: Instant,
+        last: impl FnOnce() -> Option<u64>,
+    ) -> Duration {
+        let due = self
+            .looked
+            .is_none_or(|(looked, _)| now.duration_since(looked) >= LOOK);
+        if due {
+            let last = last();
+            self.busy = self.looked.is_some_and(|(_, before)| last > before);
+            self.looked = Some((now, last));
+        }
+        if self.busy { 4 * took } else { Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look that comes too early panics: it would cost a call.
+    #[test]
+    fn a_catch_up_pauses_only_while_orders_are_traded() {
+        let (mut pace, start, took) = (Pace::default(), Instant::now(), Duration::from_millis(3));
+        let early = || panic!("too early to look");
+        let first = pace.pause(took, start, || Some(10));
+        assert_eq!(first, Duration::ZERO, "nothing to compare with yet");
+        assert_eq!(pace.pause(took, start + LOOK / 2, early), Duration::ZERO);
+        assert_eq!(pace.pause(took, start + LOOK, || Some(12)), 4 * took);
+        assert_eq!(pace.pause(took, start + LOOK * 3 / 2, early), 4 * took);
+        let still = pace.pause(took, start + LOOK * 2, || Some(12));
+        assert_eq!(still, Duration::ZERO, "the last order did not move");
+        let unknown = pace.pause(took, start + LOOK * 3, || None);
+        assert_eq!(unknown, Duration::ZERO, "it cannot be asked");
+    }
+}
