@@ -138,12 +138,8 @@ impl Catalog {
             move || serve_journal(&path, seed, &visible, &pages, &stop)
         });
         let check = Thread::spawn("check", {
-            let (path, genesis, at_start, stop) = (
-                settings.database.clone(),
-                genesis,
-                snapshot.clone(),
-                stop.clone(),
-            );
+            let (path, genesis, at_start, stop) =
+                (settings.database.clone(), genesis, snapshot, stop.clone());
             let writer = Arc::clone(&writer);
             move || {
                 let mut finding =

@@ -188,7 +188,7 @@ impl Writer {
             } else if let Some(item) = stop.receive_timeout(work.receiver(), left) {
                 taken += 1;
                 match item {
-                    WriterWork::Claim(request, responder) => self.claim(request, responder),
+                    WriterWork::Claim(request, responder) => self.claim(&request, responder),
                     WriterWork::Trades(request, responder) if self.parked.len() < MAX_WORK => {
                         self.parked.push((request, responder));
                     }
@@ -434,7 +434,7 @@ impl stage::Work<WriterWork> for Writer {
                 WriterWork::Claim(request, responder) => {
                     self.trade(std::mem::take(&mut trades));
                     orders = 0;
-                    self.claim(request, responder);
+                    self.claim(&request, responder);
                 }
                 WriterWork::CheckFailed(what) => self.distrust(&what),
             }

@@ -8,14 +8,14 @@ use common::wire::catalog::{CatalogState, ClaimAnswer, ClaimRequest};
 use std::time::Instant;
 
 impl Writer {
-    pub(super) fn claim(&mut self, request: ClaimRequest, responder: Responder) {
+    pub(super) fn claim(&mut self, request: &ClaimRequest, responder: Responder) {
         responder.send(self.judge_claim(request));
     }
 
-    fn judge_claim(&mut self, request: ClaimRequest) -> Response {
+    fn judge_claim(&mut self, request: &ClaimRequest) -> Response {
         let ClaimRequest {
             replica, position, ..
-        } = request;
+        } = *request;
         // The history before the term: a log that shows lost history must not be turned away with
         // "stale term", as it may be the only one that comes.
         if let Err(refusal) = self

@@ -36,7 +36,7 @@ impl Takeover {
     pub fn run(mut self, asked: &QueueReceiver<(LeadRequest, Responder)>) {
         while let Some(batch) = asked.take_batch(1, &self.stop) {
             for (request, responder) in batch {
-                if let Some((term, end)) = self.claim(request, responder) {
+                if let Some((term, end)) = self.claim(&request, responder) {
                     self.complete(term, end);
                 }
             }
@@ -45,7 +45,7 @@ impl Takeover {
 
     /// Claims a term, and answers the front-end. Returns the claim when rows are missing yet: the
     /// front-end does not wait for them, it watches `claiming` in `/health`.
-    fn claim(&mut self, request: LeadRequest, responder: Responder) -> Option<(Term, Position)> {
+    fn claim(&mut self, request: &LeadRequest, responder: Responder) -> Option<(Term, Position)> {
         if let Some(term) = self.replica.leading_openly() {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
@@ -68,7 +68,7 @@ impl Takeover {
             responder.send(Response::unavailable(why));
             return None;
         }
-        let LeadRequest { seen, longest, .. } = request;
+        let LeadRequest { seen, longest, .. } = *request;
         let claim = ClaimRequest {
             replica: self.replica.id,
             cluster,

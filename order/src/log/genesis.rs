@@ -80,22 +80,25 @@ impl GenesisFetcher {
         let term = self.catalog.term().ok()?;
         match term.settled_cluster() {
             Some(cluster) => self.settled(cluster),
-            None => self.from_peers().next().or_else(|| self.from_catalog()),
+            None => self
+                .peers_genesis()
+                .next()
+                .or_else(|| self.catalog_genesis()),
         }
     }
 
     fn settled(&self, cluster: &ClusterId) -> Option<Genesis> {
-        self.from_catalog()
+        self.catalog_genesis()
             .into_iter()
-            .chain(self.from_peers())
+            .chain(self.peers_genesis())
             .find(|genesis| genesis.cluster == *cluster)
     }
 
-    fn from_catalog(&self) -> Option<Genesis> {
+    fn catalog_genesis(&self) -> Option<Genesis> {
         self.catalog.genesis().ok()
     }
 
-    fn from_peers(&self) -> impl Iterator<Item = Genesis> {
+    fn peers_genesis(&self) -> impl Iterator<Item = Genesis> {
         self.peers
             .values()
             .filter_map(|url| self.http.get(url, "/genesis", TIMEOUT).ok())
