@@ -106,7 +106,11 @@ impl<S: Work<T>, T> Stage<S, T> {
 
     /// Counts items as done that were taken from the queue and handled through [`Stage::state`].
     pub fn done(&self, count: usize) {
-        self.pending.fetch_sub(count, Ordering::AcqRel);
+        let before = self.pending.fetch_sub(count, Ordering::AcqRel);
+        assert!(
+            before >= count,
+            "{count} items are done, {before} were pending"
+        );
     }
 
     /// The queue, to watch how full it is.

@@ -22,7 +22,7 @@ static BODIES: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(0));
 /// Never used up either: whether it is would depend on how fast the client reads.
 static OUTPUTS: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(usize::MAX / 2));
 
-static SEATS: LazyLock<Arc<Permits>> = LazyLock::new(|| Permits::new(1_000, Metrics::new().gauge("subscribers", "Subscribers.")));
+static PERMITS: LazyLock<Arc<Permits>> = LazyLock::new(|| Permits::new(1_000, Metrics::new().gauge("subscribers", "Subscribers.")));
 
 static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
     head_bytes: 1_024,
@@ -48,7 +48,7 @@ impl Handlers for EdgeHandlers {
         path == "/feed"
     }
     fn follow(&mut self, _path: &str) -> Option<FeedSnapshot> {
-        Some(FeedSnapshot { permit: SEATS.take()?, bytes: Arc::from(&b"data: 1\n\n"[..]) })
+        Some(FeedSnapshot { permit: PERMITS.take()?, bytes: Arc::from(&b"data: 1\n\n"[..]) })
     }
     fn handle(&mut self, request: Request) {
         assert!(self.open.is_none(), "one request at a time");

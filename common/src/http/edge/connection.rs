@@ -235,8 +235,8 @@ impl Connection {
                 context,
             );
         }
-        self.write(&exchange, context, |out, envelope| {
-            respond::response(out, response, envelope)
+        self.write(&exchange, context, |out, response_context| {
+            respond::response(out, response, response_context)
         });
         self.resume(context);
     }

@@ -27,24 +27,24 @@ pub struct ResponseContext<'a> {
 }
 
 /// Writes a success with a prebuilt JSON body.
-pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], envelope: &ResponseContext<'_>) {
+pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], context: &ResponseContext<'_>) {
     let content = Some(("application/json", body.len()));
-    head(out, 200, content, Some(envelope.trace), envelope);
+    head(out, 200, content, Some(context.trace), context);
     out.extend_from_slice(b"Cache-Control: no-store\r\n");
     out.extend_from_slice(b"\r\n");
-    if !envelope.head_only {
+    if !context.head_only {
         out.extend_from_slice(body);
     }
 }
 
 /// Writes a handler's response.
-pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &ResponseContext<'_>) {
+pub fn response(out: &mut Vec<u8>, response: &Response, context: &ResponseContext<'_>) {
     // 204 has no body, and must not say how long it is (RFC 9110 section 8.6).
     let content = (response.status != 204).then_some((response.content_type, response.body.len()));
     // A cache gives one response to many clients: the trace id of the first would be wrong for the
     // others, and would disclose that request to them.
-    let trace = (!response.is_shared()).then_some(envelope.trace);
-    head(out, response.status, content, trace, envelope);
+    let trace = (!response.is_shared()).then_some(context.trace);
+    head(out, response.status, content, trace, context);
     let cache_control = ("Cache-Control", response.cache_control());
     let others = response
         .headers
@@ -63,14 +63,14 @@ pub fn response(out: &mut Vec<u8>, response: &Response, envelope: &ResponseConte
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
-    if !envelope.head_only && content.is_some() {
+    if !context.head_only && content.is_some() {
         out.extend_from_slice(&response.body);
     }
 }
 
 /// Writes the head of a feed of server-sent events, which ends with its connection.
-pub fn feed(out: &mut Vec<u8>, envelope: &ResponseContext<'_>) {
-    head(out, 200, None, Some(envelope.trace), envelope);
+pub fn feed(out: &mut Vec<u8>, context: &ResponseContext<'_>) {
+    head(out, 200, None, Some(context.trace), context);
     out.extend_from_slice(b"Content-Type: text/event-stream\r\n");
     for (name, value) in FEED_FIELDS {
         out.extend_from_slice(name.as_bytes());
@@ -86,7 +86,7 @@ fn head(
     status: u16,
     content: Option<(&str, usize)>,
     trace: Option<&Trace>,
-    envelope: &ResponseContext<'_>,
+    context: &ResponseContext<'_>,
 ) {
     if status == 200 {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
@@ -105,14 +105,14 @@ fn head(
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"Date: ");
-    out.extend_from_slice(envelope.date.as_bytes());
+    out.extend_from_slice(context.date.as_bytes());
     // A browser must not take text of ours for a page or a script.
     out.extend_from_slice(b"\r\nX-Content-Type-Options: nosniff");
     if let Some(trace) = trace {
         out.extend_from_slice(b"\r\nX-Request-Id: ");
         out.extend_from_slice(trace.as_bytes());
     }
-    out.extend_from_slice(match (envelope.close, envelope.http_1_0) {
+    out.extend_from_slice(match (context.close, context.http_1_0) {
         (true, _) => b"\r\nConnection: close\r\n",
         (false, true) => b"\r\nConnection: keep-alive\r\n",
         (false, false) => b"\r\n",

@@ -49,7 +49,8 @@ pub struct Permit(Arc<Permits>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::SeqCst);
+        let before = self.0.taken.fetch_sub(1, Ordering::SeqCst);
+        assert!(before > 0, "a permit came back, and none was taken");
         self.0.gauge.dec();
     }
 }

@@ -161,8 +161,8 @@ impl Connection {
             && let Some(body) = context.handlers.cached(line.path)
         {
             self.admitted = true;
-            return self.write(&exchange, context, |out, envelope| {
-                respond::prebuilt(out, &body, envelope)
+            return self.write(&exchange, context, |out, response_context| {
+                respond::prebuilt(out, &body, response_context)
             });
         }
         if readable
@@ -198,8 +198,8 @@ impl Connection {
                 close: true,
                 ..exchange
             };
-            return self.write(&last, context, |out, envelope| {
-                respond::response(out, &answer, envelope)
+            return self.write(&last, context, |out, response_context| {
+                respond::response(out, &answer, response_context)
             });
         }
         self.admitted = true;
@@ -245,8 +245,8 @@ impl Connection {
                 context,
             );
         }
-        self.write(&exchange, context, |out, envelope| {
-            respond::feed(out, envelope);
+        self.write(&exchange, context, |out, response_context| {
+            respond::feed(out, response_context);
             out.extend_from_slice(&bytes);
         });
         self.state = State::Following {
@@ -299,8 +299,8 @@ impl Connection {
             // About the server, not about anything that a handler knows (RFC 9110 section 9.3.7).
             let answer =
                 Response::text(204, "", "").with_header("Allow", "GET, HEAD, POST, OPTIONS");
-            return self.write(&exchange, context, |out, envelope| {
-                respond::response(out, &answer, envelope)
+            return self.write(&exchange, context, |out, response_context| {
+                respond::response(out, &answer, response_context)
             });
         }
         self.state = State::Waiting(exchange);
@@ -321,14 +321,14 @@ impl Connection {
             head_only,
             ..
         } = exchange;
-        let envelope = ResponseContext {
+        let response_context = ResponseContext {
             date: context.date,
             trace,
             close,
             http_1_0: *http_1_0,
             head_only: *head_only,
         };
-        write(self.writer(context), &envelope);
+        write(self.writer(context), &response_context);
         self.idle_since = context.now;
         self.state = if close { State::Closing } else { BETWEEN };
     }
@@ -354,8 +354,8 @@ impl Connection {
             http_1_0: false,
             head_only,
         };
-        self.write(&exchange, context, |out, envelope| {
-            respond::response(out, &answer, envelope)
+        self.write(&exchange, context, |out, response_context| {
+            respond::response(out, &answer, response_context)
         });
         self.held = Vec::new();
     }

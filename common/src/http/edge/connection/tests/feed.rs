@@ -72,9 +72,9 @@ fn head_of_a_feed_has_no_length_and_no_effect() {
     assert_eq!(script.statuses(), [200]);
 }
 
-/// Events go to subscribers only; a query or a full house make an ordinary request of it.
+/// Events go to subscribers only; with a query, or without a free permit, a GET is an ordinary request.
 #[test]
-fn only_viewers() {
+fn only_subscribers() {
     let mut script = Script::new();
     push_event(&mut script, b"one\n\n");
     assert!(script.connection.output().is_empty());
@@ -118,7 +118,7 @@ fn slow_subscriber() {
 
 /// A subscriber that reads nothing at all is dropped in the time that any answer has.
 #[test]
-fn stalled_viewer() {
+fn stalled_subscriber() {
     let mut script = subscriber();
     push_event(&mut script, b"one\n\n");
     script.now += script.limits.send_timeout;
@@ -129,7 +129,7 @@ fn stalled_viewer() {
 
 /// A subscriber that ends its side is gone, and nobody's fault.
 #[test]
-fn viewer_leaves() {
+fn subscriber_leaves() {
     let mut script = subscriber();
     script.end();
     assert!(script.connection.is_done() && script.handlers.reasons.is_empty());
@@ -141,7 +141,7 @@ fn viewer_leaves() {
 
 /// Subscribers take a tenth of the connections, and there is always a place for one.
 #[test]
-fn seats_of_a_server() {
+fn permits_of_a_server() {
     assert_eq!(
         Limits {
             connections: 10_000,
