@@ -357,6 +357,29 @@ fn a_backup_under_load_restores_every_order_of_before_it() {
     bazaar.close();
 }
 
+/// Another process that looks at the files of a running bazaar harms none of its services: the locks
+/// by which SQLite knows that a file is in use are held as long as the service runs.
+#[test]
+fn reading_the_files_of_a_running_bazaar_harms_no_service() {
+    let mut bazaar = Bazaar::start();
+    bazaar.wait_led_by(3, &[1, 2, 3]);
+    for round in 0..5 {
+        trade(&bazaar, 5);
+        bazaar.wait_level();
+        let files = [1, 2, 3].map(|id| database(&bazaar, Order(id)));
+        let out = tool::order("verify", &files.each_ref().map(PathBuf::as_path));
+        assert!(out.contains("\nequal\n"), "{out}");
+        let backup = bazaar.folder().join(format!("backup{round}"));
+        let arguments =
+            ["backup", text(&backup), "--dir", text(&bazaar.folder())].map(str::to_owned);
+        let ran = tool::run("bazaar", &arguments.each_ref().map(String::as_str), &[]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let died = bazaar.cluster.died();
+        assert!(died.is_empty(), "{died:?}");
+    }
+    bazaar.close();
+}
+
 /// A backup of which a byte was changed, or that was not finished, is not restored.
 #[test]
 fn a_damaged_backup_is_refused() {

@@ -3,8 +3,14 @@
 //! process duplicates of its own descriptors (`pidfd_getfd`), and a shutdown of a duplicate is one
 //! of the connection: tiny_http then reads its end and lets it go.
 //!
+//! Only sockets are duplicated. Closing a duplicate of a database's file would drop the POSIX locks
+//! that SQLite holds on it (`fcntl(2)`: all locks of the process on that file go with any one
+//! descriptor). The next process that looks at the file, such as `order verify`, then takes it for
+//! one that nobody uses, and truncates the `-shm` under this process, which dies of SIGBUS.
+//!
 //! Some containers forbid that call. There the listener has no such bounds.
 
+use rustix::fs::FileType;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::SockRef;
 use std::collections::HashSet;
@@ -93,7 +99,17 @@ impl Watch {
 
     /// A duplicate of this descriptor and its peer, if it is a connection of ours.
     fn connection(&self, number: RawFd) -> Option<(OwnedFd, SocketAddr)> {
+        let what = std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
+        if !what.as_os_str().as_encoded_bytes().starts_with(b"socket:") {
+            return None;
+        }
         let socket = pidfd_getfd(&self.process, number, PidfdGetfdFlags::empty()).ok()?;
+        let kind = rustix::fs::fstat(&socket).map(|found| FileType::from_raw_mode(found.st_mode));
+        if kind != Ok(FileType::Socket) {
+            // The number has become a file's in between. Its duplicate is kept for good: see above.
+            std::mem::forget(socket);
+            return None;
+        }
         let seen = SockRef::from(&socket);
         let local = seen.local_addr().ok()?.as_socket()?;
         if local.port() != self.port {
