@@ -1,21 +1,71 @@
-//! The election of the leader, event by event, with invented times.
+//! The election's cases as scripts: each file in `scripts` is one story, named by the sentence that
+//! it shows. `UPDATE_GOLDENFILES=1 cargo test -p frontend election` writes the results anew: read
+//! the difference before you keep it.
+//!
+//! Replicas 1, 2 and 3 take part. Health says `last=100` where a probe names no other row.
+//!
+//! | command | effect |
+//! |---|---|
+//! | `start`, `start fresh` | a front-end that has run for long; one that starts now |
+//! | `led` | a leader: replica 3 in term 7 |
+//! | `probe ID…` | probes that begin and end now, answered with health |
+//! | … `leading=T`, `claiming=T`, `last=N` | in that health |
+//! | … `follows=ID@T`, `copies=PRESENT/WANTED` | in that health |
+//! | … `ineligible`, `foreign` | it cannot write; its file is another bazaar's |
+//! | … `refused`, `missed`, `wrong-replica=ID` | no health instead |
+//! | … `ago=MS` | the probe began so long ago |
+//! | `term T owner=ID`, `term none` | the catalog's response to the read of the term, or none |
+//! | `lead leading=T`, `claiming=T`, `wait=MS` | the candidate's response |
+//! | `lead outdated`, `refused`, `failed` | the candidate's refusal |
+//! | … `judgement=N` | it belongs to an older judgement |
+//! | `failed T` | a call to the leader of this term failed |
+//! | `wait MS` | time passes, then a tick |
+//! | `beat ID… leader=ID@T copies=P/W times=N` | heartbeats, until one has a consequence |
+//! | `answer ID… refused=ID term=T owner=ID` | ticks; each judgement gets these responses |
+//! | `cluster` | the bazaar that the catalog named last |
+//!
+//! `answer` ends when a replica is asked to lead. Below the line stand the election's commands, and
+//! its phase where that changed.
 
 use super::*;
 use common::wire::replica::Copies;
+use std::error::Error;
+use std::fmt::Write;
+use std::str::FromStr;
 
-/// A election among replicas 1, 2 and 3 under test, with what it commanded last.
-struct Bench {
+type Failure = Box<dyn Error>;
+type Words<'a> = goldenscript::ArgumentConsumer<'a>;
+
+/// Above every wait in the scripts of `answer`.
+const PATIENCE_MS: u64 = 10_000;
+
+struct Story {
     election: Election,
     now: BootInstant,
     commands: Vec<Command>,
+    /// The phase that the script shows already.
+    shown: Option<Phase>,
 }
 
 fn id(n: u8) -> ReplicaId {
     ReplicaId::try_from(n).expect("an id")
 }
 
-fn ours() -> ClusterId {
-    ClusterId("ours".into())
+fn number<T: FromStr>(text: &str) -> Result<T, Failure> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is no number").into())
+}
+
+fn key<T: FromStr>(words: &mut Words<'_>, name: &str) -> Result<Option<T>, Failure> {
+    words.take_key(name).map(number).transpose()
+}
+
+/// Two numbers with a sign between them, such as `3@7`.
+fn pair<A: FromStr, B: FromStr>(text: &str, sign: char) -> Result<(A, B), Failure> {
+    let (one, other) = text
+        .split_once(sign)
+        .ok_or(format!("'{text}' has no '{sign}'"))?;
+    Ok((number(one)?, number(other)?))
 }
 
 fn health(n: u8) -> Health {
@@ -26,7 +76,7 @@ fn health(n: u8) -> Health {
         eligible: true,
         catching_up: false,
         last: Some(100),
-        cluster: Some(ours()),
+        cluster: Some(ClusterId("ours".into())),
         term: 0,
         leader: None,
         in_sync: Vec::new(),
@@ -43,877 +93,367 @@ fn leading(n: u8, term: Term) -> Health {
     }
 }
 
-impl Bench {
-    /// A front-end that runs for long: the wait for the highest id is over.
-    fn old() -> Self {
-        let mut bench = Self::young();
-        bench.election.first_election_until = None;
-        bench
+fn following(n: u8, leader: u8, term: Term) -> Health {
+    Health {
+        term,
+        leader: Some(id(leader)),
+        ..health(n)
     }
+}
 
-    fn young() -> Self {
+impl Story {
+    fn new() -> Self {
         let now = BootInstant::from_millis(10_000);
-        let mut bench = Self {
+        Self {
             election: Election::new([id(1), id(2), id(3)], now),
             now,
             commands: Vec::new(),
-        };
-        bench.tick();
-        bench
+            shown: None,
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now + Duration::from_millis(ms);
     }
 
     fn tick(&mut self) {
-        self.commands.clear();
         self.election.tick(self.now, &mut self.commands);
     }
 
-    fn wait(&mut self, ms: u64) {
-        self.now = self.now + Duration::from_millis(ms);
-        self.tick();
-    }
-
     fn on(&mut self, event: &Event) {
-        self.commands.clear();
         self.election.on(event, self.now, &mut self.commands);
     }
 
-    /// A probe that begins and ends now.
-    fn probe(&mut self, n: u8, outcome: Outcome) {
-        self.on(&Event::Probe(
-            id(n),
-            Probe {
-                began: self.now,
-                outcome,
-            },
-        ));
-    }
-
-    fn sees(&mut self, health: Health) {
-        self.probe(u8::from(health.replica), Outcome::Health(health));
+    fn probe(&mut self, n: u8, ago_ms: u64, outcome: Outcome) {
+        let began = self.now - Duration::from_millis(ago_ms);
+        self.on(&Event::Probe(id(n), Probe { began, outcome }));
     }
 
     fn term(&mut self, term: Term, owner: Option<u8>) {
-        let judgement = self.election.judgement;
-        self.on(&Event::Term(
-            judgement,
-            Some(TermAnswer {
-                term,
-                owner: owner.map(id),
-                cluster: ours(),
-            }),
-        ));
-    }
-
-    fn lead_answer(&mut self, answer: LeadOutcome) {
-        let judgement = self.election.judgement;
-        self.on(&Event::Lead(judgement, answer));
-    }
-
-    fn asked(&self) -> Option<(ReplicaId, Term)> {
-        self.commands.iter().find_map(|command| match command {
-            Command::AskToLead {
-                candidate, seen, ..
-            } => Some((*candidate, *seen)),
-            _ => None,
-        })
-    }
-
-    fn adopted(&self) -> Option<(ReplicaId, Term)> {
-        match self.commands.first() {
-            Some(Command::Adopt { leader, term }) => Some((*leader, *term)),
-            _ => None,
-        }
-    }
-
-    fn released(&self) -> bool {
-        self.commands
-            .iter()
-            .any(|command| matches!(command, Command::Release { .. }))
-    }
-
-    fn reads_term(&self) -> bool {
-        self.commands
-            .iter()
-            .any(|command| matches!(command, Command::ReadTerm(_)))
-    }
-
-    /// A judgement in which all three answer with `health`, in the term of the catalog.
-    fn judged(&mut self, health: impl Fn(u8) -> Health, term: Term, owner: Option<u8>) {
-        (1..=3).for_each(|n| self.sees(health(n)));
-        self.term(term, owner);
-    }
-
-    fn judging(&self) -> bool {
-        matches!(self.election.phase, Phase::Reading { .. })
-    }
-
-    /// Led by 3 in term 7.
-    fn led() -> Self {
-        let mut bench = Self::old();
-        bench.term(7, Some(3));
-        bench.sees(leading(3, 7));
-        assert_eq!(bench.adopted(), Some((id(3), 7)));
-        bench.now = bench.now + Duration::from_millis(1);
-        bench
-    }
-}
-
-/// A judgement reads the term and probes everybody at once.
-#[test]
-fn a_judgement_begins_with_term_and_probes() {
-    let bench = Bench::old();
-    assert_eq!(bench.commands[0], Command::ReadTerm(1));
-    assert_eq!(
-        bench.commands[1..],
-        [1, 2, 3].map(|n| Command::ProbeNow(id(n)))
-    );
-}
-
-/// A sitting leader is adopted as soon as its health is known, although a higher id is there, and
-/// everybody hears of it.
-#[test]
-fn a_sitting_leader_is_adopted() {
-    let mut bench = Bench::old();
-    bench.sees(health(3));
-    bench.sees(leading(2, 4));
-    bench.term(4, Some(2));
-    assert_eq!(bench.adopted(), Some((id(2), 4)));
-    let announced = [1, 3].map(|n| Command::Announce {
-        to: id(n),
-        term: 4,
-        leader: id(2),
-    });
-    assert_eq!(bench.commands[1..], announced);
-    // A fresh front-end adopts it too, without waiting for the highest id.
-    let mut bench = Bench::young();
-    bench.term(4, Some(2));
-    bench.sees(leading(2, 4));
-    assert_eq!(bench.adopted(), Some((id(2), 4)));
-}
-
-/// Who leads an older term than the catalog's is not adopted; the highest id is asked, with the
-/// term that was read.
-#[test]
-fn an_older_leader_is_not_adopted() {
-    let mut bench = Bench::old();
-    bench.term(5, Some(1));
-    bench.sees(leading(2, 4));
-    bench.sees(health(1));
-    assert_eq!(bench.asked(), None, "3 may still answer");
-    bench.sees(health(3));
-    assert_eq!(bench.asked(), Some((id(3), 5)));
-}
-
-/// Who is known to be dead is not waited for; who is silent for longer than a probe's time neither.
-#[test]
-fn the_silent_are_not_waited_for() {
-    let mut bench = Bench::old();
-    bench.term(0, None);
-    bench.probe(3, Outcome::Refused);
-    bench.sees(health(1));
-    bench.sees(health(2));
-    assert_eq!(bench.asked(), Some((id(2), 0)));
-
-    let mut bench = Bench::old();
-    bench.term(0, None);
-    bench.sees(health(1));
-    bench.sees(health(2));
-    bench.wait(149);
-    assert_eq!(bench.asked(), None);
-    bench.wait(1);
-    assert_eq!(bench.asked(), Some((id(2), 0)));
-}
-
-/// A probe that began before the judgement says nothing in it.
-#[test]
-fn old_probes_do_not_count() {
-    let mut bench = Bench::old();
-    bench.term(4, Some(2));
-    let began = bench.now - Duration::from_millis(1);
-    bench.on(&Event::Probe(
-        id(2),
-        Probe {
-            began,
-            outcome: Outcome::Health(leading(2, 4)),
-        },
-    ));
-    assert!(bench.adopted().is_none() && !bench.election.is_led());
-}
-
-/// A short log or a file that cannot be written keeps a replica from being asked; exactly 10 000
-/// orders behind does not.
-#[test]
-fn only_the_fit_are_asked() {
-    let judge = |three: Health| {
-        let mut bench = Bench::old();
-        bench.term(1, None);
-        bench.sees(health(1));
-        bench.sees(Health {
-            last: Some(20_000),
-            eligible: false,
-            ..health(2)
-        });
-        bench.sees(three);
-        bench.asked()
-    };
-    assert_eq!(
-        judge(Health {
-            last: Some(10_000),
-            ..health(3)
-        }),
-        Some((id(3), 1))
-    );
-    assert_eq!(
-        judge(Health {
-            last: Some(9_999),
-            ..health(3)
-        }),
-        None,
-        "1 is as far behind"
-    );
-    assert_eq!(
-        judge(Health {
-            last: Some(20_000),
-            eligible: false,
-            ..health(3)
-        }),
-        None
-    );
-}
-
-/// A fresh front-end waits a second for the highest id, then takes a lower one.
-#[test]
-fn the_first_choice_waits_for_the_highest() {
-    let mut bench = Bench::young();
-    let mut waited = 0;
-    while bench.asked().is_none() {
-        assert!(waited <= 1_200, "asks at last");
-        bench.wait(10);
-        waited += 10;
-        if bench.judging() {
-            bench.probe(3, Outcome::Refused);
-            bench.sees(health(1));
-            bench.sees(health(2));
-            bench.term(0, None);
-        }
-    }
-    assert!((1_000..1_100).contains(&waited), "{waited}");
-    assert_eq!(bench.asked(), Some((id(2), 0)));
-
-    let mut bench = Bench::young();
-    bench.term(0, None);
-    bench.sees(health(1));
-    bench.sees(health(2));
-    bench.sees(health(3));
-    assert_eq!(bench.asked(), Some((id(3), 0)), "no wait when it is there");
-}
-
-/// Refused connections end a leader at once; then the judgement begins, and the next one is asked
-/// as soon as all have answered.
-#[test]
-fn a_refused_connection_ends_the_leader() {
-    let mut bench = Bench::led();
-    bench.on(&Event::Failed(7));
-    assert_eq!(bench.commands, [Command::ProbeNow(id(3))]);
-    bench.probe(3, Outcome::Refused);
-    assert!(bench.released() && bench.judging());
-    bench.sees(health(2));
-    bench.sees(health(1));
-    bench.term(7, Some(3));
-    assert_eq!(bench.asked(), Some((id(2), 7)));
-    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Leading(8)));
-    assert!(bench.judging(), "the catalog is asked whose the term is");
-    bench.sees(leading(2, 8));
-    bench.term(8, Some(2));
-    assert_eq!(bench.adopted(), Some((id(2), 8)));
-    assert!(
-        !bench.commands.contains(&Command::Announce {
-            to: id(3),
-            term: 8,
-            leader: id(2)
-        }),
-        "3 is dead"
-    );
-}
-
-/// One miss is forgiven, two in a row are not.
-#[test]
-fn two_misses_end_the_leader() {
-    let mut bench = Bench::led();
-    bench.probe(3, Outcome::Missed);
-    assert!(!bench.released());
-    bench.sees(leading(3, 7));
-    bench.probe(3, Outcome::Missed);
-    assert!(!bench.released());
-    bench.probe(3, Outcome::Missed);
-    assert!(bench.released());
-}
-
-/// A leader that does not say that it leads has failed; a probe from before its adoption says
-/// nothing of it.
-#[test]
-fn a_leader_must_say_so() {
-    let mut bench = Bench::led();
-    let began = bench.now - Duration::from_millis(2);
-    bench.on(&Event::Probe(
-        id(3),
-        Probe {
-            began,
-            outcome: Outcome::Health(health(3)),
-        },
-    ));
-    bench.on(&Event::Probe(
-        id(3),
-        Probe {
-            began,
-            outcome: Outcome::Refused,
-        },
-    ));
-    assert!(!bench.released());
-    bench.sees(health(3));
-    assert!(bench.released());
-}
-
-/// A failed call only triggers a check, of an older term not even that; the answer confirms the
-/// leader.
-#[test]
-fn failed_calls_trigger_a_check() {
-    let mut bench = Bench::led();
-    bench.on(&Event::Failed(6));
-    assert!(bench.commands.is_empty());
-    bench.on(&Event::Failed(7));
-    assert_eq!(bench.commands, [Command::ProbeNow(id(3))]);
-    let began = bench.now - Duration::from_millis(1);
-    bench.on(&Event::Probe(
-        id(3),
-        Probe {
-            began,
-            outcome: Outcome::Health(leading(3, 7)),
-        },
-    ));
-    assert!(
-        bench.commands.is_empty(),
-        "that probe began before the failure"
-    );
-    bench.sees(leading(3, 7));
-    assert_eq!(bench.commands, [Command::Confirm]);
-    bench.sees(leading(3, 7));
-    assert!(bench.commands.is_empty());
-}
-
-/// A returning higher id, or one that leads an older term, does not depose the leader; it is told
-/// who leads.
-#[test]
-fn a_returning_replica_is_told() {
-    let mut bench = Bench::old();
-    bench.term(4, Some(1));
-    bench.sees(leading(1, 4));
-    bench.sees(leading(3, 2));
-    assert_eq!(
-        bench.commands,
-        [Command::Announce {
-            to: id(3),
-            term: 4,
-            leader: id(1)
-        }]
-    );
-    bench.sees(Health {
-        term: 4,
-        leader: Some(id(1)),
-        ..health(3)
-    });
-    assert!(bench.commands.is_empty() && bench.election.is_led());
-}
-
-/// A newer term that somebody leads is looked for at the catalog; there it ends the older one, and
-/// is adopted.
-#[test]
-fn a_newer_term_wins() {
-    let mut bench = Bench::led();
-    bench.sees(leading(2, 8));
-    assert!(!bench.released() && bench.reads_term());
-    bench.term(8, Some(2));
-    assert!(bench.released() && bench.judging());
-    bench.now = bench.now + Duration::from_millis(1);
-    bench.sees(leading(2, 8));
-    bench.term(8, Some(2));
-    assert_eq!(bench.adopted(), Some((id(2), 8)));
-}
-
-/// A replica that claims the catalog's term is left alone while its log grows, and adopted when it
-/// leads.
-#[test]
-fn a_claimer_is_left_alone_while_it_grows() {
-    let claiming = |last| Health {
-        claiming: Some(9),
-        last: Some(last),
-        ..health(1)
-    };
-    let mut bench = Bench::old();
-    bench.term(9, Some(1));
-    bench.sees(health(3));
-    bench.sees(claiming(5));
-    for step in 1..30 {
-        bench.wait(100);
-        assert_eq!(bench.commands, [Command::ProbeNow(id(1))]);
-        bench.sees(claiming(5 + step));
-        assert!(bench.asked().is_none() && !bench.judging());
-    }
-    bench.sees(leading(1, 9));
-    bench.term(9, Some(1));
-    assert_eq!(bench.adopted(), Some((id(1), 9)));
-}
-
-/// A claim that does not move on for a second is given up, and another replica is asked.
-#[test]
-fn a_stalled_claim_is_given_up() {
-    let claiming = Health {
-        claiming: Some(9),
-        ..health(3)
-    };
-    let mut bench = Bench::old();
-    bench.term(9, Some(3));
-    bench.sees(claiming.clone());
-    bench.wait(1_000);
-    assert!(!bench.judging());
-    bench.wait(1);
-    assert!(bench.judging());
-    bench.sees(claiming.clone());
-    bench.sees(health(1));
-    bench.sees(health(2));
-    bench.term(9, Some(3));
-    assert_eq!(bench.asked(), Some((id(2), 9)));
-    // One that dies is given up at once, and so is one that a newer term has passed.
-    for passed in [false, true] {
-        let mut bench = Bench::old();
-        bench.term(9, Some(3));
-        bench.sees(claiming.clone());
-        if passed {
-            bench.sees(leading(1, 10))
-        } else {
-            bench.probe(3, Outcome::Refused)
-        }
-        assert!(bench.judging());
-    }
-}
-
-/// Every answer to a request to lead has its consequence.
-#[test]
-fn answers_of_a_candidate() {
-    let asking = || {
-        let mut bench = Bench::old();
-        bench.term(7, Some(1));
-        bench.sees(health(1));
-        bench.sees(health(2));
-        bench.sees(health(3));
-        assert_eq!(bench.asked(), Some((id(3), 7)));
-        bench
-    };
-    let mut bench = asking();
-    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Wait(80)));
-    bench.wait(79);
-    assert!(!bench.judging());
-    bench.wait(1);
-    assert!(bench.judging(), "judged anew, with a term read afresh");
-
-    let mut bench = asking();
-    bench.lead_answer(LeadOutcome::Outdated);
-    bench.wait(10);
-    assert!(bench.judging());
-
-    let mut bench = asking();
-    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Claiming(8)));
-    bench.sees(Health {
-        claiming: Some(8),
-        ..health(3)
-    });
-    assert!(!bench.judging() && bench.adopted().is_none());
-    bench.sees(leading(3, 8));
-    bench.term(8, Some(3));
-    assert_eq!(bench.adopted(), Some((id(3), 8)));
-
-    let mut bench = asking();
-    bench.lead_answer(LeadOutcome::Failed);
-    bench.wait(10);
-    bench.term(7, Some(1));
-    bench.sees(health(1));
-    bench.sees(health(2));
-    bench.sees(health(3));
-    assert_eq!(bench.asked(), Some((id(2), 7)), "3 could not: 2 is next");
-    bench.lead_answer(LeadOutcome::Failed);
-    bench.wait(600);
-    bench.term(7, Some(1));
-    bench.sees(health(2));
-    bench.probe(1, Outcome::Refused);
-    bench.sees(health(3));
-    assert_eq!(
-        bench.asked(),
-        Some((id(3), 7)),
-        "a while later it may try again"
-    );
-}
-
-/// A candidate that dies while it is asked is not waited for; one whose health says that it leads
-/// neither.
-#[test]
-fn a_candidate_is_watched_while_it_is_asked() {
-    let asking = || {
-        let mut bench = Bench::old();
-        bench.term(7, None);
-        (1..=3).for_each(|n| bench.sees(health(n)));
-        assert_eq!(bench.asked(), Some((id(3), 7)));
-        bench
-    };
-    let mut bench = asking();
-    bench.probe(3, Outcome::Refused);
-    assert_eq!(
-        bench.commands[..2],
-        [Command::Abandon, Command::ReadTerm(2)]
-    );
-    bench.on(&Event::Lead(1, LeadOutcome::Lead(LeadAnswer::Leading(8))));
-    assert!(
-        bench.commands.is_empty(),
-        "an answer to an older judgement is ignored"
-    );
-
-    let mut bench = asking();
-    bench.sees(leading(3, 8));
-    assert!(bench.commands.contains(&Command::Abandon) && bench.judging());
-    bench.term(8, Some(3));
-    assert_eq!(bench.adopted(), Some((id(3), 8)));
-}
-
-/// While the catalog is away the election tries again, without asking anybody to lead.
-#[test]
-fn without_the_catalog_nobody_is_asked() {
-    let mut bench = Bench::old();
-    for _ in 0..20 {
-        let judgement = bench.election.judgement;
-        (1..=3).for_each(|n| bench.sees(health(n)));
-        bench.on(&Event::Term(judgement, None));
-        assert!(bench.asked().is_none());
-        bench.wait(u64::try_from(HEARTBEAT.as_millis()).expect("small"));
-        assert!(bench.judging());
-    }
-}
-
-/// A replica that says that it leads the catalog's term is not adopted when the catalog's owner is
-/// another one; neither is one that says so of a term that the catalog never granted. Neither stops
-/// the others.
-#[test]
-fn only_the_catalogs_owner_is_adopted() {
-    let mut bench = Bench::old();
-    bench.judged(
-        |n| if n == 3 { leading(3, 7) } else { health(n) },
-        7,
-        Some(1),
-    );
-    assert_eq!((bench.adopted(), bench.asked()), (None, Some((id(3), 7))));
-    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Leading(7)));
-    assert!(bench.judging() && bench.adopted().is_none());
-    bench.judged(
-        |n| if n == 3 { leading(3, 7) } else { health(n) },
-        7,
-        Some(1),
-    );
-    assert_eq!(bench.asked(), Some((id(2), 7)), "the others go first then");
-
-    let mut bench = Bench::old();
-    bench.judged(
-        |n| if n == 3 { leading(3, 99) } else { health(n) },
-        7,
-        Some(1),
-    );
-    assert_eq!(
-        bench.asked(),
-        None,
-        "the term may have been read before the grant"
-    );
-    bench.wait(10);
-    bench.judged(
-        |n| if n == 3 { leading(3, 99) } else { health(n) },
-        7,
-        Some(1),
-    );
-    assert_eq!(bench.asked(), Some((id(3), 7)), "it was read again, once");
-    assert!(bench.adopted().is_none());
-
-    // A sitting leader stays, and the catalog is asked once.
-    let mut bench = Bench::led();
-    bench.sees(leading(2, 99));
-    assert!(bench.reads_term());
-    bench.term(7, Some(3));
-    bench.sees(leading(2, 99));
-    assert!(!bench.released() && !bench.reads_term() && bench.election.is_led());
-}
-
-fn foreign(health: Health) -> Health {
-    Health {
-        cluster: Some(ClusterId("theirs".into())),
-        ..health
-    }
-}
-
-/// A replica with another bazaar's file is never asked, never part of the longest log, never told
-/// who leads, and its terms end no leader; whether it answers before or after the term was read.
-#[test]
-fn a_foreign_replica_counts_for_nothing() {
-    let theirs = || {
-        foreign(Health {
-            last: Some(1_000_000),
-            ..leading(3, 99)
-        })
-    };
-    for first in [true, false] {
-        let mut bench = Bench::old();
-        if first {
-            bench.sees(theirs());
-        }
-        bench.term(7, Some(1));
-        bench.sees(health(1));
-        bench.sees(health(2));
-        if !first {
-            bench.sees(theirs());
-        }
-        let asked = Command::AskToLead {
-            judgement: 1,
-            candidate: id(2),
-            seen: 7,
-            longest: Some(100),
+        let answer = TermAnswer {
+            term,
+            owner: owner.map(id),
+            cluster: ClusterId("ours".into()),
         };
-        assert_eq!(bench.commands, [asked]);
+        self.on(&Event::Term(self.election.judgement, Some(answer)));
     }
-    let mut bench = Bench::led();
-    bench.sees(foreign(leading(2, 99)));
-    assert!(bench.commands.is_empty() && bench.election.is_led());
-    bench.sees(foreign(leading(3, 7)));
-    assert!(
-        bench.released(),
-        "the leader's own file is another bazaar's now"
-    );
-    assert_eq!(
-        bench.election.cluster().map(|cluster| cluster.0.as_str()),
-        Some("ours")
-    );
+
+    fn start(&mut self, fresh: bool) {
+        *self = Self::new();
+        if !fresh {
+            self.election.first_election_until = None;
+        }
+        self.tick();
+    }
+
+    fn led(&mut self) {
+        self.start(false);
+        self.term(7, Some(3));
+        self.probe(3, 0, Outcome::Health(leading(3, 7)));
+        // Later probes begin after the adoption, older ones before.
+        self.pass(1);
+        self.commands.clear();
+    }
+
+    fn probes(&mut self, words: &mut Words<'_>) -> Result<(), Failure> {
+        let leads = key(words, "leading")?;
+        let claiming = key(words, "claiming")?;
+        let last = key(words, "last")?.unwrap_or(100);
+        let ago_ms = key(words, "ago")?.unwrap_or(0);
+        let follows = words
+            .take_key("follows")
+            .map(|text| pair(text, '@'))
+            .transpose()?;
+        let copies = words
+            .take_key("copies")
+            .map(|text| pair(text, '/'))
+            .transpose()?;
+        let wrong = key::<u8>(words, "wrong-replica")?;
+        let (mut ids, mut said) = (Vec::new(), Vec::new());
+        while let Some(word) = words.next_pos() {
+            match word.parse::<u8>() {
+                Ok(n) => ids.push(n),
+                Err(_) => said.push(word),
+            }
+        }
+        for n in ids {
+            let mut health = match (leads, follows) {
+                (Some(term), _) => leading(n, term),
+                (None, Some((leader, term))) => following(n, leader, term),
+                (None, None) => health(n),
+            };
+            health.claiming = claiming;
+            health.last = Some(last);
+            health.copies = copies.map(|(present, wanted)| Copies { present, wanted });
+            let mut outcome = wrong.map(|n| Outcome::Stranger(Stranger::Replica(id(n))));
+            for word in &said {
+                match *word {
+                    "refused" => outcome = Some(Outcome::Refused),
+                    "missed" => outcome = Some(Outcome::Missed),
+                    "foreign" => health.cluster = Some(ClusterId("theirs".into())),
+                    "ineligible" => health.eligible = false,
+                    _ => return Err(format!("'{word}' is said of no probe").into()),
+                }
+            }
+            self.probe(n, ago_ms, outcome.unwrap_or(Outcome::Health(health)));
+        }
+        Ok(())
+    }
+
+    fn lead(&mut self, words: &mut Words<'_>) -> Result<(), Failure> {
+        let judgement = key(words, "judgement")?.unwrap_or(self.election.judgement);
+        let answers = [
+            key(words, "leading")?.map(LeadAnswer::Leading),
+            key(words, "claiming")?.map(LeadAnswer::Claiming),
+            key(words, "wait")?.map(LeadAnswer::Wait),
+        ];
+        let outcome = match answers.into_iter().flatten().next() {
+            Some(answer) => LeadOutcome::Lead(answer),
+            None => match words.next_pos() {
+                Some("outdated") => LeadOutcome::Outdated,
+                Some("refused") => LeadOutcome::Refused,
+                Some("failed") => LeadOutcome::Failed,
+                other => return Err(format!("{other:?} is no outcome").into()),
+            },
+        };
+        self.on(&Event::Lead(judgement, outcome));
+        Ok(())
+    }
+
+    fn beats(&mut self, words: &mut Words<'_>, text: &mut String) -> Result<(), Failure> {
+        let (leader, term) = pair(words.take_key("leader").ok_or("no leader")?, '@')?;
+        let mut others: Vec<u8> = Vec::new();
+        while let Some(word) = words.next_pos() {
+            others.push(number(word)?);
+        }
+        let (present, wanted) = pair(words.take_key("copies").ok_or("no copies")?, '/')?;
+        let times = key::<u32>(words, "times")?.unwrap_or(1);
+        for beat in 1..=times {
+            self.now = self.now + HEARTBEAT;
+            for n in &others {
+                self.probe(*n, 0, Outcome::Health(following(*n, leader, term)));
+            }
+            let copies = Some(Copies { present, wanted });
+            let health = Health {
+                copies,
+                ..leading(leader, term)
+            };
+            self.probe(leader, 0, Outcome::Health(health));
+            if !self.commands.is_empty() {
+                writeln!(text, "at beat {beat}:")?;
+                return Ok(());
+            }
+        }
+        writeln!(text, "{times} beats without consequence")?;
+        Ok(())
+    }
+
+    fn answer(&mut self, words: &mut Words<'_>, text: &mut String) -> Result<(), Failure> {
+        let term = key(words, "term")?.ok_or("no term")?;
+        let owner = key(words, "owner")?;
+        let refused = key::<u8>(words, "refused")?;
+        let mut ids: Vec<u8> = Vec::new();
+        while let Some(word) = words.next_pos() {
+            ids.push(number(word)?);
+        }
+        let mut waited = 0;
+        loop {
+            self.commands.clear();
+            if matches!(self.election.phase, Phase::Reading { .. }) {
+                refused
+                    .into_iter()
+                    .for_each(|n| self.probe(n, 0, Outcome::Refused));
+                ids.iter()
+                    .for_each(|n| self.probe(*n, 0, Outcome::Health(health(*n))));
+                self.term(term, owner);
+            }
+            if matches!(self.election.phase, Phase::Asking { .. }) {
+                writeln!(text, "after {waited} ms:")?;
+                return Ok(());
+            }
+            if waited > PATIENCE_MS {
+                return Err(format!("nobody was asked within {PATIENCE_MS} ms").into());
+            }
+            self.pass(10);
+            waited += 10;
+            self.tick();
+        }
+    }
+
+    /// The commands since the last line, and the phase if it is another one.
+    fn show(&mut self, text: &mut String) -> Result<(), Failure> {
+        let mut probes = Vec::new();
+        let commands = std::mem::take(&mut self.commands);
+        for command in &commands {
+            if let Command::ProbeNow(id) = command {
+                probes.push(id.to_string());
+            } else {
+                writeln!(text, "{}", describe(command))?;
+            }
+        }
+        if !probes.is_empty() {
+            writeln!(text, "probe {}", probes.join(", "))?;
+        }
+        let phase = self.election.phase;
+        if self.shown.replace(phase) != Some(phase) {
+            writeln!(text, "=> {}", describe_phase(phase, self.now))?;
+        }
+        Ok(())
+    }
 }
 
-/// While the catalog has granted no term, its file may be a new one in the place of a lost one: all
-/// logs count, so that it hears of them.
-#[test]
-fn before_the_first_term_every_log_counts() {
-    let mut bench = Bench::old();
-    bench.judged(|n| foreign(health(n)), 0, None);
-    let asked = Command::AskToLead {
-        judgement: 1,
-        candidate: id(3),
-        seen: 0,
-        longest: Some(100),
+fn describe(command: &Command) -> String {
+    match command {
+        Command::ReadTerm(judgement) => format!("read the term for judgement {judgement}"),
+        Command::ProbeNow(id) => format!("probe {id}"),
+        Command::AskToLead {
+            candidate,
+            seen,
+            longest,
+            ..
+        } => {
+            let end = longest.map_or("no row".into(), |last| format!("row {last}"));
+            format!("ask {candidate} to lead: term {seen} seen, longest log ends at {end}")
+        }
+        Command::Abandon => "abandon the request to lead".into(),
+        Command::Announce { to, term, leader } => {
+            format!("announce to {to}: {leader} leads {term}")
+        }
+        Command::Adopt { leader, term } => format!("adopt {leader} in term {term}"),
+        Command::Release { leader, term, why } => format!("release {leader} of term {term}: {why}"),
+        Command::Confirm => "confirm the leader".into(),
+    }
+}
+
+fn describe_phase(phase: Phase, now: BootInstant) -> String {
+    let by = |owner: Option<ReplicaId>| owner.map_or("nobody".into(), |id| id.to_string());
+    match phase {
+        Phase::Led {
+            leader,
+            term,
+            doubted,
+            ..
+        } => {
+            let doubt = if doubted.is_some() { ", doubted" } else { "" };
+            format!("{leader} leads term {term}{doubt}")
+        }
+        Phase::Reading { .. } => "reading the term".into(),
+        Phase::Probing { seen, .. } => {
+            format!("probing: term {} is owned by {}", seen.term, by(seen.owner))
+        }
+        Phase::Asking { candidate, .. } => format!("asking {candidate}"),
+        Phase::Completing {
+            owner,
+            term,
+            length,
+            ..
+        } => format!("{owner} completes its log for term {term}: {length} rows"),
+        Phase::Resting { until } => format!("resting for {:?}", until.saturating_since(now)),
+    }
+}
+
+impl goldenscript::Runner for Story {
+    type Command = goldenscript::Command;
+
+    fn run(
+        &mut self,
+        command: &goldenscript::Command,
+        _: &goldenscript::Context,
+    ) -> Result<String, Failure> {
+        let mut words = command.consume_args();
+        let mut text = String::new();
+        match command.name.as_str() {
+            "start" => {
+                let fresh = words.next_pos() == Some("fresh");
+                self.start(fresh);
+            }
+            "led" => self.led(),
+            "probe" => self.probes(&mut words)?,
+            "term" => {
+                let judgement = key(&mut words, "judgement")?.unwrap_or(self.election.judgement);
+                let owner = key(&mut words, "owner")?;
+                match words.next_pos() {
+                    Some("none") => self.on(&Event::Term(judgement, None)),
+                    Some(term) => self.term(number(term)?, owner),
+                    None => return Err("which term?".into()),
+                }
+            }
+            "lead" => self.lead(&mut words)?,
+            "failed" => {
+                let term = number(words.next_pos().ok_or("which term?")?)?;
+                self.on(&Event::Failed(term));
+            }
+            "wait" => {
+                self.pass(number(words.next_pos().ok_or("how long?")?)?);
+                self.tick();
+            }
+            "beat" => self.beats(&mut words, &mut text)?,
+            "answer" => self.answer(&mut words, &mut text)?,
+            "cluster" => writeln!(text, "{:?}", self.election.cluster().map(|c| c.0.as_str()))?,
+            other => return Err(format!("there is no command '{other}'").into()),
+        }
+        words.reject_next()?;
+        self.show(&mut text)?;
+        Ok(text)
+    }
+}
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/leader/election/scripts");
+
+macro_rules! stories {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let path = format!("{SCRIPTS}/{}", stringify!($name));
+                goldenscript::run(&mut Story::new(), path).expect("the script runs");
+            }
+        )*
+
+        /// A script that no test names would never run.
+        #[test]
+        fn every_script_is_run() {
+            let files = std::fs::read_dir(SCRIPTS).expect("the folder of scripts");
+            let names = files.map(|file| file.expect("a file").file_name());
+            let mut names: Vec<_> = names.map(|name| name.into_string().expect("UTF-8")).collect();
+            let mut run = vec![$(stringify!($name).to_owned()),*];
+            names.sort();
+            run.sort();
+            assert_eq!(names, run);
+        }
     };
-    assert_eq!(bench.commands, [asked]);
 }
 
-/// Another replica under a replica's URL counts as if nobody answered there, at once.
-#[test]
-fn another_replica_under_a_url_is_no_leader() {
-    let mut bench = Bench::led();
-    bench.probe(3, Outcome::Stranger(Stranger::Replica(id(1))));
-    assert!(bench.released());
-    bench.sees(health(1));
-    bench.sees(health(2));
-    bench.term(7, Some(3));
-    assert_eq!(bench.asked(), Some((id(2), 7)));
-}
-
-/// Claims that the catalog refuses are repeated after 100 ms, doubling to 5 s. Another term, or a
-/// leader that another front-end chose, ends the wait.
-#[test]
-fn refused_claims_are_repeated_ever_more_rarely() {
-    let mut bench = Bench::old();
-    let mut waits = Vec::new();
-    let mut waited = 0;
-    let mut refuse = |bench: &mut Bench| loop {
-        if bench.judging() {
-            bench.judged(health, 7, Some(1));
-        }
-        if bench.asked().is_some() {
-            waits.push(waited);
-            waited = 0;
-            bench.lead_answer(LeadOutcome::Refused);
-            return;
-        }
-        bench.wait(10);
-        waited += 10;
-    };
-    (0..9).for_each(|_| refuse(&mut bench));
-    for (wait, expected) in waits[1..]
-        .iter()
-        .zip([100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000])
-    {
-        assert!((expected..expected + 30).contains(wait), "{waits:?}");
-    }
-    bench.wait(110);
-    assert!(bench.judging(), "the term is read on");
-    bench.judged(health, 8, None);
-    assert_eq!(bench.asked(), Some((id(3), 8)), "that is news");
-    bench.lead_answer(LeadOutcome::Refused);
-    bench.wait(110);
-    bench.judged(
-        |n| if n == 2 { leading(2, 9) } else { health(n) },
-        9,
-        Some(2),
-    );
-    assert_eq!(bench.adopted(), Some((id(2), 9)));
-    bench.probe(2, Outcome::Refused);
-    bench.sees(health(1));
-    bench.sees(health(3));
-    bench.term(9, Some(2));
-    assert_eq!(
-        bench.asked(),
-        Some((id(3), 9)),
-        "a leader forgets the refusals"
-    );
-}
-
-fn with_copies(present: usize, wanted: usize) -> Health {
-    Health {
-        copies: Some(Copies { present, wanted }),
-        ..leading(3, 7)
-    }
-}
-
-impl Bench {
-    /// A heartbeat in which `others` answer and the leader says that it has so many copies.
-    fn beat(&mut self, others: &[u8], present: usize, wanted: usize) -> bool {
-        self.now = self.now + HEARTBEAT;
-        others.iter().for_each(|n| {
-            self.sees(Health {
-                term: 7,
-                leader: Some(id(3)),
-                ..health(*n)
-            });
-        });
-        self.sees(with_copies(present, wanted));
-        self.reads_term()
-    }
-}
-
-/// A leader that has had too few copies for 300 ms is relieved: the term is read, and another
-/// replica is asked. Orders keep their leader meanwhile.
-#[test]
-fn a_leader_with_too_few_copies_is_relieved() {
-    let mut bench = Bench::led();
-    assert!((0..3).all(|_| !bench.beat(&[1, 2], 1, 2)));
-    assert!(bench.beat(&[1, 2], 1, 2), "300 ms after it was seen first");
-    assert!(bench.election.is_led());
-    bench.term(7, Some(3));
-    assert_eq!(bench.asked(), Some((id(2), 7)));
-    assert!(!bench.released());
-    bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Leading(8)));
-    bench.sees(leading(2, 8));
-    bench.term(8, Some(2));
-    assert_eq!(bench.adopted(), Some((id(2), 8)));
-}
-
-/// Nobody is relieved whose copies are back in time, nor where too few replicas answer for another
-/// one to have more, nor where nobody else may lead, nor when the term has passed on.
-#[test]
-fn a_leader_is_not_relieved_in_vain() {
-    let mut bench = Bench::led();
-    for _ in 0..20 {
-        assert!(!bench.beat(&[1, 2], 1, 2) && !bench.beat(&[1, 2], 1, 2));
-        assert!(!bench.beat(&[1, 2], 2, 2), "back in time");
-    }
-    let mut bench = Bench::led();
-    assert!((0..20).all(|_| !bench.beat(&[], 1, 2)), "it is alone");
-    let mut bench = Bench::led();
-    assert!(
-        (0..20).all(|_| !bench.beat(&[2], 2, 3)),
-        "two cannot make three copies"
-    );
-    let mut bench = Bench::led();
-    let reads = (0..4).filter(|_| bench.beat(&[1, 2], 1, 2)).count();
-    assert_eq!(reads, 1, "the term is read once");
-    bench.term(8, Some(1));
-    assert!(bench.released() && bench.asked().is_none());
-}
-
-/// Where nobody reaches enough others, the leadership goes round all of them, once a second.
-#[test]
-fn the_leadership_goes_round_slowly() {
-    let mut bench = Bench::led();
-    let (mut leader, mut term, mut beats) = (3, 7, 0);
-    let mut rounds = Vec::new();
-    for _ in 0..60 {
-        beats += 1;
-        bench.now = bench.now + HEARTBEAT;
-        for n in (1..=3).filter(|n| *n != leader) {
-            bench.sees(Health {
-                term,
-                leader: Some(id(leader)),
-                ..health(n)
-            });
-        }
-        bench.sees(Health {
-            copies: Some(Copies {
-                present: 1,
-                wanted: 2,
-            }),
-            ..leading(leader, term)
-        });
-        if bench.reads_term() {
-            bench.term(term, Some(leader));
-            let (next, _) = bench.asked().expect("another one is asked");
-            rounds.push((u8::from(next), beats));
-            (leader, term) = (u8::from(next), term + 1);
-            bench.lead_answer(LeadOutcome::Lead(LeadAnswer::Leading(term)));
-            bench.sees(leading(leader, term));
-            bench.term(term, Some(leader));
-            assert_eq!(bench.adopted(), Some((id(leader), term)));
-        }
-    }
-    assert!(rounds.len() >= 5, "{rounds:?}");
-    assert_eq!(
-        rounds.iter().map(|(n, _)| *n).take(5).collect::<Vec<_>>(),
-        [2, 1, 3, 2, 1]
-    );
-    assert!(
-        rounds.windows(2).all(|pair| pair[1].1 - pair[0].1 >= 10),
-        "{rounds:?}"
-    );
-}
-
-/// A replica that was asked to relieve the leader and cannot leaves it where it was.
-#[test]
-fn a_relief_that_fails_changes_nothing() {
-    let mut bench = Bench::led();
-    let reads = (0..4).filter(|_| bench.beat(&[1, 2], 1, 2)).count();
-    assert_eq!(reads, 1, "the term is read once");
-    bench.term(7, Some(3));
-    assert_eq!(bench.asked(), Some((id(2), 7)));
-    bench.lead_answer(LeadOutcome::Failed);
-    bench.wait(20);
-    bench.judged(
-        |n| if n == 3 { with_copies(1, 2) } else { health(n) },
-        7,
-        Some(3),
-    );
-    assert_eq!(bench.adopted(), Some((id(3), 7)));
-}
-
-/// While a term is read, no other read is begun, whatever replicas say; one that got no answer
-/// allows the next.
-#[test]
-fn one_read_of_the_term_at_a_time() {
-    let mut bench = Bench::led();
-    bench.sees(leading(2, 50));
-    assert!(bench.reads_term());
-    let judgement = bench.election.judgement;
-    for term in 51..70 {
-        bench.sees(leading(2, term));
-        assert!(!bench.reads_term());
-    }
-    bench.on(&Event::Term(judgement, None));
-    assert!(bench.election.is_led());
-    bench.sees(leading(2, 70));
-    assert!(bench.reads_term());
+stories! {
+    a_candidate_is_watched_while_it_is_asked
+    a_candidate_says_how_long_to_wait
+    a_candidate_that_cannot_lead_is_passed_over
+    a_candidate_that_claims_is_completed
+    a_claimer_is_left_alone_while_it_grows
+    a_foreign_replica_counts_for_nothing
+    a_judgement_begins_with_term_and_probes
+    a_leader_is_not_relieved_in_vain
+    a_leader_must_say_so
+    a_leader_with_too_few_copies_is_relieved
+    a_newer_term_wins
+    a_refused_connection_ends_the_leader
+    a_relief_that_fails_changes_nothing
+    a_returning_replica_is_informed
+    a_sitting_leader_is_adopted
+    a_stalled_claim_is_given_up
+    an_older_leader_is_not_adopted
+    an_outdated_judgement_begins_anew
+    another_replica_under_a_url_is_no_leader
+    before_the_first_term_every_log_counts
+    failed_calls_trigger_a_check
+    old_probes_do_not_count
+    one_read_of_the_term_at_a_time
+    only_the_catalogs_owner_is_adopted
+    only_the_fit_are_asked
+    refused_claims_are_repeated_ever_more_rarely
+    the_first_election_waits_for_the_highest
+    the_leadership_goes_round_slowly
+    the_silent_are_not_waited_for
+    two_misses_end_the_leader
+    without_the_catalog_nobody_is_asked
 }
