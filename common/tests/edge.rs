@@ -8,6 +8,7 @@ use common::http::edge::limits::{EdgeConfig, Limits};
 use common::http::edge::{Edge, FastPath};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
+use common::timing::PUBLIC_BODY_LIMIT_BYTES;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use raw_client::{Client, hostile, wait_for};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -255,6 +256,37 @@ fn unread_answers() {
     wait_for("it is gone", ms(5_000), || {
         server.metric("bazaar_edge_connections") == 0.0
     });
+}
+
+/// Large bodies that arrive at once share their memory: beyond it one is refused with 503, while
+/// small requests are served. A body that was begun keeps its room, which is used again after it.
+#[test]
+fn large_bodies_share_their_memory() {
+    let server = Server::start(Limits {
+        body_budget_bytes: PUBLIC_BODY_LIMIT_BYTES,
+        ..Limits::default()
+    });
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60003\r\n\r\n";
+    let unfinished = format!("{head}{}", " ".repeat(60_000));
+    let mut first = server.client();
+    first.send(unfinished.as_bytes());
+    wait_for("the body has come but for its end", ms(10_000), || {
+        server.metric("bazaar_edge_received_bytes_total") > 60_000.0
+    });
+    let mut second = server.client();
+    let refused = second.answer_to(unfinished.as_bytes()).expect("a refusal");
+    assert_eq!(
+        (refused.status, refused.field("retry-after")),
+        (503, Some("1"))
+    );
+    second.assert_closed();
+    server.assert_serves();
+    assert_eq!(first.answer_to(b"end").expect("has its room").status, 200);
+    let whole = format!("{unfinished}end");
+    let answer = first.answer_to(whole.as_bytes()).expect("room again");
+    assert_eq!(answer.status, 200);
+    let refusals = "bazaar_edge_refusals_total{reason=\"body_budget\"}";
+    assert_eq!(server.metric(refusals), 1.0);
 }
 
 /// Answers that are not read hold one budget of our memory and little of the kernel's: one more is

@@ -1,9 +1,10 @@
-//! The limits of clients, each with its default, as a setting.
+//! The limits of the edge. The number of connections is a setting, since it depends on the machine.
+//! All others follow from the API itself, so they are constants.
 
 use crate::http::access::Access;
 use crate::settings::addresses::ListenAddress;
 use crate::settings::{Positive, Settings};
-use crate::timing::{CALLER_IDLE, INTERNAL_BODY_LIMIT_BYTES};
+use crate::timing::{CALLER_IDLE, INTERNAL_BODY_LIMIT_BYTES, PUBLIC_BODY_LIMIT_BYTES};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ pub struct EdgeConfig {
 }
 
 impl EdgeConfig {
-    /// Reads the limits. Address and threads belong to the whole front-end: the caller puts them in
-    /// place of one thread on a free port of the loopback interface.
+    /// Reads the settings. The address and the threads belong to the whole front-end; until the
+    /// caller sets them it is one thread on a free port of the loopback interface.
     pub fn read(settings: &mut Settings) -> Self {
         Self::public(Limits::read(settings))
     }
@@ -96,97 +97,61 @@ impl Default for Limits {
     }
 }
 
+/// Twice the longest name in a path, percent-encoded, and a query.
+const TARGET_BYTES: usize = 2_048;
+/// Cookies and the fields of proxies fit; Apache and nginx take as much.
+const HEAD_BYTES: usize = 8_192;
+// The request line beside the target: method, version, blanks and line end.
+const _: () = assert!(HEAD_BYTES >= TARGET_BYTES + 64);
+/// A browser sends about 20. Each field costs time, so their number is bounded besides their size.
+const FIELDS: usize = 100;
+/// A thousand bodies of the largest size at once.
+const BODY_BUDGET_BYTES: usize = 64 * 1024 * 1024;
+// A smaller budget could never hold the largest body.
+const _: () = assert!(BODY_BUDGET_BYTES >= PUBLIC_BODY_LIMIT_BYTES);
+/// Larger than the largest answer, the table of 100 000 stocks.
+const OUTPUT_BUDGET_BYTES: usize = 64 * 1024 * 1024;
+/// The kernel would let it grow to megabytes for each slow reader.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Slow mobile lines send a head within a second.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// 64 KiB in this time need 52 kbit/s.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// A person between two orders keeps the connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// As long as a body may take in the other direction.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// A close with unread bytes resets the connection, and the client loses the refusal. So a refused
+/// request is read on, but not without end.
+const DRAIN_BYTES: usize = 1024 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
 impl Limits {
-    /// Reads them.
+    /// The limits of a public listener.
     pub fn read(settings: &mut Settings) -> Self {
-        let mut number =
-            |name, default: &str, help| settings.get::<Positive>(name, default, help).0;
-        let mut limits = Self {
-            connections: number(
-                "FRONTEND_MAX_CONNECTIONS",
-                "10000",
-                "public connections at once; beyond, 503",
-            ),
-            head_bytes: number(
-                "FRONTEND_HEAD_LIMIT_BYTES",
-                "8192",
-                "largest head of a public request; beyond, 431",
-            ),
-            fields: number(
-                "FRONTEND_FIELD_LIMIT",
-                "100",
-                "most header fields of a public request; beyond, 431",
-            ),
-            target_bytes: number(
-                "FRONTEND_TARGET_LIMIT_BYTES",
-                "2048",
-                "longest target of a public request; beyond, 414",
-            ),
-            body_bytes: number(
-                "FRONTEND_BODY_LIMIT_BYTES",
-                "65536",
-                "largest body of a public request; beyond, 413",
-            ),
-            body_budget_bytes: number(
-                "FRONTEND_BODY_BUDGET_BYTES",
-                "67108864",
-                "memory for large bodies of public requests, all together; beyond, 503",
-            ),
-            output_budget_bytes: number(
-                "FRONTEND_OUTPUT_BUDGET_BYTES",
-                "67108864",
-                "memory for large answers that are not read, all together; beyond, 503",
-            ),
-            send_buffer_bytes: number(
-                "FRONTEND_SEND_BUFFER_BYTES",
-                "65536",
-                "what the kernel keeps of unread answers of one public connection",
-            ),
-            drain_bytes: number(
-                "FRONTEND_DRAIN_LIMIT_BYTES",
-                "1048576",
-                "how much of a refused request is still read, so that the refusal arrives",
-            ),
-            head_timeout: Duration::ZERO,
-            first_timeout: Duration::ZERO,
-            body_timeout: Duration::ZERO,
-            idle_timeout: Duration::ZERO,
-            send_timeout: Duration::ZERO,
-            drain_timeout: Duration::ZERO,
-        };
-        let mut time = |name, default: &str, help| {
-            let ms = settings.get::<Positive>(name, default, help).0;
-            Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX).min(MOST_MS))
-        };
-        limits.head_timeout = time(
-            "FRONTEND_HEAD_TIMEOUT_MS",
-            "5000",
-            "time for the head of a public request; then 408",
-        );
-        limits.body_timeout = time(
-            "FRONTEND_BODY_TIMEOUT_MS",
+        let connections = settings.get::<Positive>(
+            "FRONTEND_MAX_CONNECTIONS",
             "10000",
-            "time for the body of a public request; then 408",
+            "public connections at once; beyond, 503",
         );
-        limits.idle_timeout = time(
-            "FRONTEND_IDLE_TIMEOUT_MS",
-            "60000",
-            "time that an idle public connection is kept, less when crowded",
-        );
-        // A browser opens connections ahead of their first request.
-        limits.first_timeout = limits.idle_timeout;
-        limits.send_timeout = time(
-            "FRONTEND_SEND_TIMEOUT_MS",
-            "10000",
-            "time that a public client may leave an answer unread",
-        );
-        limits.drain_timeout = time(
-            "FRONTEND_DRAIN_TIMEOUT_MS",
-            "2000",
-            "time that a connection is still read after its last answer",
-        );
-        limits.check(settings);
-        limits
+        Self {
+            connections: connections.0,
+            head_bytes: HEAD_BYTES,
+            fields: FIELDS,
+            target_bytes: TARGET_BYTES,
+            body_bytes: PUBLIC_BODY_LIMIT_BYTES,
+            body_budget_bytes: BODY_BUDGET_BYTES,
+            output_budget_bytes: OUTPUT_BUDGET_BYTES,
+            send_buffer_bytes: SEND_BUFFER_BYTES,
+            head_timeout: HEAD_TIMEOUT,
+            body_timeout: BODY_TIMEOUT,
+            // A browser opens connections ahead of their first request.
+            first_timeout: IDLE_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            send_timeout: SEND_TIMEOUT,
+            drain_bytes: DRAIN_BYTES,
+            drain_timeout: DRAIN_TIMEOUT,
+        }
     }
 
     /// The limits of an internal listener. Its callers are services, which send a request at once
@@ -242,22 +207,6 @@ impl Limits {
     pub fn crowded_from(&self) -> usize {
         self.connections - self.connections / 4
     }
-
-    fn check(&self, settings: &mut Settings) {
-        // A request line beside the target: method, version, blanks and line end.
-        if self.head_bytes < self.target_bytes.saturating_add(64) {
-            settings.mistake(format!(
-                "FRONTEND_HEAD_LIMIT_BYTES={}: it must be at least 64 more than FRONTEND_TARGET_LIMIT_BYTES={}",
-                self.head_bytes, self.target_bytes
-            ));
-        }
-        if self.body_budget_bytes < self.body_bytes {
-            settings.mistake(format!(
-                "FRONTEND_BODY_BUDGET_BYTES={}: it must be at least FRONTEND_BODY_LIMIT_BYTES={}, or the largest body could never come",
-                self.body_budget_bytes, self.body_bytes
-            ));
-        }
-    }
 }
 
 /// Connections to an internal listener at once: each service has a few to each other one.
@@ -266,50 +215,20 @@ pub const INTERNAL_CONNECTIONS: usize = 1_024;
 pub const INTERNAL_IDLE_TIMEOUT: Duration = Duration::from_secs(330);
 const _: () = assert!(INTERNAL_IDLE_TIMEOUT.as_secs() > CALLER_IDLE.as_secs());
 
-/// A day: longer times would only overflow sums.
-const MOST_MS: u64 = 24 * 60 * 60 * 1_000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The defaults are those of the README, and agree with each other.
+    /// The number of connections is the only limit that a setting changes.
     #[test]
-    fn defaults() {
-        let mut settings = Settings::from_pairs([]);
+    fn connections_are_a_setting() {
+        let variable = ("FRONTEND_MAX_CONNECTIONS".into(), "12".into());
+        let mut settings = Settings::from_pairs([variable]);
         let limits = Limits::read(&mut settings);
         assert_eq!(settings.finish(), Ok(()));
         assert_eq!(
-            (limits.connections, limits.head_bytes, limits.fields),
-            (10_000, 8_192, 100)
-        );
-        assert_eq!(limits.body_bytes, crate::timing::PUBLIC_BODY_LIMIT_BYTES);
-        assert_eq!(limits.head_timeout, Duration::from_secs(5));
-    }
-
-    /// With a head limit below the target limit, 414 could never come: refused at start.
-    #[test]
-    fn head_must_hold_the_target() {
-        let mut settings =
-            Settings::from_pairs([("FRONTEND_HEAD_LIMIT_BYTES".into(), "2000".into())]);
-        let _ = Limits::read(&mut settings);
-        let mistakes = settings.finish().expect_err("they contradict each other").0;
-        assert!(
-            mistakes.len() == 1 && mistakes[0].contains("FRONTEND_TARGET_LIMIT_BYTES"),
-            "{mistakes:?}"
-        );
-    }
-
-    /// A budget below one body would refuse for ever what the limit promises: refused at start.
-    #[test]
-    fn budget_must_hold_a_body() {
-        let mut settings =
-            Settings::from_pairs([("FRONTEND_BODY_BUDGET_BYTES".into(), "65535".into())]);
-        let _ = Limits::read(&mut settings);
-        let mistakes = settings.finish().expect_err("they contradict each other").0;
-        assert!(
-            mistakes.len() == 1 && mistakes[0].contains("FRONTEND_BODY_LIMIT_BYTES"),
-            "{mistakes:?}"
+            (limits.connections, Limits::default().connections),
+            (12, 10_000)
         );
     }
 

@@ -167,7 +167,7 @@ impl RefusalReason {
             Self::BodyTooLarge => format!("the body is larger than {} bytes", limits.body_bytes),
             Self::BodyBudget => "there are too many large bodies at once; try again".into(),
             Self::OutputBudget => format!(
-                "large answers that others do not read fill the {} bytes of FRONTEND_OUTPUT_BUDGET_BYTES; try again",
+                "large answers that others do not read fill the {} bytes kept for them; try again",
                 limits.output_budget_bytes
             ),
             Self::TargetTooLong => format!(
