@@ -1,6 +1,6 @@
-//! The internal listener: invalidations, ends of sessions, what is cached, liveness, metrics. Its workers answer
-//! everything themselves, at once: an invalidation that waited behind anything would hold up every
-//! trade.
+//! The internal listener: invalidations, ends of sessions, the names that are cached, liveness,
+//! metrics. Its workers answer everything themselves, at once: an invalidation that waited behind
+//! anything would hold up every trade.
 
 use crate::cache::shared::SharedCache;
 use common::http::{Handler, Request, Responder, Response};
@@ -63,7 +63,10 @@ impl Internal {
         if self.cache.invalidate(&push.session, &push.names) {
             Response::json(200, &json!({}))
         } else {
-            tracing::warn!(session = %push.session, "invalidation refused: the session is not this front-end's");
+            tracing::warn!(
+                session = %push.session,
+                "invalidation refused: the session is not this front-end's"
+            );
             not_ours(&push.session)
         }
     }

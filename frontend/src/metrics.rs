@@ -1,4 +1,4 @@
-//! What a front-end counts, beside what its servers count.
+//! The counters of a front-end, beside those of its servers.
 
 use crate::api::status::StatusReport;
 use crate::cache::shared::SharedCache;
@@ -10,21 +10,19 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct CacheMetrics {
     /// Reads answered from the cache.
-    pub hits: IntCounter,
+    pub(crate) hits: IntCounter,
     /// Reads that went to the catalog.
-    pub misses: IntCounter,
-    /// Stocks stored.
-    pub fills: IntCounter,
+    pub(crate) misses: IntCounter,
+    pub(crate) fills: IntCounter,
     /// Stocks not stored, since they may have changed while the answer travelled.
-    pub fills_voided: IntCounter,
-    /// Stocks that the catalog told to forget.
-    pub invalidations: IntCounter,
+    pub(crate) fills_voided: IntCounter,
+    pub(crate) invalidations: IntCounter,
     /// Sessions that the catalog no longer knew.
-    pub lease_losses: IntCounter,
+    pub(crate) lease_losses: IntCounter,
 }
 
 impl CacheMetrics {
-    /// Registers them.
+    /// Registers the counters of one cache.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
@@ -40,7 +38,7 @@ impl CacheMetrics {
             ),
             invalidations: metrics.counter(
                 "cache_invalidations_total",
-                "Stocks that the catalog told to forget.",
+                "Stocks that the catalog invalidated.",
             ),
             lease_losses: metrics.counter(
                 "cache_lease_losses_total",
@@ -51,7 +49,7 @@ impl CacheMetrics {
 }
 
 /// Shows how much is in the cache, and whether it may be used.
-pub fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
+pub(crate) fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
     let entries = metrics.gauge("cache_entries", "Stocks in the cache.");
     let leased = metrics.gauge(
         "cache_leased",
@@ -65,22 +63,22 @@ pub fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
     });
 }
 
-/// Shows whether this front-end can trade, as `GET /readyz` says.
-pub fn watch_ready(metrics: &Metrics, report: StatusReport) {
+/// Shows whether this front-end can trade, as `GET /readyz` does.
+pub(crate) fn watch_ready(metrics: &Metrics, report: StatusReport) {
     let ready = metrics.gauge(
         "ready",
-        "1 while this front-end can trade: what GET /readyz says.",
+        "1 while this front-end can trade, as GET /readyz shows.",
     );
     metrics.sample(move || ready.set(report.not_ready().is_none().into()));
 }
 
-/// What became of the orders that clients sent.
+/// Counts clients' orders by outcome.
 #[derive(Debug, Clone)]
-pub struct OrderOutcomes(IntCounterVec);
+pub(crate) struct OrderOutcomes(IntCounterVec);
 
-/// What became of an order.
+/// The outcome of a client's order.
 #[derive(Debug, Clone, Copy)]
-pub enum OrderOutcome {
+pub(crate) enum OrderOutcome {
     /// It traded.
     Accepted,
     /// It was decided, and not for it: too little is left, no such stock, a key used before.
@@ -103,7 +101,8 @@ impl OrderOutcomes {
     fn new(metrics: &Metrics) -> Self {
         let counters = metrics.counters(
             "orders_total",
-            "Orders of clients that were answered, by outcome: accepted, refused (409, 404, 422), failed (503).",
+            "Orders of clients that were answered, by outcome: accepted, refused (409, 404, 422), \
+             failed (503).",
             &["outcome"],
         );
         // All of them from the start: an alert sees a counter rise from 0, but not one that begins
@@ -126,40 +125,42 @@ impl OrderOutcomes {
 
 /// Everything about the calls behind the queues, and the leader.
 #[derive(Debug, Clone)]
-pub struct QueueMetrics {
-    /// What became of clients' orders.
+pub(crate) struct QueueMetrics {
     pub outcomes: OrderOutcomes,
     /// Orders in each call to the leader.
     pub order_batch: Histogram,
-    /// Queries in each call.
     pub query_batch: Histogram,
     /// Readers answered by each call to the catalog.
     pub lookup_batch: Histogram,
     /// Where the time of an order goes, by stage.
     pub order_stage: HistogramVec,
-    /// Leaders adopted.
     pub leader_changes: IntCounter,
-    /// The term of the leader.
     pub term: IntGauge,
 }
 
 impl QueueMetrics {
-    /// Registers them.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             outcomes: OrderOutcomes::new(metrics),
             order_batch: metrics.counts("order_batch_size", "Orders in one call to the leader."),
             query_batch: metrics.counts("query_batch_size", "Order queries in one call."),
-            lookup_batch: metrics.counts("lookup_batch_size", "Stock reads answered by one call to the catalog."),
+            lookup_batch: metrics.counts(
+                "lookup_batch_size",
+                "Stock reads answered by one call to the catalog.",
+            ),
             order_stage: metrics.seconds_by(
                 "order_stage_seconds",
-                "Time of an order by stage: queue (until its batch is taken), leader (until one is known), forward (the call), \
-                 answer (of the whole batch).",
+                "Time of an order by stage: queue (until its batch is taken), leader (until one is \
+                 known), forward (the call), answer (of the whole batch).",
                 &["stage"],
             ),
-            leader_changes: metrics.counter("leader_changes_total", "Leaders adopted by this front-end."),
-            term: metrics.gauge("leader_term", "Term of the leader that this front-end adopted last."),
+            leader_changes: metrics
+                .counter("leader_changes_total", "Leaders adopted by this front-end."),
+            term: metrics.gauge(
+                "leader_term",
+                "Term of the leader that this front-end adopted last.",
+            ),
         }
     }
 }

@@ -43,7 +43,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is left of [`STOP_GRACE`] for orders that are still held to be answered 503, and for
+/// The rest of [`STOP_GRACE`] for orders that are still held to be answered 503, and for
 /// threads to be joined.
 const STOP_REST: Duration = Duration::from_millis(500);
 
@@ -64,13 +64,13 @@ pub struct Frontend {
     public: Option<Public>,
     callers: Vec<Thread>,
     monitor: Option<Monitor>,
-    watchers: Vec<Thread>,
+    background: Vec<Thread>,
     internal: InternalServer,
     address: SocketAddr,
     ending: Ending,
 }
 
-/// What ends the threads.
+/// The ways to end the threads.
 #[derive(Clone)]
 struct Ending {
     stop: Shutdown,
@@ -149,8 +149,7 @@ impl Frontend {
             origins: Origins::new(settings.origins.clone(), settings.listen.is_loopback()),
         });
         let stop = Shutdown::new();
-        // Both listeners first: a port in use must be told before anything is asked of other
-        // services.
+        // Both listeners first: a port in use must end the start before other services are asked.
         let internal = InternalServer::start(
             "internal",
             &settings.internal_listen,
@@ -192,8 +191,8 @@ impl Frontend {
         let mut callers = parts.forwarders(&monitor, receivers);
         callers.extend(parts.readers(&monitor, &queries_arrived, &pages_arrived));
         callers.extend(parts.lookups(lookups_arrived));
-        let mut watchers = parts.watchers(internal.address());
-        watchers.extend(parts.feed(publisher));
+        let mut background = parts.background(internal.address());
+        background.extend(parts.feed(publisher));
         let Parts {
             cell,
             catalog,
@@ -215,7 +214,7 @@ impl Frontend {
             public: Some(public),
             callers,
             monitor: Some(monitor),
-            watchers,
+            background,
             internal,
             address,
             ending,
@@ -246,17 +245,18 @@ impl Drop for Frontend {
                 }
             }
         });
+        // Waits for the requests in flight, which need every thread below.
         drop(self.public.take());
         drained.trigger();
         drop(impatient);
         self.ending.trigger();
         self.callers.clear();
         drop(self.monitor.take());
-        self.watchers.clear();
+        self.background.clear();
     }
 }
 
-/// What the threads share.
+/// The parts that the threads share.
 struct Parts<'a> {
     settings: &'a FrontendSettings,
     cache: Arc<SharedCache>,
@@ -351,9 +351,9 @@ impl Parts<'_> {
         [reader.start(), publisher.start()]
     }
 
-    fn watchers(&self, internal: SocketAddr) -> Vec<Thread> {
+    fn background(&self, internal: SocketAddr) -> Vec<Thread> {
         let (url, token) = (&self.settings.catalog_url, self.token());
-        let mut watchers = vec![catalog_prober::start(
+        let mut background = vec![catalog_prober::start(
             url,
             token.as_deref(),
             Arc::clone(&self.health_table),
@@ -365,7 +365,7 @@ impl Parts<'_> {
                 .internal_url
                 .clone()
                 .unwrap_or_else(|| format!("http://{internal}"));
-            watchers.push(session::start(SessionConfig {
+            background.push(session::start(SessionConfig {
                 catalog_url: url.clone(),
                 own_url,
                 token,
@@ -373,7 +373,7 @@ impl Parts<'_> {
                 stop: self.stop.clone(),
             }));
         }
-        watchers
+        background
     }
 }
 
@@ -394,8 +394,9 @@ impl Public {
             return Edge::start(settings.edge.clone(), api, http_metrics, metrics).map(Self::Edge);
         }
         tracing::warn!(
-            "the public API is served by tiny_http, for comparison only: it has no limits on connections, heads and slow clients, \
-             a request that declares a large body costs it a connection for good, and an accept error ends it"
+            "the public API is served by tiny_http, for comparison only: it has no limits on \
+             connections, heads and slow clients, a request that declares a large body costs it a \
+             connection for good, and an accept error ends it"
         );
         let config = TinyConfig {
             name: "public",

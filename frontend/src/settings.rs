@@ -25,13 +25,13 @@ pub struct FrontendSettings {
     pub server: ServerKind,
     /// Further origins whose pages may trade.
     pub origins: OriginList,
-    /// What clients may ask of the edge.
+    /// The edge, with its limits.
     pub edge: EdgeConfig,
     /// Base URL of the catalog.
     pub catalog_url: String,
     /// Base URLs of all replicas of the order service.
     pub replicas: BTreeMap<ReplicaId, String>,
-    /// What every service has.
+    /// The settings that every service has.
     pub shared: Shared,
 }
 
@@ -54,14 +54,14 @@ impl FrontendSettings {
         );
         if listen.collides_with(&internal_listen) {
             settings.mistake(format!(
-                "FRONTEND_LISTEN={listen} and FRONTEND_INTERNAL_LISTEN={internal_listen} are the same address: \
-                 clients and services need a port each"
+                "FRONTEND_LISTEN={listen} and FRONTEND_INTERNAL_LISTEN={internal_listen} are the \
+                 same address: clients and services need a port each"
             ));
         }
         if internal_url.is_none() && internal_listen.is_wildcard() {
             settings.mistake(format!(
-                "FRONTEND_INTERNAL_URL is not set, and FRONTEND_INTERNAL_LISTEN={internal_listen} names no host: \
-                 write the URL under which the catalog reaches this front-end"
+                "FRONTEND_INTERNAL_URL is not set, and FRONTEND_INTERNAL_LISTEN={internal_listen} \
+                 names no host: write the URL under which the catalog reaches this front-end"
             ));
         }
         let cache = settings

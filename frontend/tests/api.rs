@@ -303,7 +303,9 @@ fn status_and_probes() {
         status["catalog"],
         json!({ "state": "serving", "write_fault": null })
     );
-    let cache = json!({ "enabled": true, "leased": true, "entries": 1, "capacity": 1024, "hits": 1, "misses": 1 });
+    let cache = json!({
+        "enabled": true, "leased": true, "entries": 1, "capacity": 1024, "hits": 1, "misses": 1
+    });
     assert_eq!(status["cache"], cache);
 
     bazaar.replica(1).with(|state| state.claiming = None);

@@ -193,7 +193,7 @@ fn failures() {
         .cluster
         .restart(Service::Order(3))
         .expect("restarted");
-    browser.wait_part("[data-replica='3'] .badge", "in step");
+    browser.wait_part("[data-replica='3'] .badge", "in sync");
     browser.wait_text("[data-replica='3'] td:last-child", |lag| lag == "0");
 
     bazaar.cluster.kill(FRONTEND).expect("killed");
@@ -279,7 +279,7 @@ fn for_everybody() {
         bazaar.cluster.kill(Service::Order(3)).expect("killed");
         browser.wait_part("#timeline", "Replica 2 leads in term 2");
         bazaar.cluster.restart(Service::Order(3)).expect("restarted");
-        browser.wait_part("[data-replica='3'] .badge", "in step");
+        browser.wait_part("[data-replica='3'] .badge", "in sync");
         bazaar.cluster.kill(Service::Order(1)).expect("killed");
         browser.wait_part("#timeline", "Replica 1 does not answer");
         browser.wait_text("#charts figure:nth-child(4) svg", |_| charts_drawn(&browser));

@@ -2,11 +2,11 @@
 //! a queue. Nothing here waits.
 
 pub mod openapi;
-pub mod order_body;
-pub mod origin;
-pub mod page_query;
-pub mod routes;
-pub mod status;
+pub(crate) mod order_body;
+pub(crate) mod origin;
+pub(crate) mod page_query;
+pub(crate) mod routes;
+pub(crate) mod status;
 
 use crate::cache::shared::SharedCache;
 use crate::feed::Feed;
@@ -34,8 +34,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 const MAX_KEY_BYTES: usize = 255;
 
 /// Answers public requests.
-pub struct Api {
-    /// The stock cache.
+pub(crate) struct Api {
     pub cache: Arc<SharedCache>,
     /// To the leader.
     pub orders: OrderBatcher<PendingOrder>,
@@ -47,11 +46,8 @@ pub struct Api {
     pub lookups: Queue<PendingLookup>,
     /// How full these queues are, and their refusals.
     pub queues: QueueGauges,
-    /// What becomes of clients' orders.
     pub outcomes: OrderOutcomes,
-    /// What status and readiness are made of.
     pub report: StatusReport,
-    /// The live feed.
     pub feed: Arc<Feed>,
     /// Which pages may trade.
     pub origins: Origins,
@@ -67,7 +63,8 @@ impl Handler for Api {
         }
         if route == Route::Unknown {
             let message = format!(
-                "there is nothing at '{}': try /stocks, /stocks/<name>, /orders, /orders/<number> or /status",
+                "there is nothing at '{}': try /stocks, /stocks/<name>, /orders, /orders/<number> \
+                 or /status",
                 shortened(&request.path)
             );
             return responder.send(Response::error(404, &message));
@@ -85,7 +82,7 @@ impl Handler for Api {
 }
 
 impl FastPath for Api {
-    // What is not there goes through `handle`, which looks again and counts the miss.
+    // A miss goes through `handle`, which looks again and counts it.
     fn cached(&self, path: &str) -> Option<Arc<[u8]>> {
         match Route::of(path) {
             Route::Stock(name) => self.cache.get(&name),
@@ -123,7 +120,7 @@ impl Api {
                     "the name in the path is not UTF-8: percent-encode the bytes of its UTF-8 form",
                 ));
             }
-            // Told apart before.
+            // `handle` took these.
             Route::Orders | Route::Unknown => {
                 responder.send(Response::error(404, "there is nothing here"))
             }
@@ -261,7 +258,8 @@ fn idempotency_key(request: &Request) -> Result<Option<&str>, String> {
         Ok(Some(key))
     } else {
         Err(format!(
-            "the header Idempotency-Key does not fit: write 1 to {MAX_KEY_BYTES} visible ASCII characters, without spaces"
+            "the header Idempotency-Key does not fit: write 1 to {MAX_KEY_BYTES} visible ASCII \
+             characters, without spaces"
         ))
     }
 }
@@ -287,7 +285,7 @@ fn not_allowed(route: &Route<'_>, method: &str) -> Response {
     Response::error(405, &message).with_header("Allow", route.allow())
 }
 
-/// What came from outside, cut for a message.
+/// Cuts a text from outside for a message: a client must not choose how long our answer is.
 fn shortened(text: &str) -> String {
     if text.chars().count() <= 80 {
         text.into()

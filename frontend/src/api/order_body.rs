@@ -1,4 +1,4 @@
-//! The body of `POST /orders`, checked strictly: each mistake is told with the field and the
+//! The body of `POST /orders`, checked strictly: each mistake is named with the field and the
 //! remedy.
 
 use common::timing::MAX_ORDER_QUANTITY;
@@ -20,7 +20,7 @@ const EXAMPLE: &str = r#"{"name": "GameStart", "quantity": 1, "type": "buy"}"#;
 pub struct Refusal {
     /// 400, or 415 for a body that is compressed.
     pub status: u16,
-    /// What is wrong, and what to send instead.
+    /// The mistake, and the remedy.
     pub message: String,
 }
 
@@ -36,7 +36,7 @@ impl From<String> for Refusal {
 /// The order in a body that was sent with these `Content-Encoding`s.
 ///
 /// # Errors
-/// What is wrong.
+/// A mistake in a body.
 pub fn read<'a>(
     body: &[u8],
     mut encodings: impl Iterator<Item = &'a str>,
@@ -221,7 +221,8 @@ impl<'de> Deserialize<'de> for Fields {
                         other => {
                             let other: String = other.chars().take(40).collect();
                             let problem = format!(
-                                "there is no field '{other}': an order has 'name', 'quantity' and 'type'"
+                                "there is no field '{other}': an order has 'name', 'quantity' and \
+                                 'type'"
                             );
                             fields.problem.get_or_insert(problem);
                             map.next_value::<IgnoredAny>()?;

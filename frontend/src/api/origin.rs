@@ -2,7 +2,8 @@
 //! of another site: the bazaar may be reachable for that browser only, and its user knows nothing
 //! of it. So an order that a browser marks as foreign is refused.
 //!
-//! - `Sec-Fetch-Site` says how the page's site relates to ours; `same-origin` and `none` are ours.
+//! - `Sec-Fetch-Site` gives the relation of the page's site to ours; `same-origin` and `none` are
+//!   ours.
 //! - `Origin` names the page's origin. It is ours if it names the host and port that `Host` does.
 //!   The scheme does not count: behind a proxy with TLS the page is `https` and we speak `http`.
 //! - A page can let its own name lead to this machine (DNS rebinding); both fields then name that
@@ -78,7 +79,8 @@ impl FromStr for OriginList {
         origins
             .map(|one| {
                 one.parse().map_err(|()| {
-                    "write origins without a path, separated by commas, such as https://shop.example:8443"
+                    "write origins without a path, separated by commas, such as \
+                     https://shop.example:8443"
                 })
             })
             .collect::<Result<_, _>>()
@@ -99,7 +101,7 @@ pub struct Origins {
 pub enum Foreign {
     /// The origin that it names, or several in one text.
     Origin(String),
-    /// It names none, but the browser says that it is another one.
+    /// The request names none, but the browser marks it as coming from another site.
     Unnamed,
 }
 
@@ -111,8 +113,8 @@ impl fmt::Display for Foreign {
         };
         write!(
             f,
-            "an order from {from} is refused: pages of other sites may not trade, and nothing happened; \
-             trade on the bazaar's own page or with a program that is no browser, \
+            "an order from {from} is refused: pages of other sites may not trade, and nothing \
+             happened; trade on the bazaar's own page or with a program that is no browser, \
              or list {list} in FRONTEND_ORIGINS"
         )
     }
@@ -186,7 +188,7 @@ mod tests {
     }
 
     /// Programs send neither field; the bazaar's own page names the host that it was loaded from,
-    /// also behind a proxy with TLS; listed origins are ours whatever the browser says of them.
+    /// also behind a proxy with TLS; listed origins are ours whatever the browser sends of them.
     #[test]
     fn own_pages_and_programs_may_trade() {
         for fields in [

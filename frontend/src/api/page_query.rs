@@ -1,4 +1,4 @@
-//! The query of `GET /orders`, checked strictly: each mistake is told with the parameter and the
+//! The query of `GET /orders`, checked strictly: each mistake is named with the parameter and the
 //! remedy.
 
 use common::timing::{MAX_ORDERS_PAGE, ORDERS_PAGE};
@@ -10,7 +10,7 @@ const EXAMPLE: &str = "/orders?after=99&limit=100";
 /// The page that a query asks for; without a query the first one.
 ///
 /// # Errors
-/// What is wrong, for a 400.
+/// The mistake, for a 400.
 pub fn parse(query: Option<&str>) -> Result<PageRequest, String> {
     let (mut after, mut limit) = (None, None);
     for part in query
@@ -40,7 +40,8 @@ pub fn parse(query: Option<&str>) -> Result<PageRequest, String> {
         Some(text) if is_number(text) => text.parse::<u64>().unwrap_or(u64::MAX).saturating_add(1),
         Some(text) => {
             return Err(format!(
-                "the parameter 'after' is '{}': write the number of an order, or leave it out to begin with the first",
+                "the parameter 'after' is '{}': write the number of an order, or leave it out to \
+                 begin with the first",
                 short(text)
             ));
         }

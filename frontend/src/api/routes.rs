@@ -4,7 +4,7 @@ use crate::page::{self, Asset};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
-/// What a path stands for.
+/// The meaning of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route<'a> {
     /// `/stocks/<name>`, decoded.
@@ -34,7 +34,7 @@ pub enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// The route of a path, as sent. One slash at its end says nothing: clients written for other
+    /// The route of a path, as sent. One slash at its end is ignored: clients written for other
     /// implementations send it.
     #[must_use]
     pub fn of(path: &'a str) -> Self {
@@ -82,7 +82,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The methods that it takes, as the header `Allow` tells them.
+    /// The methods that it takes, as the header `Allow` lists them.
     #[must_use]
     pub fn allow(&self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// What follows `prefix`, when it is one segment and not empty.
+/// The rest behind `prefix`, when it is one segment and not empty.
 fn last_segment<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     path.strip_prefix(prefix)
         .filter(|rest| !rest.is_empty() && !rest.contains('/'))

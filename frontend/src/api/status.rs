@@ -1,4 +1,4 @@
-//! `GET /status` and `GET /readyz`: what the watching threads saw last, put together.
+//! `GET /status` and `GET /readyz`, put together from the newest probes.
 
 use crate::cache::shared::SharedCache;
 use crate::leader::cell::LeaderCell;
@@ -13,20 +13,17 @@ use common::wire::replica::Copies;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What status and readiness are made of.
+/// The sources of status and readiness.
 pub struct StatusReport {
-    /// The leader.
     pub cell: Arc<LeaderCell>,
-    /// Replicas and catalog.
     pub health_table: Arc<HealthTable>,
-    /// The cache.
     pub cache: Arc<SharedCache>,
     /// This front-end's own newest order.
     pub evidence: Arc<OrderEvidence>,
 }
 
 impl StatusReport {
-    /// The status now.
+    /// The status of this moment.
     #[must_use]
     pub fn status(&self) -> Status {
         let known = self.cell.snapshot();
@@ -113,7 +110,10 @@ impl StatusReport {
             .and_then(|(id, seen)| Some((id, seen.health()?.copies?)))
             .filter(|(_, copies)| !copies.suffice())
             .map(|(id, Copies { present, wanted })| {
-                format!("too few replicas are in sync with the leader, replica {id}: an order would have {present} of the {wanted} copies that ORDER_MIN_COPIES asks for")
+                format!(
+                    "too few replicas are in sync with the leader, replica {id}: an order would \
+                     have {present} of the {wanted} copies that ORDER_MIN_COPIES asks for"
+                )
             });
         let strangers: Vec<String> = replicas
             .iter()
@@ -160,7 +160,7 @@ fn ms(age: Duration) -> u64 {
     u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What is known of replicas that are not what they should be.
+/// A replica that its settings do not mean: another id, or another bazaar's file.
 fn describe_stranger(id: ReplicaId, seen: &Observation) -> Option<String> {
     match seen {
         Observation::WrongReplica(other) => {
@@ -173,8 +173,8 @@ fn describe_stranger(id: ReplicaId, seen: &Observation) -> Option<String> {
     }
 }
 
-/// What a replica does, by its own word; one that leads an older term than the known one does not
-/// lead.
+/// The state of a replica by its own health. One that leads an older term than the known one does
+/// not lead.
 fn state(seen: &Observation, term: Term) -> ReplicaState {
     let health = match seen {
         Observation::Down => return ReplicaState::Down,
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(shown, [None, Some(52), Some(52), None]);
     }
 
-    /// Each state of the table comes from what the replica says.
+    /// Each state of the table comes from the replica's health.
     #[test]
     fn states() {
         let health = |leading, claiming, catching_up| {

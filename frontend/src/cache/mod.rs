@@ -2,7 +2,7 @@
 //!
 //! This page explains leases and invalidations. It can be read alone, in about ten minutes. The
 //! rules are pure ([`Cache`]: no clock, lock or I/O); [`shared::SharedCache`] puts one lock around
-//! them, and [`session`] keeps the lease.
+//! them, and `session` keeps the lease.
 //!
 //! # The promise
 //!
@@ -83,7 +83,7 @@
 //! answered: a front-end that cannot be reached would make every trade wait for its lease.
 //!
 //! The reply to the registration is the moment at which everything starts anew, in one step: empty
-//! the cache, void all fills, install session and lease. What was cached before belonged to a
+//! the cache, void all fills, install session and lease. Older entries belonged to a
 //! session that the catalog no longer pushes to.
 //!
 //! The catalog may have granted a session whose reply was lost, and pushes to it. So an
@@ -101,14 +101,14 @@
 //! takes a trade. A catalog whose history is lost ends every session at once, so that no cached
 //! stock is served beside it.
 //!
-//! # What is tested
+//! # Tests
 //!
 //! `tests/src/model/cache` is this page as a state machine that a model checker explores, with a
 //! switch for each rule; with any of them off it finds a stale read.
 //! `tests/tests/model_conformance.rs` drives [`Cache`] and the model together. `make faults` judges
 //! the histories of real processes.
 
-pub mod session;
+pub(crate) mod session;
 pub mod shared;
 #[cfg(test)]
 mod tests;
@@ -133,7 +133,7 @@ use std::sync::Arc;
 /// 4. A fill is stored only if it was not voided, if its answer says that it may be cached, and if
 ///    the session is still the one under which it began.
 /// 5. At the reply to a registration, in one step: empty, void all fills, install the session and
-///    its lease. What was cached before belonged to a session that the catalog no longer pushes to.
+///    its lease. Older entries belonged to a session that the catalog no longer pushes to.
 /// 6. A session that the catalog does not know leaves nothing behind: empty, void all fills, no
 ///    lease.
 /// 7. A pending session stays pending until the next one replaces it: the catalog may have granted
@@ -175,7 +175,7 @@ pub struct Fill {
     stamp: u64,
 }
 
-/// What became of a fill.
+/// The end of a fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FillEnd {
     /// It is in the cache.
@@ -252,10 +252,17 @@ impl Cache {
         if fill.epoch != self.epoch {
             return FillEnd::Voided;
         }
+        // Only the last `finish_fill` of a name removes it, and a new session raises the epoch.
         let Some(flight) = self.in_flight.get_mut(&fill.name) else {
             unreachable!("a fill of this epoch is in flight until it is finished: {fill:?}");
         };
         let voided = fill.stamp <= flight.void_up_to;
+        assert!(
+            fill.stamp <= self.stamp && flight.count > 0,
+            "fill {fill:?} of {} stamps, {} in flight",
+            self.stamp,
+            flight.count
+        );
         flight.count -= 1;
         if flight.count == 0 {
             self.in_flight.remove(&fill.name);
@@ -306,6 +313,7 @@ impl Cache {
     /// A keep-alive was answered.
     pub fn renew(&mut self, session: &SessionId, lease_end: BootInstant) {
         if self.current.as_ref() == Some(session) {
+            // A response that overtook a later one must not shorten the lease.
             self.lease_end = self.lease_end.max(lease_end);
         }
     }

@@ -18,7 +18,6 @@ const REGISTER_TIMEOUT: Duration = LEASE;
 /// A renewal that takes longer is sent again while the lease still runs.
 const RENEW_TIMEOUT: Duration = KEEP_ALIVE;
 
-/// What the thread needs.
 pub struct SessionConfig {
     /// Base URL of the catalog.
     pub catalog_url: String,
@@ -49,8 +48,7 @@ pub fn start(config: SessionConfig) -> Thread {
 struct SessionKeeper {
     config: SessionConfig,
     client: HttpClient,
-    /// Whether the log already says that there is no session: it is said once, not four times a
-    /// second.
+    /// Whether the log has a line that there is no session: one is enough, not four a second.
     complained: bool,
 }
 
@@ -58,6 +56,7 @@ impl SessionKeeper {
     fn run(mut self) {
         let mut session = None;
         while !self.config.stop.is_triggered() {
+            // The pace counts from the start of a call: a slow one must not cost lease time.
             let began = Instant::now();
             session = match session.take() {
                 None => self.register(),
@@ -85,6 +84,7 @@ impl SessionKeeper {
             session: session.clone(),
             url: self.config.own_url.clone(),
         };
+        // From before the request leaves: so the lease ends here before it ends at the catalog.
         let asked = BootInstant::now();
         match self.post::<_, LeaseAnswer>("/sessions/register", REGISTER_TIMEOUT, &request) {
             Ok(answer) => {
@@ -96,12 +96,18 @@ impl SessionKeeper {
                     return None;
                 }
                 self.complained = false;
-                tracing::info!(session = %session, lease_ms = answer.lease_ms, "cache session registered");
+                tracing::info!(
+                    session = %session, lease_ms = answer.lease_ms,
+                    "cache session registered"
+                );
                 Some(session)
             }
             Err(error) => {
                 if !self.complained {
-                    tracing::warn!(%error, own_url = self.config.own_url, "no cache session: every read goes to the catalog");
+                    tracing::warn!(
+                        %error, own_url = self.config.own_url,
+                        "no cache session: every read goes to the catalog"
+                    );
                 }
                 self.complained = true;
                 None
@@ -125,7 +131,10 @@ impl SessionKeeper {
             }
             Err(CallError::Status { status: 404, .. }) => {
                 self.config.cache.lose(&request.session);
-                tracing::warn!(session = %request.session, "the catalog has forgotten the cache session: registering a new one");
+                tracing::warn!(
+                    session = %request.session,
+                    "the catalog has forgotten the cache session: registering a new one"
+                );
                 return None;
             }
             Err(error) => tracing::debug!(%error, "lease not renewed"),

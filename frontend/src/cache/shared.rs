@@ -42,6 +42,7 @@ impl SharedCache {
         // Under the lock and before the entry is taken: see the first rule of the cache.
         let now = BootInstant::now();
         let body = cache.get(name, now);
+        // Counting is outside the lock, which every reader wants.
         drop(cache);
         if body.is_some() {
             self.metrics.hits.inc();
@@ -66,6 +67,7 @@ impl SharedCache {
 
     /// Ends the fills of one call with what it brought; none for a call that failed.
     pub fn finish_fills(&self, fills: Vec<Fill>, found: &HashMap<&str, FoundStock>) {
+        // One lock for all: an invalidation comes before all of them or after.
         let mut cache = self.cache.lock();
         for fill in fills {
             let body = found
@@ -135,7 +137,7 @@ impl SharedCache {
         self.cache.lock().names()
     }
 
-    /// What `GET /status` says about it.
+    /// Its part of `GET /status`.
     #[must_use]
     pub fn status(&self) -> CacheStatus {
         let (leased, entries) = {
@@ -153,7 +155,7 @@ impl SharedCache {
     }
 }
 
-/// A stock that the catalog told, as the body of the public answer.
+/// A stock from the catalog, as the body of the public response.
 #[derive(Debug, Clone)]
 pub struct FoundStock {
     /// The whole body, envelope included.

@@ -300,7 +300,10 @@ proptest! {
     /// Whatever the order of trades, calls, answers, registrations and restarts: a read never gives
     /// a value that is not the catalog's own at that moment.
     #[test]
-    fn reads_are_never_stale(capacity in 1_usize..4, steps in prop::collection::vec(step(), 1..120)) {
+    fn reads_are_never_stale(
+        capacity in 1_usize..4,
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
         let mut world = World {
             cache: Cache::new(capacity),
             now: 0,

@@ -16,7 +16,6 @@ const ENTRIES: usize = 50;
 /// Samples of the load that are kept: two minutes.
 const SAMPLES: usize = 120;
 
-/// The board.
 #[derive(Debug, Default)]
 pub struct Board {
     status: Option<Status>,
@@ -79,7 +78,7 @@ impl Board {
             .map(|stock| (stock.name.clone(), stock))
             .collect();
         let before = self.stocks.take();
-        // A stock that is gone can be told only by telling all that there are.
+        // An event names stocks that changed. Only the whole table shows that one is gone.
         let all = before
             .as_ref()
             .is_none_or(|before| before.keys().any(|name| !table.contains_key(name)));
@@ -173,7 +172,7 @@ mod tests {
         read(&events)
     }
 
-    /// The first table is told whole, later ones by what changed; one without a stock that was
+    /// The first table is sent whole, later ones by their changes; one without a stock that was
     /// there, whole again; the same, not at all.
     #[test]
     fn tables() {
@@ -223,7 +222,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &board.opening()));
     }
 
-    /// What is kept is bounded.
+    /// The board is bounded.
     #[test]
     fn bounds() {
         let mut board = Board::default();

@@ -61,7 +61,7 @@ impl Counts {
         }
     }
 
-    /// What happened in the `seconds` since `before`.
+    /// The load in the `seconds` since `before`.
     #[must_use]
     pub fn since(&self, before: &Self, seconds: f64) -> Sample {
         let durations: Vec<Durations> = self

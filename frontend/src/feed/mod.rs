@@ -1,11 +1,11 @@
 //! The live feed, `GET /events`: server-sent events about stocks, cluster and load, for the page
-//! and for whoever else watches.
+//! and for all others that watch.
 //!
 //! ```text
 //!  cell, views, cache ──status──► publisher ──► board ──► opening of a new viewer
 //!  counters ──────────durations──►   │ ▲                     (encoded once per change)
-//!                                    │ └──table── stock reader ──► catalog, only while somebody watches
-//!                                    └──one event, encoded once──► Subscribers ──► cores ──► viewers
+//!                                    │ └──table── stock reader ──► catalog, while somebody watches
+//!                                    └──one event, encoded once──► Subscribers ─► cores ─► viewers
 //! ```
 //!
 //! | module | one idea |
@@ -51,7 +51,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// What a new viewer sees first.
+    /// The first events of a new viewer.
     #[must_use]
     pub fn opening(&self) -> Arc<[u8]> {
         self.board.lock().opening()

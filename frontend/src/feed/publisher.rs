@@ -14,21 +14,17 @@ use common::wire::public::{ReplicaState, Status};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often the status is looked at: what happens to leaders is told within this time.
+/// How often the status is read: viewers see a change of leader within this time.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often load and plain numbers are told: also the heartbeat, by which viewers know that they
+/// How often load and plain numbers are sent: also the heartbeat, by which viewers know that they
 /// are still connected.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// What the thread needs.
 pub struct Publisher {
-    /// The feed.
     pub feed: Arc<Feed>,
     /// Those who watch, where the server can stream.
     pub subscribers: Option<Subscribers>,
-    /// What the status is made of.
     pub report: StatusReport,
-    /// What the load is made of.
     pub http: Arc<HttpMetrics>,
     /// The service's stop.
     pub stop: Shutdown,
@@ -93,7 +89,7 @@ impl Publisher {
     }
 }
 
-/// What of a status is told at once when it changes; its numbers are told each second.
+/// The parts of a status whose change is sent at once; its numbers are sent each second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outline {
     ready: bool,

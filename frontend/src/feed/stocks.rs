@@ -20,9 +20,7 @@ const SHARE: u32 = 20;
 /// Bound of one read.
 const TIMEOUT: Duration = Duration::from_millis(1_000);
 
-/// What the thread needs.
 pub struct StockReader {
-    /// Where the table goes.
     pub feed: Arc<Feed>,
     /// Those who watch, where the server can stream.
     pub subscribers: Option<Subscribers>,
@@ -66,7 +64,7 @@ impl StockReader {
                     *self.feed.table.lock() = Some(answer.stocks.iter().map(view).collect());
                     rest = rest.max(began.elapsed() * SHARE);
                 }
-                // The status tells that the catalog is away. However long that took to find out, it
+                // The status shows that the catalog is away. However long that took to find out, it
                 // is asked again soon.
                 Err(error) => {
                     tracing::debug!(%error, "the table of stocks could not be read for the feed")

@@ -1,4 +1,4 @@
-//! What is worth telling of a change of status: leaders, crashes, returns. Pure rules: status in,
+//! The timeline of a bazaar: changes of leader, crashes, returns. Pure rules: status in,
 //! sentences out.
 
 use common::wire::catalog::CatalogState;
@@ -7,8 +7,8 @@ use common::wire::public::{ReplicaState, ReplicaStatus, Status};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Looks in a row at which a service must be silent before that is told: on a busy machine a probe
-/// may be late. A leader that is down has been judged already, by the monitor.
+/// Looks in a row at which a service must be silent before that is an entry: on a busy machine a
+/// probe may be late. A leader that is down has been judged already, by the monitor.
 const SILENT_LOOKS: u32 = 5;
 
 /// An entry of the timeline.
@@ -18,7 +18,6 @@ pub struct Entry {
     pub id: u64,
     /// When it was seen, in milliseconds since 1970.
     pub at_ms: u64,
-    /// What kind of thing happened.
     pub kind: Kind,
     /// A sentence for people.
     pub text: String,
@@ -38,7 +37,7 @@ pub enum Kind {
     Up,
 }
 
-/// What was told so far.
+/// The state that the entries so far describe.
 #[derive(Debug, Default)]
 pub struct Timeline {
     next: u64,
@@ -52,7 +51,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// What is new in a status that was seen at `at_ms`.
+    /// The new entries for a status that was read at `at_ms`.
     pub fn look(&mut self, status: &Status, at_ms: u64) -> Vec<Entry> {
         let mut news = Vec::new();
         self.catalog(status, &mut news);
@@ -163,7 +162,7 @@ impl Timeline {
             ReplicaState::Leader if before.is_some_and(ReplicaState::counts_as_down) => {
                 Some((Kind::Up, format!("Replica {id} answers again")))
             }
-            // That somebody leads, or leads no more, is told of the leader.
+            // The leader's entry covers both.
             ReplicaState::Follower | ReplicaState::Leader => None,
         };
         news.extend(told);
@@ -262,7 +261,7 @@ mod tests {
 
     use ReplicaState::{CatchingUp, Down, Follower, Leader};
 
-    /// The story of a leader that is killed and comes back, each thing told once.
+    /// The story of a leader that is killed and comes back, each step an entry, once.
     #[test]
     fn crash_and_return() {
         let mut timeline = Timeline::default();
@@ -305,7 +304,7 @@ mod tests {
         );
     }
 
-    /// A follower or catalog that is late now and then is not told as down; one that stays away is,
+    /// A follower or catalog that is late now and then is no entry; one that stays away is,
     /// once.
     #[test]
     fn late_probes() {
@@ -334,8 +333,8 @@ mod tests {
         assert_eq!(told, ["The catalog does not answer: trades wait"]);
     }
 
-    /// Doubts about a leader that stays are told, and their end; so are the catalog and the lease.
-    /// Entries are numbered on.
+    /// Doubts about a leader that stays are entries, and so is their end; so are the catalog and
+    /// the lease. Entries are numbered on.
     #[test]
     fn doubts_catalog_and_lease() {
         let mut timeline = Timeline::default();

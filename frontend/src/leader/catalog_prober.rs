@@ -10,7 +10,7 @@ use common::wire::catalog::CatalogHealth;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Starts it. The service's stop ends it.
+/// Starts the thread. The service's stop ends it.
 #[must_use]
 pub fn start(
     catalog_url: &str,
@@ -26,8 +26,8 @@ pub fn start(
             match client.get::<CatalogHealth>(&url, "/health", PROBE_TIMEOUT) {
                 Ok(health) => health_table.set_catalog(Some(health)),
                 Err(CallError::NotSent(_)) => health_table.set_catalog(None),
-                // What was seen last counts until it is too old, as with replicas.
-                Err(error) => tracing::debug!(%error, "the catalog does not tell its health"),
+                // The newest health counts until it is too old, as with replicas.
+                Err(error) => tracing::debug!(%error, "the catalog did not answer its health"),
             }
             if stop.wait(HEARTBEAT.saturating_sub(began.elapsed())) {
                 return;

@@ -5,9 +5,9 @@
 //! new one. When merely the leader is gone, the pool stays: it may be back in the same term (it
 //! could not reach the catalog for a while) with the answers to those calls.
 //!
-//! Every change is made under the lock and then wakes all who wait. Who waits looks at the state
-//! under the same lock before each sleep, and compares it with what it knew when it last acted
-//! ([`News`]): a change that comes between that and the wait ends the wait at once.
+//! Every change is made under the lock and then wakes all who wait. A waiting thread looks at the
+//! state under the same lock before each sleep, and compares it with the news on which it last
+//! acted ([`News`]): a change that comes between that and the wait ends the wait at once.
 
 use crate::metrics::QueueMetrics;
 use common::http::client::HttpClient;
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 #[cfg(test)]
 use explore as sync;
-/// What the threads lock and wait by: explored in virtual time in this module's tests.
+/// Locks and condition variables: explored in virtual time in this module's tests.
 #[cfg(not(test))]
 use parking_lot as sync;
 use sync::{Condvar, Mutex};
@@ -25,9 +25,7 @@ use sync::{Condvar, Mutex};
 /// A leader in one term.
 #[derive(Debug)]
 pub struct Leader {
-    /// Who.
     pub id: ReplicaId,
-    /// In which term.
     pub term: Term,
     /// Its base URL.
     pub url: String,
@@ -35,25 +33,25 @@ pub struct Leader {
     pub client: HttpClient,
 }
 
-/// What is known of the leader at one moment.
+/// The leader as it is known at one moment.
 #[derive(Debug, Clone)]
 pub struct LeaderSnapshot {
     /// The leader, where there is one.
     pub leader: Option<Arc<Leader>>,
     /// Its term; of the last one while there is none.
     pub term: Term,
-    /// Counts what was said about the leader, to wait for news.
+    /// To wait for the next change.
     pub news: News,
 }
 
-/// Counts of what was said about the leader.
+/// Counts changes of the leader and confirmations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct News {
     changes: u64,
     confirmations: u64,
 }
 
-/// What ends a wait for news.
+/// The news that ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitFor {
     /// Another leader, or none.
@@ -105,7 +103,7 @@ impl LeaderCell {
         }
     }
 
-    /// What is known now.
+    /// The leader as it is known now.
     #[must_use]
     pub fn snapshot(&self) -> LeaderSnapshot {
         self.state.lock().snapshot.clone()
@@ -146,6 +144,7 @@ impl LeaderCell {
         self.metrics
             .term
             .set(i64::try_from(term).unwrap_or(i64::MAX));
+        // Last, after the waiters woke: their orders leave while the old calls end.
         if let Some(old) = old {
             old.client.abort();
         }
@@ -178,6 +177,7 @@ impl LeaderCell {
             if let Some(leader) = &state.snapshot.leader {
                 return Some((Arc::clone(leader), state.snapshot.news));
             }
+            // A time-out beside a leader that was just named is no time-out: look again.
             if self.changed.wait_until(&mut state, deadline).timed_out()
                 && state.snapshot.leader.is_none()
             {
@@ -186,7 +186,7 @@ impl LeaderCell {
         }
     }
 
-    /// Waits until something else than `known` is said about the leader, at most until `deadline`.
+    /// Waits for news after `known`, at most until `deadline`.
     pub fn wait_news(&self, known: News, wait_for: WaitFor, deadline: Instant) {
         let mut state = self.state.lock();
         let same = |state: &State| match wait_for {
@@ -281,8 +281,8 @@ mod tests {
         });
     }
 
-    /// A confirmation wakes only a thread that waits for one; a change wakes all, also when it comes
-    /// between a look and the wait; closing wakes all for good.
+    /// A confirmation wakes only a thread that waits for one; a change wakes all, also when it
+    /// comes between a look and the wait; closing wakes all for good.
     #[test]
     fn news_wake_waiters() {
         explore(|| {

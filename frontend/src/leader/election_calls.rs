@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long the catalog may take to tell the term: its workers answer that, never behind its
+/// How long the catalog may take to answer the term: its workers answer that, never behind its
 /// writer.
 const TERM_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long a candidate may take to claim. Longer than any healthy claim; after it the judgement
@@ -47,7 +47,7 @@ struct Worker {
     catalog_url: String,
     jobs: Receiver<Job>,
     events: Sender<Event>,
-    /// Why each replica did not lead when it was asked last: said when that changes, not each time.
+    /// Why each replica did not lead when it was asked last: logged when that changes.
     said: BTreeMap<ReplicaId, String>,
 }
 
@@ -142,12 +142,12 @@ impl Worker {
                 .get::<TermAnswer>(&self.catalog_url, "/term", TERM_TIMEOUT)
         };
         let first = match read() {
-            // A kept connection to a catalog that was restarted: a new one tells more.
+            // A kept connection to a catalog that was restarted: a new connection may be answered.
             Err(CallError::NoAnswer(_)) => read(),
             answer => answer,
         };
         first
-            .inspect_err(|error| tracing::debug!(%error, "the catalog does not tell the term"))
+            .inspect_err(|error| tracing::debug!(%error, "the catalog did not answer the term"))
             .ok()
     }
 
@@ -177,11 +177,13 @@ impl Worker {
         };
         let why = error.to_string();
         if self.said.get(&candidate) != Some(&why) {
-            tracing::warn!(replica = %candidate, seen, error = why, "a replica that was asked to lead does not");
+            tracing::warn!(
+                replica = %candidate, seen, error = why,
+                "a replica that was asked to lead does not");
             self.said.insert(candidate, why);
         }
         match error {
-            // The catalog's own word, which any other candidate would hear too.
+            // The catalog's own refusal, which any other candidate would get too.
             CallError::Status {
                 status: 409 | 502, ..
             } => LeadOutcome::Refused,

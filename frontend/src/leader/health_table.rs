@@ -1,5 +1,5 @@
-//! What the watching threads saw last, for `GET /status` and `GET /readyz`: one slot per replica,
-//! one for the catalog.
+//! The newest health by the probing threads, for `GET /status` and `GET /readyz`: one slot per
+//! replica, one for the catalog.
 
 use crate::leader::election::{Outcome, Stranger};
 use common::clock::BootInstant;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What is older than this is not shown.
+/// Older health is not shown.
 const MAX_AGE: Duration = Duration::from_millis(200);
 
 /// The newest health of everybody, with the time at which it came.
@@ -27,7 +27,7 @@ struct Catalog {
     cluster: Option<ClusterId>,
 }
 
-/// What is seen of a replica.
+/// A replica as the newest probe found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
     /// It does not answer.
@@ -52,7 +52,7 @@ impl Observation {
 }
 
 impl HealthTable {
-    /// Nothing is known of anybody.
+    /// A table without any health yet.
     #[must_use]
     pub fn new(replicas: impl IntoIterator<Item = ReplicaId>) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl HealthTable {
         self.catalog.lock().cluster.clone()
     }
 
-    /// What is seen of the replicas, by id.
+    /// All replicas, by id.
     #[must_use]
     pub fn replicas(&self) -> Vec<(ReplicaId, Observation)> {
         let (now, cluster) = (BootInstant::now(), self.cluster());
@@ -118,7 +118,7 @@ impl HealthTable {
         recent_age(self.catalog.lock().newest.as_ref()?.0)
     }
 
-    /// What is seen of one replica.
+    /// One replica.
     #[must_use]
     pub fn replica(&self, id: ReplicaId) -> Observation {
         let all = self.replicas();

@@ -88,7 +88,7 @@
 //! |---|---|
 //! | [`election`] | the rules above, pure: events in, commands out, time as a parameter |
 //! | [`monitor`] | the one thread that decides; it never blocks |
-//! | [`prober`], [`catalog_prober`] | the threads that ask each replica, and the catalog, how they are |
+//! | [`prober`], [`catalog_prober`] | the threads that probe each replica, and the catalog |
 //! | [`election_calls`] | the thread that makes the two calls of an election |
 //! | [`health_table`] | the newest answers of all of them, for the status |
 //! | [`cell`] | the leader as the senders of orders and queries see it |

@@ -1,5 +1,5 @@
-//! The thread that decides who leads, by the rules of [`crate::leader::election`], and never blocks: probers
-//! and the election thread make the calls and send it what they learnt.
+//! The thread that decides who leads, by the rules of [`crate::leader::election`]. It never blocks:
+//! probers and the election thread make the calls, and send it their outcomes as events.
 //!
 //! ```text
 //!   probers ──probe──┐                       ┌──> probers: probe now, announce
@@ -44,9 +44,7 @@ impl Reports {
     }
 }
 
-/// What a monitor watches and tells.
 pub struct MonitorConfig {
-    /// All replicas.
     pub replicas: BTreeMap<ReplicaId, String>,
     /// Base URL of the catalog.
     pub catalog_url: String,
@@ -54,7 +52,6 @@ pub struct MonitorConfig {
     pub token: Option<String>,
     /// Where the leader is named.
     pub cell: Arc<LeaderCell>,
-    /// For the status.
     pub health_table: Arc<HealthTable>,
     /// The service's stop.
     pub stop: Shutdown,
@@ -82,8 +79,8 @@ impl Monitor {
     }
 }
 
-/// The monitor's own thread. When it ends its inbox goes first, so that nobody waits for room in
-/// it, then its threads are joined.
+/// The state of the monitor's thread. Fields drop in order: first the inbox, so that no prober
+/// waits for room in it, then the threads are joined.
 struct MonitorThread {
     inbox: Receiver<Event>,
     election: Election,
@@ -192,7 +189,10 @@ impl MonitorThread {
             }
             Command::Release { leader, term, why } => {
                 self.cell.clear();
-                tracing::warn!(leader = %leader, term, why, "the leader is gone: orders are held until the next one is chosen");
+                tracing::warn!(
+                    leader = %leader, term, why,
+                    "the leader is gone: orders are held until the next one leads"
+                );
             }
             Command::Confirm => self.cell.confirm(),
         }
@@ -200,7 +200,7 @@ impl MonitorThread {
 
     fn cluster(&self) -> ClusterId {
         let cluster = self.election.cluster();
-        // Nobody is asked or adopted before the term was read.
+        // Every command that needs the cluster follows a read of the term, which names it.
         cluster.expect("the catalog named its bazaar").clone()
     }
 }

@@ -1,5 +1,5 @@
-//! One thread per replica: asks for its health each heartbeat, or at once when woken, and tells it
-//! who leads. It never decides.
+//! One thread per replica: asks for its health each heartbeat, or at once when woken, and announces
+//! the leader to it. It never decides.
 
 use crate::leader::election::{Event, Outcome, Probe, Stranger};
 use crate::leader::health_table::{HealthTable, Observation};
@@ -18,16 +18,14 @@ use std::time::{Duration, Instant};
 /// A running prober. The service's stop ends it; dropping it waits for that.
 #[derive(Debug)]
 pub struct Prober {
-    /// Bounded at one: a second wake-up while one waits says nothing new.
+    /// Bounded at one: a second wake-up while one waits adds nothing.
     wake: Sender<()>,
-    /// The newest word on who leads that the replica was not yet told.
+    /// The newest leader, until it was announced to the replica.
     notice: Arc<Mutex<Option<LeaderNotice>>>,
     _thread: Thread,
 }
 
-/// Whom a prober watches, and to whom it reports.
 pub struct ProberConfig {
-    /// The replica.
     pub id: ReplicaId,
     /// Its base URL.
     pub url: String,
@@ -35,14 +33,12 @@ pub struct ProberConfig {
     pub token: Option<String>,
     /// For each probe that ended.
     pub events: Sender<Event>,
-    /// For the status.
     pub health_table: Arc<HealthTable>,
     /// The service's stop.
     pub stop: Shutdown,
 }
 
 impl Prober {
-    /// Starts it.
     #[must_use]
     pub fn start(config: ProberConfig) -> Self {
         let (wake, woken) = bounded(1);
@@ -74,7 +70,7 @@ impl Prober {
         let _ = self.wake.try_send(());
     }
 
-    /// Tells the replica who leads.
+    /// Announces the leader to the replica.
     pub fn announce(&self, notice: LeaderNotice) {
         *self.notice.lock() = Some(notice);
         self.probe_now();
@@ -86,7 +82,7 @@ struct Worker {
     client: HttpClient,
     notice: Arc<Mutex<Option<LeaderNotice>>>,
     woken: Receiver<()>,
-    /// What the log says of a stranger in the replica's place.
+    /// The stranger in the replica's place that the log names already.
     said: Option<Observation>,
 }
 
@@ -122,13 +118,24 @@ impl Worker {
             _ if self.said.as_ref() == Some(&seen) => return,
             Observation::Down => return,
             Observation::WrongReplica(other) => {
-                tracing::error!(%replica, url, answers = %other, "another replica answers under this URL, so this one counts as down: correct ORDER_REPLICAS");
+                tracing::error!(
+                    %replica, url, answers = %other,
+                    "another replica answers under this URL, so this one counts as down: \
+                     correct ORDER_REPLICAS"
+                );
             }
             Observation::Foreign(cluster) => {
-                tracing::error!(%replica, url, %cluster, "this replica's file belongs to another bazaar, so it counts as down: give it its own file, or move that one away and it fetches this bazaar's log");
+                tracing::error!(
+                    %replica, url, %cluster,
+                    "this replica's file belongs to another bazaar, so it counts as down: give it \
+                     its own file, or move that one away and it fetches this bazaar's log"
+                );
             }
             Observation::Health(_) if self.said.is_some() => {
-                tracing::info!(%replica, "the replica itself answers again, with a file of this bazaar");
+                tracing::info!(
+                    %replica,
+                    "the replica itself answers again, with a file of this bazaar"
+                );
             }
             Observation::Health(_) => {}
         }
@@ -140,7 +147,7 @@ impl Worker {
         if probe.outcome == Outcome::Missed
             && BootInstant::now().saturating_since(probe.began) < PROBE_TIMEOUT / 2
         {
-            // A kept connection that the other side closed says nothing about who listens now.
+            // A kept connection that the other side closed does not show that the port is closed.
             probe = self.probe_once();
         }
         probe
@@ -170,11 +177,14 @@ impl Worker {
             timeout: PROBE_TIMEOUT,
             trace: None,
         };
-        // A lost one is repeated: the replica's health tells whom it takes for the leader.
+        // The election repeats a lost one: the replica's health names the leader that it knows.
         match self.client.call::<_, serde::de::IgnoredAny>(call, &notice) {
             Ok(_) => {}
             Err(error) => {
-                tracing::debug!(replica = %self.config.id, term = notice.term, %error, "leader not announced")
+                tracing::debug!(
+                    replica = %self.config.id, term = notice.term, %error,
+                    "leader not announced"
+                );
             }
         }
     }

@@ -1,7 +1,7 @@
-//! What this front-end's own newest order tells of readiness.
+//! This front-end's own newest order, as evidence for readiness.
 //!
 //! The health of others comes each heartbeat, so for up to 100 ms after an order failed it still
-//! describes the time before; and an order may fail for a reason that no health tells. So an order
+//! describes the time before; and an order may fail for a reason that no health shows. So an order
 //! that was given up counts by itself: until one is accepted, and for [`VALID`] at most. It ends by
 //! time because a front-end that is not ready may get no order that could show that it is.
 

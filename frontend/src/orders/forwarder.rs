@@ -1,6 +1,6 @@
-//! The forwarders: each takes the orders that wait ([`super::batcher`]) as one batch, sends it to the
-//! leader, and answers each order. While there is no leader, or a call fails, the batch is held and
-//! sent again with the same order keys: the catalog knows which of them traded already.
+//! The forwarders: each takes the orders that wait (`super::batcher`) as one batch, sends it to
+//! the leader, and answers each order. While there is no leader, or a call fails, the batch is held
+//! and sent again with the same order keys: the catalog knows which of them traded already.
 
 use super::batcher::BatchReceiver;
 use super::evidence::OrderEvidence;
@@ -33,7 +33,7 @@ const CALL_LEAST: Duration = Duration::from_millis(50);
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// An order that waits for its answer.
-pub struct PendingOrder {
+pub(crate) struct PendingOrder {
     /// The order, under the key of all its attempts.
     pub submission: Submission,
     /// Whether the client gave an `Idempotency-Key`, with which it can ask again.
@@ -42,9 +42,8 @@ pub struct PendingOrder {
     pub arrived: Instant,
     /// Until when it may wait.
     pub deadline: Instant,
-    /// Whether an attempt may have traded without an answer that says so.
+    /// Whether an attempt may have traded although no response says so.
     pub attempted: bool,
-    /// For the answer.
     pub responder: Responder,
 }
 
@@ -54,16 +53,13 @@ impl Waiting for PendingOrder {
     }
 }
 
-/// What the forwarders share.
 #[derive(Clone)]
-pub struct OrderForwarder {
+pub(crate) struct OrderForwarder {
     /// Where the leader is named.
     pub cell: Arc<LeaderCell>,
     /// Where failed calls are reported.
     pub reports: Reports,
-    /// What the newest order says of readiness.
     pub evidence: Arc<OrderEvidence>,
-    /// Counters.
     pub metrics: QueueMetrics,
 }
 
@@ -91,6 +87,7 @@ impl OrderForwarder {
     fn forward(&self, mut batch: Vec<PendingOrder>) {
         let mut failed: Option<Term> = None;
         loop {
+            // At each round: an order must not wait beyond its own deadline for the others' leader.
             batch = self.answer_expired(batch);
             let Some(deadline) = batch.iter().map(|order| order.deadline).min() else {
                 return;
@@ -111,7 +108,7 @@ impl OrderForwarder {
             };
             self.reports.failed(leader.term);
             // The first failure in a term may have been a connection that broke: the same leader is
-            // tried again as soon as a probe says that it leads. After that it gets a pause, unless
+            // tried again as soon as a probe confirms it. After that it gets a pause, unless
             // another one is named.
             let again = failed.replace(leader.term) == Some(leader.term);
             let wait_for = if again {
@@ -174,10 +171,17 @@ impl OrderForwarder {
         let (orders, first_trace, why) =
             (batch.len(), &batch[0].submission.trace, &failure.message);
         if again {
-            tracing::debug!(leader = %leader.id, term = leader.term, orders, first_trace, why, "a batch was not answered again");
+            tracing::debug!(
+                leader = %leader.id, term = leader.term, orders, first_trace, why,
+                "a batch was not answered again"
+            );
         } else {
-            tracing::warn!(leader = %leader.id, term = leader.term, orders, first_trace, why, "a batch was not answered");
+            tracing::warn!(
+                leader = %leader.id, term = leader.term, orders, first_trace, why,
+                "a batch was not answered"
+            );
         }
+        // It stays set: a later refusal does not show that this attempt did not trade.
         for order in &mut batch {
             order.attempted |= failure.outcome_unknown;
         }
@@ -213,14 +217,18 @@ impl OrderForwarder {
             (false, _) => format!("{why}; nothing happened: try again"),
             (true, true) => format!("{why}; outcome unknown, retry with the same Idempotency-Key"),
             (true, false) => format!(
-                "{why}; outcome unknown, retry with the same Idempotency-Key (this request had none: sent again, it may trade twice)"
+                "{why}; outcome unknown, retry with the same Idempotency-Key (this request had \
+                 none: sent again, it may trade twice)"
             ),
         };
         let Submission {
             order: content,
             trace,
         } = &order.submission;
-        tracing::warn!(trace, key = %content.key, why, outcome_unknown = order.attempted, "order given up");
+        tracing::warn!(
+            trace, key = %content.key, why, outcome_unknown = order.attempted,
+            "order given up"
+        );
         self.metrics.outcomes.count(OrderOutcome::Failed);
         self.evidence.failed(BootInstant::now(), why);
         order.responder.send(unavailable(&message));
@@ -254,13 +262,15 @@ impl OrderForwarder {
             ),
             Verdict::KeyReused => Response::error(
                 422,
-                "this Idempotency-Key was used before with another order; nothing happened: use a new key for a new order",
+                "this Idempotency-Key was used before with another order; nothing happened: use a \
+                 new key for a new order",
             ),
         };
         self.metrics.outcomes.count(match verdict {
             Verdict::Accepted(_) => OrderOutcome::Accepted,
             _ => OrderOutcome::Refused,
         });
+        // The order is durable and its client does not know: the tests crash here.
         crash::point("frontend-before-answer");
         order.responder.send(response);
     }
@@ -273,7 +283,7 @@ enum Sent {
     Held(Vec<PendingOrder>),
 }
 
-/// What a failed call means for its orders.
+/// The meaning of a failed call for its orders.
 #[derive(Debug, PartialEq, Eq)]
 struct Failure {
     outcome_unknown: bool,

@@ -1,6 +1,6 @@
-//! Orders on their way to the leader: the [`batcher`] decides when a batch leaves, the
+//! Orders on their way to the leader: the `batcher` decides when a batch leaves, the
 //! [`forwarder`] sends it and answers its clients.
 
-pub mod batcher;
-pub mod evidence;
+pub(crate) mod batcher;
+pub(crate) mod evidence;
 pub mod forwarder;

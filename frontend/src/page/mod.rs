@@ -4,7 +4,7 @@
 //! It trusts nothing but its own files, each of which comes with the same strict fields: no script
 //! or style inside the markup, no resource of another origin, no frame around it, no use of a form
 //! by the browser itself. The script writes what it receives as text, never as markup, and the
-//! browser is told to refuse anything else (trusted types); the one script that it may start is
+//! browser refuses anything else (trusted types); the one script that it may start is
 //! the shared worker that follows the feed for all tabs.
 
 use common::http::Response;
@@ -45,13 +45,14 @@ const ASSETS: [Asset; 5] = [
     },
 ];
 
-/// What browsers must refuse, and may keep: nothing unasked, so that a newer binary is a newer
-/// page.
+/// Header fields by which browsers refuse all that the page does not need, and keep nothing
+/// unasked, so that a newer binary is a newer page.
 const FIELDS: [(&str, &str); 7] = [
     (
         "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types feed",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types feed",
     ),
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
@@ -71,7 +72,7 @@ pub fn asset(path: &str) -> Option<&'static Asset> {
 }
 
 impl Asset {
-    /// The answer.
+    /// The response for it, with the strict header fields.
     #[must_use]
     pub fn response(&self) -> Response {
         let answer = Response::text(200, self.content_type, self.body);

@@ -107,7 +107,7 @@ function applyStock({ name, price, quantity }) {
 
 const ROLES = {
   leader: ["Leader", "serving", "good"],
-  follower: ["Follower", "in step", "good"],
+  follower: ["Follower", "in sync", "good"],
   claiming: ["Candidate", "completing its log", "wait"],
   "catching-up": ["Follower", "catching up", "wait"],
   down: ["–", "down", "bad"],

@@ -27,22 +27,17 @@ const CALL_LEAST: Duration = Duration::from_millis(50);
 /// Pause before the catalog is asked again.
 const BACK_OFF: Duration = Duration::from_millis(20);
 
-/// What a reader wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Want {
-    /// One stock.
+pub(crate) enum Want {
     Stock(String),
-    /// All stocks.
     All,
 }
 
 /// A reader that waits for its answer.
-pub struct PendingLookup {
-    /// What it wants.
+pub(crate) struct PendingLookup {
     pub want: Want,
     /// Until when it may wait.
     pub deadline: Instant,
-    /// For the answer.
     pub responder: Responder,
 }
 
@@ -52,9 +47,8 @@ impl Waiting for PendingLookup {
     }
 }
 
-/// What the threads share.
 #[derive(Clone)]
-pub struct Lookups {
+pub(crate) struct Lookups {
     /// The readers that wait.
     pub queue: QueueReceiver<PendingLookup>,
     /// Filled with what is found.
@@ -63,7 +57,6 @@ pub struct Lookups {
     pub catalog_url: String,
     /// Connections to it.
     pub client: HttpClient,
-    /// Counters.
     pub metrics: QueueMetrics,
     /// The service's stop.
     pub stop: Shutdown,
@@ -86,8 +79,8 @@ impl Lookups {
         }
     }
 
-    /// Answers every reader, after as many calls as it takes. Whoever arrives between two calls is
-    /// taken along.
+    /// Answers every reader, after as many calls as it takes. A reader that arrives between two
+    /// calls is taken along.
     fn serve(&self, mut readers: Vec<PendingLookup>) {
         let mut why = String::from("the catalog did not answer in time");
         loop {
@@ -105,7 +98,10 @@ impl Lookups {
                 let Err((error, unanswered)) = outcome else {
                     continue;
                 };
-                tracing::debug!(%error, readers = unanswered.len(), "stock reads not answered by the catalog");
+                tracing::debug!(
+                    %error, readers = unanswered.len(),
+                    "stock reads not answered by the catalog"
+                );
                 why = format!("the catalog does not answer stock reads now ({error})");
                 if error.is_retryable() {
                     readers.extend(unanswered);
@@ -217,7 +213,7 @@ impl Want {
 
 /// The answer with a prebuilt body.
 #[must_use]
-pub fn stock_response(body: &Arc<[u8]>) -> Response {
+pub(crate) fn stock_response(body: &Arc<[u8]>) -> Response {
     Response::text(200, "application/json", body.to_vec())
 }
 

@@ -1,7 +1,7 @@
-//! Reads that the cache does not answer: [`lookups`] of stocks at the catalog, [`queries`] for one
-//! order and [`pages`] of orders at the replicas ([`replicas`]).
+//! Reads that the cache does not answer: [`lookups`] of stocks at the catalog, `queries` for one
+//! order and `pages` of orders at the replicas (`replicas`).
 
 pub mod lookups;
-pub mod pages;
-pub mod queries;
-pub mod replicas;
+pub(crate) mod pages;
+pub(crate) mod queries;
+pub(crate) mod replicas;

@@ -50,7 +50,10 @@ impl ReplicaRead for PendingQuery {
         match call(&request, replica) {
             Ok(answers) => answer(queries, answers, replica.found_only),
             Err(error) => {
-                tracing::debug!(replica = %replica.id, %error, queries = queries.len(), "queries not answered");
+                tracing::debug!(
+                    replica = %replica.id, %error, queries = queries.len(),
+                    "queries not answered"
+                );
                 Rest {
                     reads: queries,
                     well: false,

@@ -1,18 +1,18 @@
-//! Reads of the order log at the replicas, in two stages, so that a read that any replica can answer
-//! never waits behind one that only a leader can.
+//! Reads of the order log at the replicas, in two stages, so that a read that any replica can
+//! answer never waits behind one that only a leader can.
 //!
 //! 1. **Found.** An order, or a page that more orders follow, is immutable, and true from every
-//!    replica that has it. The threads of this stage ask for nothing else. Such a call waits for the
-//!    replica's file alone and is bounded by [`FOUND_TIMEOUT`]; nothing is asked twice.
+//!    replica that has it. The threads of this stage ask for nothing else. Such a call waits for
+//!    the replica's file alone and is bounded by [`FOUND_TIMEOUT`]; nothing is asked twice.
 //! 2. **Leader.** That there is no such order, or that none follows, only a leader may say that
 //!    confirms its term at the catalog. It may have to be waited for, as long as the read's whole
 //!    time. Reads that stage 1 did not answer go here; one thread asks for all of them together,
 //!    again and again.
 //!
 //! The trace that this prevents: the catalog is down, so no leader can say that a page is the last
-//! one. Four clients ask for the last page. A fifth asks for the first one, which every replica has,
-//! and got it after 2.1 s instead of 1 ms: one thread asked for one page after the other, each as
-//! long as it took. With numbers in the place of pages the two threads for queries were held up
+//! one. Four clients ask for the last page. A fifth asks for the first one, which every replica
+//! has, and got it after 2.1 s instead of 1 ms: one thread asked for one page after the other, each
+//! as long as it took. With numbers in the place of pages the two threads for queries were held up
 //! the same way, and so were the orders that were asked for in one call with a missing one.
 
 use crate::intake::{QueueKind, Waiting, refuse_if_full, unavailable};
@@ -76,7 +76,7 @@ pub struct Asked<'a> {
     pub found_only: bool,
 }
 
-/// What a replica left.
+/// The reads that a replica left.
 pub struct Rest<R> {
     /// Reads without an answer.
     pub reads: Vec<R>,

@@ -1,15 +1,16 @@
 //! When a leader with too few copies is relieved, pure.
 //!
-//! A leader that is cut off from its followers alone still reaches catalog and front-ends: it leads,
-//! and with `ORDER_MIN_COPIES` of 2 or more it refuses every order, while another replica could
-//! serve. So one that has had too few copies for [`COPIES_MISSING`] is relieved, at most once in
-//! [`RELIEF_SPACING`]: where nobody reaches enough others, the leadership goes round, and slowly.
+//! A leader that is cut off from its followers alone still reaches catalog and front-ends. It
+//! leads, and with `ORDER_MIN_COPIES` of 2 or more it refuses every order, while another replica
+//! could serve. So one that has had too few copies for [`COPIES_MISSING`] is relieved, at most once
+//! in [`RELIEF_SPACING`]: where nobody reaches enough others, the leadership goes round, and
+//! slowly.
 
 use common::clock::BootInstant;
 use common::timing::{COPIES_MISSING, RELIEF_SPACING};
 use common::wire::replica::Copies;
 
-/// What is known of the present leader's copies.
+/// The present leader's copies, as its health gives them.
 #[derive(Debug, Default)]
 pub(super) struct CopyWatch {
     /// How many are wanted, and since when there are too few of them.
@@ -24,7 +25,7 @@ impl CopyWatch {
         self.missing = None;
     }
 
-    /// The leader's health said this.
+    /// The leader's health came.
     pub fn saw(&mut self, copies: Option<Copies>, now: BootInstant) {
         self.missing = match copies {
             Some(copies) if !copies.suffice() => {

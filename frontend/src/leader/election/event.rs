@@ -1,4 +1,4 @@
-//! What goes into the election of the leader, and what comes out.
+//! The events that go into an election, and the commands that come out.
 
 use super::replica_health::Probe;
 use common::wire::catalog::TermAnswer;
@@ -8,7 +8,7 @@ use common::wire::replica::LeadAnswer;
 /// Number of a judgement; answers to an older one are ignored.
 pub type Judgement = u64;
 
-/// What the election is told.
+/// An event of an election.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A probe of a replica ended.
@@ -21,31 +21,29 @@ pub enum Event {
     Failed(Term),
 }
 
-/// What a replica answered that was asked to lead.
+/// The outcome of a request to lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadOutcome {
-    /// An answer of its own.
+    /// The replica answered.
     Lead(LeadAnswer),
     /// A newer term exists than the one that was read.
     Outdated,
-    /// The catalog refuses the claim, whoever makes it.
+    /// The catalog refuses the claim, and would refuse that of any other replica.
     Refused,
     /// The replica cannot lead, or did not answer.
     Failed,
 }
 
-/// What is to be done.
+/// A command to the monitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Ask the catalog for the term.
     ReadTerm(Judgement),
-    /// Probe a replica at once.
+    /// Probe a replica before its next heartbeat.
     ProbeNow(ReplicaId),
-    /// Ask a replica to lead.
     AskToLead {
-        /// For the answer.
+        /// Comes back with the outcome.
         judgement: Judgement,
-        /// Whom.
         candidate: ReplicaId,
         /// The term that this judgement read.
         seen: Term,
@@ -54,29 +52,18 @@ pub enum Command {
     },
     /// Stop waiting for the answer to that.
     Abandon,
-    /// Tell a replica who leads.
+    /// Name the leader to a replica.
     Announce {
-        /// Whom.
         to: ReplicaId,
-        /// The term.
         term: Term,
-        /// Who leads it.
         leader: ReplicaId,
     },
     /// Send orders to this leader.
-    Adopt {
-        /// Who.
-        leader: ReplicaId,
-        /// In which term.
-        term: Term,
-    },
+    Adopt { leader: ReplicaId, term: Term },
     /// The leader is gone: hold the orders.
     Release {
-        /// Who it was.
         leader: ReplicaId,
-        /// In which term.
         term: Term,
-        /// What was seen.
         why: &'static str,
     },
     /// The leader was doubted, and leads.

@@ -1,10 +1,10 @@
-//! The election of the leader, as a pure state machine: events go in, commands come out, and the time
-//! is a parameter. The threads that carry the commands out are those of [`crate::leader::monitor`].
+//! The election of the leader, as a pure state machine: events go in, commands come out, and the
+//! time is a parameter. The threads of [`crate::leader::monitor`] carry the commands out.
 //!
 //! ```text
 //!   Reading ──term──> Probing ──ask──> Asking ──leads──> Led ──it failed──> Reading
 //!      ^                 │ │             │                ^
-//!      │                 │ └─claiming────┴──> Watching ───┤
+//!      │                 │ └─claiming────┴──> Completing ─┤
 //!      └──── Resting <───┴── nobody, refused ───┘         │
 //!                        └──── somebody leads ────────────┘
 //! ```
@@ -44,14 +44,14 @@ const REST_LONG: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_millis(1_000);
 /// How long a replica that could not lead is asked after the others only.
 const PASSED_OVER: Duration = Duration::from_millis(500);
-/// Health that is older says nothing of whether a replica answers now.
+/// Older health does not show that a replica answers now.
 const RECENT: Duration = HEARTBEAT.saturating_add(PROBE_TIMEOUT);
 
-/// The election.
+/// The state of the election at one front-end. Its rules:
 ///
 /// 1. A sitting leader is adopted, not deposed: the leader is the catalog's owner of the current
-///    term, once its own health says that it leads that term. What anyone else says of itself only
-///    makes the term be read again.
+///    term, once its own health says that it leads that term. Any other replica that claims to lead
+///    only makes the election read the term again.
 /// 2. Only health that was asked for after the judgement began counts in it, and only health asked
 ///    for after a leader was adopted can end it: what is older may describe the time before.
 /// 3. `seen` of a request to lead is the term that the same judgement read at the catalog.
@@ -60,13 +60,13 @@ const RECENT: Duration = HEARTBEAT.saturating_add(PROBE_TIMEOUT);
 /// 5. One judgement at a time; answers that belong to an older one are ignored.
 /// 6. Nothing here waits: a judgement goes on with whatever answered within [`PROBE_TIMEOUT`].
 /// 7. Once the catalog has granted a term, a replica with a file of another bazaar counts as one
-///    that does not answer: its terms, its log and its word on who leads are of that bazaar. Before,
-///    the catalog's file may be a new one in the place of one that was lost; then every log counts,
-///    so that the catalog hears of it.
+///    that does not answer: its terms, its log and its word on who leads are of that bazaar.
+///    Before, the catalog's file may be a new one in the place of one that was lost; then every log
+///    counts, so that a claim shows it to the catalog.
 /// 8. A leader with too few copies is relieved, by the rules of [`copies`], when enough replicas
 ///    answer that another one may have them.
 /// 9. After a refused claim nobody is asked for the time of [`refusals`]; the term is read on, so
-///    that whoever leads by another front-end's election is adopted.
+///    that a leader which another front-end asked is adopted.
 #[derive(Debug)]
 pub struct Election {
     replicas: BTreeMap<ReplicaId, ReplicaHealth>,
@@ -121,7 +121,7 @@ enum Phase {
         length: u64,
         grew: BootInstant,
     },
-    /// Judge anew then.
+    /// A new judgement begins then.
     Resting { until: BootInstant },
 }
 
@@ -159,7 +159,7 @@ impl Election {
         matches!(self.phase, Phase::Led { .. })
     }
 
-    /// Time has passed.
+    /// Lets time-outs take effect; wanted each [`TICK`] while there is no leader.
     pub fn tick(&mut self, now: BootInstant, out: &mut Vec<Command>) {
         match self.phase {
             Phase::Resting { until } if now >= until => self.begin_judgement(now, out),
@@ -178,7 +178,7 @@ impl Election {
         }
     }
 
-    /// Something happened.
+    /// Takes an event in, and appends the commands that follow from it.
     pub fn on(&mut self, event: &Event, now: BootInstant, out: &mut Vec<Command>) {
         match event {
             Event::Probe(id, probe) => {
@@ -192,7 +192,9 @@ impl Election {
                     return;
                 };
                 let old_failure = matches!(self.phase, Phase::Led { leader, since, .. }
-                    if leader == *id && probe.began < since && !matches!(probe.outcome, Outcome::Health(_)));
+                    if leader == *id
+                        && probe.began < since
+                        && !matches!(probe.outcome, Outcome::Health(_)));
                 if !old_failure {
                     view.update(probe);
                 }
@@ -255,7 +257,7 @@ impl Election {
             }
             Phase::Asking { candidate, seen } if candidate == id => {
                 // Its health may come before its answer, which then need not be waited for. Whether
-                // the term is really its own, the catalog says.
+                // the term is really its own, the catalog decides.
                 let leading = self.replicas[&id]
                     .fresh(probe.began)
                     .and_then(|health| health.leading);
@@ -278,7 +280,7 @@ impl Election {
         }
     }
 
-    /// Does the leader still lead, and has everybody else heard of it?
+    /// Checks that the leader still leads, and announces it to replicas that do not know it.
     fn on_probe_led(
         &mut self,
         id: ReplicaId,
@@ -383,7 +385,7 @@ impl Election {
             return;
         };
         match answer {
-            // The catalog says whether the term is its own. One that says so again and is not the
+            // The catalog decides whether the term is its own. One that repeats it and is not the
             // owner is asked after the others, and not without end.
             LeadOutcome::Lead(LeadAnswer::Leading(term)) if term >= seen.term => {
                 let again = self.replicas[&candidate].is_passed_over(now);
@@ -407,14 +409,14 @@ impl Election {
                 };
                 out.push(Command::ProbeNow(candidate));
             }
-            // Whoever was granted a term just now may lead by then, so the judgement begins anew
+            // The replica with the newest grant may lead by then, so the judgement begins anew
             // rather than the request alone.
             LeadOutcome::Lead(LeadAnswer::Wait(ms)) => {
                 self.rest(now + Duration::from_millis(ms).min(LONGEST_WAIT))
             }
             LeadOutcome::Outdated => self.rest(now + REST_SHORT),
             LeadOutcome::Refused => self.on_refusal(seen, now),
-            // It says that it leads a term older than the catalog's: it will hear of the newer one.
+            // It leads a term older than the catalog's, and will be fenced by the newer one.
             LeadOutcome::Lead(_) | LeadOutcome::Failed => {
                 let again = self.replicas[&candidate].is_passed_over(now);
                 self.pass_over(candidate, now);
@@ -435,7 +437,8 @@ impl Election {
         out.extend(self.replicas.keys().map(|id| Command::ProbeNow(*id)));
     }
 
-    /// The term is known: is there a leader, or enough known to choose one?
+    /// Decides, with the term known: adopt the owner, leave a claimer alone, ask a candidate, or
+    /// wait for more probes.
     fn decide(&mut self, now: BootInstant, out: &mut Vec<Command>) {
         let Phase::Probing { began, seen } = self.phase else {
             return;
@@ -486,7 +489,7 @@ impl Election {
         }
     }
 
-    /// The highest id that may lead. Who could not lead just now comes after the others.
+    /// The highest id that may lead. Replicas that could not lead just now come after the others.
     fn candidate(&self, fresh: &[(ReplicaId, &Health)], now: BootInstant) -> Option<ReplicaId> {
         let longest = fresh.iter().map(|(_, health)| log_length(health)).max()?;
         fresh
@@ -580,9 +583,9 @@ impl Election {
         }
     }
 
-    /// Who may have the copies that the leader has not, and the longest log. Nobody, when fewer
-    /// replicas answer than copies are wanted. First those that were never relieved themselves, then
-    /// those for whom that is longest ago; among equals the highest id.
+    /// A replica that may have the copies which the leader lacks, and the longest log. `None`
+    /// when fewer replicas answer than copies are wanted. First those that were never relieved
+    /// themselves, then those for whom that is longest ago; among equals the highest id.
     fn relief(&self, leader: ReplicaId, now: BootInstant) -> Option<(ReplicaId, Option<u64>)> {
         let wanted = self.copies.wanted()?;
         let recent: Vec<(ReplicaId, &Health)> = self
@@ -646,6 +649,10 @@ impl Election {
                 });
             }
         }
+        assert!(
+            term > 0,
+            "replica {leader} is adopted in term 0, which nobody was granted"
+        );
         // First of all: orders wait for it.
         out.insert(0, Command::Adopt { leader, term });
     }

@@ -1,6 +1,6 @@
 //! How long to wait after claims that were refused, pure.
 //!
-//! A catalog that lost its history, or cannot write, refuses whoever claims. Asked again at once it
+//! A catalog that lost its history, or cannot write, refuses every claim. Asked again at once it
 //! refuses again: that was 90 lines of log a second, without end.
 
 use common::clock::BootInstant;
@@ -30,8 +30,8 @@ impl Refusals {
         *self = Self::default();
     }
 
-    /// How long to wait before a replica is asked; `None`: no longer. Another term than the one that
-    /// was refused ends the wait: the catalog grants claims again, or was mended.
+    /// How long to wait before a replica is asked; `None`: no longer. Another term than the one
+    /// that was refused ends the wait: the catalog grants claims again, or was mended.
     #[must_use]
     pub fn wait(&self, seen: TermView, now: BootInstant) -> Option<Duration> {
         let (until, refused) = self.wait?;

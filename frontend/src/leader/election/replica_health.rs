@@ -1,11 +1,11 @@
-//! What a front-end knows of one replica: its newest health, and how its probes went since.
+//! One replica as this front-end sees it: its newest health, and the outcomes of probes since.
 
 use common::clock::BootInstant;
 use common::timing::MISSES;
 use common::wire::order::{ClusterId, ReplicaId, Term, next_number};
 use common::wire::replica::Health;
 
-/// How a probe went.
+/// The outcome of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It was answered.
@@ -18,7 +18,7 @@ pub enum Outcome {
     Stranger(Stranger),
 }
 
-/// Who answered in a replica's place.
+/// The process that answered in a replica's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stranger {
     /// Another replica: its URL is wrong.
@@ -30,13 +30,11 @@ pub enum Stranger {
 /// A probe that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// When it began: what it says is true of some moment after.
+    /// Its health is true of some moment after this one.
     pub began: BootInstant,
-    /// How it went.
     pub outcome: Outcome,
 }
 
-/// The view of one replica.
 #[derive(Debug, Default)]
 pub(super) struct ReplicaHealth {
     newest: Option<(BootInstant, Health)>,

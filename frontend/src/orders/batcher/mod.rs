@@ -7,11 +7,11 @@
 //! so the rule is Nagle's (RFC 896), with one addition:
 //!
 //! - While no batch is under way, an order leaves at once: alone it is as fast as can be.
-//! - While a batch is under way, others wait for its answer, unless so many wait ([`OVERLAP_AT`])
-//!   that a second batch beside it pays. After [`HELD_WAIT`] an unanswered batch no longer delays
+//! - While a batch is under way, others wait for its answer, unless so many wait ([`rule::OVERLAP_AT`])
+//!   that a second batch beside it pays. After [`rule::HELD_WAIT`] an unanswered batch no longer delays
 //!   others: its connection may be dead, and theirs is not.
 //! - When a batch is answered, its clients often order again at once. The next batch waits for as
-//!   many as may return, but no longer than [`RETURN_WAIT`].
+//!   many as may return, but no longer than [`rule::RETURN_WAIT`].
 //!
 //! So there is at each moment one answer to "when is the next batch due?": never (nothing waits),
 //! now, or at a moment ahead. That moment moves with every order, every answer and every batch that
@@ -29,14 +29,14 @@
 //! and if nobody looks by then, it makes one sleeper a looking one and wakes it. A forwarder that
 //! comes back from its batch is looking, so an answer needs no wake-up at all. A wake-up that comes
 //! before the sleep ends that sleep at once ([`sync::Parker`]), so none is lost between the lock
-//! and the sleep. One that comes in vain costs a look. No other flag tells who knows what.
+//! and the sleep. One that comes in vain costs a look. No other flag exists.
 //!
 //! # The trace that this prevents
 //!
 //! Until now, three flags stood in the place of that sentence: a list of idle forwarders, "one was
 //! woken", and "one will look by itself". Order A leaves with forwarder 1. Order B comes; B's batch
-//! is due in 20 ms ([`HELD_WAIT`]), so forwarder 2 sets an alarm for then: one "will look by
-//! itself". A is answered after 1 ms, and B is now due after another 150 µs ([`RETURN_WAIT`]). But
+//! is due in 20 ms ([`rule::HELD_WAIT`]), so forwarder 2 sets an alarm for then: one "will look by
+//! itself". A is answered after 1 ms, and B is now due after another 150 µs ([`rule::RETURN_WAIT`]). But
 //! B does not wait *long enough* to wake anyone, and one forwarder "will look by itself" already:
 //! in 19 ms. Two clients that think for a few milliseconds met this with every twentieth order.
 
@@ -45,7 +45,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-/// What the threads lock, sleep and tell the time by: virtual in this module's tests.
+/// Locks, parkers and the clock: virtual in this module's tests.
 #[cfg(not(test))]
 mod sync {
     pub use crossbeam::sync::{Parker, Unparker};
@@ -58,7 +58,6 @@ mod sync {
 #[cfg(test)]
 use explore as sync;
 
-pub use self::rule::{HELD_WAIT, OVERLAP_AT, RETURN_WAIT};
 use self::rule::{Next, Rule};
 use self::sync::{Mutex, Parker, Unparker};
 use std::collections::VecDeque;
@@ -135,6 +134,7 @@ impl<T> OrderBatcher<T> {
             return Err(item);
         }
         state.waiting.push_back(item);
+        // Decided under the lock, so that the promise of the module holds when it is free.
         let wake = state.wake(sync::now());
         drop(state);
         self.0.wake(wake);
@@ -147,25 +147,20 @@ impl<T> OrderBatcher<T> {
         self.0.state.lock().waiting.len()
     }
 
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// What waits still leaves, as batches; then [`BatchReceiver::take`] ends.
+    /// Waiting items still leave, as batches; then [`BatchReceiver::take`] ends.
     pub fn close(&self) {
         let mut state = self.0.state.lock();
         state.rule.close();
         state.rule.wake_all();
+        // Also those that are away: an unpark in vain costs one look.
         drop(state);
         self.0.unparkers.iter().for_each(Unparker::unpark);
     }
 }
 
 impl<T> BatchReceiver<T> {
-    /// Waits for a batch of at most `cap`; `None` once closed and empty. A call says that the batch
-    /// before it was answered.
+    /// Waits for a batch of at most `cap`; `None` once closed and empty. A call means that the
+    /// batch before it was answered.
     #[must_use]
     pub fn take(&mut self, cap: usize) -> Option<Vec<T>> {
         loop {
@@ -176,6 +171,7 @@ impl<T> BatchReceiver<T> {
                     let count = waiting.min(cap);
                     let batch = state.waiting.drain(..count).collect();
                     state.rule.left(self.me, count, now);
+                    // More may wait than the cap takes, or a deadline may need a new watch.
                     let wake = state.wake(now);
                     drop(state);
                     self.shared.wake(wake);
@@ -183,6 +179,7 @@ impl<T> BatchReceiver<T> {
                 }
                 Next::End => return None,
                 Next::Sleep(alarm) => {
+                    // A wake-up between here and the sleep stays in the parker, and ends the sleep.
                     drop(state);
                     match alarm {
                         Some(at) => self.parker.park_deadline(at),
@@ -201,7 +198,7 @@ impl<T> State<T> {
 }
 
 impl<T> Shared<T> {
-    /// Outside the lock: the one that wakes wants it at once.
+    /// Called outside the lock, which the woken forwarder takes at once.
     fn wake(&self, forwarder: Option<usize>) {
         if let Some(forwarder) = forwarder {
             self.unparkers[forwarder].unpark();

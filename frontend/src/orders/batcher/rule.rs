@@ -15,7 +15,7 @@ pub const HELD_WAIT: Duration = Duration::from_millis(20);
 pub struct Rule {
     places: Vec<Place>,
     returning: Option<Returning>,
-    /// Counts who fell asleep.
+    /// Counts sleeps: a higher night is a warmer sleeper.
     nights: u64,
     closed: bool,
 }
@@ -38,7 +38,7 @@ struct Returning {
     until: Instant,
 }
 
-/// What a forwarder does after a look.
+/// The next step of a forwarder after a look.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// It takes a batch.
@@ -114,7 +114,8 @@ impl Rule {
         self.nights += 1;
         let night = self.nights;
         self.places[me] = Place::Asleep { alarm: None, night };
-        // The last one to fall asleep keeps watch.
+        // Set before the question, so that this forwarder does not count as its own watch. The last
+        // one to fall asleep keeps watch.
         let alarm = due.filter(|at| !self.somebody_looks_by(*at));
         self.places[me] = Place::Asleep { alarm, night };
         Next::Sleep(alarm)
@@ -124,6 +125,7 @@ impl Rule {
     pub fn left(&mut self, me: usize, orders: usize, now: Instant) {
         assert_eq!(self.places[me], Place::Looking, "forwarder {me} leaves");
         self.places[me] = Place::Away { since: now, orders };
+        // Its clients' orders are in this batch, or will be due with the next answer.
         self.returning = None;
     }
 
