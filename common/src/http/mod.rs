@@ -16,7 +16,7 @@ pub mod split;
 pub mod tiny;
 pub mod tokens;
 
-use crate::metrics::{HttpMetrics, Metrics};
+use crate::metrics::HttpMetrics;
 use crate::wire::public::{Data, ErrorBody, ErrorDetail};
 use serde::{Serialize, de::DeserializeOwned};
 use std::net::SocketAddr;
@@ -221,19 +221,6 @@ pub fn first_after(query: Option<&str>) -> Result<u64, Response> {
         .ok_or_else(|| Response::error(400, "write ?after=<number>, or no query for all"))
 }
 
-/// Answers `GET /livez` and `GET /metrics`, which every internal listener has, with their route.
-#[must_use]
-pub fn open_to_all(request: &Request, metrics: &Metrics) -> Option<(&'static str, Response)> {
-    match (request.method.as_str(), request.path.as_str()) {
-        ("GET", "/livez") => Some(("/livez", Response::data("alive"))),
-        ("GET", "/metrics") => Some((
-            "/metrics",
-            Response::text(200, Metrics::CONTENT_TYPE, metrics.text()),
-        )),
-        _ => None,
-    }
-}
-
 /// The part of a service that takes requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers at once, or hands the request to a queue. Blocks only where
@@ -328,6 +315,7 @@ pub fn trace_id(from_client: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
     use parking_lot::Mutex;
 
     struct Keep(Arc<Mutex<Vec<u16>>>);
