@@ -1,6 +1,7 @@
 //! The pages for readers: settings, links, tests and `make` goals that they name exist.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tests::tool;
@@ -197,6 +198,12 @@ fn evidence_for_failures_exists() {
     // This file names none of them.
     let sources = paths.iter().filter(|path| !path.ends_with("pages.rs"));
     let sources: String = sources.map(|path| read(path)).collect();
+    // Golden scripts are tests in files of their own: the file's name is the test's.
+    let all = files("");
+    let scripts = all
+        .iter()
+        .filter(|path| path.components().any(|part| part.as_os_str() == "scripts"));
+    let scripts: BTreeSet<_> = scripts.filter_map(|path| path.file_name()).collect();
     // Lints that hold a mend stand beside the tests.
     let lints = page("Cargo.toml");
     let (mut tests, mut scenarios) = (0, 0);
@@ -206,7 +213,9 @@ fn evidence_for_failures_exists() {
             continue;
         }
         if name.contains('_') {
-            let is_there = sources.contains(&format!("fn {name}(")) || lints.contains(name);
+            let is_there = sources.contains(&format!("fn {name}("))
+                || scripts.contains(OsStr::new(name))
+                || lints.contains(name);
             assert!(is_there, "docs/failures.md names no such test: {name}");
             tests += 1;
         } else if name.contains('-') {
