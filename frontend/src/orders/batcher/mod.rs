@@ -7,11 +7,11 @@
 //! so the rule is Nagle's (RFC 896), with one addition:
 //!
 //! - While no batch is under way, an order leaves at once: alone it is as fast as can be.
-//! - While a batch is under way, others wait for its answer, unless so many wait ([`rule::OVERLAP_AT`])
-//!   that a second batch beside it pays. After [`rule::HELD_WAIT`] an unanswered batch no longer delays
+//! - While a batch is under way, others wait for its answer, unless so many wait (`OVERLAP_AT`)
+//!   that a second batch beside it pays. After `HELD_WAIT` an unanswered batch no longer delays
 //!   others: its connection may be dead, and theirs is not.
 //! - When a batch is answered, its clients often order again at once. The next batch waits for as
-//!   many as may return, but no longer than [`rule::RETURN_WAIT`].
+//!   many as may return, but no longer than `RETURN_WAIT`.
 //!
 //! So there is at each moment one answer to "when is the next batch due?": never (nothing waits),
 //! now, or at a moment ahead. That moment moves with every order, every answer and every batch that
@@ -35,8 +35,8 @@
 //!
 //! Until now, three flags stood in the place of that sentence: a list of idle forwarders, "one was
 //! woken", and "one will look by itself". Order A leaves with forwarder 1. Order B comes; B's batch
-//! is due in 20 ms ([`rule::HELD_WAIT`]), so forwarder 2 sets an alarm for then: one "will look by
-//! itself". A is answered after 1 ms, and B is now due after another 150 µs ([`rule::RETURN_WAIT`]). But
+//! is due in 20 ms (`HELD_WAIT`), so forwarder 2 sets an alarm for then: one "will look by
+//! itself". A is answered after 1 ms, and B is now due after another 150 µs (`RETURN_WAIT`). But
 //! B does not wait *long enough* to wake anyone, and one forwarder "will look by itself" already:
 //! in 19 ms. Two clients that think for a few milliseconds met this with every twentieth order.
 
