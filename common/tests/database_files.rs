@@ -234,7 +234,7 @@ fn a_file_that_was_closed_cleanly_stands_alone() {
     drop(reader);
     close_cleanly(&file).expect("closes");
     let names: Vec<PathBuf> = listing(folder.path()).into_keys().collect();
-    assert_eq!(names, [file.clone()]);
+    assert_eq!(names, std::slice::from_ref(&file));
     assert_eq!(
         identify(&file, ORDER_LOG).expect("ours"),
         Found::Ours { open: false }

@@ -82,7 +82,7 @@ impl StatusReport {
             .chain(
                 health
                     .and_then(|health| health.write_fault)
-                    .map(describe_fault),
+                    .map(|why| describe_fault(&why)),
             )
             .chain(copies)
             .chain(strangers.filter(|_| leader.is_some()))
@@ -127,7 +127,7 @@ impl StatusReport {
 }
 
 /// Reads go on meanwhile, but every order fails.
-fn describe_fault(why: String) -> String {
+fn describe_fault(why: &str) -> String {
     format!("the catalog cannot write its file: {why}")
 }
 

@@ -80,8 +80,8 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let ours = |beginning: &&str| name.to_string_lossy().starts_with(*beginning);
-        if OURS.iter().any(|beginning| ours(beginning)) {
+        let name = name.to_string_lossy();
+        if OURS.iter().any(|beginning| name.starts_with(beginning)) {
             all.push(entry.path());
         }
     }
