@@ -115,7 +115,7 @@ impl Contract {
         // A slash at the end says nothing.
         let path = path
             .strip_suffix('/')
-            .filter(|p| !p.is_empty())
+            .filter(|p| !matches!(*p, "" | "/"))
             .unwrap_or(path);
         let fits = |pattern: &str| {
             let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));

@@ -367,7 +367,7 @@ fn help_shows_current_values() {
     for shown in [
         "[default: 1024, now 77]",
         "[default: on, now maybe]",
-        "[default: 127.0.0.1:8080]",
+        "[default: localhost:8080]",
     ] {
         assert!(help.out.contains(shown), "{shown} is not in {}", help.out);
     }

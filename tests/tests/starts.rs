@@ -243,7 +243,7 @@ fn a_token_that_differs_is_named_once_and_in_readyz() {
     ];
     let mut frontend = tool::start("frontend", &[], &variables);
     frontend.wait_for("listening");
-    let public = word_behind(&frontend.out(), "listen=");
+    let public = word_behind(&frontend.out(), "address=");
     let api = client::api::Api::new(&format!("http://{public}"));
     let named = cluster::wait::until(std::time::Duration::from_secs(30), || {
         let answer = api.get("/readyz").ok()?;
@@ -426,7 +426,10 @@ fn addresses_are_understood_or_refused_with_the_remedy() {
     let mut frontend = tool::start("frontend", &[], &named);
     frontend.wait_for("listening");
     let line = frontend.out();
-    let port = line.split_once("listen=127.0.0.1:").expect("its address").1;
+    let port = line
+        .split_once("address=127.0.0.1:")
+        .expect("its address")
+        .1;
     let port = port
         .split(' ')
         .next()

@@ -17,7 +17,7 @@ use tests::hostile::Attack;
 /// The limit of open files of each service.
 const DESCRIPTORS: usize = 400;
 /// How long one attack on one service lasts.
-const LASTS: Duration = Duration::from_millis(1_200);
+const LASTS: Duration = Duration::from_millis(800);
 /// Clients that trade meanwhile.
 const CLIENTS: usize = 4;
 /// As the EC2 units set it: freed blocks are given back to the system, which the allocator

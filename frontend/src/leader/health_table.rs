@@ -3,7 +3,7 @@
 
 use crate::leader::election::{Outcome, Stranger};
 use common::clock::BootInstant;
-use common::wire::catalog::CatalogHealth;
+use common::wire::catalog::{CatalogHealth, CatalogState};
 use common::wire::order::{ClusterId, ReplicaId};
 use common::wire::replica::Health;
 use parking_lot::Mutex;
@@ -88,6 +88,18 @@ impl HealthTable {
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterId> {
         self.catalog.lock().cluster.clone()
+    }
+
+    /// The bazaar whose orders are read: the catalog's, unless its history is lost. A catalog
+    /// without its file begins with another cluster id, and the orders in the logs are still true.
+    #[must_use]
+    pub fn cluster_of_orders(&self) -> Option<ClusterId> {
+        let catalog = self.catalog.lock();
+        let lost = |health: &CatalogHealth| health.state == CatalogState::HistoryLost;
+        match &catalog.newest {
+            Some((_, health)) if lost(health) => None,
+            _ => catalog.cluster.clone(),
+        }
     }
 
     /// All replicas, by id.
