@@ -84,16 +84,11 @@ impl HealthTable {
         catalog.newest = health.map(|health| (BootInstant::now(), health));
     }
 
-    /// The catalog's bazaar, once it is known.
+    /// The bazaar that the replicas should be of: the catalog's, once it is known. `None` while the
+    /// catalog's history is lost: without its file it begins with another cluster id, and then the
+    /// replicas are right. Their orders are still read, and none of them is shown as foreign.
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterId> {
-        self.catalog.lock().cluster.clone()
-    }
-
-    /// The bazaar whose orders are read: the catalog's, unless its history is lost. A catalog
-    /// without its file begins with another cluster id, and the orders in the logs are still true.
-    #[must_use]
-    pub fn cluster_of_orders(&self) -> Option<ClusterId> {
         let catalog = self.catalog.lock();
         let lost = |health: &CatalogHealth| health.state == CatalogState::HistoryLost;
         match &catalog.newest {

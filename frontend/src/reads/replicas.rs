@@ -140,7 +140,7 @@ impl Replicas {
             url: &leader.url,
             client: &leader.client,
             timeout,
-            cluster: self.health_table.cluster_of_orders(),
+            cluster: self.health_table.cluster(),
             metrics: &self.metrics,
             found_only,
         };
@@ -162,7 +162,7 @@ impl Replicas {
                 url: &self.urls[&id],
                 client: &self.client,
                 timeout: FOUND_TIMEOUT,
-                cluster: self.health_table.cluster_of_orders(),
+                cluster: self.health_table.cluster(),
                 metrics: &self.metrics,
                 found_only: true,
             };
