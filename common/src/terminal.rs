@@ -144,7 +144,7 @@ fn not_written(error: &io::Error) -> String {
 }
 
 /// Standard output for a command that writes much, or bytes for other programs: buffered. On a
-/// terminal it escapes as [`print`] does; into a file or a pipe the bytes go as they are.
+/// terminal it escapes as [`print()`] does; into a file or a pipe the bytes go as they are.
 ///
 /// The first error is remembered, so that the caller can tell it from the errors of what it reads.
 pub struct Output {

@@ -27,7 +27,7 @@ const RUNS: usize = 1_000;
 /// Forced switches in one run of the second scheduler: most such faults need two or three.
 const SWITCHES: usize = 3;
 
-/// Runs a scenario [`RUNS`] times with random interleavings, and as often with few, but adversarial
+/// Runs a scenario `RUNS` times with random interleavings, and as often with few, but adversarial
 /// switches (PCT, Burckhardt et al., ASPLOS 2010). A run that panics prints the schedule that
 /// repeats it.
 pub fn explore(scenario: impl Fn() + Send + Sync + Copy + 'static) {

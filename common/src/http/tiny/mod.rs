@@ -10,7 +10,7 @@
 //!   ends the acceptor.
 //! - Each answer is one write of head and body.
 //! - Nothing is read or written for a caller before its head was judged, and a stranger is served
-//!   by threads of its own: [`strangers`].
+//!   by threads of its own: `strangers`.
 //! - Dropping a request waits for its body, and allocates what its Content-Length declares. More
 //!   than the machine has would abort the process: such a request is forgotten instead of answered,
 //!   with a thread and two descriptors, and counted.
@@ -18,9 +18,9 @@
 //!   answered without a look at it.
 //! - Reading a body that is still in the socket has no time-out: a worker does that only while
 //!   another one is free, and starts one where there is none.
-//! - Connections have neither a time-out nor a limit: [`watch`] finds them, [`callers`] decides,
-//!   and [`keeper`] ends those whose time is over.
-//! - The acceptor ends at its first failure: [`acceptor`].
+//! - Connections have neither a time-out nor a limit: `watch` finds them, `callers` decides,
+//!   and `keeper` ends those whose time is over.
+//! - The acceptor ends at its first failure: `acceptor`.
 //! - A burst of connections can leave some unserved until another one closes: while connections are
 //!   being opened, the keeper opens and closes one every 20 ms.
 //!
