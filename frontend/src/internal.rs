@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct Internal {
     /// The cache.
     pub cache: Arc<SharedCache>,
-    /// What `GET /metrics` shows.
+    /// The counters behind `GET /metrics`.
     pub metrics: Metrics,
 }
 

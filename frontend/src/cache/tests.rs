@@ -67,7 +67,7 @@ fn invalidations_void_fills_in_flight() {
     assert!(cache.in_flight.is_empty());
 }
 
-/// What may not be cached is not; without session nothing is.
+/// Answers that may not be cached are not stored; without a session none is.
 #[test]
 fn only_what_may_be_cached_is() {
     let mut cache = leased();
@@ -160,7 +160,7 @@ fn sessions_share_nothing() {
     );
 }
 
-/// What can happen between a front-end and a catalog, in any order.
+/// The events between a front-end and a catalog, in any order.
 #[derive(Debug, Clone)]
 enum Step {
     /// The catalog changes a stock: pushes to the session that it knows, and waits for the lease to

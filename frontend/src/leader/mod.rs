@@ -1,4 +1,4 @@
-//! Who leads, and what happens when the leader fails.
+//! The leader's election, and the failover when it fails.
 //!
 //! This page explains failover. It can be read alone, in about ten minutes.
 //!

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub type Shared = Arc<(Mutex<State>, Condvar)>;
 
-/// What it knows and how it behaves.
+/// Its knowledge and behaviour.
 pub struct State {
     pub stocks: BTreeMap<String, Stock>,
     pub term: TermView,

@@ -101,7 +101,7 @@ fn whatever_happens_waiting_orders_are_watched() {
     let mut random = fastrand::Rng::with_seed(11);
     for _ in 0..2_000 {
         let (mut rule, mut now, mut waiting) = (Rule::new(3), Instant::now(), 0);
-        // Who is to look: woken, or back from a batch.
+        // The forwarders that are to look: woken, or back from a batch.
         let mut running = vec![0, 1, 2];
         let mut sleeping: Vec<(usize, Option<Instant>)> = Vec::new();
         let mut away = Vec::new();
