@@ -13,7 +13,7 @@ use common::metrics::{Metrics, QueueGauges};
 use common::queue::{Queue, QueueReceiver};
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
-use common::wire::catalog::{CatalogHealth, LookupRequest, TermAnswer, TermView};
+use common::wire::catalog::{CatalogHealth, LookupRequest, TermAnswer, TermInfo};
 use common::wire::order::Genesis;
 use rusqlite::Connection;
 use std::path::Path;
@@ -96,7 +96,7 @@ fn not_serving(not: &NotServing) -> Response {
 
 impl Api {
     fn term(&self) -> TermAnswer {
-        let TermView { term, owner } = self.visible.term();
+        let TermInfo { term, owner } = self.visible.term();
         TermAnswer {
             term,
             owner,

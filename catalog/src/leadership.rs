@@ -2,7 +2,7 @@
 
 use common::clock::BootInstant;
 use common::timing::CLAIM_SPACING;
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermInfo;
 use common::wire::order::{ReplicaId, Term};
 
 /// The current term and who holds it.
@@ -14,7 +14,7 @@ use common::wire::order::{ReplicaId, Term};
 ///   replica only cannot depose each other's leader without end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Leadership {
-    view: TermView,
+    view: TermInfo,
     last_grant: Option<BootInstant>,
 }
 
@@ -22,14 +22,14 @@ pub struct Leadership {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// Make this term durable, then call [`Leadership::install`].
-    Grant(TermView),
+    Grant(TermInfo),
     /// Ask again after this many milliseconds.
     Wait {
         /// How long, at least 1.
         ms: u64,
     },
     /// `seen` is not the current term.
-    Stale(TermView),
+    Stale(TermInfo),
 }
 
 /// The meaning of a log of another bazaar.
@@ -44,7 +44,7 @@ pub enum ForeignLog {
 impl Leadership {
     /// As read from the file.
     #[must_use]
-    pub fn new(view: TermView) -> Self {
+    pub fn new(view: TermInfo) -> Self {
         Self {
             view,
             last_grant: None,
@@ -53,7 +53,7 @@ impl Leadership {
 
     /// The current term.
     #[must_use]
-    pub fn view(&self) -> TermView {
+    pub fn view(&self) -> TermInfo {
         self.view
     }
 
@@ -83,7 +83,7 @@ impl Leadership {
             Some(rest) if !rest.is_zero() => Claim::Wait {
                 ms: u64::try_from(rest.as_millis()).unwrap_or(0).max(1),
             },
-            _ => Claim::Grant(TermView {
+            _ => Claim::Grant(TermInfo {
                 term: self.view.term + 1,
                 owner: Some(replica),
             }),
@@ -94,7 +94,7 @@ impl Leadership {
     ///
     /// # Panics
     /// When it does not rise.
-    pub fn install(&mut self, view: TermView, now: BootInstant) {
+    pub fn install(&mut self, view: TermInfo, now: BootInstant) {
         assert!(
             view.term > self.view.term,
             "terms only rise: {} after {}",
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn compare_and_set_with_spacing() {
         let at = BootInstant::from_millis;
-        let mut leadership = Leadership::new(TermView {
+        let mut leadership = Leadership::new(TermInfo {
             term: 4,
             owner: None,
         });
@@ -131,7 +131,7 @@ mod tests {
             leadership.judge(replica(1), 5, at(0)),
             Claim::Stale(leadership.view())
         );
-        let granted = TermView {
+        let granted = TermInfo {
             term: 5,
             owner: Some(replica(3)),
         };
@@ -151,19 +151,19 @@ mod tests {
         );
         assert!(matches!(
             leadership.judge(replica(1), 5, at(1_200)),
-            Claim::Grant(TermView { term: 6, .. })
+            Claim::Grant(TermInfo { term: 6, .. })
         ));
     }
 
     /// A log of another bazaar shows a lost file only before the first grant.
     #[test]
     fn a_foreign_log_stops_no_bazaar_that_was_led() {
-        let mut leadership = Leadership::new(TermView {
+        let mut leadership = Leadership::new(TermInfo {
             term: 0,
             owner: None,
         });
         assert_eq!(leadership.judge_foreign_log(), ForeignLog::FileLost);
-        let granted = TermView {
+        let granted = TermInfo {
             term: 1,
             owner: Some(replica(3)),
         };
@@ -180,12 +180,12 @@ mod tests {
     #[test]
     #[should_panic(expected = "terms only rise: 4 after 4")]
     fn terms_only_rise() {
-        Leadership::new(TermView {
+        Leadership::new(TermInfo {
             term: 4,
             owner: None,
         })
         .install(
-            TermView {
+            TermInfo {
                 term: 4,
                 owner: None,
             },

@@ -5,7 +5,7 @@ use crate::market::{Holding, Market};
 use common::chain::{Hash, genesis_hash};
 use common::database::{CATALOG_FILE, DbError, genesis, open_writer, orders};
 use common::timing::TAIL_CHECK_ROWS;
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermInfo;
 use common::wire::money::Price;
 use common::wire::order::{
     Genesis, Order, OrderKey, Position, ReplicaId, Rows, Side, Term, Verdict,
@@ -53,7 +53,7 @@ pub struct Snapshot {
     /// Where the journal ends.
     pub position: Position,
     /// The term.
-    pub term: TermView,
+    pub term: TermInfo,
 }
 
 impl Store {
@@ -137,7 +137,7 @@ impl Store {
     ///
     /// # Errors
     /// [`DbError`]
-    pub fn set_term(&mut self, view: TermView) -> Result<(), DbError> {
+    pub fn set_term(&mut self, view: TermInfo) -> Result<(), DbError> {
         let changed = self.connection.execute(
             "UPDATE leadership SET term = ?1, owner = ?2 WHERE term < ?1",
             (view.term, view.owner.map(u8::from)),
@@ -241,7 +241,7 @@ pub fn read_snapshot(connection: &Connection, seed: Hash) -> Result<Snapshot, Db
     Ok(Snapshot {
         market,
         position,
-        term: TermView { term, owner },
+        term: TermInfo { term, owner },
     })
 }
 

@@ -8,7 +8,7 @@
 
 use crate::market::Holding;
 use crate::store::Snapshot;
-use common::wire::catalog::{CatalogState, LookupAnswer, Stock, TermView};
+use common::wire::catalog::{CatalogState, LookupAnswer, Stock, TermInfo};
 use common::wire::order::Position;
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
@@ -87,7 +87,7 @@ impl VisibleState {
         }
     }
 
-    pub fn term(&self) -> TermView {
+    pub fn term(&self) -> TermInfo {
         self.inner.read().visible.term
     }
 
@@ -184,7 +184,7 @@ impl VisibleState {
     ///
     /// # Panics
     /// When it is below the visible one.
-    pub fn set_term(&self, term: TermView) {
+    pub fn set_term(&self, term: TermInfo) {
         self.inner.write().rise(term);
     }
 
@@ -234,7 +234,7 @@ impl Inner {
         self.visible.position = position;
     }
 
-    fn rise(&mut self, term: TermView) {
+    fn rise(&mut self, term: TermInfo) {
         let before = self.visible.term.term;
         assert!(
             term.term >= before,
@@ -267,7 +267,7 @@ mod tests {
         Snapshot {
             market: Market::from([("BoarCo".into(), holding), ("FishCo".into(), holding)]),
             position: at(None, 0),
-            term: TermView {
+            term: TermInfo {
                 term: 3,
                 owner: None,
             },
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "the visible term only rises: 2 after 3")]
     fn the_visible_term_never_falls() {
-        serving().set_term(TermView {
+        serving().set_term(TermInfo {
             term: 2,
             owner: None,
         });

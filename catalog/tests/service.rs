@@ -295,8 +295,8 @@ fn older_terms_are_fenced() {
         .trade(old, genesis, vec![order("a", "FishCo", Side::Buy, 1)])
         .expect_err("fenced");
     assert_eq!(
-        refused.refusal::<TermView>(412),
-        Some(TermView {
+        refused.refusal::<TermInfo>(412),
+        Some(TermInfo {
             term: new,
             owner: Some(replica(3))
         })
@@ -312,7 +312,7 @@ fn older_terms_are_fenced() {
         .post::<_, ClaimAnswer>("/claim", &stale)
         .expect_err("stale");
     assert_eq!(
-        refused.refusal::<TermView>(412).expect("the view").term,
+        refused.refusal::<TermInfo>(412).expect("the view").term,
         new
     );
     assert_eq!(bench.quantity("FishCo").expect("serves").0, 100);

@@ -4,7 +4,7 @@
 use common::http::client::{ANSWER_LIMIT_BYTES, SharedNames};
 use common::terminal::escape;
 use common::timing::{CLIENT_TIMEOUT, CONNECT_TIMEOUT};
-use common::wire::public::{Data, ErrorBody, NewOrder, OrderView, Receipt, Status, StockView};
+use common::wire::public::{Data, ErrorBody, NewOrder, OrderInfo, Receipt, Status, StockInfo};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -233,7 +233,7 @@ impl Api {
     ///
     /// # Errors
     /// [`ApiError`]; 404 when there is no such stock.
-    pub fn stock(&self, name: &str) -> Result<StockView, ApiError> {
+    pub fn stock(&self, name: &str) -> Result<StockInfo, ApiError> {
         self.get(&format!(
             "/stocks/{}",
             utf8_percent_encode(name, NON_ALPHANUMERIC)
@@ -245,7 +245,7 @@ impl Api {
     ///
     /// # Errors
     /// [`ApiError`].
-    pub fn stocks(&self) -> Result<Vec<StockView>, ApiError> {
+    pub fn stocks(&self) -> Result<Vec<StockInfo>, ApiError> {
         self.get("/stocks")?.data()
     }
 
@@ -270,7 +270,7 @@ impl Api {
     ///
     /// # Errors
     /// [`ApiError`]; 404 when there is none.
-    pub fn order_by_number(&self, number: u64) -> Result<OrderView, ApiError> {
+    pub fn order_by_number(&self, number: u64) -> Result<OrderInfo, ApiError> {
         self.get(&format!("/orders/{number}"))?.data()
     }
 

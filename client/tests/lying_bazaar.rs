@@ -9,7 +9,7 @@ use common::http::tiny::{TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
 use common::wire::money::Price;
-use common::wire::public::{NewOrder, OrderView, Receipt, StockView};
+use common::wire::public::{NewOrder, OrderInfo, Receipt, StockInfo};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -60,7 +60,7 @@ impl Handler for Lying {
 
 impl Lying {
     fn answer(&self, request: &Request) -> Response {
-        let stock = StockView {
+        let stock = StockInfo {
             name: "FishCo".into(),
             price: Price::from_cents(100).expect("a price"),
             quantity: 1,
@@ -116,7 +116,7 @@ impl Lying {
             side,
         } = self.orders.lock().expect("whole")[&number].clone();
         let more = u64::from(self.fault == Fault::Changes && number % 5 == 4);
-        Response::data(OrderView {
+        Response::data(OrderInfo {
             number,
             name,
             side,

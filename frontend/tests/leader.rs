@@ -2,7 +2,7 @@
 
 mod support;
 
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermInfo;
 use common::wire::replica::{LeadAnswer, LeaderNotice, Unavailable};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ fn a_sitting_leader_stays() {
     let bazaar = Bazaar::with(
         |catalog, replicas| {
             catalog.with(|state| {
-                state.term = TermView {
+                state.term = TermInfo {
                     term: 5,
                     owner: Some(id(1)),
                 }
@@ -196,7 +196,7 @@ fn two_front_ends_agree() {
         bazaar.replica(3).with(|state| state.asked) > 0
     });
     bazaar.catalog.with(|state| {
-        state.term = TermView {
+        state.term = TermInfo {
             term: 4,
             owner: Some(id(1)),
         }

@@ -10,7 +10,7 @@ use common::http::{Handler, Request, Responder, Response, first_after};
 use common::metrics::{Metrics, QueueGauges};
 use common::queue::Queue;
 use common::wire::Empty;
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermInfo;
 use common::wire::order::ClusterId;
 use common::wire::replica::{AppendRequest, LeadRequest, LeaderNotice, OrdersRequest, Traced};
 use std::sync::Arc;
@@ -94,7 +94,7 @@ impl Api {
         if self.is_foreign(&notice.cluster) {
             return Response::error(409, "the notice is of another bazaar's leader");
         }
-        let observed = self.replica.observe_term(TermView {
+        let observed = self.replica.observe_term(TermInfo {
             term: notice.term,
             owner: Some(notice.leader),
         });
@@ -143,7 +143,7 @@ impl Api {
             // bazaar's leader.
             return responder.send(Response::json(409, &self.replica.log_position()));
         }
-        if let Err(newer) = self.replica.observe_term(TermView {
+        if let Err(newer) = self.replica.observe_term(TermInfo {
             term: append.term,
             owner: Some(append.leader),
         }) {

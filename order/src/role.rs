@@ -1,7 +1,7 @@
 //! Whether a replica follows, claims or leads, and the highest term that it knows of, as pure
 //! rules.
 
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermInfo;
 use common::wire::order::{ReplicaId, Term};
 
 /// A replica's part in a term.
@@ -25,14 +25,14 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoleState {
     role: Role,
-    known: TermView,
+    known: TermInfo,
 }
 
 impl Default for RoleState {
     fn default() -> Self {
         Self {
             role: Role::Follower,
-            known: TermView {
+            known: TermInfo {
                 term: 0,
                 owner: None,
             },
@@ -43,7 +43,7 @@ impl Default for RoleState {
 impl RoleState {
     /// The highest known term, and its owner where that is known.
     #[must_use]
-    pub fn known(&self) -> TermView {
+    pub fn known(&self) -> TermInfo {
         self.known
     }
 
@@ -69,7 +69,7 @@ impl RoleState {
 
     /// Takes note of a term. Returns the term whose leadership it ended.
     #[must_use]
-    pub fn observe_term(&mut self, observed: TermView) -> Option<Term> {
+    pub fn observe_term(&mut self, observed: TermInfo) -> Option<Term> {
         if observed.term > self.known.term {
             let led = self.leading();
             self.change(Role::Follower, observed);
@@ -86,12 +86,12 @@ impl RoleState {
     ///
     /// # Errors
     /// The known term, when that is newer. Nothing changes then: the grant came too late.
-    pub fn begin_claim(&mut self, term: Term, own: ReplicaId) -> Result<Option<Term>, TermView> {
+    pub fn begin_claim(&mut self, term: Term, own: ReplicaId) -> Result<Option<Term>, TermInfo> {
         if term < self.known.term {
             return Err(self.known);
         }
         let led = self.leading().filter(|led| *led < term);
-        let known = TermView {
+        let known = TermInfo {
             term,
             owner: Some(own),
         };
@@ -129,7 +129,7 @@ impl RoleState {
 
 impl RoleState {
     /// Every change that may raise the term goes through here.
-    fn change(&mut self, role: Role, known: TermView) {
+    fn change(&mut self, role: Role, known: TermInfo) {
         assert!(
             known.term >= self.known.term,
             "the known term only rises: {} after {}",
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!((s.claiming(), s.leading()), (Some(1), None));
         assert!(!s.lead(2) && s.lead(1));
         assert_eq!(
-            s.observe_term(TermView {
+            s.observe_term(TermInfo {
                 term: 1,
                 owner: None
             }),
@@ -172,7 +172,7 @@ mod tests {
         );
         assert_eq!(s.known().owner, Some(own()));
         assert_eq!(s.leading(), Some(1));
-        let newer = TermView {
+        let newer = TermInfo {
             term: 5,
             owner: None,
         };
@@ -185,7 +185,7 @@ mod tests {
     fn late_grants_are_dropped() {
         let mut s = RoleState::default();
         assert_eq!(
-            s.observe_term(TermView {
+            s.observe_term(TermInfo {
                 term: 7,
                 owner: None
             }),

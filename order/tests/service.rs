@@ -407,7 +407,7 @@ fn appends_of_a_leader() {
     assert_eq!(
         append(2, 6, 7)
             .expect_err("an older one")
-            .refusal::<TermView>(412)
+            .refusal::<TermInfo>(412)
             .expect("the view")
             .term,
         3

@@ -5,7 +5,7 @@ use cluster::service::Service;
 use common::timing::PUBLIC_BODY_LIMIT_BYTES;
 use common::wire::catalog::CatalogState;
 use common::wire::order::Side;
-use common::wire::public::{NewOrder, OrderView, OrdersPage, ReplicaState, Status, StockView};
+use common::wire::public::{NewOrder, OrderInfo, OrdersPage, ReplicaState, Status, StockInfo};
 use std::fs;
 use tests::harness::Bazaar;
 
@@ -56,7 +56,7 @@ fn stocks() {
         assert!(stock.price.cents() > 0);
         assert_eq!(api.stock(&stock.name).as_ref(), Ok(stock));
     }
-    let decoded: StockView = get(&api, "/stocks/%47ame%53tart")
+    let decoded: StockInfo = get(&api, "/stocks/%47ame%53tart")
         .data()
         .expect("names are percent-decoded");
     assert_eq!(decoded.name, "GameStart");
@@ -85,7 +85,7 @@ fn own_stocks() {
     assert_eq!(api.stocks().expect("all stocks").len(), 3);
     let answer = get(&api, "/stocks/Ob%C3%A9lix%20%26%20S%C3%B6hne");
     assert!(answer.body.contains("15.99"), "{answer:?}");
-    assert_eq!(answer.data::<StockView>().expect("the stock").quantity, 7);
+    assert_eq!(answer.data::<StockInfo>().expect("the stock").quantity, 7);
     let refused = bazaar
         .trade("Empty Co", Side::Buy, 1)
         .expect_err("nothing is left");
@@ -116,7 +116,7 @@ fn orders() {
         404,
         &["stock"],
     );
-    let order: OrderView = get(&api, "/orders/1").data().expect("the order");
+    let order: OrderInfo = get(&api, "/orders/1").data().expect("the order");
     assert_eq!(
         (
             order.number,
@@ -486,7 +486,7 @@ fn caching_and_location() {
         None,
     );
     let order = get(&api, created.header("location").unwrap_or_default());
-    assert_eq!(order.data::<OrderView>().map(|order| order.number), Ok(0));
+    assert_eq!(order.data::<OrderInfo>().map(|order| order.number), Ok(0));
     for (path, words) in [
         ("/orders/0", "public, max-age=31536000, immutable"),
         ("/openapi.json", "public, max-age=300"),

@@ -20,8 +20,8 @@ pub struct TermAnswer {
 impl TermAnswer {
     /// Term and owner alone.
     #[must_use]
-    pub fn view(&self) -> TermView {
-        TermView {
+    pub fn view(&self) -> TermInfo {
+        TermInfo {
             term: self.term,
             owner: self.owner,
         }
@@ -39,7 +39,7 @@ impl TermAnswer {
 /// The body of every 412: the current term and who holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TermView {
+pub struct TermInfo {
     /// The current term; 0 before the first claim.
     pub term: Term,
     /// The replica that claimed it; `null` before the first claim.
@@ -63,7 +63,7 @@ pub struct ClaimRequest {
     pub longest: Option<u64>,
 }
 
-/// Answer to a claim that was understood. A stale `seen` is a 412 with [`TermView`], a log that is
+/// Answer to a claim that was understood. A stale `seen` is a 412 with [`TermInfo`], a log that is
 /// no prefix of the journal a 409.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -192,7 +192,7 @@ pub struct CatalogHealth {
     /// Id of the bazaar that its file belongs to.
     pub cluster: ClusterId,
     /// The current term and owner.
-    pub term: TermView,
+    pub term: TermInfo,
     /// Number of the last visible trade.
     pub last: Option<u64>,
     /// Its hash.

@@ -35,7 +35,7 @@ pub struct ErrorDetail {
 /// A stock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StockView {
+pub struct StockInfo {
     /// Its name.
     pub name: String,
     /// Its price.
@@ -68,7 +68,7 @@ pub struct Receipt {
 /// Data of `GET /orders/<number>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OrderView {
+pub struct OrderInfo {
     /// Its number.
     pub number: u64,
     /// Name of the stock.
@@ -85,7 +85,7 @@ pub struct OrderView {
 #[serde(deny_unknown_fields)]
 pub struct OrdersPage {
     /// Orders with consecutive numbers, oldest first.
-    pub orders: Vec<OrderView>,
+    pub orders: Vec<OrderInfo>,
     /// The value of `after` to read on; `null` when there are no more orders now.
     pub next: Option<u64>,
 }

@@ -63,7 +63,7 @@ pub struct LeadRequest {
 }
 
 /// Answer to a request to lead. A claim that came too late is a 412 with
-/// [`crate::wire::catalog::TermView`]; one that the catalog refuses is a 409 (the history does not
+/// [`crate::wire::catalog::TermInfo`]; one that the catalog refuses is a 409 (the history does not
 /// fit) or a 502 (the catalog cannot write it), from any replica; 503 when this replica cannot
 /// claim now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,7 +217,7 @@ pub enum PageEnd {
 
 /// `POST /log`: the leader's rows for a follower. Rows that it has must be equal, and are skipped.
 /// A gap, and rows of another bazaar, are a 409 with [`LogPosition`]; rows that contradict its log
-/// a 422, an older term a 412 with [`crate::wire::catalog::TermView`]. Who sends it borrows the
+/// a 422, an older term a 412 with [`crate::wire::catalog::TermInfo`]. Who sends it borrows the
 /// rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

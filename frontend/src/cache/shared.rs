@@ -5,7 +5,7 @@ use super::{Cache, Fill, FillEnd};
 use crate::metrics::CacheMetrics;
 use common::clock::BootInstant;
 use common::wire::catalog::{SessionId, Stock};
-use common::wire::public::{CacheStatus, Data, StockView};
+use common::wire::public::{CacheStatus, Data, StockInfo};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -177,8 +177,8 @@ impl From<&Stock> for FoundStock {
 
 /// A stock as the public API shows it.
 #[must_use]
-pub fn view(stock: &Stock) -> StockView {
-    StockView {
+pub fn view(stock: &Stock) -> StockInfo {
+    StockInfo {
         name: stock.name.clone(),
         price: stock.price,
         quantity: stock.quantity,

@@ -3,7 +3,7 @@
 
 use super::load::Sample;
 use super::timeline::Entry;
-use common::wire::public::{Status, StockView};
+use common::wire::public::{Status, StockInfo};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const SAMPLES: usize = 120;
 pub struct Board {
     status: Option<Status>,
     /// By name; `None` while nobody reads them, so that no viewer sees old ones.
-    stocks: Option<BTreeMap<String, StockView>>,
+    stocks: Option<BTreeMap<String, StockInfo>>,
     timeline: VecDeque<Entry>,
     load: VecDeque<Sample>,
     opening: Option<Arc<[u8]>>,
@@ -31,7 +31,7 @@ pub struct Board {
 struct Stocks<'a> {
     /// Whether these are all, or those that changed.
     all: bool,
-    stocks: Vec<&'a StockView>,
+    stocks: Vec<&'a StockInfo>,
 }
 
 impl Board {
@@ -71,8 +71,8 @@ impl Board {
     }
 
     /// Puts the table up; writes what changed.
-    pub fn set_stocks(&mut self, table: Vec<StockView>, events: &mut Vec<u8>) {
-        let table: BTreeMap<String, StockView> = table
+    pub fn set_stocks(&mut self, table: Vec<StockInfo>, events: &mut Vec<u8>) {
+        let table: BTreeMap<String, StockInfo> = table
             .into_iter()
             .take(STOCKS)
             .map(|stock| (stock.name.clone(), stock))
@@ -82,10 +82,10 @@ impl Board {
         let all = before
             .as_ref()
             .is_none_or(|before| before.keys().any(|name| !table.contains_key(name)));
-        let changed = |stock: &&StockView| {
+        let changed = |stock: &&StockInfo| {
             all || before.as_ref().and_then(|b| b.get(&stock.name)) != Some(stock)
         };
-        let stocks: Vec<&StockView> = table.values().filter(changed).collect();
+        let stocks: Vec<&StockInfo> = table.values().filter(changed).collect();
         if !stocks.is_empty() || all {
             event(events, "stocks", &Stocks { all, stocks });
             self.opening = None;
@@ -136,9 +136,9 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn stock(name: &str, quantity: u64) -> StockView {
+    fn stock(name: &str, quantity: u64) -> StockInfo {
         let price = common::wire::money::Price::from_cents(599).expect("a price");
-        StockView {
+        StockInfo {
             name: name.into(),
             price,
             quantity,
@@ -243,7 +243,7 @@ mod tests {
             );
             board.add_entries(vec![entry(id)], &mut events);
         }
-        let table: Vec<StockView> = (0..600).map(|n| stock(&format!("{n:03}"), 1)).collect();
+        let table: Vec<StockInfo> = (0..600).map(|n| stock(&format!("{n:03}"), 1)).collect();
         board.set_stocks(table, &mut events);
         for (name, data) in read(&board.opening()) {
             match name.as_str() {

@@ -31,7 +31,7 @@ pub mod timeline;
 
 use board::Board;
 use common::http::Response;
-use common::wire::public::StockView;
+use common::wire::public::StockInfo;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -47,7 +47,7 @@ pub struct Feed {
     board: Mutex<Board>,
     polled: Mutex<Option<Instant>>,
     /// The newest table of the stock reader, until the publisher takes it.
-    table: Mutex<Option<Vec<StockView>>>,
+    table: Mutex<Option<Vec<StockInfo>>>,
 }
 
 impl Feed {

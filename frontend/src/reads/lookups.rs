@@ -13,7 +13,7 @@ use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::MAX_BATCH;
 use common::wire::catalog::{LookupAnswer, LookupRequest};
-use common::wire::public::StockView;
+use common::wire::public::StockInfo;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,7 +167,7 @@ impl Lookups {
         }
         match self.ask(None, &readers) {
             Ok(answer) => {
-                let stocks: Vec<StockView> = answer.stocks.iter().map(view).collect();
+                let stocks: Vec<StockInfo> = answer.stocks.iter().map(view).collect();
                 let response = Response::data(stocks);
                 readers
                     .into_iter()

@@ -5,7 +5,7 @@ use super::replicas::{Asked, ReplicaRead, Rest};
 use crate::intake::{LEADER_PAGES, QueueKind, Waiting};
 use common::http::client::{Call, CallError};
 use common::http::{IMMUTABLE, Responder, Response};
-use common::wire::public::{OrderView, OrdersPage};
+use common::wire::public::{OrderInfo, OrdersPage};
 use common::wire::replica::{PageAnswer, PageCall, PageEnd, PageRequest};
 use std::time::Instant;
 
@@ -103,8 +103,8 @@ fn complete(page: PageRequest, answer: PageAnswer) -> Option<Response> {
     // The orders first: without any, the next of the largest number is never asked for, which would
     // overflow.
     let numbered = answer.orders.into_iter().zip(page.first..);
-    let orders: Vec<OrderView> = numbered
-        .map(|(order, number)| OrderView {
+    let orders: Vec<OrderInfo> = numbered
+        .map(|(order, number)| OrderInfo {
             number,
             name: order.name,
             side: order.side,

@@ -5,7 +5,7 @@ use crate::intake::{LEADER_QUERIES, QueueKind, Waiting};
 use common::http::client::{Call, CallError};
 use common::http::{IMMUTABLE, Responder, Response};
 use common::timing::MAX_BATCH;
-use common::wire::public::OrderView;
+use common::wire::public::OrderInfo;
 use common::wire::replica::{QueryAnswer, QueryAnswers, QueryRequest};
 use std::time::Instant;
 
@@ -97,7 +97,7 @@ fn answer(
     for (query, answer) in queries.into_iter().zip(answers) {
         match answer {
             QueryAnswer::Found(order) => {
-                let view = OrderView {
+                let view = OrderInfo {
                     number: query.number,
                     name: order.name,
                     side: order.side,

@@ -5,7 +5,7 @@ use super::server::{Call, FakeServer, Reply};
 use common::chain::Hash;
 use common::wire::catalog::{
     CatalogHealth, CatalogState, KeepAliveRequest, LeaseAnswer, LookupAnswer, LookupRequest,
-    RegisterRequest, Stock, TermAnswer, TermView,
+    RegisterRequest, Stock, TermAnswer, TermInfo,
 };
 use common::wire::frontend::InvalidateRequest;
 use common::wire::money::Price;
@@ -20,7 +20,7 @@ pub type Shared = Arc<(Mutex<State>, Condvar)>;
 /// Its knowledge and behaviour.
 pub struct State {
     pub stocks: BTreeMap<String, Stock>,
-    pub term: TermView,
+    pub term: TermInfo,
     pub journal: Vec<Order>,
     pub verdicts: HashMap<OrderKey, (Verdict, Order)>,
     pub session: Option<RegisterRequest>,
@@ -87,7 +87,7 @@ impl FakeCatalog {
         let state = Arc::new((
             Mutex::new(State {
                 stocks: BTreeMap::from([stock("FishCo", 1_599, 100), stock("BoarCo", 250, 7)]),
-                term: TermView {
+                term: TermInfo {
                     term: 0,
                     owner: None,
                 },

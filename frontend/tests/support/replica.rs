@@ -3,7 +3,7 @@
 
 use super::catalog::{Shared, cluster};
 use super::server::{Call, FakeServer, Reply};
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermInfo;
 use common::wire::order::{ClusterId, ReplicaId, Term};
 use common::wire::replica::{
     Copies, Health, LeadAnswer, LeadRequest, LeaderNotice, NotLeader, OrdersAnswer, OrdersRequest,
@@ -246,7 +246,7 @@ fn lead(id: ReplicaId, state: &mut State, catalog: &Shared, request: &LeadReques
     state.asked += 1;
     if let Some(answer) = state.lead_answer {
         if let LeadAnswer::Claiming(term) = answer {
-            catalog.0.lock().term = TermView {
+            catalog.0.lock().term = TermInfo {
                 term,
                 owner: Some(id),
             };
@@ -258,7 +258,7 @@ fn lead(id: ReplicaId, state: &mut State, catalog: &Shared, request: &LeadReques
     if request.seen != catalog.term.term {
         return Reply::status(412, &catalog.term);
     }
-    catalog.term = TermView {
+    catalog.term = TermInfo {
         term: request.seen + 1,
         owner: Some(id),
     };

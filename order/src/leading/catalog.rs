@@ -36,7 +36,7 @@ impl CatalogClient {
     /// Claims a term.
     ///
     /// # Errors
-    /// [`CallError`]; 412 with [`common::wire::catalog::TermView`] for a stale one, 409 for a log
+    /// [`CallError`]; 412 with [`common::wire::catalog::TermInfo`] for a stale one, 409 for a log
     /// that is no prefix of the journal, or is another bazaar's.
     pub fn claim(&self, claim: &ClaimRequest) -> Result<ClaimAnswer, CallError> {
         self.http.call(self.post("/claim"), claim)
@@ -45,7 +45,7 @@ impl CatalogClient {
     /// Trades a batch.
     ///
     /// # Errors
-    /// [`CallError`]; 412 with [`common::wire::catalog::TermView`] for an older term.
+    /// [`CallError`]; 412 with [`common::wire::catalog::TermInfo`] for an older term.
     pub fn trade(&self, batch: &TradeRequest) -> Result<TradeAnswer, CallError> {
         self.http.call(self.post("/trades"), batch)
     }

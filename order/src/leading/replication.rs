@@ -28,7 +28,7 @@ use common::database::orders;
 use common::http::client::{Call, CallError, HttpClient};
 use common::shutdown::Shutdown;
 use common::timing::{PAGE_ROWS, PROBE_TIMEOUT};
-use common::wire::catalog::{TermView, TradeRequest};
+use common::wire::catalog::{TermInfo, TradeRequest};
 use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Term};
 use common::wire::replica::{AppendRequest, LogPosition};
 use std::sync::Arc;
@@ -338,7 +338,7 @@ impl Replication {
             // through the follower's own fetcher.
             return Ok(gap);
         }
-        if let Some(newer) = error.refusal::<TermView>(412) {
+        if let Some(newer) = error.refusal::<TermInfo>(412) {
             // An error means that this replica knows a still newer term: nothing to learn.
             let _ = self.replica.observe_term(newer);
             return Err(NOT_AT_ALL);

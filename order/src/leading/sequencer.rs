@@ -19,7 +19,7 @@ use common::http::client::CallError;
 use common::http::{Responder, Response};
 use common::stage::{Stage, Work};
 use common::timing::MAX_BATCH;
-use common::wire::catalog::{TermView, TradeAnswer, TradeRequest};
+use common::wire::catalog::{TermInfo, TradeAnswer, TradeRequest};
 use common::wire::order::{Position, Rows, Submission, Term};
 use common::wire::replica::{Copies, Unavailable};
 use std::collections::VecDeque;
@@ -201,7 +201,7 @@ impl Sequencer {
 
     /// The response to a batch whose call brought no verdicts.
     fn failed(&self, term: Term, error: &CallError) -> Response {
-        if let Some(newer) = error.refusal::<TermView>(412) {
+        if let Some(newer) = error.refusal::<TermInfo>(412) {
             tracing::warn!(term, newer = newer.term, "fenced by the catalog");
             // An error means that this replica knows a still newer term: nothing to learn.
             let _ = self.replica.observe_term(newer);

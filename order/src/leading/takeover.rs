@@ -8,7 +8,7 @@ use common::http::client::CallError;
 use common::http::{Responder, Response};
 use common::queue::QueueReceiver;
 use common::shutdown::Shutdown;
-use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermView};
+use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermInfo};
 use common::wire::order::{Position, Rows, Term};
 use common::wire::replica::{LeadAnswer, LeadRequest};
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl Takeover {
     /// The response after a claim that was not granted. A refusal by the catalog itself has its own
     /// status: every other candidate would get it too, so the front-end waits.
     fn refused(&mut self, error: &CallError) -> Response {
-        if let Some(view) = error.refusal::<TermView>(412) {
+        if let Some(view) = error.refusal::<TermInfo>(412) {
             // An error means that this replica knows a still newer term: nothing to learn.
             let _ = self.replica.observe_term(view);
             return Response::json(412, &view);

@@ -3,7 +3,7 @@
 use crate::leading::pipeline::Pipeline;
 use crate::replica::{Replica, State};
 use common::http::Response;
-use common::wire::catalog::{TermAnswer, TermView};
+use common::wire::catalog::{TermAnswer, TermInfo};
 use common::wire::order::{ClusterId, Position, Term};
 use parking_lot::MutexGuard;
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Replica {
     }
 
     /// The highest term that it knows of, and its owner as far as that is known.
-    pub fn known_term(&self) -> TermView {
+    pub fn known_term(&self) -> TermInfo {
         self.state.lock().role.known()
     }
 
@@ -48,7 +48,7 @@ impl Replica {
     ///
     /// # Errors
     /// The term that this replica knows, when that is newer.
-    pub fn observe_term(&self, term: TermView) -> Result<(), TermView> {
+    pub fn observe_term(&self, term: TermInfo) -> Result<(), TermInfo> {
         let mut state = self.state.lock();
         let known = state.role.known();
         if term.term < known.term {

@@ -22,7 +22,7 @@ pub use replica_health::{Outcome, Probe, Stranger};
 
 use common::clock::BootInstant;
 use common::timing::{CLAIM_BACK_OFF, ELIGIBLE_LAG, FIRST_CHOICE_WAIT, HEARTBEAT, PROBE_TIMEOUT};
-use common::wire::catalog::{TermAnswer, TermView};
+use common::wire::catalog::{TermAnswer, TermInfo};
 use common::wire::order::{ClusterId, ReplicaId, Term};
 use common::wire::replica::{Health, LeadAnswer};
 use copies::CopyWatch;
@@ -107,11 +107,11 @@ enum Phase {
     /// The catalog is asked for the term, and the replicas are probed meanwhile.
     Reading { began: BootInstant },
     /// The term is known; probes that began since are waited for.
-    Probing { began: BootInstant, seen: TermView },
+    Probing { began: BootInstant, seen: TermInfo },
     /// A candidate was asked to lead.
     Asking {
         candidate: ReplicaId,
-        seen: TermView,
+        seen: TermInfo,
     },
     /// A replica completes its log for the term.
     Completing {
@@ -502,7 +502,7 @@ impl Election {
     fn ask(
         &mut self,
         candidate: Option<ReplicaId>,
-        seen: TermView,
+        seen: TermInfo,
         longest: Option<u64>,
         now: BootInstant,
         out: &mut Vec<Command>,
@@ -526,7 +526,7 @@ impl Election {
     fn ask_to_lead(
         &mut self,
         candidate: ReplicaId,
-        seen: TermView,
+        seen: TermInfo,
         longest: Option<u64>,
         out: &mut Vec<Command>,
     ) {
@@ -539,7 +539,7 @@ impl Election {
         });
     }
 
-    fn on_refusal(&mut self, seen: TermView, now: BootInstant) {
+    fn on_refusal(&mut self, seen: TermInfo, now: BootInstant) {
         self.refusals.note(seen, now);
         self.rest(now + CLAIM_BACK_OFF);
     }
@@ -564,7 +564,7 @@ impl Election {
         &mut self,
         leader: ReplicaId,
         term: Term,
-        (seen, relieve): (TermView, bool),
+        (seen, relieve): (TermInfo, bool),
         now: BootInstant,
         out: &mut Vec<Command>,
     ) {

@@ -5,7 +5,7 @@
 
 use common::clock::BootInstant;
 use common::timing::{CLAIM_BACK_OFF, CLAIM_BACK_OFF_MOST};
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermInfo;
 use std::time::Duration;
 
 /// The refusals since a replica was last seen to lead.
@@ -13,12 +13,12 @@ use std::time::Duration;
 pub(super) struct Refusals {
     count: u32,
     /// Until when nobody is asked, and the term at which that was decided.
-    wait: Option<(BootInstant, TermView)>,
+    wait: Option<(BootInstant, TermInfo)>,
 }
 
 impl Refusals {
     /// Another one, while the catalog had this term.
-    pub fn note(&mut self, seen: TermView, now: BootInstant) {
+    pub fn note(&mut self, seen: TermInfo, now: BootInstant) {
         let doubled =
             CLAIM_BACK_OFF.saturating_mul(1_u32.checked_shl(self.count).unwrap_or(u32::MAX));
         self.count = self.count.saturating_add(1);
@@ -33,7 +33,7 @@ impl Refusals {
     /// How long to wait before a replica is asked; `None`: no longer. Another term than the one
     /// that was refused ends the wait: the catalog grants claims again, or was mended.
     #[must_use]
-    pub fn wait(&self, seen: TermView, now: BootInstant) -> Option<Duration> {
+    pub fn wait(&self, seen: TermInfo, now: BootInstant) -> Option<Duration> {
         let (until, refused) = self.wait?;
         let left = until.saturating_since(now);
         (refused == seen && !left.is_zero()).then_some(left)

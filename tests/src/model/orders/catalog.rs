@@ -6,7 +6,7 @@ use super::config::{Config, Key, Rules, STOCKS};
 use ::catalog::leadership::{Claim, Leadership};
 use ::catalog::market::{Decision, decide};
 use common::clock::BootInstant;
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermInfo;
 use common::wire::order::{ReplicaId, Term};
 
 /// The catalog's verdict on an order.
@@ -44,7 +44,7 @@ impl Catalog {
             journal: Vec::new(),
             refused: Vec::new(),
             left: config.initial,
-            leadership: Leadership::new(TermView {
+            leadership: Leadership::new(TermInfo {
                 term: 0,
                 owner: None,
             }),
@@ -54,7 +54,7 @@ impl Catalog {
 
     /// The current term.
     #[must_use]
-    pub fn view(&self) -> TermView {
+    pub fn view(&self) -> TermInfo {
         self.leadership.view()
     }
 

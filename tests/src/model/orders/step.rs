@@ -5,7 +5,7 @@ use super::catalog::Verdict;
 use super::config::{Config, Index, Key};
 use super::replica::{Waiter, id, index};
 use super::state::{Broken, Message, Query, State};
-use common::wire::catalog::TermView;
+use common::wire::catalog::TermInfo;
 use common::wire::order::Term;
 use order::leading::commit::{Ended, Outcome};
 
@@ -281,7 +281,7 @@ impl State {
             return;
         }
         let follower = &mut self.replicas[to];
-        follower.hear(TermView {
+        follower.hear(TermInfo {
             term,
             owner: Some(id(from)),
         });
