@@ -3,11 +3,8 @@
 //! `UPDATE_GOLDENFILES=1 cargo test -p catalog session_table` writes the output anew.
 
 use super::*;
-use goldenscript::{Command, Context, Runner};
-use std::error::Error;
 use std::fmt::Write as _;
-
-type Failure = Box<dyn Error>;
+use stories::{Command, Context, Failure, Runner};
 
 /// A table under test; time passes by command.
 #[derive(Default)]
@@ -76,31 +73,12 @@ impl Runner for Story {
     }
 }
 
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/session_table/scripts");
-
-fn story(name: &str) {
-    goldenscript::run(&mut Story::default(), format!("{SCRIPTS}/{name}")).expect("it runs");
-}
-
-#[test]
-fn a_session_lasts_a_lease_and_the_margin_beyond_its_last_keep_alive() {
-    story("leases_run_out");
-}
-
-#[test]
-fn a_push_without_acknowledgement_ends_renewals_not_the_lease() {
-    story("unanswered_pushes_end_renewals");
-}
-
-#[test]
-fn a_session_that_its_front_end_left_is_gone_at_once() {
-    story("a_front_end_leaves");
-}
-
-/// A script that no test names would never run.
-#[test]
-fn every_script_is_run() {
-    assert_eq!(std::fs::read_dir(SCRIPTS).expect("a folder").count(), 3);
+stories::stories! {
+    "src/session_table/scripts",
+    Story::default(),
+    a_session_that_its_front_end_left_is_gone_at_once
+    a_session_lasts_a_lease_and_the_margin
+    an_unanswered_push_ends_renewals
 }
 
 #[test]

@@ -258,4 +258,15 @@ mod tests {
         };
         assert_eq!(one.idle_while(1), Duration::from_millis(5));
     }
+
+    /// Subscribers take a tenth of the connections, and there is always a place for one.
+    #[test]
+    fn subscribers_take_a_tenth() {
+        let of = |connections| Limits {
+            connections,
+            ..Limits::default()
+        };
+        assert_eq!(of(10_000).subscribers(), 1_000);
+        assert_eq!(of(1).subscribers(), 1);
+    }
 }

@@ -29,12 +29,9 @@
 
 use super::*;
 use common::wire::replica::Copies;
-use std::error::Error;
 use std::fmt::Write;
 use std::str::FromStr;
-
-type Failure = Box<dyn Error>;
-type Words<'a> = goldenscript::ArgumentConsumer<'a>;
+use stories::{ArgumentConsumer, Failure, key, parse, word};
 
 /// Above every wait in the scripts of `answer`.
 const PATIENCE_MS: u64 = 10_000;
@@ -51,21 +48,12 @@ fn id(n: u8) -> ReplicaId {
     ReplicaId::try_from(n).expect("an id")
 }
 
-fn number<T: FromStr>(text: &str) -> Result<T, Failure> {
-    text.parse()
-        .map_err(|_| format!("'{text}' is no number").into())
-}
-
-fn key<T: FromStr>(words: &mut Words<'_>, name: &str) -> Result<Option<T>, Failure> {
-    words.take_key(name).map(number).transpose()
-}
-
 /// Two numbers with a sign between them, such as `3@7`.
 fn pair<A: FromStr, B: FromStr>(text: &str, sign: char) -> Result<(A, B), Failure> {
     let (one, other) = text
         .split_once(sign)
         .ok_or(format!("'{text}' has no '{sign}'"))?;
-    Ok((number(one)?, number(other)?))
+    Ok((parse(one)?, parse(other)?))
 }
 
 fn health(n: u8) -> Health {
@@ -155,7 +143,7 @@ impl Story {
         self.commands.clear();
     }
 
-    fn probes(&mut self, words: &mut Words<'_>) -> Result<(), Failure> {
+    fn probes(&mut self, words: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
         let leads = key(words, "leading")?;
         let claiming = key(words, "claiming")?;
         let last = key(words, "last")?.unwrap_or(100);
@@ -200,7 +188,7 @@ impl Story {
         Ok(())
     }
 
-    fn lead(&mut self, words: &mut Words<'_>) -> Result<(), Failure> {
+    fn lead(&mut self, words: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
         let judgement = key(words, "judgement")?.unwrap_or(self.election.judgement);
         let answers = [
             key(words, "leading")?.map(LeadAnswer::Leading),
@@ -220,11 +208,15 @@ impl Story {
         Ok(())
     }
 
-    fn beats(&mut self, words: &mut Words<'_>, text: &mut String) -> Result<(), Failure> {
+    fn beats(
+        &mut self,
+        words: &mut ArgumentConsumer<'_>,
+        text: &mut String,
+    ) -> Result<(), Failure> {
         let (leader, term) = pair(words.take_key("leader").ok_or("no leader")?, '@')?;
         let mut others: Vec<u8> = Vec::new();
         while let Some(word) = words.next_pos() {
-            others.push(number(word)?);
+            others.push(parse(word)?);
         }
         let (present, wanted) = pair(words.take_key("copies").ok_or("no copies")?, '/')?;
         let times = key::<u32>(words, "times")?.unwrap_or(1);
@@ -248,13 +240,17 @@ impl Story {
         Ok(())
     }
 
-    fn answer(&mut self, words: &mut Words<'_>, text: &mut String) -> Result<(), Failure> {
+    fn answer(
+        &mut self,
+        words: &mut ArgumentConsumer<'_>,
+        text: &mut String,
+    ) -> Result<(), Failure> {
         let term = key(words, "term")?.ok_or("no term")?;
         let owner = key(words, "owner")?;
         let refused = key::<u8>(words, "refused")?;
         let mut ids: Vec<u8> = Vec::new();
         while let Some(word) = words.next_pos() {
-            ids.push(number(word)?);
+            ids.push(parse(word)?);
         }
         let mut waited = 0;
         loop {
@@ -352,14 +348,10 @@ fn describe_phase(phase: Phase, now: BootInstant) -> String {
     }
 }
 
-impl goldenscript::Runner for Story {
-    type Command = goldenscript::Command;
+impl stories::Runner for Story {
+    type Command = stories::Command;
 
-    fn run(
-        &mut self,
-        command: &goldenscript::Command,
-        _: &goldenscript::Context,
-    ) -> Result<String, Failure> {
+    fn run(&mut self, command: &stories::Command, _: &stories::Context) -> Result<String, Failure> {
         let mut words = command.consume_args();
         let mut text = String::new();
         match command.name.as_str() {
@@ -374,17 +366,17 @@ impl goldenscript::Runner for Story {
                 let owner = key(&mut words, "owner")?;
                 match words.next_pos() {
                     Some("none") => self.on(&Event::Term(judgement, None)),
-                    Some(term) => self.term(number(term)?, owner),
+                    Some(term) => self.term(parse(term)?, owner),
                     None => return Err("which term?".into()),
                 }
             }
             "lead" => self.lead(&mut words)?,
             "failed" => {
-                let term = number(words.next_pos().ok_or("which term?")?)?;
+                let term = parse(word(&mut words, "the term")?)?;
                 self.on(&Event::Failed(term));
             }
             "wait" => {
-                self.pass(number(words.next_pos().ok_or("how long?")?)?);
+                self.pass(parse(word(&mut words, "the time")?)?);
                 self.tick();
             }
             "beat" => self.beats(&mut words, &mut text)?,
@@ -398,33 +390,9 @@ impl goldenscript::Runner for Story {
     }
 }
 
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/leader/election/scripts");
-
-macro_rules! stories {
-    ($($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                let path = format!("{SCRIPTS}/{}", stringify!($name));
-                goldenscript::run(&mut Story::new(), path).expect("the script runs");
-            }
-        )*
-
-        /// A script that no test names would never run.
-        #[test]
-        fn every_script_is_run() {
-            let files = std::fs::read_dir(SCRIPTS).expect("the folder of scripts");
-            let names = files.map(|file| file.expect("a file").file_name());
-            let mut names: Vec<_> = names.map(|name| name.into_string().expect("UTF-8")).collect();
-            let mut run = vec![$(stringify!($name).to_owned()),*];
-            names.sort();
-            run.sort();
-            assert_eq!(names, run);
-        }
-    };
-}
-
-stories! {
+stories::stories! {
+    "src/leader/election/scripts",
+    Story::new(),
     a_candidate_is_watched_while_it_is_asked
     a_candidate_says_how_long_to_wait
     a_candidate_that_cannot_lead_is_passed_over
