@@ -3,6 +3,7 @@
 //! anything would hold up every trade.
 
 use crate::cache::shared::SharedCache;
+use common::http::routes::{Action, Route, RouteTable, livez, metrics_page, with_body};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::Metrics;
 use common::wire::catalog::SessionId;
@@ -18,33 +19,29 @@ pub struct Internal {
     pub metrics: Metrics,
 }
 
+const ROUTES: RouteTable<Action<Internal>> = RouteTable::new(&[
+    Route::get("/livez", livez),
+    Route::get("/metrics", |internal, _, responder| {
+        responder.send(metrics_page(&internal.metrics));
+    }),
+    Route::get("/cache", |internal, _, responder| {
+        responder.send(Response::json(200, &internal.cached_names()));
+    }),
+    Route::post("/invalidate", |internal, request, responder| {
+        with_body(request, responder, |push, responder| {
+            responder.send(internal.invalidate(&push));
+        });
+    }),
+    Route::post("/sessions/end", |internal, request, responder| {
+        with_body(request, responder, |end, responder| {
+            responder.send(internal.end_session(&end));
+        });
+    }),
+]);
+
 impl Handler for Internal {
-    fn handle(&self, request: Request, mut responder: Responder) {
-        let (route, allowed) = match request.path.as_str() {
-            "/invalidate" => ("/invalidate", "POST"),
-            "/sessions/end" => ("/sessions/end", "POST"),
-            "/cache" => ("/cache", "GET"),
-            "/livez" => ("/livez", "GET"),
-            "/metrics" => ("/metrics", "GET"),
-            path => {
-                return responder.send(Response::error(404, &format!("there is no '{path}' here")));
-            }
-        };
-        responder.set_route(route);
-        let response = match (route, request.method.as_str()) {
-            ("/invalidate", "POST") => self.invalidate(&request),
-            ("/sessions/end", "POST") => self.end_session(&request),
-            ("/cache", "GET" | "HEAD") => Response::json(200, &self.cached_names()),
-            ("/livez", "GET" | "HEAD") => Response::data("alive"),
-            ("/metrics", "GET" | "HEAD") => {
-                Response::text(200, Metrics::CONTENT_TYPE, self.metrics.text())
-            }
-            (_, method) => {
-                let message = format!("{route} does not take {method}, only {allowed}");
-                Response::error(405, &message).with_header("Allow", allowed)
-            }
-        };
-        responder.send(response);
+    fn handle(&self, request: Request, responder: Responder) {
+        ROUTES.dispatch(self, &request, responder);
     }
 }
 
@@ -55,11 +52,7 @@ impl Internal {
         }
     }
 
-    fn invalidate(&self, request: &Request) -> Response {
-        let push: InvalidateRequest = match request.json() {
-            Ok(push) => push,
-            Err(refusal) => return refusal,
-        };
+    fn invalidate(&self, push: &InvalidateRequest) -> Response {
         if self.cache.invalidate(&push.session, &push.names) {
             Response::json(200, &json!({}))
         } else {
@@ -71,16 +64,12 @@ impl Internal {
         }
     }
 
-    fn end_session(&self, request: &Request) -> Response {
-        let EndSessionRequest { session } = match request.json() {
-            Ok(end) => end,
-            Err(refusal) => return refusal,
-        };
-        if self.cache.end(&session) {
+    fn end_session(&self, EndSessionRequest { session }: &EndSessionRequest) -> Response {
+        if self.cache.end(session) {
             tracing::warn!(%session, "the catalog ended the cache session: every read goes to it");
             Response::json(200, &json!({}))
         } else {
-            not_ours(&session)
+            not_ours(session)
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::reads::lookups::{PendingLookup, Want, stock_response};
 use crate::reads::pages::PendingPage;
 use crate::reads::queries::PendingQuery;
 use common::http::edge::FastPath;
+use common::http::routes::{Missed, livez, shortened};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::QueueGauges;
 use common::queue::Queue;
@@ -25,7 +26,7 @@ use common::timing::{ORDER_TOTAL, READ_TOTAL};
 use common::wire::order::{Order, OrderKey, Submission};
 use order_body::{MAX_NAME_BYTES, Refusal};
 use origin::Origins;
-use routes::Route;
+use routes::{Endpoint, stock_name};
 use status::StatusReport;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -55,28 +56,27 @@ pub(crate) struct Api {
 
 impl Handler for Api {
     fn handle(&self, request: Request, mut responder: Responder) {
-        let route = Route::of(&request.path);
-        responder.set_route(route.pattern());
-        let method = request.method.as_str();
-        if method == "OPTIONS" && request.path == "*" {
-            return responder.send(options("GET, HEAD, POST, OPTIONS"));
-        }
-        if route == Route::Unknown {
-            let message = format!(
-                "there is nothing at '{}': try /stocks, /stocks/<name>, /orders, /orders/<number> \
-                 or /status",
-                shortened(&request.path)
-            );
-            return responder.send(Response::error(404, &message));
-        }
-        match (&route, method) {
-            (_, "OPTIONS") => responder.send(options(route.allow())),
-            (Route::Orders, "POST") => self.order(&request, responder),
-            (Route::Orders, "GET" | "HEAD") => self.page(&request, responder),
-            (Route::Orders, _) => responder.send(not_allowed(&route, method)),
-            (Route::Events, "HEAD") => responder.send(self.feed.snapshot()),
-            (_, "GET" | "HEAD") => self.read(&route, responder),
-            _ => responder.send(not_allowed(&route, method)),
+        let found = match routes::find(&request.method, &request.path) {
+            Ok(found) => found,
+            Err(missed) => return refuse(missed, &request, responder),
+        };
+        responder.set_route(found.pattern);
+        match found.value {
+            Endpoint::Stock => self.stock(found.parameter, responder),
+            Endpoint::Stocks => self.look_up(Want::All, responder),
+            Endpoint::PlaceOrder => self.order(&request, responder),
+            Endpoint::Orders => self.page(&request, responder),
+            Endpoint::Order => self.query(found.parameter, responder),
+            Endpoint::OpenApi => responder.send(openapi::response()),
+            Endpoint::Status => responder.send(Response::data(self.report.status())),
+            Endpoint::Events if request.method == "HEAD" => responder.send(self.feed.snapshot()),
+            Endpoint::Events => responder.send(self.feed.polled()),
+            Endpoint::Page(asset) => responder.send(asset.response()),
+            Endpoint::Livez => livez(self, &request, responder),
+            Endpoint::Readyz => responder.send(match self.report.not_ready() {
+                None => Response::data("ready"),
+                Some(why) => unavailable(&why),
+            }),
         }
     }
 }
@@ -84,14 +84,15 @@ impl Handler for Api {
 impl FastPath for Api {
     // A miss goes through `handle`, which looks again and counts it.
     fn cached(&self, path: &str) -> Option<Arc<[u8]>> {
-        match Route::of(path) {
-            Route::Stock(name) => self.cache.get(&name),
-            _ => None,
+        let found = routes::find("GET", path).ok()?;
+        if found.value != Endpoint::Stock {
+            return None;
         }
+        self.cache.get(&stock_name(found.parameter).ok()?)
     }
 
     fn has_feed(&self, path: &str) -> bool {
-        Route::of(path) == Route::Events
+        routes::find("GET", path).is_ok_and(|found| found.value == Endpoint::Events)
     }
 
     fn feed_snapshot(&self, path: &str) -> Option<Arc<[u8]>> {
@@ -100,46 +101,23 @@ impl FastPath for Api {
 }
 
 impl Api {
-    fn read(&self, route: &Route<'_>, responder: Responder) {
-        match route {
-            Route::Stock(name) => self.stock(name, responder),
-            Route::Stocks => self.look_up(Want::All, responder),
-            Route::Order(number) => self.query(number, responder),
-            Route::OpenApi => responder.send(openapi::response()),
-            Route::Status => responder.send(Response::data(self.report.status())),
-            Route::Events => responder.send(self.feed.polled()),
-            Route::Page(asset) => responder.send(asset.response()),
-            Route::Livez => responder.send(Response::data("alive")),
-            Route::Readyz => responder.send(match self.report.not_ready() {
-                None => Response::data("ready"),
-                Some(why) => unavailable(&why),
-            }),
-            Route::BadName => {
-                responder.send(Response::error(
-                    400,
-                    "the name in the path is not UTF-8: percent-encode the bytes of its UTF-8 form",
-                ));
-            }
-            // `handle` took these.
-            Route::Orders | Route::Unknown => {
-                responder.send(Response::error(404, "there is nothing here"))
-            }
-        }
-    }
-
-    fn stock(&self, name: &str, responder: Responder) {
-        if let Some(body) = self.cache.get(name) {
+    fn stock(&self, segment: &str, responder: Responder) {
+        let name = match stock_name(segment) {
+            Ok(name) => name,
+            Err(refusal) => return responder.send(refusal),
+        };
+        if let Some(body) = self.cache.get(&name) {
             return responder.send(stock_response(&body));
         }
         if name.len() > MAX_NAME_BYTES {
             let message = format!(
                 "there is no stock '{}'; GET /stocks lists them",
-                shortened(name)
+                shortened(&name)
             );
             return responder.send(Response::error(404, &message));
         }
         self.cache.count_miss();
-        self.look_up(Want::Stock(name.into()), responder);
+        self.look_up(Want::Stock(name.into_owned()), responder);
     }
 
     fn look_up(&self, want: Want, responder: Responder) {
@@ -271,26 +249,23 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn options(allow: &'static str) -> Response {
-    Response::text(204, "application/json", Vec::new()).with_header("Allow", allow)
-}
-
-fn not_allowed(route: &Route<'_>, method: &str) -> Response {
-    let message = format!(
-        "{} does not take {}, only {}",
-        route.pattern(),
-        shortened(method),
-        route.allow()
-    );
-    Response::error(405, &message).with_header("Allow", route.allow())
-}
-
-/// Cuts a text from outside for a message: a client must not choose how long our answer is.
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= 80 {
-        text.into()
-    } else {
-        text.chars().take(80).chain("…".chars()).collect()
+/// Answers a request that no row of the table takes.
+fn refuse(missed: Missed, request: &Request, responder: Responder) {
+    match missed {
+        // A client asks for the methods of the whole server (RFC 9110 section 9.3.7).
+        Missed::Path if request.method == "OPTIONS" && request.path == "*" => {
+            let response = Response::text(204, "application/json", Vec::new());
+            responder.send(response.with_header("Allow", "GET, HEAD, POST, OPTIONS"));
+        }
+        Missed::Path => {
+            let message = format!(
+                "there is nothing at '{}': try /stocks, /stocks/<name>, /orders, /orders/<number> \
+                 or /status",
+                shortened(&request.path)
+            );
+            responder.send(Response::error(404, &message));
+        }
+        Missed::Method { .. } => missed.refuse(request, responder),
     }
 }
 

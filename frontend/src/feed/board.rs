@@ -177,7 +177,9 @@ mod tests {
     #[test]
     fn tables() {
         let mut board = Board::default();
-        let row = |name: &str, quantity: u64| json!({ "name": name, "price": 5.99, "quantity": quantity });
+        let row = |name: &str, quantity: u64| -> Value {
+            json!({ "name": name, "price": 5.99, "quantity": quantity })
+        };
         let told = |all: bool, rows: Value| {
             vec![("stocks".to_owned(), json!({ "all": all, "stocks": rows }))]
         };

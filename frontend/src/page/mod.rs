@@ -12,38 +12,27 @@ use common::http::Response;
 /// A file of the page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Asset {
-    path: &'static str,
     content_type: &'static str,
     body: &'static str,
 }
 
-const ASSETS: [Asset; 5] = [
-    Asset {
-        path: "/",
-        content_type: "text/html; charset=utf-8",
-        body: include_str!("page.html"),
-    },
-    Asset {
-        path: "/page.css",
-        content_type: "text/css; charset=utf-8",
-        body: include_str!("page.css"),
-    },
-    Asset {
-        path: "/page.js",
-        content_type: "text/javascript; charset=utf-8",
-        body: include_str!("page.js"),
-    },
-    Asset {
-        path: "/feed.js",
-        content_type: "text/javascript; charset=utf-8",
-        body: include_str!("feed.js"),
-    },
-    Asset {
-        path: "/icon.svg",
-        content_type: "image/svg+xml",
-        body: include_str!("icon.svg"),
-    },
-];
+impl Asset {
+    const fn new(content_type: &'static str, body: &'static str) -> Self {
+        Self { content_type, body }
+    }
+}
+
+/// `GET /`.
+pub static MARKUP: Asset = Asset::new("text/html; charset=utf-8", include_str!("page.html"));
+/// `GET /page.css`.
+pub static STYLE: Asset = Asset::new("text/css; charset=utf-8", include_str!("page.css"));
+/// `GET /page.js`.
+pub static SCRIPT: Asset = Asset::new("text/javascript; charset=utf-8", include_str!("page.js"));
+/// `GET /feed.js`, the shared worker.
+pub static FEED_SCRIPT: Asset =
+    Asset::new("text/javascript; charset=utf-8", include_str!("feed.js"));
+/// `GET /icon.svg`.
+pub static ICON: Asset = Asset::new("image/svg+xml", include_str!("icon.svg"));
 
 /// Header fields by which browsers refuse all that the page does not need, and keep nothing
 /// unasked, so that a newer binary is a newer page.
@@ -65,12 +54,6 @@ const FIELDS: [(&str, &str); 7] = [
     ("Cache-Control", "no-cache"),
 ];
 
-/// The file at this path.
-#[must_use]
-pub fn asset(path: &str) -> Option<&'static Asset> {
-    ASSETS.iter().find(|asset| asset.path == path)
-}
-
 impl Asset {
     /// The response for it, with the strict header fields.
     #[must_use]
@@ -85,13 +68,20 @@ impl Asset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::routes::{Endpoint, find};
+
+    const ASSETS: [&Asset; 5] = [&MARKUP, &STYLE, &SCRIPT, &FEED_SCRIPT, &ICON];
+
+    fn is_asset(path: &str) -> bool {
+        find("GET", path).is_ok_and(|found| matches!(found.value, Endpoint::Page(_)))
+    }
 
     /// The page needs no other file than those embedded, has no script, style or handler inside its
     /// markup, and the script never writes markup: the policy would refuse each of these, and the
     /// page would be broken.
     #[test]
     fn nothing_that_the_policy_refuses() {
-        let page = asset("/").expect("the page").body;
+        let page = MARKUP.body;
         let named = |before: &str| -> Vec<&str> {
             page.split(before)
                 .skip(1)
@@ -112,7 +102,7 @@ mod tests {
             4,
             "no other file is asked for"
         );
-        assert!(files.iter().all(|file| asset(file).is_some()), "{files:?}");
+        assert!(files.iter().all(|file| is_asset(file)), "{files:?}");
         for wrong in [
             "<style",
             " style=",
@@ -122,8 +112,7 @@ mod tests {
         ] {
             assert!(!page.contains(wrong), "{wrong}");
         }
-        let scripts = ["/page.js", "/feed.js"].map(|path| asset(path).expect("a script").body);
-        let script = scripts.concat();
+        let script = [SCRIPT.body, FEED_SCRIPT.body].concat();
         for wrong in [
             "innerHTML",
             "outerHTML",
@@ -140,13 +129,13 @@ mod tests {
                 "{wrong}"
             );
         }
-        assert!(!asset("/page.css").expect("the style").body.contains("url("));
+        assert!(!STYLE.body.contains("url("));
     }
 
     /// Every file is sent with the fields that keep others out of it.
     #[test]
     fn strict_fields() {
-        for asset in &ASSETS {
+        for asset in ASSETS {
             let headers = asset.response().headers;
             let policy = headers
                 .iter()
