@@ -14,9 +14,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 const LOOKUP: &[u8] =
-    b"GET /stocks/GameStart HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n";
-const ORDER: &[u8] = b"POST /orders HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\
-    Content-Type: application/json\r\nContent-Length: 48\r\n\r\n{\"name\":\"GameStart\",\"quantity\":12,\"type\":\"sell\"}";
+    b"GET /stocks/GameStart HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\n\
+      Accept: */*\r\n\r\n";
+const ORDER: &[u8] =
+    b"POST /orders HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\n\
+      Accept: */*\r\nContent-Type: application/json\r\nContent-Length: 48\r\n\r\n\
+      {\"name\":\"GameStart\",\"quantity\":12,\"type\":\"sell\"}";
 
 /// The cache answers lookups; an order is kept until it is answered.
 struct EdgeHandlers {

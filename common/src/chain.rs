@@ -154,11 +154,15 @@ mod tests {
         /// Any change to a row, its number or its place changes its hash and every later one.
         #[test]
         fn any_change_shows(
-            rows in proptest::collection::vec((0..u64::from(u32::MAX), "[a-z]{1,5}", 1..9_u64), 1..12),
+            rows in proptest::collection::vec(
+                (0..u64::from(u32::MAX), "[a-z]{1,5}", 1..9_u64),
+                1..12,
+            ),
             at in 0..12_usize,
             what in 0..5_u8,
         ) {
-            let orders: Vec<Order> = rows.iter().map(|(k, n, q)| order(*k, n, Side::Buy, *q)).collect();
+            let orders = rows.iter().map(|(k, n, q)| order(*k, n, Side::Buy, *q));
+            let orders: Vec<Order> = orders.collect();
             let at = at % orders.len();
             let mut changed = orders.clone();
             let mut first = 0;

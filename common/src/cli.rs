@@ -89,7 +89,8 @@ fn parse_from<T: TopLevelCommand>(
         if let (Some(word), None, false) = (word, command, program.commands.is_empty()) {
             let known: Vec<&str> = program.commands.iter().map(|known| known.name).collect();
             return Early::Wrong(format!(
-                "{name}: there is no command '{word}': write one of {}\n'{name} --help' describes each.",
+                "{name}: there is no command '{word}': write one of {}\n'{name} --help' describes \
+                 each.",
                 known.join(", ")
             ));
         }
@@ -103,7 +104,8 @@ fn texts(arguments: Vec<OsString>) -> Result<Vec<String>, String> {
     let text = |(at, argument): (usize, OsString)| {
         argument.into_string().map_err(|argument| {
             format!(
-                "argument {} is not UTF-8: {argument:?}; write it in UTF-8, and a path without such a name",
+                "argument {} is not UTF-8: {argument:?}; write it in UTF-8, and a path without \
+                 such a name",
                 at + 1
             )
         })

@@ -6,16 +6,18 @@
 //! |---|---|
 //! | [`wire`] | every message that crosses a process border, as a typed struct |
 //! | [`chain`] | the hash chain over the journal and its copies |
-//! | [`http`] | requests, responses and routes; the edge and the tiny_http server; the ureq client |
-//! | [`queue`], [`stage`] | bounded queues between threads; state with one owner at a time behind a queue |
-//! | [`settings`], [`cli`] | environment variables and command lines, with all mistakes reported at once |
+//! | [`http`] | requests, responses, routes; the edge and the tiny_http server; the ureq client |
+//! | [`queue`] | bounded queues between threads |
+//! | [`stage`] | state with one owner at a time behind a queue |
+//! | [`settings`], [`cli`] | environment variables; command lines: all mistakes reported at once |
 //! | [`terminal`] | standard output and error that may be gone; text of others made inert |
 //! | [`timing`] | every interval and time-out of the system, their order asserted at compile time |
 //! | [`clock`] | a monotonic clock that counts suspended time |
 //! | [`crash`] | places at which fault tests let a service die |
 //! | [`service`] | a service's process from its command line to its exit code |
 //! | [`threads`], [`shutdown`] | named threads joined on drop; signals; the stop of a service |
-//! | [`logging`], [`metrics`], [`process_metrics`] | one line per event; Prometheus text; what the process takes of its machine |
+//! | [`logging`] | one line per event |
+//! | [`metrics`], [`process_metrics`] | Prometheus text; the process's own use of its machine |
 //! | [`database`] | SQLite files: how they are opened, and the two tables that every file has |
 //! | [`descriptors`] | the limit of open files, and what listeners may have of it |
 //! | [`filelock`] | one process per database file |

@@ -24,12 +24,14 @@ pub fn explain_listen(variable: &str, address: &ListenAddress, error: &io::Error
         }
         io::ErrorKind::AddrNotAvailable => {
             format!(
-                "this machine does not have that address: set {variable} to one of its own, or to 0.0.0.0 for all"
+                "this machine does not have that address: set {variable} to one of its own, or to \
+                 0.0.0.0 for all"
             )
         }
         io::ErrorKind::PermissionDenied => {
             format!(
-                "ports below 1024 are for privileged processes: set {variable} to a port from 1024 to 32767"
+                "ports below 1024 are for privileged processes: set {variable} to a port from 1024 \
+                 to 32767"
             )
         }
         _ => format!("set {variable} to another address"),
@@ -203,7 +205,8 @@ mod tests {
     /// Lines of the tables as the kernel writes them.
     #[test]
     fn lines_of_the_tables() {
-        let line = "   0: 0100007F:1BBC 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0000";
+        let line = "   0: 0100007F:1BBC 00000000:0000 0A 00000000:00000000 00:00000000 \
+                    00000000     0        0 4242 1 0000";
         assert_eq!(listening_socket(line, 7_100), Some("4242"));
         assert_eq!(listening_socket(line, 7_101), None);
         assert_eq!(listening_socket(&line.replace(" 0A ", " 01 "), 7_100), None);

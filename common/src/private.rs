@@ -85,7 +85,10 @@ pub fn protect_database(database: &Path) -> io::Result<()> {
             io::Error::new(e.kind(), message)
         };
         if tighten(&path).map_err(explain)? {
-            tracing::warn!(file = %path.display(), "others could read and lock this file: it has mode 0600 now");
+            tracing::warn!(
+                file = %path.display(),
+                "others could read and lock this file: it has mode 0600 now"
+            );
         }
     }
     Ok(())

@@ -202,7 +202,8 @@ impl Settings {
                     format!("{value:?}")
                 };
                 self.mistakes.push(format!(
-                    "{name}={shown}: it is not UTF-8: write it in UTF-8, and a path without such a name"
+                    "{name}={shown}: it is not UTF-8: write it in UTF-8, and a path without such a \
+                     name"
                 ));
                 None
             }
@@ -374,7 +375,8 @@ impl Shared {
             names: settings
                 .optional::<Names>(
                     "BAZAAR_HOSTS",
-                    "further host names, separated by commas, that internal callers use for this service",
+                    "further host names, separated by commas, that internal callers use for this \
+                     service",
                 )
                 .map_or_else(Vec::new, |names| names.0),
             log: crate::logging::LogSettings {

@@ -476,7 +476,10 @@ fn half_close() {
 fn expect_continue() {
     let server = Server::start(Limits::default());
     let mut client = server.client();
-    client.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send(
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\
+          Transfer-Encoding: chunked\r\n\r\n",
+    );
     assert_eq!(client.head().expect("invited").status, 100);
     client.send(b"3\r\nabc\r\n2;x\r\nde\r\n0\r\nA: b\r\n\r\n");
     assert_eq!(client.answer().expect("answered").body, b"abcde");

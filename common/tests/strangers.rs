@@ -92,7 +92,8 @@ fn wait_for_end(mut stream: &TcpStream) {
 
 fn post(length: usize, more: &str) -> String {
     format!(
-        "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{more}Content-Length: {length}\r\n\r\n"
+        "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         {more}Content-Length: {length}\r\n\r\n"
     )
 }
 

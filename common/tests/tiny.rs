@@ -99,7 +99,8 @@ fn upgrades_hold_nobody() {
         .map(|_| {
             raw(
                 &server,
-                "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: y\r\n\r\n",
+                "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n\
+                 Upgrade: y\r\n\r\n",
             )
         })
         .collect();
@@ -116,7 +117,8 @@ fn upgrades_hold_nobody() {
 #[test]
 fn half_sent_bodies_hold_nobody() {
     let server = start(None);
-    let half = "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\nonly the beginning";
+    let half = "POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 5000\r\n\r\nonly the beginning";
     let waiting: Vec<TcpStream> = (0..12).map(|_| raw(&server, half)).collect();
     let client = HttpClient::new(1, None);
     assert_eq!(length_of(&server, &client, 5_000).expect("answers"), 5_002);

@@ -180,9 +180,11 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{AXE}={}: {error}; {AXE_HOW}", path.display()));
         // By the driver, not as an element: the page's policy lets no other script in.
         let _ = self.script(&source);
-        let rules = "return axe.run(document, { resultTypes: ['violations'] }).then(({ violations, passes }) => ({
+        let rules = "return axe.run(document, { resultTypes: ['violations'] })
+        .then(({ violations, passes }) => ({
             looked: passes.length,
-            found: violations.flatMap(({ id, help, nodes }) => nodes.map(({ html }) => `${id}: ${help}: ${html.slice(0, 160)}`)),
+            found: violations.flatMap(({ id, help, nodes }) =>
+                nodes.map(({ html }) => `${id}: ${help}: ${html.slice(0, 160)}`)),
         }))";
         let result = self.script(rules);
         assert!(
@@ -294,7 +296,12 @@ impl Browser {
 
     /// Shows the page as on a screen of that size and colour scheme.
     pub fn look(&self, width: u32, height: u32, phone: bool, dark: bool) {
-        let screen = json!({ "width": width, "height": height, "deviceScaleFactor": if phone { 2 } else { 1 }, "mobile": phone });
+        let screen = json!({
+            "width": width,
+            "height": height,
+            "deviceScaleFactor": if phone { 2 } else { 1 },
+            "mobile": phone,
+        });
         self.devtools("Emulation.setDeviceMetricsOverride", &screen);
         self.devtools(
             "Emulation.setTouchEmulationEnabled",

@@ -82,7 +82,8 @@ impl Attack {
     fn send(self, mut stream: &TcpStream) -> bool {
         let post = |length: u64| {
             format!(
-                "POST /trades HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+                "POST /trades HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+                 Content-Length: {length}\r\n\r\n"
             )
         };
         let text = match self {

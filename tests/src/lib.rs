@@ -4,7 +4,7 @@
 //! | module | one idea |
 //! |---|---|
 //! | [`browser`] | a real browser, for the page |
-//! | [`faults`] | scenarios that injure a bazaar under load, and the run that judges what its clients saw |
+//! | [`faults`] | scenarios that injure a bazaar under load, and the judgement of their histories |
 //! | [`contract`] | the description of the public API, which every answer to a test must fit |
 //! | [`harness`] | a bazaar for one test, in a folder that stays when the test fails |
 //! | [`closing`] | what must hold at the end of every test, whatever happened in it |

@@ -241,7 +241,10 @@ const CONTRAST: &str = "
         return [r, g, b, a / 255];
     };
     const light = ([r, g, b]) => {
-        const part = (c) => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+        const part = (byte) => {
+            const c = byte / 255;
+            return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+        };
         return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
     };
     const over = (front, back) => back.map((c, i) => front[i] * front[3] + c * (1 - front[3]));
@@ -253,9 +256,12 @@ const CONTRAST: &str = "
     };
     const found = [];
     for (const element of document.querySelectorAll('body *')) {
-        const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim() !== '');
-        if (!(own || element.tagName === 'INPUT') || element.getClientRects().length === 0) continue;
-        const pair = [light(rgba(getComputedStyle(element).color)), light(behind(element))].sort((a, b) => b - a);
+        const own = [...element.childNodes]
+            .some((node) => node.nodeType === 3 && node.data.trim() !== '');
+        const shown = element.getClientRects().length > 0;
+        if (!(own || element.tagName === 'INPUT') || !shown) continue;
+        const pair = [light(rgba(getComputedStyle(element).color)), light(behind(element))]
+            .sort((a, b) => b - a);
         found.push([(pair[0] + 0.05) / (pair[1] + 0.05), element.outerHTML.slice(0, 120)]);
     }
     return { count: found.length, least: found.sort((a, b) => a[0] - b[0])[0] };";
@@ -278,15 +284,23 @@ fn for_everybody() {
         tests::harness::wait_steps(control, 300);
         bazaar.cluster.kill(Service::Order(3)).expect("killed");
         browser.wait_part("#timeline", "Replica 2 leads in term 2");
-        bazaar.cluster.restart(Service::Order(3)).expect("restarted");
+        bazaar
+            .cluster
+            .restart(Service::Order(3))
+            .expect("restarted");
         browser.wait_part("[data-replica='3'] .badge", "in sync");
         bazaar.cluster.kill(Service::Order(1)).expect("killed");
         browser.wait_part("#timeline", "Replica 1 does not answer");
-        browser.wait_text("#charts figure:nth-child(4) svg", |_| charts_drawn(&browser));
+        browser.wait_text("#charts figure:nth-child(4) svg", |_| {
+            charts_drawn(&browser)
+        });
         trade(&browser, bazaar, "FishCo", Side::Sell, 900);
         browser.fill("#quantity", "1000000");
         browser.click("#buy");
-        browser.wait_part("#order-result", "Buy 1,000,000 FishCo: refused. Insufficient");
+        browser.wait_part(
+            "#order-result",
+            "Buy 1,000,000 FishCo: refused. Insufficient",
+        );
         for (name, width, height, phone, dark) in [
             ("light.png", 1_280, 900, false, false),
             ("dark.png", 1_280, 900, false, true),
@@ -301,10 +315,14 @@ fn for_everybody() {
                 (least["least"][0].as_f64()? >= 4.5).then_some(least)
             });
             let least = calm.unwrap_or_else(|| panic!("{name}: {}", browser.script(CONTRAST)));
-            assert!(least["count"].as_u64() > Some(80), "{name}: too few texts were looked at: {least}");
+            assert!(
+                least["count"].as_u64() > Some(80),
+                "{name}: too few texts were looked at: {least}"
+            );
             println!("{name}: the least contrast is {least}");
-            let wider =
-                browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
+            let wider = browser.script(
+                "const all = document.documentElement; return all.scrollWidth - all.clientWidth",
+            );
             assert_eq!(wider, 0, "{name} is wider than the screen");
             if let Some(found) = browser.axe() {
                 assert_eq!(found, Vec::<String>::new(), "{name}");
@@ -346,7 +364,8 @@ fn for_everybody() {
     }
     let unnamed = browser.script(
         "return [...document.querySelectorAll('button, input')].filter((e) => \
-         !(e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim())).map((e) => e.outerHTML)",
+         !(e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim())) \
+         .map((e) => e.outerHTML)",
     );
     assert_eq!(unnamed, json!([]));
     assert!(
@@ -360,7 +379,8 @@ fn for_everybody() {
 
 /// Whether every line of the charts has something to show.
 fn charts_drawn(browser: &Browser) -> bool {
-    let short = "return [...document.querySelectorAll('.series')].filter((p) => (p.getAttribute('d') ?? '').length < 60).length";
+    let short = "return [...document.querySelectorAll('.series')] \
+                 .filter((p) => (p.getAttribute('d') ?? '').length < 60).length";
     browser.script(short) == 0
 }
 

@@ -127,7 +127,8 @@ fn foreign_site(html: String) -> SocketAddr {
         {}
         write!(
             &stream,
-            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{html}",
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{html}",
             html.len()
         )
     };
@@ -153,9 +154,14 @@ fn a_page_on_another_port_fails_to_trade() {
     let order = r#"{"name":"FishCo","quantity":1,"type":"sell"}"#;
     let site = foreign_site(format!(
         "<!doctype html><title>waiting</title><iframe name=into></iframe>\
-         <form method=post target=into enctype=text/plain action='{orders}'><input name='{{\"name\":\"FishCo\",\"quantity\":1,\"type\":\"sell\",\"x' value='\":1}}'></form>\
-         <script>const send = (type) => fetch('{orders}', {{ method: 'POST', mode: 'no-cors', body: new Blob(['{order}'], {{ type }}) }});\
-         document.querySelector('iframe').onload = () => Promise.all([send(''), send('text/plain')]).then(() => document.title = 'sent', (e) => document.title = String(e));\
+         <form method=post target=into enctype=text/plain action='{orders}'>\
+         <input name='{{\"name\":\"FishCo\",\"quantity\":1,\"type\":\"sell\",\"x' value='\":1}}'>\
+         </form>\
+         <script>const send = (type) => fetch('{orders}', \
+         {{ method: 'POST', mode: 'no-cors', body: new Blob(['{order}'], {{ type }}) }});\
+         document.querySelector('iframe').onload = () => \
+         Promise.all([send(''), send('text/plain')]) \
+         .then(() => document.title = 'sent', (e) => document.title = String(e));\
          document.forms[0].submit(); navigator.sendBeacon('{orders}', '{order}');</script>"
     ));
     for host in ["127.0.0.1", "localhost"] {
@@ -177,8 +183,8 @@ fn a_page_on_another_port_fails_to_trade() {
 }
 
 /// Arriving data finds its room reserved: on narrow and wide screens the layout shifts by less than
-/// 0.1, as the Web Vitals count it. Nothing is wider than the screen, down to the 320 px of WCAG 2.2
-/// (1.4.10), and axe-core finds nothing.
+/// 0.1, as the Web Vitals count it. Nothing is wider than the screen, down to the 320 px of WCAG
+/// 2.2 (1.4.10), and axe-core finds nothing.
 #[test]
 fn arriving_data_moves_nothing_and_everybody_can_read_it() {
     let Some(browser) = Browser::start() else {
@@ -187,8 +193,9 @@ fn arriving_data_moves_nothing_and_everybody_can_read_it() {
     let bazaar = Bazaar::start();
     browser.before_each_page(
         "globalThis.shifts = [];
-         new PerformanceObserver((list) => shifts.push(...list.getEntries().map(({ value, sources }) =>
-             [value, sources.map(({ node }) => node?.outerHTML?.slice(0, 80) ?? String(node)).join(' | ')])))
+         const named = ({ node }) => node?.outerHTML?.slice(0, 80) ?? String(node);
+         new PerformanceObserver((list) => shifts.push(...list.getEntries()
+             .map(({ value, sources }) => [value, sources.map(named).join(' | ')])))
              .observe({ type: 'layout-shift', buffered: true });",
     );
     for (width, dark) in [(320, false), (768, false), (1_280, false), (320, true)] {
@@ -208,8 +215,10 @@ fn arriving_data_moves_nothing_and_everybody_can_read_it() {
         assert!(sum < 0.1, "{width} px: shifted by {sum}: {shifts:#}");
         let wider = browser.script(
             "const room = document.documentElement.clientWidth;
-             return [...document.querySelectorAll('body *')].filter((e) => !e.closest('.scroll, .skip, .unseen'))
-                 .filter((e) => e.getBoundingClientRect().right > room + 0.5).map((e) => e.outerHTML.slice(0, 100))",
+             return [...document.querySelectorAll('body *')]
+                 .filter((e) => !e.closest('.scroll, .skip, .unseen'))
+                 .filter((e) => e.getBoundingClientRect().right > room + 0.5)
+                 .map((e) => e.outerHTML.slice(0, 100))",
         );
         assert_eq!(wider, serde_json::json!([]), "beyond {width} px");
         if let Some(found) = browser.axe() {

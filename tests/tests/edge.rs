@@ -324,7 +324,8 @@ fn assert_crowd_is_borne(idle: usize, dripping: usize) -> Duration {
     reads.sort();
     let (half, most) = (reads[reads.len() / 2], reads[reads.len() * 99 / 100]);
     println!(
-        "{} idle, {} dripping: {} reads, median {half:?}, p99 {most:?}; {orders} orders; {memory} KiB",
+        "{} idle, {} dripping: {} reads, median {half:?}, p99 {most:?}; {orders} orders; {memory} \
+         KiB",
         idle.len(),
         2 * dripping,
         reads.len()

@@ -221,7 +221,8 @@ fn leader_paused_and_fenced() {
     assert_unnoticed(&outcome);
     let health = bazaar.health(3).expect("answers");
     assert_eq!(health.leading, None);
-    let order = r#"{"orders":[{"order":{"key":"00000000000100000000000000000002","name":"FishCo","type":"buy","quantity":1},"trace":"t"}]}"#;
+    let order = r#"{"orders":[{"order":{"key":"00000000000100000000000000000002","name":"FishCo",
+        "type":"buy","quantity":1},"trace":"t"}]}"#;
     let refused = bazaar
         .cluster
         .internal(Order(3))

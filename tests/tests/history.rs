@@ -379,7 +379,11 @@ fn mutate(made: &mut Made, mutations: Vec<(prop::sample::Index, Mutation)>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// A history of calls one by one is right, for both checkers.
     #[test]

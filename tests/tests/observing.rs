@@ -57,7 +57,8 @@ fn prometheus_takes_the_metrics() {
         .status()
         .is_ok();
     if !promtool {
-        let missing = "promtool is not installed (sudo apt install prometheus): only our own checks of the metrics were made";
+        let missing = "promtool is not installed (sudo apt install prometheus): only our own \
+                       checks of the metrics were made";
         // Not by a macro: what those print is shown of failed tests only.
         let _ = writeln!(io::stderr(), "SKIPPED: {missing}");
     }

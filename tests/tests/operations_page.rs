@@ -211,7 +211,8 @@ fn prometheus_fires_the_alerts() {
                 std::env::var_os("BAZAAR_PROMTOOL_REQUIRED").is_none(),
                 "promtool does not run: {error}"
             );
-            let missing = "promtool does not run (sudo apt install prometheus): the alert rules were not tried";
+            let missing = "promtool does not run (sudo apt install prometheus): the alert rules \
+                           were not tried";
             // Not by a macro: what those print is shown of failed tests only.
             let _ = writeln!(io::stderr(), "SKIPPED: {missing}");
             return;

@@ -1,4 +1,5 @@
-//! The pages for readers: settings, links, tests and `make` goals that they name exist.
+//! The pages for readers: settings, links, tests and `make` goals that they name exist. Lines of
+//! pages and code are short.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -10,7 +11,7 @@ use tests::tool;
 const PROGRAMS: [&str; 6] = ["catalog", "order", "frontend", "client", "bazaar", "eval"];
 /// The README is for a newcomer, who reads no more than this.
 const README_WORDS: usize = 1_200;
-/// The longest line of prose, in characters.
+/// The longest line of prose and of code, in characters.
 const COLUMNS: usize = 100;
 
 fn root() -> PathBuf {
@@ -333,18 +334,37 @@ fn messages_of_the_protocol_exist() {
 }
 
 #[test]
-fn the_readme_is_short_and_lines_of_prose_are_too() {
+fn the_readme_is_short() {
     let words = page("README.md").split_whitespace().count();
     assert!(words <= README_WORDS, "README.md has {words} words");
+}
+
+/// Tables may be wider, and so may what programs print.
+#[test]
+fn lines_of_pages_are_short() {
+    let mut long = Vec::new();
     for path in pages() {
         let (prose, _) = prose_and_code(&read(&path));
-        for line in prose.lines().filter(|line| !line.starts_with('|')) {
-            let columns = line.chars().count();
-            assert!(
-                columns <= COLUMNS,
-                "{}: {columns} columns: {line}",
-                path.display()
-            );
-        }
+        let lines = prose.lines().filter(|line| !line.starts_with('|'));
+        long.extend(too_long(&path, lines));
     }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+/// rustfmt leaves long texts and macros as they are.
+#[test]
+fn lines_of_code_are_short() {
+    let paths = files(".rs");
+    assert!(paths.len() > 200, "the code is found: {}", paths.len());
+    let mut long = Vec::new();
+    for path in paths {
+        long.extend(too_long(&path, read(&path).lines()));
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+fn too_long<'a>(path: &Path, lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let long = lines.filter(|line| line.chars().count() > COLUMNS);
+    long.map(|line| format!("{}: over {COLUMNS} columns: {line}", path.display()))
+        .collect()
 }

@@ -357,8 +357,8 @@ fn a_backup_under_load_restores_every_order_of_before_it() {
     bazaar.close();
 }
 
-/// Another process that looks at the files of a running bazaar harms none of its services: the locks
-/// by which SQLite knows that a file is in use are held as long as the service runs.
+/// Another process that looks at the files of a running bazaar harms none of its services: SQLite's
+/// locks, by which it knows that a file is in use, are held as long as the service runs.
 #[test]
 fn reading_the_files_of_a_running_bazaar_harms_no_service() {
     let mut bazaar = Bazaar::start();
@@ -486,8 +486,8 @@ fn verify_compares_orders_and_tells_of_files_apart() {
     bazaar.close();
 }
 
-/// `order verify` of a bazaar that trades is no alarm: a copy that is behind is called that, with an
-/// exit code of its own.
+/// `order verify` of a bazaar that trades is no alarm: a copy that is behind is called that, and
+/// has an exit code of its own.
 #[test]
 fn verify_of_a_log_that_is_behind_says_prefix() {
     let mut bazaar = Bazaar::start();

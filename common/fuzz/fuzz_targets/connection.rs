@@ -3,15 +3,15 @@
 
 #![no_main]
 
-use common::http::{Request, Response};
-use common::metrics::Metrics;
-use common::http::edge::subscribers::{FeedSnapshot, Permits};
 use common::http::edge::budget::Budget;
-use common::http::edge::connection::{Connection, PAUSE_BYTES, StepContext, Handlers};
+use common::http::edge::connection::{Connection, Handlers, PAUSE_BYTES, StepContext};
 use common::http::edge::date::imf_fixdate;
 use common::http::edge::limits::Limits;
 use common::http::edge::refusal::RefusalReason;
+use common::http::edge::subscribers::{FeedSnapshot, Permits};
 use common::http::edge::trace::Trace;
+use common::http::{Request, Response};
+use common::metrics::Metrics;
 use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
@@ -22,7 +22,10 @@ static BODIES: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(0));
 /// Never used up either: whether it is would depend on how fast the client reads.
 static OUTPUTS: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(usize::MAX / 2));
 
-static PERMITS: LazyLock<Arc<Permits>> = LazyLock::new(|| Permits::new(1_000, Metrics::new().gauge("subscribers", "Subscribers.")));
+static PERMITS: LazyLock<Arc<Permits>> = LazyLock::new(|| {
+    let gauge = Metrics::new().gauge("subscribers", "Subscribers.");
+    Permits::new(1_000, gauge)
+});
 
 static LIMITS: LazyLock<Limits> = LazyLock::new(|| Limits {
     head_bytes: 1_024,
@@ -42,17 +45,23 @@ struct EdgeHandlers {
 
 impl Handlers for EdgeHandlers {
     fn cached(&mut self, path: &str) -> Option<Arc<[u8]>> {
-        path.starts_with("/q").then(|| Arc::from(&b"{\"data\":1}"[..]))
+        path.starts_with("/q")
+            .then(|| Arc::from(&b"{\"data\":1}"[..]))
     }
     fn has_feed(&mut self, path: &str) -> bool {
         path == "/feed"
     }
     fn follow(&mut self, _path: &str) -> Option<FeedSnapshot> {
-        Some(FeedSnapshot { permit: PERMITS.take()?, bytes: Arc::from(&b"data: 1\n\n"[..]) })
+        Some(FeedSnapshot {
+            permit: PERMITS.take()?,
+            bytes: Arc::from(&b"data: 1\n\n"[..]),
+        })
     }
     fn handle(&mut self, request: Request) {
         assert!(self.open.is_none(), "one request at a time");
-        assert!(request.body.len() <= LIMITS.body_bytes && request.headers.0.len() <= LIMITS.fields);
+        assert!(
+            request.body.len() <= LIMITS.body_bytes && request.headers.0.len() <= LIMITS.fields
+        );
         self.handled.push(format!("{request:?}"));
         self.open = Some(request);
     }
@@ -74,12 +83,27 @@ fn run(bytes: &[u8], cut: usize, reads: usize) -> Seen {
     let (mut written, mut at, mut ended) = (Vec::new(), 0, false);
     loop {
         let answered = handlers.open.take();
-        let mut context =
-            StepContext { now, date: &date, limits: &LIMITS, bodies: &BODIES, outputs: &OUTPUTS, stopping: false, spare: &mut spare, handlers: &mut handlers };
+        let mut context = StepContext {
+            now,
+            date: &date,
+            limits: &LIMITS,
+            bodies: &BODIES,
+            outputs: &OUTPUTS,
+            stopping: false,
+            spare: &mut spare,
+            handlers: &mut handlers,
+        };
         if let Some(request) = answered {
-            connection.answer(&Response::text(200, "text/plain", request.body), &mut context);
+            connection.answer(
+                &Response::text(200, "text/plain", request.body),
+                &mut context,
+            );
         } else if !connection.output().is_empty() {
-            assert!(connection.output().len() <= PAUSE_BYTES + 2_048, "{}", connection.output().len());
+            assert!(
+                connection.output().len() <= PAUSE_BYTES + 2_048,
+                "{}",
+                connection.output().len()
+            );
             let n = reads.min(connection.output().len());
             written.extend_from_slice(&connection.output()[..n]);
             connection.sent(n, &mut context);
@@ -94,7 +118,10 @@ fn run(bytes: &[u8], cut: usize, reads: usize) -> Seen {
             connection.receive(&bytes[at..at + n], &mut context);
             at += n;
         } else {
-            assert!(!ended && connection.wants_input(), "a client that has ended leaves the connection open");
+            assert!(
+                !ended && connection.wants_input(),
+                "a client that has ended leaves the connection open"
+            );
             connection.end_of_input(&mut context);
             ended = true;
         }
@@ -103,13 +130,20 @@ fn run(bytes: &[u8], cut: usize, reads: usize) -> Seen {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let [cut, long_cut, reads, bytes @ ..] = data else { return };
+    let [cut, long_cut, reads, bytes @ ..] = data else {
+        return;
+    };
     let cut = 1 + usize::from(*cut) + 64 * usize::from(*long_cut);
     let whole = run(bytes, usize::MAX, usize::MAX);
     let parts = run(bytes, cut, 1 + 16 * usize::from(*reads));
-    assert!(whole == parts, "cut {cut}:\n{}\n{}", show(&whole), show(&parts));
+    assert!(
+        whole == parts,
+        "cut {cut}:\n{}\n{}",
+        show(&whole),
+        show(&parts)
+    );
 });
 
-fn push_event((written, handled, reasons): &Seen) -> String {
+fn show((written, handled, reasons): &Seen) -> String {
     format!("{} {handled:?} {reasons:?}", written.escape_ascii())
 }

@@ -8,7 +8,9 @@ use rusqlite::{Connection, OptionalExtension};
 /// The tables.
 pub const CREATE: &str = "
     CREATE TABLE cluster (id TEXT NOT NULL) STRICT;
-    CREATE TABLE genesis (name TEXT PRIMARY KEY, price_cents INTEGER NOT NULL, quantity INTEGER NOT NULL) STRICT;
+    CREATE TABLE genesis (
+        name TEXT PRIMARY KEY, price_cents INTEGER NOT NULL, quantity INTEGER NOT NULL
+    ) STRICT;
 ";
 
 /// Reads it; `None` while the file has none.

@@ -101,7 +101,8 @@ pub(super) fn check_version(path: &Path, kind: FileKind, version: i32) -> Result
         return Ok(());
     }
     Err(DbError::Foreign(format!(
-        "{} was written by a newer version (tables of version {version}, this one knows {}): update this program",
+        "{} was written by a newer version (tables of version {version}, this one knows {}): \
+         update this program",
         path.display(),
         kind.version
     )))

@@ -21,8 +21,10 @@ const TRIES: u32 = 5;
 pub fn scratch() -> Result<TempDir, DbError> {
     TempDir::new().map_err(|e| {
         DbError::Scratch(format!(
-            "TMPDIR={}: no temporary folder can be made there ({}): set TMPDIR to a folder that can be written",
-            std::env::temp_dir().display(), e.kind()
+            "TMPDIR={}: no temporary folder can be made there ({}): set TMPDIR to a folder that \
+             can be written",
+            std::env::temp_dir().display(),
+            e.kind()
         ))
     })
 }

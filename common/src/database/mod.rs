@@ -135,7 +135,8 @@ pub fn open_writer(
         Found::Nothing => make(path, kind, create, fill)?,
         Found::Ours { open: true } if !aside::exists(path, "-wal") => tracing::error!(
             file = %path.display(),
-            "the file was copied while a service had it open, or its -wal was removed: the newest rows may be missing; \
+            "the file was copied while a service had it open, or its -wal was removed: the newest \
+             rows may be missing; \
              restore a backup, or the -wal that belongs to it"
         ),
         Found::Ours { .. } => {}
@@ -147,7 +148,8 @@ pub fn open_writer(
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
         return Err(DbError::File(format!(
-            "{} cannot be used with a write-ahead log (journal mode {mode}): its file system lacks shared memory",
+            "{} cannot be used with a write-ahead log (journal mode {mode}): its file system lacks \
+             shared memory",
             path.display()
         )));
     }
@@ -155,7 +157,8 @@ pub fn open_writer(
     check_version(path, kind, version)?;
     if let Err(error) = fill_wal(&with_suffix(path, "-wal")) {
         // Not an error: commits are slower, nothing else.
-        tracing::debug!(file = %path.display(), %error, "no room for the whole write-ahead log yet");
+        let file = path.display();
+        tracing::debug!(%file, %error, "no room for the whole write-ahead log yet");
     }
     Ok(connection)
 }

@@ -29,7 +29,8 @@ pub fn insert(
     hash: Hash,
 ) -> Result<(), DbError> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO orders (number, key, name, type, quantity, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO orders (number, key, name, type, quantity, hash) VALUES (?1, ?2, ?3, ?4, ?5, \
+         ?6)",
     )?;
     let (key, side, quantity) = (order.key.to_bytes(), order.side.to_byte(), order.quantity);
     statement.execute((number, key, &order.name, side, quantity, hash.0))?;
@@ -132,7 +133,8 @@ pub fn scan(
         return Ok(seed);
     };
     let mut statement = connection.prepare_cached(
-        "SELECT number, key, name, type, quantity, hash FROM orders WHERE number >= ?1 ORDER BY number LIMIT ?2",
+        "SELECT number, key, name, type, quantity, hash FROM orders WHERE number >= ?1 ORDER BY \
+         number LIMIT ?2",
     )?;
     let mut rows = statement.query((first, limit as u64))?;
     let mut expected = first;

@@ -61,7 +61,8 @@ impl Access {
         let headers = &request.headers;
         if let Some(host) = headers.all("host").find(|host| !is_ours(host, names)) {
             let message = format!(
-                "this service is not known as '{host}': call it by its address, or list the name in BAZAAR_HOSTS"
+                "this service is not known as '{host}': call it by its address, or list the name \
+                 in BAZAAR_HOSTS"
             );
             return Verdict::Refused(Response::error(421, &message));
         }

@@ -156,7 +156,8 @@ impl FromStr for ServiceUrl {
         }
         if matches!(host, Host::Ip(ip) if ip.is_unspecified()) {
             return Err(format!(
-                "this address is for listening, it names no host: write http://127.0.0.1:{port}, or the host's name"
+                "this address is for listening, it names no host: write http://127.0.0.1:{port}, \
+                 or the host's name"
             ));
         }
         Ok(Self(format!("http://{authority}")))

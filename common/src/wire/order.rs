@@ -343,7 +343,10 @@ mod tests {
         let json = serde_json::to_string(&order).expect("serialises");
         assert_eq!(
             json,
-            r#"{"key":"00000000000100000000000000000002","name":"FishCo","type":"sell","quantity":3}"#
+            concat!(
+                r#"{"key":"00000000000100000000000000000002","name":"FishCo","#,
+                r#""type":"sell","quantity":3}"#
+            )
         );
         assert_eq!(serde_json::from_str::<Order>(&json).expect("parses"), order);
         assert_eq!(

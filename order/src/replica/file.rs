@@ -104,7 +104,8 @@ impl State {
                 own,
                 catalog = %catalog,
                 "this replica's file belongs to another bazaar than the catalog's: it neither \
-                 leads nor follows here; give it its own ORDER_DB and CATALOG_URL, or move the file \
+                 leads nor follows here; give it its own ORDER_DB and CATALOG_URL, or move the \
+                 file \
                  away, and it fetches this bazaar's log"
             );
         } else if self.foreign && !foreign {

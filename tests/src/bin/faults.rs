@@ -11,7 +11,8 @@ use tests::faults::judge::Figures;
 use tests::faults::{self, Scenario, run, soak};
 
 /// The end of `--help`.
-const HELP: &str = "BAZAAR_BIN_DIR: folder of the binaries of the services, if they are elsewhere than this program";
+const HELP: &str = "BAZAAR_BIN_DIR: folder of the binaries of the services, if they are elsewhere \
+                    than this program";
 
 /// Runs faults against a bazaar under load, and judges what its clients saw.
 #[derive(argh::FromArgs)]

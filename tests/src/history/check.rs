@@ -405,7 +405,8 @@ impl Sweep<'_> {
                 {
                     Some(version) => self.advance(now, version),
                     None => Err(format!(
-                        "no moment fits {:?}: version {} has {quantity}, and up to version {} none does",
+                        "no moment fits {:?}: version {} has {quantity}, and up to version {} none \
+                         does",
                         self.looks[at].0,
                         self.version,
                         reachable.end()

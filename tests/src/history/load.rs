@@ -181,7 +181,10 @@ impl Client {
                 }
                 Err(ApiError::Refused { status: 409, .. }) => break Answer::Refused,
                 Err(error) => {
-                    nothing &= matches!(&error, ApiError::Refused { message, .. } if message.contains("nothing happened"));
+                    nothing &= matches!(
+                        &error,
+                        ApiError::Refused { message, .. } if message.contains("nothing happened")
+                    );
                     assert!(error.is_retryable(), "{order:?} was answered with {error}");
                 }
             }

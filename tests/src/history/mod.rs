@@ -4,11 +4,12 @@
 //! asked and what came. A history is right when every stock behaves as a single one would that is
 //! used by one caller at a time (linearizability). Two checkers judge that:
 //!
-//! | module | how |
-//! |---|---|
-//! | [`check`] | knows the order log, so that the sequence of the trades is given: exact, and quick enough for long runs |
-//! | [`search`] | knows only what the clients saw: tries every sequence (Wing and Gong, 1993), for short histories |
-//! | [`load`] | the clients that make histories |
+//! - [`check`] knows the order log, so that the sequence of the trades is given. It is exact, and
+//!   quick enough for long runs.
+//! - [`search`] knows only what the clients saw, and tries every sequence (Wing and Gong, 1993). It
+//!   is for short histories.
+//!
+//! [`load`] has the clients that make histories.
 
 pub mod check;
 pub mod load;

@@ -3,8 +3,8 @@
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`orders`] | the order protocol: catalog, three replicas, repeated orders, a network that loses and repeats |
-//! | [`cache`] | the stock cache: leases, fills, registrations, invalidations, a catalog that restarts |
+//! | [`orders`] | the order protocol: catalog, three replicas, repeated orders, a lossy network |
+//! | [`cache`] | the stock cache: leases, fills, registrations, invalidations, restarts |
 //! | [`run`] | explores a model and says how much was explored |
 //!
 //! Both state spaces are finite, because whatever could go on for ever (attempts, terms, faults,

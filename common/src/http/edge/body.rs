@@ -327,7 +327,8 @@ mod tests {
                 "01234567890123456789",
             ),
             (
-                "1;a;b=c;d=\"e\"\r\nx\r\n1 ; a = b\t;\tc = \"\\\"; \\\\ \u{e9}\" ;d\r\ny\r\n0\r\n\r\n",
+                "1;a;b=c;d=\"e\"\r\nx\r\n1 ; a = b\t;\tc = \"\\\"; \\\\ \u{e9}\" ;d\r\ny\r\n\
+                 0\r\n\r\n",
                 "xy",
             ),
             ("1\r\na\r\n0;last\r\nTrailer: x \t y\r\nB:\r\n\r\n", "a"),
@@ -447,7 +448,10 @@ mod tests {
     proptest! {
         /// A chunked body comes out as it went in, however it was chunked and however it is read.
         #[test]
-        fn round_trip(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..6), cut in 1_usize..9) {
+        fn round_trip(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..6),
+            cut in 1_usize..9,
+        ) {
             let mut encoded = Vec::new();
             for piece in &pieces {
                 encoded.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());

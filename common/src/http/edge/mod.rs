@@ -2,10 +2,10 @@
 //! clients are strangers: the work for one of them is bounded in bytes and in time.
 //!
 //! ```text
-//!   clients ──► kernel (SO_REUSEPORT) ──► core 0: listener, connections, deadlines ──► FastPath::cached  cached: answered inline
-//!                                    └──► core 1: the same                         └─► Handler::handle ──► queues
-//!                                              ▲                                                             │
-//!                                              └── mailbox, waker ◄── Responder::send, from any thread ◄─────┘
+//!   clients ──► kernel ──► core 0: listener, ──┬──► FastPath::cached: answered by the core itself
+//!    (SO_REUSEPORT) │      connections, timers └──► Handler::handle ──► queues, workers
+//!                   │                  ▲                                        │
+//!                   └────► core 1: …   └── mailbox, waker ◄── Responder::send ◄─┘
 //! ```
 //!
 //! | module | one idea |

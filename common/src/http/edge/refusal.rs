@@ -148,7 +148,8 @@ impl RefusalReason {
             Self::Field => "a header field is malformed".into(),
             Self::Host => "the request names no host, or more than one".into(),
             Self::Misdirected => {
-                "the target asks for https, and this port speaks http without TLS: write http://, or only the path"
+                "the target asks for https, and this port speaks http without TLS: write http://, \
+                 or only the path"
                     .into()
             }
             Self::Framing => {
@@ -179,7 +180,8 @@ impl RefusalReason {
             Self::TooManyFields => format!("there are more than {} header fields", limits.fields),
             Self::Method => "this method is not known here".into(),
             Self::TransferCoding => "the only transfer coding that is known here is chunked".into(),
-            Self::Version => "this server speaks HTTP/1.1: let the client use that (curl --http1.1), or put a proxy in front"
+            Self::Version => "this server speaks HTTP/1.1: let the client use that \
+                              (curl --http1.1), or put a proxy in front"
                 .into(),
             Self::Crowded | Self::Overrun => "there are too many connections; try again".into(),
             Self::Unread => "the answer was not read".into(),

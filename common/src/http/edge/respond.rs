@@ -146,7 +146,8 @@ mod tests {
         String::from_utf8(out).expect("text")
     }
 
-    const COMMON: &str = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Content-Type-Options: nosniff\r\nX-Request-Id: 0000000000000001\r\n";
+    const COMMON: &str = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+                          X-Content-Type-Options: nosniff\r\nX-Request-Id: 0000000000000001\r\n";
     const NOT_KEPT: &str = "Cache-Control: no-store\r\n";
 
     /// Every byte of a response, with a body and without.
@@ -168,7 +169,8 @@ mod tests {
         assert_eq!(
             written(&none, true, true, false),
             format!(
-                "HTTP/1.1 204 No Content\r\n{COMMON}Connection: close\r\n{NOT_KEPT}Allow: GET\r\n\r\n"
+                "HTTP/1.1 204 No Content\r\n{COMMON}Connection: close\r\n{NOT_KEPT}\
+                 Allow: GET\r\n\r\n"
             )
         );
     }
@@ -189,8 +191,8 @@ mod tests {
             },
         );
         let expected = format!(
-            "HTTP/1.1 200 OK\r\n{COMMON}Connection: close\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
-             X-Accel-Buffering: no\r\n\r\n"
+            "HTTP/1.1 200 OK\r\n{COMMON}Connection: close\r\nContent-Type: text/event-stream\r\n\
+             Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n\r\n"
         );
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }

@@ -94,7 +94,8 @@ impl Acceptor {
                 Ok(request) => shared.take(request, self, others > 0),
                 Err(_) if self.retired.load(Ordering::Relaxed) => return,
                 Err(error) => {
-                    tracing::warn!(%error, listen = %shared.config.listen, "accepting failed; it is begun anew");
+                    let listen = &shared.config.listen;
+                    tracing::warn!(%error, %listen, "accepting failed; it is begun anew");
                     self.failed.store(true, Ordering::Relaxed);
                 }
             }

@@ -47,7 +47,8 @@ impl Keeper {
         let watch = Watch::new(address).inspect_err(|error| {
             tracing::warn!(
                 %error, listen = %address,
-                "connections of tiny_http cannot be watched here, so strangers may hold as many as they like: set BAZAAR_INTERNAL_SERVER=edge"
+                "connections of tiny_http cannot be watched here, so strangers may hold as many as \
+                 they like: set BAZAAR_INTERNAL_SERVER=edge"
             );
         });
         let now = Instant::now();
@@ -155,11 +156,15 @@ impl Keeper {
         if new > 0 {
             tracing::error!(
                 requests = new, in_all = forgotten, listen = %self.address,
-                "requests were given up for good, each with a thread and two descriptors: set BAZAAR_INTERNAL_SERVER=edge where strangers call"
+                "requests were given up for good, each with a thread and two descriptors: set \
+                 BAZAAR_INTERNAL_SERVER=edge where strangers call"
             );
         }
         if ended > 0 {
-            tracing::info!(connections = ended, listen = %self.address, "connections were ended: strange, idle or too many");
+            tracing::info!(
+                connections = ended, listen = %self.address,
+                "connections were ended: strange, idle or too many"
+            );
         }
     }
 }

@@ -29,7 +29,8 @@ impl ResponseSink for TinySink {
         // Writing to a Vec cannot fail.
         let _ = write!(
             bytes,
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: {}\r\n{connection}",
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\
+             X-Content-Type-Options: nosniff\r\nCache-Control: {}\r\n{connection}",
             response.status,
             reason_phrase(response.status),
             response.content_type,

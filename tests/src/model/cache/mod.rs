@@ -4,7 +4,7 @@
 //! | module | one idea |
 //! |---|---|
 //! | [`config`] | what is explored: budgets, and the rules with their switches |
-//! | [`catalog`] | visible and durable value, the batch under way, sessions, the wait after a start |
+//! | [`catalog`] | visible and durable value, the batch under way, sessions, the start-up wait |
 //! | [`front`] | a front-end: its entry, session, lease, calls, readers |
 //! | [`world`] | all of them, the messages between, and the clock |
 //! | [`step`] | what can happen next, and what it does |
