@@ -2,8 +2,9 @@
 //! lies with what cargo builds, hence on a disk: a folder in memory would make an fsync cost
 //! nothing.
 
+use catalog::batch::stage;
 use catalog::store::Store;
-use common::chain::row_hash;
+use catalog::store::sqlite::SqliteStore;
 use common::wire::money::Price;
 use common::wire::order::{ClusterId, Genesis, InitialStock, Order, OrderKey, Side};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -16,33 +17,33 @@ fn journal(criterion: &mut Criterion) {
     for rows in [1, 64] {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         let mut store = open(&folder.path().join("catalog.db"));
-        let (mut number, mut hash) = (0, store.seed());
+        let mut state = store.load(0).expect("loads");
         group.throughput(Throughput::Elements(rows));
         group.bench_function(format!("batch of {rows}"), |bencher| {
             bencher.iter(|| {
-                let batch = store.begin().expect("begins");
-                for _ in 0..rows {
-                    let order = order(number);
-                    hash = row_hash(hash, number, &order);
-                    batch.accept(number, &order, hash).expect("inserts");
-                    number += 1;
-                }
-                batch.set_quantity(NAME, number).expect("sets");
+                let next = state.position.next();
+                let orders: Vec<Order> = (next..next + rows).map(order).collect();
+                let orders: Vec<&Order> = orders.iter().collect();
+                let mut batch = store.begin(&state, &orders).expect("begins");
+                let staged = stage(&state, &orders, batch.recorded());
+                batch.write(&staged).expect("writes");
                 batch.commit().expect("commits");
+                state.position = staged.position;
+                state.market.get_mut(NAME).expect("a stock").quantity = staged.quantities[NAME];
             });
         });
     }
     group.finish();
 }
 
-fn open(path: &Path) -> Store {
+fn open(path: &Path) -> SqliteStore {
     let price = Price::from_cents(1_599).expect("a price");
     let stocks = vec![InitialStock {
         name: NAME.into(),
         price,
         quantity: 100,
     }];
-    Store::open(path, || {
+    SqliteStore::open(path, || {
         Ok(Genesis {
             cluster: ClusterId("0".repeat(32)),
             stocks,

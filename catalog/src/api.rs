@@ -2,11 +2,10 @@
 //! writer's queue or the journal's.
 
 use crate::sessions::Sessions;
+use crate::store::{JournalReader, StoreError};
 use crate::visible_state::{NotServing, VisibleState};
 use crate::write_health::WriteHealth;
 use crate::writer::{WriterStage, WriterWork};
-use common::chain::Hash;
-use common::database::{DbError, open_reader, orders};
 use common::http::routes::{Action, Route, RouteTable, livez, metrics_page, with_body};
 use common::http::{Handler, Request, Responder, Response, first_after};
 use common::metrics::{Metrics, QueueGauges};
@@ -15,8 +14,6 @@ use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
 use common::wire::catalog::{CatalogHealth, LookupRequest, TermAnswer, TermInfo};
 use common::wire::order::Genesis;
-use rusqlite::Connection;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -150,17 +147,15 @@ impl Api {
 /// The thread that reads pages of the journal, from a connection of its own. Only visible rows
 /// leave.
 pub fn serve_journal(
-    path: &Path,
-    seed: Hash,
+    mut journal: JournalReader,
     visible: &VisibleState,
     pages: &QueueReceiver<JournalPage>,
     stop: &Shutdown,
 ) {
-    let mut connection = None;
     while let Some(batch) = pages.take_batch(1, stop) {
         for JournalPage { first, responder } in batch {
             responder.send(
-                read_page(&mut connection, path, seed, visible, first).unwrap_or_else(|error| {
+                read_page(&mut journal, visible, first).unwrap_or_else(|error| {
                     tracing::error!(%error, "the journal could not be read");
                     Response::unavailable(&format!("the journal could not be read: {error}"))
                 }),
@@ -170,20 +165,11 @@ pub fn serve_journal(
 }
 
 fn read_page(
-    connection: &mut Option<Connection>,
-    path: &Path,
-    seed: Hash,
+    journal: &mut JournalReader,
     visible: &VisibleState,
     first: u64,
-) -> Result<Response, DbError> {
-    let connection = match connection {
-        Some(open) => open,
-        None => connection.insert(open_reader(path)?),
-    };
+) -> Result<Response, StoreError> {
     let rows = visible.position().next().saturating_sub(first);
     let limit = usize::try_from(rows).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
-    Ok(Response::json(
-        200,
-        &orders::read(connection, seed, first, limit)?,
-    ))
+    Ok(Response::json(200, &journal.rows(first, limit)?))
 }

@@ -3,7 +3,7 @@
 //! in use: a draft before it takes its name, a backup.
 
 use crate::check::Replay;
-use crate::store::read_snapshot;
+use crate::store::sqlite::read_snapshot;
 use common::chain::genesis_hash;
 use common::database::{DbError, genesis, orders};
 use common::wire::order::{Genesis, Position, Term};

@@ -1,15 +1,14 @@
-//! Decides the orders of a batch inside its transaction: recorded verdicts first, then the stock,
-//! then number and chain.
+//! Decides the orders of a batch: recorded verdicts first, then the stock, then number and chain.
+//! A pure rule: the store reads the recorded verdicts before, and writes the result after.
 //!
-//! The journal is asked first, even for an order that would be refused now: a repeat gets the
+//! The recorded verdict comes first, even for an order that would be refused now: a repeat gets the
 //! verdict of the first attempt, whatever the stock has become since.
 
 use crate::market::{Decision, MAX_QUANTITY, decide};
-use crate::store::{Batch, Snapshot};
-use common::chain::row_hash;
-use common::database::DbError;
-use common::wire::order::{Order, Position, Rows, Side, Submission, Verdict};
-use std::collections::BTreeMap;
+use crate::store::Snapshot;
+use common::chain::{Hash, row_hash};
+use common::wire::order::{Order, OrderKey, Position, Rows, Side, Verdict};
+use std::collections::{BTreeMap, HashMap};
 
 /// A batch that is decided and not yet committed.
 #[derive(Debug)]
@@ -18,33 +17,44 @@ pub struct Staged {
     pub verdicts: Vec<Verdict>,
     /// The new rows; without any, `first` is the number that the next one gets.
     pub rows: Rows,
+    /// The hash of each new row.
+    pub hashes: Vec<Hash>,
+    /// Orders whose refusal is to be recorded, in the sequence of the batch.
+    pub refused: Vec<Order>,
     /// Where the journal ends with them.
     pub position: Position,
     /// For each stock that trades, the quantity that is left.
     pub quantities: BTreeMap<String, u64>,
 }
 
-/// Decides `orders` in their sequence against the state before the batch, and writes what is to be
-/// recorded into the transaction.
-///
-/// # Errors
-/// [`DbError`]; the transaction must be dropped then.
+impl Staged {
+    /// Whether there is nothing to write: every verdict was recorded before, or names no stock.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.orders.is_empty() && self.refused.is_empty()
+    }
+}
+
+/// Decides `orders` in their sequence against the state before the batch. `recorded` has the
+/// verdict of each order whose key was used before this batch.
 ///
 /// # Panics
 /// When the result breaks an invariant of the journal: numbers are dense, and each stock's quantity
 /// follows from its trades.
-pub fn stage<'a>(
-    batch: &Batch<'_>,
-    before: &Snapshot,
-    orders: impl Iterator<Item = &'a Submission>,
-) -> Result<Staged, DbError> {
-    let (mut verdicts, mut accepted, mut position) = (Vec::new(), Vec::new(), before.position);
+#[must_use]
+pub fn stage(before: &Snapshot, orders: &[&Order], recorded: &[Option<Verdict>]) -> Staged {
+    assert_eq!(orders.len(), recorded.len(), "each order is looked up");
+    let mut verdicts = Vec::with_capacity(orders.len());
+    let (mut accepted, mut hashes, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let mut position = before.position;
     let mut quantities: BTreeMap<String, u64> = BTreeMap::new();
-    for Submission { order, .. } in orders {
-        // Read inside the transaction, which sees this batch's own orders: a key that comes twice
-        // in it trades once.
-        if let Some(recorded) = batch.recorded(order)? {
-            verdicts.push(recorded);
+    // This batch's own verdicts, which no store knows yet: a key that comes twice in it trades
+    // once. A lone order needs none.
+    let mut own: HashMap<OrderKey, (&Order, Verdict)> = HashMap::new();
+    for (order, recorded) in orders.iter().copied().zip(recorded) {
+        let earlier = recorded.or_else(|| Some(repeated(own.get(&order.key)?, order)));
+        if let Some(earlier) = earlier {
+            verdicts.push(earlier);
             continue;
         }
         let Some(holding) = before.market.get(&order.name) else {
@@ -55,27 +65,28 @@ pub fn stage<'a>(
             .get(&order.name)
             .copied()
             .unwrap_or(holding.quantity);
-        match decide(left, order.side, order.quantity) {
+        let verdict = match decide(left, order.side, order.quantity) {
             Decision::InsufficientQuantity => {
-                batch.refuse(order)?;
-                verdicts.push(Verdict::InsufficientQuantity);
+                refused.push(order.clone());
+                Verdict::InsufficientQuantity
             }
             Decision::Trade { left } => {
                 let number = position.next();
                 let hash = row_hash(position.hash, number, order);
-                batch.accept(number, order, hash)?;
                 quantities.insert(order.name.clone(), left);
                 position = Position {
                     last: Some(number),
                     hash,
                 };
                 accepted.push(order.clone());
-                verdicts.push(Verdict::Accepted(number));
+                hashes.push(hash);
+                Verdict::Accepted(number)
             }
+        };
+        if orders.len() > 1 {
+            own.insert(order.key, (order, verdict));
         }
-    }
-    for (name, quantity) in &quantities {
-        batch.set_quantity(name, *quantity)?;
+        verdicts.push(verdict);
     }
     let first = before.position.next();
     let rows = Rows {
@@ -94,12 +105,24 @@ pub fn stage<'a>(
         let start = before.market[name].quantity;
         assert_follows(name, start, &rows.orders, *left);
     }
-    Ok(Staged {
+    Staged {
         verdicts,
         rows,
+        hashes,
+        refused,
         position,
         quantities,
-    })
+    }
+}
+
+/// The verdict for an order whose key this batch has decided already.
+fn repeated((first, verdict): &(&Order, Verdict), order: &Order) -> Verdict {
+    let body = |order: &Order| (order.side, order.quantity);
+    if first.name == order.name && body(first) == body(order) {
+        *verdict
+    } else {
+        Verdict::KeyReused
+    }
 }
 
 /// Quantity = before − bought + sold, never below 0 or above the maximum. Summed anew from the
@@ -126,42 +149,41 @@ fn assert_follows(name: &str, start: u64, rows: &[Order], left: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::market::{Holding, Market};
+    use common::chain::Hash;
+    use common::wire::catalog::TermInfo;
     use common::wire::money::Price;
-    use common::wire::order::{ClusterId, Genesis, InitialStock, OrderKey};
 
-    fn genesis() -> Result<Genesis, String> {
-        let stock = InitialStock {
-            name: "FishCo".into(),
-            price: Price::from_cents(599).ok_or("a price")?,
+    fn before() -> Snapshot {
+        let holding = Holding {
+            price: Price::from_cents(599).expect("a price"),
             quantity: 5,
         };
-        Ok(Genesis {
-            cluster: ClusterId("ab".repeat(16)),
-            stocks: vec![stock],
-        })
+        Snapshot {
+            market: Market::from([("FishCo".into(), holding)]),
+            position: Position {
+                last: None,
+                hash: Hash([7; 32]),
+            },
+            term: TermInfo {
+                term: 1,
+                owner: None,
+            },
+        }
     }
 
-    fn buy(key: u64, quantity: u64) -> Submission {
-        let order = Order {
+    fn buy(key: u64, quantity: u64) -> Order {
+        Order {
             key: OrderKey::from_time(key, 0),
             name: "FishCo".into(),
             side: Side::Buy,
             quantity,
-        };
-        Submission {
-            order,
-            trace: String::new(),
         }
     }
 
     /// One key, one order, also within a batch; a refused key stays refused, and takes no number.
     #[test]
     fn a_key_that_comes_twice_in_a_batch_trades_once() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("catalog.db");
-        let mut store = Store::open(&file, genesis).expect("opens");
-        let before = store.snapshot().expect("reads");
         let orders = [
             buy(1, 3),
             buy(1, 3),
@@ -170,8 +192,7 @@ mod tests {
             buy(1, 2),
             buy(3, 2),
         ];
-        let batch = store.begin().expect("begins");
-        let staged = stage(&batch, &before, orders.iter()).expect("decides");
+        let staged = stage(&before(), &orders.each_ref(), &[None; 6]);
         let refused = Verdict::InsufficientQuantity;
         let wanted = [
             Verdict::Accepted(0),
@@ -183,12 +204,24 @@ mod tests {
         ];
         assert_eq!(staged.verdicts, wanted);
         assert_eq!((staged.rows.first, staged.rows.end()), (0, 2));
+        assert_eq!(staged.hashes.last(), Some(&staged.rows.hash));
+        assert_eq!(staged.refused, [buy(2, 3)]);
         assert_eq!(staged.quantities["FishCo"], 0);
+    }
+
+    /// A recorded verdict is given again, whatever the stock has become, and writes nothing.
+    #[test]
+    fn a_recorded_verdict_is_given_again_and_writes_nothing() {
+        let orders = [buy(1, 9), buy(2, 1)];
+        let recorded = [Verdict::Accepted(4), Verdict::KeyReused];
+        let staged = stage(&before(), &orders.each_ref(), &recorded.map(Some));
+        assert_eq!(staged.verdicts, recorded);
+        assert!(staged.is_empty() && staged.quantities.is_empty());
     }
 
     #[test]
     #[should_panic(expected = "FishCo had 5, 3 were bought and 0 sold")]
     fn a_quantity_that_does_not_follow_from_its_trades_is_never_committed() {
-        assert_follows("FishCo", 5, &[buy(1, 3).order], 3);
+        assert_follows("FishCo", 5, &[buy(1, 3)], 3);
     }
 }

@@ -4,15 +4,11 @@
 //! thousand trades is checked before the start-up wait is over.
 
 use crate::market::{Decision, decide};
-use crate::store::Snapshot;
-use common::chain::genesis_hash;
-use common::database::{DbError, open_reader, orders};
+use crate::store::{JournalReader, Snapshot, StoreError};
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
 use common::wire::order::{Genesis, Order};
-use rusqlite::Connection;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 /// Pause between pages, so that trades go first.
@@ -20,20 +16,19 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// Pause after a read that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Checks the file as it was at the start. Returns what is wrong with it; `None` when nothing is,
+/// Checks the journal as it was at the start. Returns what is wrong with it; `None` when nothing is,
 /// or the service stops.
 #[must_use]
 pub fn check(
-    path: &Path,
+    mut journal: JournalReader,
     genesis: &Genesis,
     at_start: &Snapshot,
     stop: &Shutdown,
 ) -> Option<String> {
     let mut replay = Replay::new(genesis);
-    let mut connection = None;
     let end = at_start.position.next();
     while replay.next < end {
-        match replay.page(&mut connection, path, genesis, end) {
+        match replay.page(&mut journal, end) {
             Ok(()) if stop.wait(PAUSE) => return None,
             Ok(()) => {}
             Err(error) if error.is_damage() => {
@@ -41,7 +36,6 @@ pub fn check(
             }
             Err(error) => {
                 tracing::warn!(%error, "the journal could not be read: trying again");
-                connection = None;
                 if stop.wait(RETRY) {
                     return None;
                 }
@@ -79,23 +73,16 @@ impl Replay {
         }
     }
 
-    fn page(
-        &mut self,
-        open: &mut Option<Connection>,
-        path: &Path,
-        genesis: &Genesis,
-        end: u64,
-    ) -> Result<(), DbError> {
-        let connection = match open {
-            Some(connection) => connection,
-            None => open.insert(open_reader(path)?),
-        };
+    fn page(&mut self, journal: &mut JournalReader, end: u64) -> Result<(), StoreError> {
         let limit = usize::try_from(end - self.next)
             .unwrap_or(PAGE_ROWS)
             .min(PAGE_ROWS);
-        let page = orders::read(connection, genesis_hash(genesis), self.next, limit)?;
+        let page = journal.rows(self.next, limit)?;
         if page.orders.is_empty() {
-            return Err(DbError::Damaged(format!("order {} is missing", self.next)));
+            return Err(StoreError::Damaged(format!(
+                "order {} is missing",
+                self.next
+            )));
         }
         for order in &page.orders {
             self.trade(order);

@@ -26,7 +26,7 @@
 
 mod api;
 pub mod audit;
-mod batch;
+pub mod batch;
 mod beginning;
 mod check;
 pub mod leadership;

@@ -9,7 +9,7 @@
 
 use crate::audit::{Audit, audit};
 use crate::market::{Decision, decide};
-use crate::store::{create_tables, set_fresh_term, write_genesis};
+use crate::store::sqlite::{create_tables, set_fresh_term, write_genesis};
 use common::chain::genesis_hash;
 use common::database::draft::{Draft, finish_install};
 use common::database::look::{look_at, scratch};

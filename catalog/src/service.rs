@@ -6,7 +6,8 @@ use crate::check::check;
 use crate::metrics::CatalogMetrics;
 use crate::sessions::Sessions;
 use crate::settings::CatalogSettings;
-use crate::store::Store;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Database, JournalReader, Store};
 use crate::visible_state::{Service, VisibleState};
 use crate::write_health::WriteHealth;
 use crate::writer::{Writer, WriterStage, WriterWork};
@@ -65,15 +66,16 @@ impl Catalog {
         check_listen("CATALOG_LISTEN", &settings.listen)?;
         let beginning = Beginning::prepare(settings)?;
         let lock = header::lock(&settings.database, CATALOG_FILE).map_err(file)?;
-        let store = match Store::open(&settings.database, || beginning.genesis()) {
-            Ok(store) => store,
-            Err(error) => {
-                lock.discard();
-                return Err(file(as_io(error)));
-            }
-        };
+        let mut store: Box<dyn Store> =
+            match SqliteStore::open(&settings.database, || beginning.genesis()) {
+                Ok(store) => Box::new(store),
+                Err(error) => {
+                    lock.discard();
+                    return Err(file(as_io(error)));
+                }
+            };
         beginning.warn_if_ignored();
-        let snapshot = store.snapshot().map_err(as_io)?;
+        let snapshot = store.load(0).map_err(io::Error::other)?;
         // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there
         // is no lease to wait for; but logs may exist that know more.
         let (service, serve_from) = if snapshot.term.term == 0 {
@@ -97,7 +99,7 @@ impl Catalog {
         let stop = Shutdown::new();
         let visible = Arc::new(VisibleState::new(snapshot.clone(), service));
         let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));
-        if let Some(reason) = store.history_lost().map_err(as_io)? {
+        if let Some(reason) = store.history_lost().map_err(io::Error::other)? {
             tracing::error!("trades and stocks are refused, as an earlier run found: {reason}");
             visible.lose_history(&reason);
             sessions.end_all(&reason);
@@ -128,22 +130,18 @@ impl Catalog {
         };
         api.queues.watch("work", writer.queue());
         api.queues.watch("journal", &api.journal);
-        let reader = Thread::spawn("journal", {
-            let (path, seed, visible, stop) = (
-                settings.database.clone(),
-                seed,
-                Arc::clone(&visible),
-                stop.clone(),
-            );
-            move || serve_journal(&path, seed, &visible, &pages, &stop)
+        let database = Database::File(settings.database.clone());
+        let reader = || JournalReader::new(database.clone(), seed);
+        let pages_reader = Thread::spawn("journal", {
+            let (journal, visible, stop) = (reader(), Arc::clone(&visible), stop.clone());
+            move || serve_journal(journal, &visible, &pages, &stop)
         });
         let check = Thread::spawn("check", {
-            let (path, genesis, at_start, stop) =
-                (settings.database.clone(), genesis, snapshot, stop.clone());
+            let (journal, at_start, stop) = (reader(), snapshot, stop.clone());
             let writer = Arc::clone(&writer);
             move || {
                 let mut finding =
-                    check(&path, &genesis, &at_start, &stop).map(WriterWork::CheckFailed);
+                    check(journal, &genesis, &at_start, &stop).map(WriterWork::CheckFailed);
                 // Again while the writer's queue is full.
                 while let Some(unsaid) = finding.take().and_then(|wrong| writer.put(wrong).err()) {
                     finding = (!stop.wait(RETRY_REPORT)).then_some(unsaid);
@@ -159,7 +157,7 @@ impl Catalog {
             server: None,
             stop,
             writer: Some(writer),
-            journal: Some(reader),
+            journal: Some(pages_reader),
             check: Some(check),
             sessions: Some(sessions),
             database: settings.database.clone(),

@@ -28,19 +28,18 @@ use crate::batch::{Staged, stage};
 use crate::leadership::Leadership;
 use crate::metrics::CatalogMetrics;
 use crate::sessions::Sessions;
-use crate::store::{Snapshot, Store};
+use crate::store::{Snapshot, Store, StoreError};
 use crate::visible_state::VisibleState;
 use crate::write_health::WriteHealth;
 use common::clock::BootInstant;
 use common::crash;
-use common::database::DbError;
 use common::http::{Responder, Response};
 use common::queue::{QueueReceiver, Taken};
 use common::shutdown::Shutdown;
 use common::stage::{self, Stage};
 use common::timing::{ANSWER_ROWS, MAX_BATCH};
 use common::wire::catalog::{CatalogState, ClaimRequest, TradeAnswer, TradeRequest};
-use common::wire::order::{Rows, Submission, Verdict};
+use common::wire::order::{Order, Rows, Verdict};
 use common::wire::replica::Unavailable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,7 +58,7 @@ pub enum WriterWork {
 
 /// The writer's state.
 pub struct Writer {
-    store: Store,
+    store: Box<dyn Store>,
     /// What the file holds. It is the visible state too, except while a batch is on its way from
     /// the one to the other.
     state: Snapshot,
@@ -79,11 +78,13 @@ pub struct Writer {
 /// Why a batch was not committed.
 enum Failure {
     /// Before the commit: nothing happened.
-    Undecided(DbError),
+    Undecided(StoreError),
     /// By the commit itself: it may be in the file.
-    Unknown(DbError),
+    Unknown(StoreError),
 }
 
+/// The epoch of a catalog that needs none: its store has no other one.
+const EPOCH: u64 = 0;
 /// The bytes of a probe: one page of the file.
 const PROBE_BYTES: usize = 16;
 /// The same after a failure: as many pages as an order and more, so that the last page of a full
@@ -95,7 +96,7 @@ const MAX_WORK: usize = 64;
 impl Writer {
     /// A writer that takes no trade before `serve_from`.
     pub fn new(
-        store: Store,
+        store: Box<dyn Store>,
         state: Snapshot,
         visible: Arc<VisibleState>,
         sessions: Arc<Sessions>,
@@ -164,7 +165,7 @@ impl Writer {
         self.note_write(outcome.err().as_ref());
     }
 
-    fn note_write(&self, error: Option<&DbError>) {
+    fn note_write(&self, error: Option<&StoreError>) {
         let now = Instant::now();
         match error {
             None => self.writes.succeeded(now),
@@ -229,7 +230,9 @@ impl Writer {
             return;
         }
         let timer = self.metrics.batch_seconds.start_timer();
-        match self.decide_and_commit(taken.iter().flat_map(|(request, _)| &request.orders)) {
+        let submissions = taken.iter().flat_map(|(request, _)| &request.orders);
+        let orders: Vec<&Order> = submissions.map(|submission| &submission.order).collect();
+        match self.decide_and_commit(&orders) {
             Ok(staged) => {
                 self.publish(&staged);
                 crash::point("catalog-after-publish");
@@ -272,13 +275,12 @@ impl Writer {
     }
 
     /// Steps 2 to 6: afterwards the batch may become visible.
-    fn decide_and_commit<'a>(
-        &mut self,
-        orders: impl Iterator<Item = &'a Submission>,
-    ) -> Result<Staged, Failure> {
+    fn decide_and_commit(&mut self, orders: &[&Order]) -> Result<Staged, Failure> {
         self.writes.begin(Instant::now());
-        let batch = self.store.begin().map_err(Failure::Undecided)?;
-        let staged = stage(&batch, &self.state, orders).map_err(Failure::Undecided)?;
+        let begun = self.store.begin(&self.state, orders);
+        let mut batch = begun.map_err(Failure::Undecided)?;
+        let staged = stage(&self.state, orders, batch.recorded());
+        batch.write(&staged).map_err(Failure::Undecided)?;
         self.metrics
             .batch_orders
             .observe(staged.verdicts.len() as f64);
@@ -290,13 +292,12 @@ impl Writer {
                 .push(staged.quantities.keys().cloned().collect())
         });
         let commit = self.metrics.commit_seconds.start_timer();
-        let writes = batch.has_changes();
         crash::point("catalog-before-commit");
         let committed = batch.commit();
         crash::point("catalog-after-commit");
         commit.observe_duration();
         match &committed {
-            Ok(()) if !writes => self.writes.wrote_nothing(),
+            Ok(()) if staged.is_empty() => self.writes.wrote_nothing(),
             outcome => self.note_write(outcome.as_ref().err()),
         }
         // Before the error leaves: step 6 holds for a failed commit, too.
@@ -367,7 +368,7 @@ impl Writer {
     }
 
     /// The response to one request: its verdicts, and every row after its leader's last one.
-    fn answer(&self, request: &TradeRequest, verdicts: Vec<Verdict>, new: &Rows) -> Response {
+    fn answer(&mut self, request: &TradeRequest, verdicts: Vec<Verdict>, new: &Rows) -> Response {
         for (submission, verdict) in request.orders.iter().zip(&verdicts) {
             let key = &submission.order.key;
             tracing::debug!(trace = submission.trace, %key, ?verdict, "order decided");
@@ -404,7 +405,7 @@ impl Writer {
     /// After a failed write nothing of the attempt may survive in memory: reads everything again.
     /// A panic, and so the end of the process, when that fails too.
     fn reload(&mut self) {
-        let snapshot = self.store.snapshot().unwrap_or_else(|error| {
+        let snapshot = self.store.load(EPOCH).unwrap_or_else(|error| {
             panic!("the catalog's file can neither be written nor read: {error}");
         });
         if snapshot.term.term > self.leadership.view().term {

@@ -6,8 +6,8 @@
 //! position that is not in the journal ends all service, loudly, until `catalog rebuild`.
 
 use crate::leadership::ForeignLog;
+use crate::store::StoreError;
 use crate::writer::{Writer, nothing_happened};
-use common::database::DbError;
 use common::http::Response;
 use common::wire::catalog::CatalogState;
 use common::wire::order::{ClusterId, Position, ReplicaId};
@@ -92,7 +92,7 @@ impl Writer {
 
     /// Compares the longest log that the front-end saw with the journal. The candidate's own log
     /// may be a prefix of a file that was cut, while another replica's is longer.
-    pub(super) fn check_longest(&self, longest: Option<u64>) -> Result<(), Response> {
+    pub(super) fn check_longest(&mut self, longest: Option<u64>) -> Result<(), Response> {
         if longest <= self.state.position.last {
             return Ok(());
         }
@@ -109,7 +109,7 @@ impl Writer {
     }
 
     /// Ends all service until the file is mended. Logged and written once, with the first reason.
-    fn lose_history(&self, reason: &str) {
+    fn lose_history(&mut self, reason: &str) {
         if self.visible.state() == CatalogState::HistoryLost {
             return;
         }
@@ -125,13 +125,13 @@ impl Writer {
     }
 
     /// The file contradicts itself: what it would serve may be wrong.
-    pub(super) fn distrust(&self, what: &str) {
+    pub(super) fn distrust(&mut self, what: &str) {
         self.lose_history(&format!(
             "{what}; stop all services and run 'catalog rebuild' from the longest order log"
         ));
     }
 
-    pub(super) fn cannot_read(&self, error: &DbError) -> Response {
+    pub(super) fn cannot_read(&mut self, error: &StoreError) -> Response {
         if error.is_damage() {
             self.lose_history(&format!(
                 "the catalog's file is damaged ({error}); \

@@ -8,7 +8,7 @@
 use super::{CATALOG, LOG, Manifest, logs_in, read_log};
 use crate::launcher::take_folder;
 use catalog::audit::audit;
-use catalog::store::set_fresh_term;
+use catalog::store::sqlite::set_fresh_term;
 use common::database::aside::PARTS;
 use common::database::draft::{Draft, Ready, finish_install};
 use common::database::{CATALOG_FILE, DbError, FileKind, ORDER_LOG, header, with_suffix};

@@ -1,23 +1,20 @@
-//! The catalog's file: genesis, stocks, journal, refusals, term. One connection writes, the writer
-//! thread's; readers have their own.
+//! The store of one catalog: an SQLite file. One connection writes, the writer thread's; readers
+//! have their own.
 
+use crate::batch::Staged;
 use crate::market::{Holding, Market};
+use crate::store::{
+    Batch, CLIENT_REFUSALS, FRONTEND_REFUSALS, Journal, Recorded, Snapshot, Store, StoreError,
+};
 use common::chain::{Hash, genesis_hash};
-use common::database::{CATALOG_FILE, DbError, genesis, open_writer, orders};
+use common::database::{CATALOG_FILE, DbError, genesis, open_reader, open_writer, orders};
 use common::timing::TAIL_CHECK_ROWS;
 use common::wire::catalog::TermInfo;
 use common::wire::money::Price;
-use common::wire::order::{
-    Genesis, Order, OrderKey, Position, ReplicaId, Rows, Side, Term, Verdict,
-};
+use common::wire::order::{Genesis, Order, OrderKey, ReplicaId, Rows, Term, Verdict};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::path::Path;
 use std::time::SystemTime;
-
-/// Refusals kept for clients' keys: the newest so many.
-pub const CLIENT_REFUSALS: u64 = 1_000_000;
-/// Refusals kept for front-ends' own keys, which only their own retries use.
-pub const FRONTEND_REFUSALS: u64 = 100_000;
 
 const CREATE_OWN: &str = "
     CREATE UNIQUE INDEX orders_key ON orders (key);
@@ -39,24 +36,13 @@ const CREATE_OWN: &str = "
 
 /// The open file.
 #[derive(Debug)]
-pub struct Store {
+pub struct SqliteStore {
     connection: Connection,
     genesis: Genesis,
     seed: Hash,
 }
 
-/// The file's state as the writer holds it in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The stocks.
-    pub market: Market,
-    /// Where the journal ends.
-    pub position: Position,
-    /// The term.
-    pub term: TermInfo,
-}
-
-impl Store {
+impl SqliteStore {
     /// Opens the file, or makes it with the genesis that `begin` gives.
     ///
     /// # Errors
@@ -96,48 +82,31 @@ impl Store {
         orders::scan(&store.connection, seed, first, usize::MAX >> 1, |_, _| ())?;
         Ok(store)
     }
+}
 
-    /// The genesis.
-    #[must_use]
-    pub fn genesis(&self) -> &Genesis {
+impl Store for SqliteStore {
+    fn genesis(&self) -> &Genesis {
         &self.genesis
     }
 
-    /// Hash of the genesis.
-    #[must_use]
-    pub fn seed(&self) -> Hash {
+    fn seed(&self) -> Hash {
         self.seed
     }
 
-    /// Reads what the writer holds in memory.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn snapshot(&self) -> Result<Snapshot, DbError> {
-        read_snapshot(&self.connection, self.seed)
+    fn load(&mut self, epoch: u64) -> Result<Snapshot, StoreError> {
+        assert_eq!(epoch, 0, "a file has one catalog, which needs no epoch");
+        Ok(read_snapshot(&self.connection, self.seed)?)
     }
 
-    /// Rows of the journal from `first` on.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn rows(&self, first: u64, limit: usize) -> Result<Rows, DbError> {
-        orders::read(&self.connection, self.seed, first, limit)
+    fn rows(&mut self, first: u64, limit: usize) -> Result<Rows, StoreError> {
+        Ok(orders::read(&self.connection, self.seed, first, limit)?)
     }
 
-    /// The hash of the row before `number`; `None` beyond the journal.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn hash_before(&self, number: u64) -> Result<Option<Hash>, DbError> {
-        orders::hash_before(&self.connection, self.seed, number)
+    fn hash_before(&mut self, number: u64) -> Result<Option<Hash>, StoreError> {
+        Ok(orders::hash_before(&self.connection, self.seed, number)?)
     }
 
-    /// Makes a term durable.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn set_term(&mut self, view: TermInfo) -> Result<(), DbError> {
+    fn set_term(&mut self, view: TermInfo) -> Result<(), StoreError> {
         let changed = self.connection.execute(
             "UPDATE leadership SET term = ?1, owner = ?2 WHERE term < ?1",
             (view.term, view.owner.map(u8::from)),
@@ -150,34 +119,21 @@ impl Store {
         Ok(())
     }
 
-    /// Why the file's history counts as lost, where an earlier run found that out.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn history_lost(&self) -> Result<Option<String>, DbError> {
+    fn history_lost(&mut self) -> Result<Option<String>, StoreError> {
         Ok(self
             .connection
             .query_row("SELECT reason FROM history_lost", [], |row| row.get(0))
             .optional()?)
     }
 
-    /// Remembers that the history is lost, so that a restart does not forget it.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn set_history_lost(&self, reason: &str) -> Result<(), DbError> {
+    fn set_history_lost(&mut self, reason: &str) -> Result<(), StoreError> {
         self.connection
             .execute("INSERT INTO history_lost (reason) VALUES (?)", [reason])?;
         Ok(())
     }
 
-    /// Makes this many random bytes durable, in place of those of the probe before: shows whether
-    /// the file can be written, and changes nothing else. The table is made by the first probe, so
-    /// that files of earlier versions need nothing done.
-    ///
-    /// # Errors
-    /// [`DbError`]: it cannot.
-    pub fn probe(&mut self, bytes: usize) -> Result<(), DbError> {
+    /// The table is made by the first probe, so that files of earlier versions need nothing done.
+    fn probe(&mut self, bytes: usize) -> Result<(), StoreError> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -193,19 +149,42 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Begins the transaction of a batch.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn begin(&mut self) -> Result<Batch<'_>, DbError> {
+    fn begin<'a>(
+        &'a mut self,
+        _before: &Snapshot,
+        orders: &[&Order],
+    ) -> Result<Box<dyn Batch + 'a>, StoreError> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let changes_before = transaction.total_changes();
-        Ok(Batch {
+        let recorded = orders
+            .iter()
+            .map(|order| recorded(&transaction, order))
+            .collect::<Result<_, _>>()?;
+        Ok(Box::new(SqliteBatch {
             transaction,
-            changes_before,
-        })
+            recorded,
+        }))
+    }
+}
+
+/// A connection that reads the file's journal.
+#[derive(Debug)]
+pub struct SqliteJournal(Connection);
+
+impl SqliteJournal {
+    /// Opens the file for reading.
+    ///
+    /// # Errors
+    /// [`DbError`]
+    pub fn open(path: &Path) -> Result<Self, DbError> {
+        Ok(Self(open_reader(path)?))
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn rows(&mut self, seed: Hash, first: u64, limit: usize) -> Result<Rows, StoreError> {
+        Ok(orders::read(&self.0, seed, first, limit)?)
     }
 }
 
@@ -274,61 +253,43 @@ pub fn write_genesis(connection: &Connection, made: &Genesis) -> Result<(), DbEr
     Ok(())
 }
 
-/// The transaction of a batch; rolled back unless committed. After an error it must be dropped:
-/// SQLite may have rolled it back already.
 #[derive(Debug)]
-pub struct Batch<'a> {
+struct SqliteBatch<'a> {
     transaction: Transaction<'a>,
-    changes_before: u64,
+    recorded: Vec<Option<Verdict>>,
 }
 
-impl Batch<'_> {
-    /// The recorded verdict of an order key, for the order that wants to use it now.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn recorded(&self, order: &Order) -> Result<Option<Verdict>, DbError> {
-        let accepted = self
-            .transaction
-            .prepare_cached("SELECT number, name, type, quantity FROM orders WHERE key = ?")?
-            .query_row([order.key.to_bytes()], |row| {
-                Ok((row.get(0)?, same_body(row, order)?))
-            })
-            .optional()?;
-        if let Some((number, same)) = accepted {
-            return Ok(Some(if same {
-                Verdict::Accepted(number)
-            } else {
-                Verdict::KeyReused
-            }));
+impl Batch for SqliteBatch<'_> {
+    fn recorded(&self) -> &[Option<Verdict>] {
+        &self.recorded
+    }
+
+    fn write(&mut self, staged: &Staged) -> Result<(), StoreError> {
+        let first = staged.rows.first;
+        for ((number, order), hash) in (first..).zip(&staged.rows.orders).zip(&staged.hashes) {
+            orders::insert(&self.transaction, number, order, *hash)?;
         }
-        let refused = self
-            .transaction
-            .prepare_cached(Ring::of(order.key).select)?
-            .query_row([order.key.to_bytes()], |row| same_body(row, order))
-            .optional()?;
-        Ok(refused.map(|same| {
-            if same {
-                Verdict::InsufficientQuantity
-            } else {
-                Verdict::KeyReused
-            }
-        }))
+        for order in &staged.refused {
+            self.refuse(order)?;
+        }
+        for (name, quantity) in &staged.quantities {
+            let mut update = self
+                .transaction
+                .prepare_cached("UPDATE stocks SET quantity = ?2 WHERE name = ?1")?;
+            let changed = update.execute((name, quantity))?;
+            assert_eq!(changed, 1, "stock {name} is in the file");
+        }
+        Ok(())
     }
 
-    /// Writes an accepted order.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn accept(&self, number: u64, order: &Order, hash: Hash) -> Result<(), DbError> {
-        orders::insert(&self.transaction, number, order, hash)
+    fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(self.transaction.commit()?)
     }
+}
 
+impl SqliteBatch<'_> {
     /// Records a refusal, so that a repeat is refused too, and drops those beyond the ring.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn refuse(&self, order: &Order) -> Result<(), DbError> {
+    fn refuse(&self, order: &Order) -> Result<(), DbError> {
         let ring = Ring::of(order.key);
         let (key, side) = (order.key.to_bytes(), order.side.to_byte());
         self.transaction.prepare_cached(ring.insert)?.execute((
@@ -345,41 +306,37 @@ impl Batch<'_> {
         }
         Ok(())
     }
-
-    /// Sets the quantity that a stock has after the batch.
-    ///
-    /// # Errors
-    /// [`DbError`]
-    pub fn set_quantity(&self, name: &str, quantity: u64) -> Result<(), DbError> {
-        let mut update = self
-            .transaction
-            .prepare_cached("UPDATE stocks SET quantity = ?2 WHERE name = ?1")?;
-        let changed = update.execute((name, quantity))?;
-        assert_eq!(changed, 1, "stock {name} is in the file");
-        Ok(())
-    }
-
-    /// Whether there is anything to commit.
-    #[must_use]
-    pub fn has_changes(&self) -> bool {
-        self.transaction.total_changes() > self.changes_before
-    }
-
-    /// Makes the batch durable.
-    ///
-    /// # Errors
-    /// [`DbError`]: the outcome is unknown then, and memory must be read again from the file.
-    pub fn commit(self) -> Result<(), DbError> {
-        Ok(self.transaction.commit()?)
-    }
 }
 
-fn same_body(row: &rusqlite::Row<'_>, order: &Order) -> rusqlite::Result<bool> {
-    let (name, side, quantity): (String, u8, u64) =
-        (row.get("name")?, row.get("type")?, row.get("quantity")?);
-    Ok(name == order.name
-        && Side::from_byte(side) == Some(order.side)
-        && quantity == order.quantity)
+/// The recorded verdict of an order's key, for the order that wants to use it now.
+fn recorded(connection: &Connection, order: &Order) -> Result<Option<Verdict>, DbError> {
+    let key = order.key.to_bytes();
+    let accepted = connection
+        .prepare_cached("SELECT number, name, type, quantity FROM orders WHERE key = ?")?
+        .query_row([key], |row| {
+            Ok(Recorded {
+                number: Some(row.get(0)?),
+                name: row.get(1)?,
+                side: row.get(2)?,
+                quantity: row.get(3)?,
+            })
+        })
+        .optional()?;
+    if let Some(accepted) = accepted {
+        return Ok(Some(accepted.verdict(order)));
+    }
+    let refused = connection
+        .prepare_cached(Ring::of(order.key).select)?
+        .query_row([key], |row| {
+            Ok(Recorded {
+                number: None,
+                name: row.get(0)?,
+                side: row.get(1)?,
+                quantity: row.get(2)?,
+            })
+        })
+        .optional()?;
+    Ok(refused.map(|refused| refused.verdict(order)))
 }
 
 /// The statements of one ring of refusals.
