@@ -7,12 +7,12 @@ use crate::visible_state::{NotServing, VisibleState};
 use crate::write_health::WriteHealth;
 use crate::writer::{WriterStage, WriterWork};
 use common::http::routes::{Action, Route, RouteTable, livez, metrics_page, with_body};
-use common::http::{Handler, Request, Responder, Response, first_after};
+use common::http::{Handler, Request, Responder, Response, first_after, protocol};
 use common::metrics::{Metrics, QueueGauges};
 use common::queue::{Queue, QueueReceiver};
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
-use common::wire::catalog::{CatalogHealth, LookupRequest, TermAnswer, TermInfo};
+use common::wire::catalog::{CatalogHealth, CatalogRole, LookupRequest, TermAnswer, TermInfo};
 use common::wire::order::Genesis;
 use std::sync::Arc;
 use std::time::Instant;
@@ -111,6 +111,10 @@ impl Api {
             hash: position.hash,
             sessions: self.sessions.len(),
             write_fault: self.writes.fault(Instant::now()),
+            role: CatalogRole::Active,
+            epoch: 0,
+            protocol: protocol::text().into(),
+            version: protocol::release(),
         }
     }
 

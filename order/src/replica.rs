@@ -24,6 +24,7 @@ use crate::leading::pipeline::Pipeline;
 use crate::leading::traces::Traces;
 use crate::metrics::OrderMetrics;
 use crate::role::RoleState;
+use common::http::protocol;
 use common::wire::order::{ClusterId, Position, ReplicaId, Term};
 use common::wire::replica::{Copies, Health, LogPosition, NotLeader};
 use parking_lot::{Condvar, Mutex};
@@ -129,6 +130,8 @@ impl Replica {
                 .map(|p| p.tracker.in_sync().collect())
                 .unwrap_or_default(),
             copies: state.pipeline.as_ref().map(|p| self.copies(p)),
+            protocol: protocol::text().into(),
+            version: protocol::release(),
         }
     }
 

@@ -8,10 +8,12 @@
 //! - any `Origin` (403): our services send none, and a browser sends one with each call of a page
 //!   that could change something;
 //! - a call without the token (401), or without one set, from elsewhere than loopback;
+//! - a call of another major version of the protocol (400; [`super::protocol`]);
 //! - a body that does not say it is JSON (415): a page may send the other types to any host
 //!   unasked.
 
-use super::{Request, Response};
+use super::routes::shortened;
+use super::{Request, Response, protocol};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
@@ -52,6 +54,12 @@ impl Access {
         }
     }
 
+    /// Whether only services of ours call.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        matches!(self, Self::Internal { .. })
+    }
+
     /// Judges a request by its head. `has_body`: whether the head announces a body.
     #[must_use]
     pub fn judge(&self, request: &Request, has_body: bool) -> Verdict {
@@ -78,6 +86,9 @@ impl Access {
             } else {
                 Verdict::Refused(unauthorized(token.is_some()))
             };
+        }
+        if let Some(theirs) = protocol::unfit(headers.get(protocol::HEADER)) {
+            return Verdict::Refused(other_protocol(theirs));
         }
         if has_body && !headers.get("content-type").is_some_and(is_json) {
             return Verdict::Refused(Response::error(
@@ -116,6 +127,16 @@ fn unauthorized(token_is_set: bool) -> Response {
         "BAZAAR_TOKEN is not set here, so internal calls are taken from loopback only"
     };
     Response::error(401, message).with_header("WWW-Authenticate", "Bearer")
+}
+
+fn other_protocol(theirs: &str) -> Response {
+    let theirs = shortened(theirs);
+    let ours = protocol::text();
+    let message = format!(
+        "this service speaks protocol {ours}, the caller {theirs}: another major version; stop all \
+         services and start them with one version of the program"
+    );
+    Response::error(400, &message).with_header(protocol::HEADER, ours)
 }
 
 /// Whether a `Host` value names this service: an address, `localhost` or one of `names`, with or
@@ -202,6 +223,37 @@ mod tests {
         assert_eq!(judged(&[("Host", "rebound.example:7100"), JSON], true), 421);
         let metrics = request("/metrics", &[("Host", "rebound.example")], HERE);
         assert_eq!(status(&access, &metrics, false), 421);
+    }
+
+    /// A caller of another major version is refused with both versions, after the token and before
+    /// anything else; a minor version and none at all are let in.
+    #[test]
+    fn another_protocol_is_refused() {
+        let access = Access::internal(Some("a-good-token"));
+        let judged = |version: &str, headers: &[(&str, &str)], path: &str| {
+            let mut headers = headers.to_vec();
+            headers.push(("Bazaar-Protocol", version));
+            access.judge(&request(path, &headers, HERE), path == "/trades")
+        };
+        for fits in ["1.0", "1.7"] {
+            let verdict = judged(fits, &[BEARER, JSON], "/trades");
+            assert!(matches!(verdict, Verdict::Trusted), "{verdict:?}");
+        }
+        let Verdict::Refused(refusal) = judged("2.3", &[BEARER], "/trades") else {
+            panic!("let in");
+        };
+        let message = String::from_utf8_lossy(&refusal.body).into_owned();
+        assert_eq!(refusal.status, 400);
+        assert!(
+            message.contains("1.0") && message.contains("2.3"),
+            "{message}"
+        );
+        let Verdict::Refused(refusal) = judged("2.3", &[JSON], "/trades") else {
+            panic!("let in");
+        };
+        assert_eq!(refusal.status, 401, "the token comes first");
+        let livez = judged("2.3", &[], "/livez");
+        assert!(matches!(livez, Verdict::Stranger), "{livez:?}");
     }
 
     /// Addresses, localhost and the configured names are this service; nothing else is.

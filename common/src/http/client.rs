@@ -7,6 +7,7 @@
 //!   [`CallError::outcome_unknown`] says whether the call may have been carried out.
 
 use super::names::{self, Names};
+use super::protocol;
 use super::socket::OneWrite;
 use super::tokens;
 use crate::timing::{CALLER_IDLE, CONNECT_TIMEOUT};
@@ -48,6 +49,8 @@ pub enum CallError {
         status: u16,
         /// The body, a JSON message of ours.
         body: Vec<u8>,
+        /// The epoch under which a catalog answered, where it said one.
+        epoch: Option<u64>,
     },
     /// The response has status 200 and a body that does not fit: a service of another version, or
     /// none of ours.
@@ -90,7 +93,9 @@ impl CallError {
     #[must_use]
     pub fn refusal<T: DeserializeOwned>(&self, wanted: u16) -> Option<T> {
         match self {
-            Self::Status { status, body } if *status == wanted => serde_json::from_slice(body).ok(),
+            Self::Status { status, body, .. } if *status == wanted => {
+                serde_json::from_slice(body).ok()
+            }
             _ => None,
         }
     }
@@ -101,7 +106,7 @@ impl fmt::Display for CallError {
         match self {
             Self::NotSent(why) => write!(f, "not sent: {why}"),
             Self::NoAnswer(why) => write!(f, "no answer: {why}"),
-            Self::Status { status, body } => match serde_json::from_slice::<ErrorBody>(body) {
+            Self::Status { status, body, .. } => match serde_json::from_slice::<ErrorBody>(body) {
                 Ok(refusal) => write!(f, "status {status}: {}", refusal.error.message),
                 Err(_) => write!(
                     f,
@@ -199,8 +204,24 @@ impl HttpClient {
         call: Call<'_>,
         body: &Q,
     ) -> Result<A, CallError> {
-        let bytes = serde_json::to_vec(body).expect("wire types serialise");
-        decode(&self.exchange(call, Some(&bytes))?)
+        self.call_dated(call, body).map(|(answer, _)| answer)
+    }
+
+    /// As [`HttpClient::call`], with the epoch under which a catalog answered, where it said one.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    ///
+    /// # Panics
+    /// When the body cannot be JSON, which is a mistake of ours: wire types can.
+    pub fn call_dated<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        body: &Q,
+    ) -> Result<(A, Option<u64>), CallError> {
+        let mut bytes = serde_json::to_vec(body).expect("wire types serialise");
+        protocol::extend(&mut bytes);
+        self.exchange(call, Some(&bytes)).and_then(decode)
     }
 
     /// Reads with GET.
@@ -213,22 +234,35 @@ impl HttpClient {
         path: &str,
         timeout: Duration,
     ) -> Result<A, CallError> {
-        decode(&self.exchange(
-            Call {
-                method: "GET",
-                base,
-                path,
-                timeout,
-                trace: None,
-            },
-            None,
-        )?)
+        self.get_dated(base, path, timeout)
+            .map(|(answer, _)| answer)
     }
 
-    fn exchange(&self, call: Call<'_>, body: Option<&[u8]>) -> Result<Vec<u8>, CallError> {
+    /// As [`HttpClient::get`], with the epoch under which a catalog answered, where it said one.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub fn get_dated<A: DeserializeOwned>(
+        &self,
+        base: &str,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<(A, Option<u64>), CallError> {
+        let call = Call {
+            method: "GET",
+            base,
+            path,
+            timeout,
+            trace: None,
+        };
+        self.exchange(call, None).and_then(decode)
+    }
+
+    fn exchange(&self, call: Call<'_>, body: Option<&[u8]>) -> Result<Answered, CallError> {
         let mut request = ureq::http::Request::builder()
             .method(call.method)
-            .uri(format!("{}{}", call.base, call.path));
+            .uri(format!("{}{}", call.base, call.path))
+            .header(protocol::HEADER, protocol::text());
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
@@ -258,6 +292,20 @@ impl HttpClient {
         })?;
         let status = answer.status().as_u16();
         tokens::answered(call.base, status, self.authorization.is_some());
+        let field = |name| {
+            answer
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let epoch = field(super::EPOCH_HEADER).and_then(|epoch| epoch.parse().ok());
+        let unfit = protocol::unfit(field(protocol::HEADER)).map(|theirs| {
+            let ours = protocol::text();
+            format!(
+                "{} speaks protocol {theirs}, this program {ours}",
+                call.base
+            )
+        });
         // ureq returns a connection to its pool only if the body was read to its end.
         let body = answer
             .body_mut()
@@ -265,10 +313,15 @@ impl HttpClient {
             .limit(ANSWER_LIMIT_BYTES)
             .read_to_vec();
         let body = body.map_err(|e| CallError::NoAnswer(e.to_string()))?;
-        if status == 200 {
-            Ok(body)
-        } else {
-            Err(CallError::Status { status, body })
+        match unfit {
+            // Its own refusal of our version says more.
+            Some(why) if status != 400 => Err(CallError::Misfit(why)),
+            _ if status == 200 => Ok(Answered { body, epoch }),
+            _ => Err(CallError::Status {
+                status,
+                body,
+                epoch,
+            }),
         }
     }
 
@@ -287,8 +340,16 @@ impl HttpClient {
     }
 }
 
-fn decode<A: DeserializeOwned>(body: &[u8]) -> Result<A, CallError> {
-    serde_json::from_slice(body).map_err(|e| CallError::Misfit(e.to_string()))
+/// The parts of a success that callers want.
+struct Answered {
+    body: Vec<u8>,
+    epoch: Option<u64>,
+}
+
+fn decode<A: DeserializeOwned>(answered: Answered) -> Result<(A, Option<u64>), CallError> {
+    let answer = serde_json::from_slice(&answered.body);
+    let answer = answer.map_err(|e| CallError::Misfit(e.to_string()))?;
+    Ok((answer, answered.epoch))
 }
 
 /// Sorts an error by whether the call may have been delivered.

@@ -3,13 +3,14 @@
 //! both to a queue, whose thread answers later. [`routes`] is the table that handlers share. Two
 //! servers stand behind this interface: [`tiny::TinyServer`] and the [`edge`];
 //! [`internal::InternalServer`] is the one that the settings name. [`access`] says who may call.
-//! [`client::HttpClient`] is the way out.
+//! [`client::HttpClient`] is the way out. [`protocol`] is the version of what goes both ways.
 
 pub mod access;
 pub mod client;
 pub mod edge;
 pub mod internal;
 mod names;
+pub mod protocol;
 pub mod routes;
 mod socket;
 pub mod split;
@@ -25,6 +26,10 @@ use std::time::{Duration, Instant};
 
 /// Name of the header that carries the trace id.
 pub const TRACE_HEADER: &str = "x-request-id";
+
+/// Name of the header in which a catalog that shares its database with others says under which
+/// epoch it answered. A catalog on a file of its own sends none.
+pub const EPOCH_HEADER: &str = "bazaar-epoch";
 
 /// `Cache-Control` of a response that is true for ever.
 pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
@@ -242,6 +247,8 @@ pub struct Responder {
     route: &'static str,
     since: Instant,
     metrics: Arc<HttpMetrics>,
+    /// Whether the caller is a service of ours, which wants to know our version.
+    internal: bool,
 }
 
 impl Responder {
@@ -254,7 +261,15 @@ impl Responder {
             route: "other",
             since: Instant::now(),
             metrics,
+            internal: false,
         }
+    }
+
+    /// The same for a listener that only our services call: its response carries the version.
+    #[must_use]
+    pub(crate) fn for_services(mut self, internal: bool) -> Self {
+        self.internal = internal;
+        self
     }
 
     /// Names the route for the metrics: the pattern (`/orders/{number}`), never the path.
@@ -273,8 +288,12 @@ impl Responder {
         self.finish(response);
     }
 
-    fn finish(&mut self, response: Response) {
+    fn finish(&mut self, mut response: Response) {
         if let Some(sink) = self.sink.take() {
+            if self.internal {
+                protocol::extend(&mut response.body);
+                response = response.with_header(protocol::HEADER, protocol::text());
+            }
             self.metrics
                 .answered(self.route, response.status, self.since.elapsed());
             sink.send(response);

@@ -9,6 +9,7 @@
 //! falls back to the ordinary client, which also judges what the failure means.
 
 use super::client::{CallError, HttpClient};
+use super::protocol;
 use serde::Serialize;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -54,7 +55,11 @@ impl SplitConnection {
             .set_nodelay(true)
             .and_then(|()| stream.set_write_timeout(Some(send_timeout)));
         prepared.map_err(|e| CallError::NotSent(e.to_string()))?;
-        let mut fields = format!("Host: {authority}\r\nContent-Type: application/json\r\n");
+        let version = protocol::text();
+        let mut fields = format!(
+            "Host: {authority}\r\nContent-Type: application/json\r\n{}: {version}\r\n",
+            protocol::HEADER
+        );
         if let Some(authorization) = client.authorization() {
             fields += &format!("Authorization: {authorization}\r\n");
         }
@@ -74,7 +79,8 @@ impl SplitConnection {
     /// # Panics
     /// When the body cannot be JSON, which is a mistake of ours: wire types can.
     pub fn send<Q: Serialize>(&mut self, path: &str, body: &Q) -> io::Result<()> {
-        let body = serde_json::to_vec(body).expect("wire types serialise");
+        let mut body = serde_json::to_vec(body).expect("wire types serialise");
+        protocol::extend(&mut body);
         let mut call = format!(
             "POST {path} HTTP/1.1\r\n{}Content-Length: {}\r\n\r\n",
             self.fields,
@@ -133,6 +139,9 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(SplitResponse, usize)>> {
             .find(|f| f.name.eq_ignore_ascii_case(name));
         found.and_then(|f| std::str::from_utf8(f.value).ok())
     };
+    if let Some(theirs) = protocol::unfit(field(protocol::HEADER)) {
+        return Err(misfit(&format!("the answer is of protocol {theirs}")));
+    }
     // A chunked response has no length; our servers send none on these paths.
     let length = field("content-length").and_then(|n| n.parse::<usize>().ok());
     let length = length.ok_or_else(|| misfit("the answer has no length"))?;

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 /// Answer to `GET /term`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TermAnswer {
     /// The current term; 0 before the first claim.
     pub term: Term,
@@ -38,7 +37,6 @@ impl TermAnswer {
 
 /// The body of every 412: the current term and who holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TermInfo {
     /// The current term; 0 before the first claim.
     pub term: Term,
@@ -48,7 +46,6 @@ pub struct TermInfo {
 
 /// `POST /claim`: a replica asks for the next term.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
     /// The replica that claims.
     pub replica: ReplicaId,
@@ -66,7 +63,7 @@ pub struct ClaimRequest {
 /// Answer to a claim that was understood. A stale `seen` is a 412 with [`TermInfo`], a log that is
 /// no prefix of the journal a 409.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum ClaimAnswer {
     /// The term is the replica's; it leads once its log is complete up to `end`.
     Granted {
@@ -84,7 +81,6 @@ pub enum ClaimAnswer {
 
 /// `POST /trades`: the leader's batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TradeRequest {
     /// The leader's term. Not the current one: 412.
     pub term: Term,
@@ -101,7 +97,6 @@ pub struct TradeRequest {
 
 /// Answer to a batch: one verdict per order, and every journal row after the leader's last one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TradeAnswer<R = Rows> {
     /// One per order, in the same sequence.
     pub verdicts: Vec<Verdict>,
@@ -114,7 +109,6 @@ pub struct TradeAnswer<R = Rows> {
 
 /// `POST /lookup`: the front-end asks for stocks by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LookupRequest {
     /// Distinct names; `null` for all stocks.
     pub names: Option<Vec<String>>,
@@ -122,7 +116,6 @@ pub struct LookupRequest {
 
 /// A stock as the catalog sends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Stock {
     /// Its name.
     pub name: String,
@@ -137,7 +130,6 @@ pub struct Stock {
 
 /// Answer to a lookup: the stocks that exist among the names, sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LookupAnswer {
     /// The stocks that exist. A name that is missing here does not.
     pub stocks: Vec<Stock>,
@@ -156,7 +148,6 @@ impl std::fmt::Display for SessionId {
 /// `POST /sessions/register`: a front-end asks for a cache session. Answered after a probe push to
 /// `url` was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RegisterRequest {
     /// Chosen at random by the front-end, new for each registration.
     pub session: SessionId,
@@ -167,7 +158,6 @@ pub struct RegisterRequest {
 /// `POST /sessions/keep-alive`: a front-end renews its lease. 404 when the session is not known
 /// (any more).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct KeepAliveRequest {
     /// The session.
     pub session: SessionId,
@@ -175,7 +165,6 @@ pub struct KeepAliveRequest {
 
 /// Answer to a registration or keep-alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LeaseAnswer {
     /// How long the lease lasts, in milliseconds, counted by the front-end from before it asked. 0:
     /// not renewed, since an invalidation is unanswered for too long; the lease that runs is not
@@ -185,7 +174,6 @@ pub struct LeaseAnswer {
 
 /// `GET /health` of the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CatalogHealth {
     /// Its state.
     pub state: CatalogState,
@@ -202,6 +190,44 @@ pub struct CatalogHealth {
     /// Why nothing can be made durable now (its newest write failed, or has not ended for a
     /// second); `null` while it can.
     pub write_fault: Option<String>,
+    /// Whether it serves, or stands by for the one that does.
+    #[serde(default)]
+    pub role: CatalogRole,
+    /// The epoch under which it is active, or that it saw last; 0 for a catalog on a file of its
+    /// own.
+    #[serde(default)]
+    pub epoch: u64,
+    /// The version of the messages that it speaks, `<major>.<minor>`.
+    #[serde(default = "super::first_protocol")]
+    pub protocol: String,
+    /// The version of its program; empty when it does not say.
+    #[serde(default)]
+    pub version: String,
+}
+
+/// The part of a catalog among those that share one database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CatalogRole {
+    /// It serves. A catalog on a file of its own always does.
+    #[default]
+    Active,
+    /// It stands by, and takes over when the active one fails.
+    Standby,
+}
+
+/// Body of a 421 of a catalog: it is not the active one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotActive {
+    /// URL of the active catalog, as far as this one knows. A caller follows it only to a URL of
+    /// its own list.
+    pub active: Option<String>,
+    /// The newest epoch that this catalog saw; 0 before the first.
+    pub epoch: u64,
+    /// Whether the call may have been carried out: true when the catalog was deposed while a commit
+    /// was under way.
+    #[serde(default)]
+    pub outcome_unknown: bool,
 }
 
 /// The state of the catalog: whether it serves stocks and trades.

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// registration. Acknowledged (200, `{}`) once nothing of them can be read from the cache; 409 when
 /// the session is not this front-end's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct InvalidateRequest {
     /// The session that the push is for.
     pub session: SessionId,
@@ -19,7 +18,6 @@ pub struct InvalidateRequest {
 /// Acknowledged (200, `{}`) once nothing can be read from the cache under it; 409 when the session
 /// is not this front-end's, which holds nothing under it then either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EndSessionRequest {
     /// The session.
     pub session: SessionId,
@@ -27,7 +25,6 @@ pub struct EndSessionRequest {
 
 /// Answer to `GET /cache`: what this front-end holds now, for people and the evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CachedNames {
     /// Names of the cached stocks, the most recently used one first.
     pub names: Vec<String>,

@@ -182,7 +182,6 @@ impl fmt::Display for Side {
 
 /// Content of an order, with the key that makes its repeats recognisable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Order {
     /// Recognises repeats.
     pub key: OrderKey,
@@ -198,7 +197,6 @@ pub struct Order {
 /// An order on its way, with the trace id of the request that brought it (which is no part of the
 /// order).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Submission {
     /// The order.
     pub order: Order,
@@ -209,7 +207,6 @@ pub struct Submission {
 /// Where a log ends: the number of its last row (`null` when it holds only the genesis) and that
 /// row's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Position {
     /// Number of the last row; `null` for a log that holds only the genesis.
     pub last: Option<u64>,
@@ -237,7 +234,6 @@ pub fn next_number(last: Option<u64>) -> u64 {
 /// chain from the row before and compares the ends, which is as strong as a hash on each row and a
 /// third of the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Rows {
     /// Number of the first row.
     pub first: u64,
@@ -257,7 +253,6 @@ impl Rows {
 
 /// Record −1 of every file: what the chain starts from. Two clusters never share one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Genesis {
     /// Random id of this bazaar.
     pub cluster: ClusterId,
@@ -285,7 +280,6 @@ impl fmt::Display for ClusterId {
 
 /// A stock as the bazaar started with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct InitialStock {
     /// Its name.
     pub name: String,
@@ -298,7 +292,7 @@ pub struct InitialStock {
 /// The catalog's decision on an order. Recorded there for ever (numbers) or for a long time
 /// (refusals), so that a repeat gets the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It traded, under this number.
     Accepted(u64),

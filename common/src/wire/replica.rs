@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 /// `GET /health` of a replica.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Health {
     /// The replica that answers.
     pub replica: ReplicaId,
@@ -29,11 +28,16 @@ pub struct Health {
     pub in_sync: Vec<ReplicaId>,
     /// While it leads: how many copies of a new order there would be.
     pub copies: Option<Copies>,
+    /// The version of the messages that it speaks, `<major>.<minor>`.
+    #[serde(default = "super::first_protocol")]
+    pub protocol: String,
+    /// The version of its program; empty when it does not say.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// Copies of a new order, the leader's among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Copies {
     /// How many there would be: the leader and the followers in sync.
     pub present: usize,
@@ -51,7 +55,6 @@ impl Copies {
 
 /// `PUT /leader`: a front-end asks a replica to lead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LeadRequest {
     /// Id of the bazaar whose catalog the front-end read. A replica of another one refuses.
     pub cluster: ClusterId,
@@ -67,7 +70,7 @@ pub struct LeadRequest {
 /// fit) or a 502 (the catalog cannot write it), from any replica; 503 when this replica cannot
 /// claim now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum LeadAnswer {
     /// It leads this term.
     Leading(Term),
@@ -79,7 +82,6 @@ pub enum LeadAnswer {
 
 /// `PUT /term`: a front-end notifies a replica who leads. 409 from a replica of another bazaar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LeaderNotice {
     /// Id of the bazaar whose catalog the front-end read.
     pub cluster: ClusterId,
@@ -92,7 +94,6 @@ pub struct LeaderNotice {
 /// `POST /orders`: a front-end's batch for the leader. 421 with [`NotLeader`] from a replica that
 /// does not lead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct OrdersRequest<S = Submission> {
     /// The orders.
     pub orders: Vec<S>,
@@ -101,7 +102,6 @@ pub struct OrdersRequest<S = Submission> {
 /// Answer to a batch of orders: every accepted one is durable at the catalog and on every replica
 /// in sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct OrdersAnswer {
     /// One per order, in the same sequence.
     pub verdicts: Vec<Verdict>,
@@ -109,7 +109,6 @@ pub struct OrdersAnswer {
 
 /// Body of a 421: this replica does not lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct NotLeader {
     /// The highest term that it heard of.
     pub term: Term,
@@ -122,7 +121,6 @@ pub struct NotLeader {
 
 /// Body of a 503 of the leader: the batch was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Unavailable {
     /// Why, for a person.
     pub message: String,
@@ -135,7 +133,6 @@ pub struct Unavailable {
 
 /// `POST /orders/query`: a front-end asks for orders by number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct QueryRequest {
     /// The front-end's bazaar, once it is known. A replica of another one finds nothing.
     pub cluster: Option<ClusterId>,
@@ -148,7 +145,6 @@ pub struct QueryRequest {
 
 /// Answer to a query: one answer per number, in the same sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct QueryAnswers {
     /// The answers.
     pub answers: Vec<QueryAnswer>,
@@ -156,7 +152,7 @@ pub struct QueryAnswers {
 
 /// A replica's answer about one number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum QueryAnswer {
     /// The order. Immutable, and true from every replica.
     Found(Order),
@@ -170,7 +166,6 @@ pub enum QueryAnswer {
 
 /// `POST /orders/page`: a front-end asks for consecutive orders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PageCall {
     /// As in [`QueryRequest`].
     pub cluster: Option<ClusterId>,
@@ -180,7 +175,6 @@ pub struct PageCall {
 
 /// Consecutive orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PageRequest {
     /// Number of the first order.
     pub first: u64,
@@ -193,7 +187,6 @@ pub struct PageRequest {
 
 /// Answer to a request for a page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PageAnswer {
     /// The orders, numbered from `first`.
     pub orders: Vec<Order>,
@@ -203,7 +196,7 @@ pub struct PageAnswer {
 
 /// Whether more orders follow a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum PageEnd {
     /// More orders. So the page is full, immutable, and true from every replica.
     More,
@@ -220,7 +213,6 @@ pub enum PageEnd {
 /// a 422, an older term a 412 with [`crate::wire::catalog::TermInfo`]. Who sends it borrows the
 /// rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AppendRequest<R = Rows> {
     /// The leader's term.
     pub term: Term,
@@ -238,7 +230,6 @@ pub struct AppendRequest<R = Rows> {
 
 /// The trace id of the request that brought a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Traced {
     /// Number of the row.
     pub number: u64,
@@ -250,7 +241,6 @@ pub struct Traced {
 /// has no genesis. The leader compares id and bazaar each time: a URL that was given twice, or
 /// leads to another bazaar, must not count as a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LogPosition {
     /// The replica that answers.
     pub replica: ReplicaId,

@@ -217,6 +217,8 @@ mod tests {
                 leader: None,
                 in_sync: Vec::new(),
                 copies: None,
+                protocol: "1.0".into(),
+                version: String::new(),
             };
             (id(n), Observation::Health(health))
         };

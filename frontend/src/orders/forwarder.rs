@@ -331,6 +331,7 @@ mod tests {
         CallError::Status {
             status,
             body: serde_json::to_vec(body).expect("serialises"),
+            epoch: None,
         }
     }
 

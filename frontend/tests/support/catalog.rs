@@ -4,8 +4,8 @@
 use super::server::{Call, FakeServer, Reply};
 use common::chain::Hash;
 use common::wire::catalog::{
-    CatalogHealth, CatalogState, KeepAliveRequest, LeaseAnswer, LookupAnswer, LookupRequest,
-    RegisterRequest, Stock, TermAnswer, TermInfo,
+    CatalogHealth, CatalogRole, CatalogState, KeepAliveRequest, LeaseAnswer, LookupAnswer,
+    LookupRequest, RegisterRequest, Stock, TermAnswer, TermInfo,
 };
 use common::wire::frontend::InvalidateRequest;
 use common::wire::money::Price;
@@ -168,6 +168,10 @@ fn answer(shared: &Shared, call: &Call) -> Reply {
             hash: Hash([0; 32]),
             sessions: usize::from(state.session.is_some()),
             write_fault: state.write_fault.clone(),
+            role: CatalogRole::Active,
+            epoch: 0,
+            protocol: "1.0".into(),
+            version: String::new(),
         }),
         ("GET", "/term") => Reply::ok(&TermAnswer {
             term: state.term.term,

@@ -283,5 +283,7 @@ fn health(id: ReplicaId, state: &State) -> Health {
         leader: state.notice.as_ref().map(|notice| notice.leader),
         in_sync: Vec::new(),
         copies: state.copies,
+        protocol: "1.0".into(),
+        version: String::new(),
     }
 }

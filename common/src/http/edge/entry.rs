@@ -107,7 +107,8 @@ impl Handlers for EdgeHandlers<'_> {
             mailbox: Arc::clone(self.mailbox),
             to: self.to,
         };
-        let responder = Responder::new(Box::new(answer), Arc::clone(&self.shared.metrics.http));
+        let responder = Responder::new(Box::new(answer), Arc::clone(&self.shared.metrics.http))
+            .for_services(self.shared.config.access.is_internal());
         self.shared.handler.handle(request, responder);
     }
 

@@ -149,7 +149,8 @@ impl Shared {
             self.callers.lock().body_ended(peer);
         }
         let complete = head.declared.is_none_or(|n| n == request.body.len());
-        let responder = Responder::new(sink, Arc::clone(&self.metrics));
+        let responder = Responder::new(sink, Arc::clone(&self.metrics))
+            .for_services(self.config.access.is_internal());
         if let Err(error) = unbroken(read, complete) {
             let message = format!("the body could not be read: {error}");
             responder.send(Response::error(400, &message));

@@ -69,6 +69,8 @@ fn health(n: u8) -> Health {
         leader: None,
         in_sync: Vec::new(),
         copies: None,
+        protocol: "1.0".into(),
+        version: String::new(),
     }
 }
 
