@@ -248,6 +248,8 @@ mod tests {
                 leader: None,
                 in_sync: Vec::new(),
                 copies: None,
+                protocol: "1.0".into(),
+                version: String::new(),
             })
         };
         let other = ReplicaId::try_from(2).expect("an id");
