@@ -3,7 +3,7 @@
 
 use super::Handler;
 use super::access::Access;
-use super::edge::limits::{EdgeConfig, Limits};
+use super::edge::limits::{EdgeConfig, Limits, Threads};
 use super::edge::{Edge, NoFastPath};
 use super::tiny::{TinyConfig, TinyServer};
 use crate::metrics::{HttpMetrics, Metrics};
@@ -57,7 +57,7 @@ impl InternalServer {
                 let config = EdgeConfig {
                     name,
                     listen: listen.clone(),
-                    threads,
+                    threads: Threads::Together(threads),
                     limits: Limits::internal(),
                     access,
                 };

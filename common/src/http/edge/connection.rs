@@ -331,6 +331,13 @@ impl Connection {
         matches!(self.state, State::Waiting(_))
     }
 
+    /// Whether the response to its request is all that it waits for: no output is unread, and no
+    /// byte of a next request has come.
+    #[must_use]
+    pub fn waits_for_response_alone(&self) -> bool {
+        self.is_waiting() && self.held.is_empty() && self.output.is_empty()
+    }
+
     /// Whether this is a subscriber.
     #[must_use]
     pub fn is_following(&self) -> bool {

@@ -1,78 +1,40 @@
-//! The event loop of one core: its listeners, its connections, their deadlines, and the responses
-//! that other threads send back.
+//! One core of the edge: its connections behind a lock, and the threads around them.
 //!
-//! Readiness is edge-triggered and asked for once per connection, so that a cached read costs a
-//! wait, a read and a write. An event comes once, so it is remembered until
-//! a read or write returns "would block".
+//! A thread waits for events without the lock, serves them with it, and then gives the requests
+//! that it read to the handler. Two arrangements
+//! ([`super::limits::Threads`]):
+//!
+//! - **Apart**, at the public listener: one thread per core. Handlers never block, so they are
+//!   called within the round, and a cached read costs no more than it must.
+//! - **Together**, at internal listeners: several threads wait for the same connections, and an
+//!   event wakes one of them. It calls the handler after the round, without the lock, and may do
+//!   the request's work there while another thread waits for events. So a lone request costs one
+//!   wake-up, and one that waits for a disk or another service keeps nobody from being served.
+//!
+//! Some thread always stays free: a thread blocks only after it saw another one waiting, and a
+//! thread that sees none does not block.
 
 use super::Shared;
-use super::connection::Connection;
-use super::date::Date;
-use super::entry::{CoreContext, Entry, Progress, READ_BYTES};
-use super::listen::{BACKLOG, is_exhausted};
+use super::connections::{Connections, LISTENER};
+use super::entry::CoreContext;
 use super::mailbox::{ConnectionId, Mailbox, Message};
-use super::meters::Meters;
-use super::refusal::RefusalReason;
-use super::timers::Timers;
-use crate::http::access::Access;
-use crate::timing::STOP_GRACE;
-use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
-use slab::Slab;
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
-use std::mem;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use super::poller::{EVENTS, Poller};
+use crate::http::{Response, ResponseSink};
+use parking_lot::Mutex;
+use std::io;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-
-/// Token of the listener.
-pub const LISTENER: Token = Token(0);
-/// Token of the waker.
-pub const WAKER: Token = Token(1);
-const FIRST_CONNECTION: usize = 2;
-
-/// Reads and writes of one connection before the others have their turn.
-const STEPS: usize = 8;
-/// Connections that go on in one round without a new event from the kernel: a feed event for many
-/// subscribers must not make all others wait.
-const AGAIN: usize = 32;
-/// Connections accepted before those that are open have their turn.
-const ACCEPTS: usize = 64;
-/// How long accepting rests when descriptors or memory ran out.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
-/// How often it is logged, over all cores, that they ran out: each core tries 20 times a second.
-const EXHAUSTION_EVERY: Duration = Duration::from_secs(60);
-/// How often idle connections are looked at while it is crowded.
-const CROWD_LOOK: Duration = Duration::from_millis(250);
-/// How often a core with connections looks whether it has become crowded.
-const CROWD_CHECK: Duration = Duration::from_secs(1);
-/// Refused connections, over all cores, that still get a response; beyond, they are closed at once.
-const REFUSED_AT_ONCE: usize = 256;
-/// Where few connections are allowed, as many as this part of them: each takes a descriptor too.
-const REFUSED_PART: usize = 8;
 
 /// One core.
 pub struct Core {
-    poll: Poll,
-    /// One per address. None is left once the edge stops.
-    listeners: Vec<TcpListener>,
-    /// Set while a listener may have more, and from when on they may be asked.
-    accept_from: Option<Instant>,
-    entries: Slab<Entry>,
-    timers: Timers,
-    /// Connections with more to do for which the kernel reports nothing new.
-    again: VecDeque<usize>,
-    /// Connections that follow the feed. Those that are gone leave this list at the next event.
-    subscribers: Vec<ConnectionId>,
-    messages: Vec<Message>,
-    numbers: u64,
-    crowd_look: Instant,
-    /// When the stop began.
-    stopping: Option<Instant>,
-    context: CoreContext,
+    shared: Arc<Shared>,
+    poller: Arc<Poller>,
+    mailbox: Mailbox,
+    connections: Mutex<Connections>,
+    /// Threads that wait for events.
+    waiting: AtomicUsize,
 }
 
 impl Core {
@@ -80,473 +42,106 @@ impl Core {
     ///
     /// # Errors
     /// When the system has no descriptor left for it.
-    pub fn new(
-        shared: Arc<Shared>,
-        poll: Poll,
-        mailbox: Arc<Mailbox>,
-        listeners: Vec<std::net::TcpListener>,
-    ) -> io::Result<Self> {
-        let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
-        for listener in &mut listeners {
-            poll.registry()
-                .register(listener, LISTENER, Interest::READABLE)?;
+    pub fn new(shared: Arc<Shared>, listeners: Vec<TcpListener>) -> io::Result<Arc<Self>> {
+        let poller = Arc::new(Poller::new()?);
+        for listener in &listeners {
+            poller.watch_listener(listener, LISTENER)?;
         }
-        let now = Instant::now();
-        let meters = Meters::new(Arc::clone(&shared.metrics));
-        let context = CoreContext {
-            shared,
-            mailbox,
-            meters,
-            date: Date::new(now),
-            now,
-            spare: Vec::new(),
-            read: vec![0; READ_BYTES].into_boxed_slice(),
-            stopping: false,
-        };
-        Ok(Self {
-            poll,
-            listeners,
-            accept_from: None,
-            entries: Slab::new(),
-            timers: Timers::default(),
-            again: VecDeque::new(),
-            subscribers: Vec::new(),
-            messages: Vec::new(),
-            numbers: 0,
-            crowd_look: now,
-            stopping: None,
-            context,
-        })
+        Ok(Arc::new_cyclic(|core| {
+            let context = CoreContext::new(Arc::clone(&shared), core.clone());
+            Self {
+                connections: Mutex::new(Connections::new(context, Arc::clone(&poller), listeners)),
+                shared,
+                poller,
+                mailbox: Mailbox::default(),
+                waiting: AtomicUsize::new(0),
+            }
+        }))
     }
 
     /// Serves until the edge stops and the last connection is closed, or the time for that is over.
-    pub fn run(mut self) {
-        let mut events = Events::with_capacity(1_024);
+    /// Called by each thread of the core.
+    pub fn run(&self) {
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut requests = Vec::new();
         loop {
-            let timeout = if self.context.mailbox.may_sleep() {
-                self.timeout()
-            } else {
+            self.mailbox.attend();
+            let sleep_until = {
+                let mut connections = self.connections.lock();
+                connections.round(&events, &self.mailbox);
+                if connections.is_over() {
+                    connections.close_all();
+                    break;
+                }
+                connections.take_requests(&mut requests);
+                connections.sleep_until()
+            };
+            let messages = self.mailbox.leave();
+            if messages && !requests.is_empty() {
+                // They must not wait for a handler.
+                self.poller.wake();
+            }
+            for (mut request, responder) in requests.drain(..) {
+                request.may_block = self.waiting.load(Ordering::SeqCst) > 0;
+                self.shared.handler.handle(request, responder);
+            }
+            let timeout = if messages {
                 Some(Duration::ZERO)
+            } else {
+                sleep_until.map(|at| at.saturating_duration_since(Instant::now()))
             };
-            let polled = self.poll.poll(&mut events, timeout);
-            self.context.mailbox.awake();
-            if let Err(error) = polled {
-                // A signal may interrupt the wait. Nothing else can happen to a valid poll.
-                assert_eq!(
-                    error.kind(),
-                    ErrorKind::Interrupted,
-                    "waiting for events failed: {error}"
-                );
-                continue;
-            }
-            self.context.now = Instant::now();
-            self.context.date.refresh(self.context.now);
-            self.round(&events);
-            if self.stopping.is_some_and(|since| {
-                self.entries.is_empty() || self.context.now >= since + STOP_GRACE
-            }) {
-                break;
-            }
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            self.poller.wait(&mut events, timeout);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
-        for slot in self.slots() {
-            self.close(slot);
-        }
-        self.context.meters.flush();
+        // The next thread of the core sees the end, too.
+        self.poller.wake();
     }
 
-    fn round(&mut self, events: &Events) {
-        for _ in 0..self.again.len().min(AGAIN) {
-            if let Some(slot) = self.again.pop_front() {
-                self.serve(slot);
-            }
-        }
-        for event in events {
-            match event.token() {
-                LISTENER => self.accept_from = self.accept_from.or(Some(self.context.now)),
-                WAKER => {}
-                Token(token) => self.ready(token - FIRST_CONNECTION, event),
-            }
-        }
-        self.deliver();
-        self.accept();
-        self.expire();
-        self.look_at_crowd();
-        self.context.meters.flush_if_due(self.context.now);
-        if self.stopping.is_none() && self.context.shared.stopping.load(Ordering::SeqCst) {
-            self.stop();
-        }
+    /// Makes a thread look, also without a message.
+    pub fn wake(&self) {
+        self.poller.wake();
     }
 
-    /// How long to wait for events at most.
-    fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        // Also while it is not crowded: another core may make it so, and then our idle connections
-        // have to go.
-        let look = if self.is_crowded() {
-            self.crowd_look
-        } else {
-            self.context.now + CROWD_CHECK
+    /// Sends an event to all subscribers.
+    pub fn publish(&self, event: Arc<[u8]>) {
+        self.post(Message::Event(event));
+    }
+
+    fn answer(&self, to: ConnectionId, response: Response) {
+        // `try_lock`: while a thread has its round, the response goes to that thread's next one
+        // instead of holding its sender up. It also lets a handler answer from within a round.
+        let unsent = match self.connections.try_lock() {
+            Some(mut connections) => connections.answer_now(to, response),
+            None => Err(response),
         };
-        let crowded = (!self.entries.is_empty()).then_some(look);
-        let stopped = self.stopping.map(|since| since + STOP_GRACE);
-        let next = [
-            self.timers.next(),
-            self.accept_from,
-            self.context.meters.flush_at(),
-            crowded,
-            stopped,
-        ];
-        next.into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.saturating_duration_since(self.context.now))
-    }
-
-    fn ready(&mut self, slot: usize, event: &Event) {
-        let Some(entry) = self.entries.get_mut(slot) else {
-            return;
-        };
-        entry.readable |= event.is_readable();
-        entry.ended |= event.is_read_closed();
-        // A reset shows in the next read or write, but while a request is with its handler there is
-        // none. The end of the peer's side alone is no reason: it may wait for its response.
-        let dead = event.is_error() || (event.is_write_closed() && entry.connection.is_waiting());
-        if dead {
-            self.close(slot)
-        } else {
-            self.serve(slot)
+        match unsent {
+            Ok(true) => self.poller.wake(),
+            Ok(false) => {}
+            Err(response) => self.post(Message::Response(to, response)),
         }
     }
 
-    /// Writes and reads for a connection until it has nothing to do, and closes it when it is done.
-    fn serve(&mut self, slot: usize) {
-        let Some(entry) = self.entries.get_mut(slot) else {
-            return;
-        };
-        let mut steps = 0;
-        let keep = loop {
-            match entry.step(slot, &mut self.context) {
-                Progress::Some if steps < STEPS => steps += 1,
-                Progress::Some => {
-                    self.again.push_back(slot);
-                    break true;
-                }
-                Progress::None => break true,
-                Progress::Done => break false,
-            }
-        };
-        if keep {
-            if entry.connection.is_following() && !mem::replace(&mut entry.listed, true) {
-                self.subscribers.push(ConnectionId {
-                    slot,
-                    number: entry.number,
-                });
-            }
-            let deadline = entry
-                .connection
-                .deadline(&self.context.shared.config.limits);
-            self.timers.set(slot, &mut entry.timer, deadline);
-        } else {
-            self.close(slot);
-        }
-    }
-
-    fn close(&mut self, slot: usize) {
-        let Some(mut entry) = self.entries.try_remove(slot) else {
-            return;
-        };
-        self.timers.remove(slot, &mut entry.timer);
-        let count = if entry.refused {
-            &self.context.shared.refused
-        } else {
-            &self.context.shared.open
-        };
-        count.fetch_sub(1, Ordering::Relaxed);
-        self.context.meters.shared().connections.dec();
-        // Dropping the stream closes it, which also ends its registration.
-    }
-
-    /// Gives responses to their connections. Where the connection is gone, the response is dropped.
-    fn deliver(&mut self) {
-        let mut messages = mem::take(&mut self.messages);
-        self.context.mailbox.empty_into(&mut messages);
-        for message in messages.drain(..) {
-            match message {
-                Message::Response(to, response) => {
-                    if let Some(entry) = self
-                        .entries
-                        .get_mut(to.slot)
-                        .filter(|entry| entry.number == to.number)
-                    {
-                        self.context.step(to, entry.peer, |context, _| {
-                            entry.connection.answer(&response, context)
-                        });
-                        self.serve(to.slot);
-                    }
-                }
-                Message::Event(event) => self.push_event(&event),
-            }
-        }
-        self.messages = messages;
-    }
-
-    /// Gives an event to every subscriber. The next rounds write it, for some of them in each.
-    fn push_event(&mut self, event: &[u8]) {
-        let (entries, core, again) = (&mut self.entries, &mut self.context, &mut self.again);
-        self.subscribers.retain(|to| {
-            let entry = entries
-                .get_mut(to.slot)
-                .filter(|entry| entry.number == to.number);
-            let Some(entry) = entry.filter(|entry| entry.connection.is_following()) else {
-                return false;
-            };
-            let waits = !entry.connection.output().is_empty();
-            core.step(*to, entry.peer, |context, _| {
-                entry.connection.push_event(event, context)
-            });
-            // If output waited already, the kernel reports when more can be written.
-            if !waits || entry.connection.is_done() {
-                again.push_back(to.slot);
-            }
-            true
-        });
-    }
-
-    fn accept(&mut self) {
-        if self.accept_from.is_none_or(|at| at > self.context.now) {
-            return;
-        }
-        let mut accepted = Vec::new();
-        let mut again = None;
-        for listener in &self.listeners {
-            // The latest time wins: if descriptors ran out, every listener has to rest.
-            again = again.max(accept_from(listener, &self.context, &mut accepted));
-        }
-        self.accept_from = again;
-        for (stream, peer) in accepted {
-            self.open(stream, peer);
-        }
-    }
-
-    fn open(&mut self, mut stream: TcpStream, peer: SocketAddr) {
-        let shared = Arc::clone(&self.context.shared);
-        shared.metrics.accepted.inc();
-        let mut refused =
-            shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
-        if refused && self.displace() {
-            refused = false;
-        }
-        if refused {
-            shared.open.fetch_sub(1, Ordering::Relaxed);
-            let most = shared.config.limits.connections.div_ceil(REFUSED_PART);
-            if shared.refused.fetch_add(1, Ordering::Relaxed) >= most.min(REFUSED_AT_ONCE) {
-                shared.refused.fetch_sub(1, Ordering::Relaxed);
-                return shared.metrics.refused(RefusalReason::Overrun);
-            }
-        }
-        shared.metrics.connections.inc();
-        self.numbers += 1;
-        let (slot, number) = (self.entries.vacant_key(), self.numbers);
-        let token = Token(slot + FIRST_CONNECTION);
-        let registered = self.poll.registry().register(
-            &mut stream,
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        );
-        let connection = if refused {
-            self.context
-                .step(ConnectionId { slot, number }, peer, |context, _| {
-                    Connection::refused(RefusalReason::Crowded, context)
-                })
-        } else {
-            Connection::new(self.context.now)
-        };
-        let inserted = self.entries.insert(Entry {
-            stream,
-            peer,
-            number,
-            connection,
-            readable: false,
-            ended: false,
-            timer: None,
-            refused,
-            listed: false,
-        });
-        assert_eq!(inserted, slot, "the token names another connection");
-        match registered {
-            Ok(()) => self.serve(slot),
-            Err(error) => {
-                tracing::warn!(%error, "a connection cannot be watched");
-                self.close(slot);
-            }
-        }
-    }
-
-    /// Makes room at an internal listener: closes the oldest connection of which no request was
-    /// let in yet. Services send theirs at once. So a silent connection is a stranger's, and must
-    /// not keep a service out.
-    fn displace(&mut self) -> bool {
-        if matches!(self.context.shared.config.access, Access::Public) {
-            return false;
-        }
-        let waits = |entry: &Entry| !entry.refused && !entry.connection.is_admitted();
-        let strangers = self.entries.iter().filter(|(_, entry)| waits(entry));
-        let strangers = strangers.map(|(slot, entry)| (entry.number, slot));
-        let Some((number, slot)) = strangers.min() else {
-            return false;
-        };
-        if let Some(entry) = self.entries.get_mut(slot) {
-            self.context
-                .step(ConnectionId { slot, number }, entry.peer, |context, _| {
-                    entry.connection.give_up(RefusalReason::Idle, context)
-                });
-        }
-        self.close(slot);
-        true
-    }
-
-    fn expire(&mut self) {
-        while let Some(slot) = self.timers.due(self.context.now) {
-            if let Some(entry) = self.entries.get_mut(slot) {
-                entry.timer = None;
-                let to = ConnectionId {
-                    slot,
-                    number: entry.number,
-                };
-                self.context.step(to, entry.peer, |context, _| {
-                    entry.connection.expire(context)
-                });
-                self.serve(slot);
-            }
-        }
-    }
-
-    /// The connections that are open now. Closing one of them does not disturb the rest.
-    fn slots(&self) -> Vec<usize> {
-        self.entries.iter().map(|(slot, _)| slot).collect()
-    }
-
-    fn is_crowded(&self) -> bool {
-        let shared = &self.context.shared;
-        shared.open.load(Ordering::Relaxed) > shared.config.limits.crowded_from()
-    }
-
-    /// Closes connections that are idle for longer than the crowd allows.
-    fn look_at_crowd(&mut self) {
-        if !self.is_crowded() || self.context.now < self.crowd_look {
-            return;
-        }
-        self.crowd_look = self.context.now + CROWD_LOOK;
-        for slot in self.slots() {
-            let shared = &self.context.shared;
-            // Computed anew for each: every connection that was closed made room.
-            let allowed = shared
-                .config
-                .limits
-                .idle_while(shared.open.load(Ordering::Relaxed));
-            let Some(entry) = self.entries.get_mut(slot) else {
-                continue;
-            };
-            if entry
-                .connection
-                .idle_since()
-                .is_some_and(|since| self.context.now >= since + allowed)
-            {
-                let to = ConnectionId {
-                    slot,
-                    number: entry.number,
-                };
-                self.context.step(to, entry.peer, |context, _| {
-                    entry.connection.give_up(RefusalReason::Idle, context)
-                });
-                self.close(slot);
-            }
-        }
-    }
-
-    /// Accepts the connections that wait, then no more. Closes idle connections. From here on each
-    /// response is the last one of its connection.
-    fn stop(&mut self) {
-        // Accept once more: the kernel may not have reported the newest connections. At most as
-        // many as the backlog holds: clients that go on connecting must not keep the edge from
-        // stopping.
-        self.accept_from = Some(self.context.now);
-        for _ in 0..usize::from(BACKLOG).div_ceil(ACCEPTS) {
-            self.accept();
-        }
-        self.listeners.clear();
-        self.accept_from = None;
-        self.stopping = Some(self.context.now);
-        self.context.stopping = true;
-        for slot in self.slots() {
-            // A request that the client sent before it could notice the stop is still served.
-            if let Some(entry) = self.entries.get_mut(slot) {
-                entry.readable = true;
-            }
-            self.serve(slot);
-            let ends = |entry: &Entry| {
-                entry.connection.idle_since().is_some() || entry.connection.is_following()
-            };
-            if self.entries.get_mut(slot).is_some_and(|entry| ends(entry)) {
-                self.close(slot);
-            }
+    fn post(&self, message: Message) {
+        if self.mailbox.put(message) {
+            self.poller.wake();
         }
     }
 }
 
-/// Accepts up to [`ACCEPTS`] connections of one listener. Returns when to accept again; `None` once
-/// nobody waits there.
-fn accept_from(
-    listener: &TcpListener,
-    core: &CoreContext,
-    accepted: &mut Vec<(TcpStream, SocketAddr)>,
-) -> Option<Instant> {
-    for _ in 0..ACCEPTS {
-        match listener.accept() {
-            Ok(connection) => accepted.push(connection),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-            Err(error) => {
-                core.meters.shared().accept_errors.inc();
-                if is_exhausted(&error) {
-                    let mut logged = core.shared.exhaustion_logged.lock();
-                    if is_due(*logged, core.now) {
-                        *logged = Some(core.now);
-                        tracing::warn!(
-                            %error,
-                            "connections cannot be accepted for the moment"
-                        );
-                    }
-                    return Some(core.now + ACCEPT_REST);
-                }
-                // This connection was gone before it was accepted; the next one is not concerned.
-                tracing::debug!(%error, "a connection was not accepted");
-            }
-        }
-    }
-    Some(core.now)
+/// The edge's side of a request: writes the response, or sends it to the core, which drops it if
+/// the connection is gone.
+pub struct EdgeSink {
+    /// The core; gone when the edge has stopped, and the connection with it.
+    pub core: Weak<Core>,
+    /// The connection.
+    pub to: ConnectionId,
 }
 
-/// Whether a line that was logged at `last` is due again.
-fn is_due(last: Option<Instant>, now: Instant) -> bool {
-    last.is_none_or(|last| now.saturating_duration_since(last) >= EXHAUSTION_EVERY)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Cores that try 20 times a second log one line a minute.
-    #[test]
-    fn running_out_of_descriptors_is_logged_once_a_minute() {
-        let (start, mut last, mut lines) = (Instant::now(), None, 0);
-        for tries in 0..20 * 150 {
-            let now = start + ACCEPT_REST * tries;
-            if is_due(last, now) {
-                (last, lines) = (Some(now), lines + 1);
-            }
+impl ResponseSink for EdgeSink {
+    fn send(self: Box<Self>, response: Response) {
+        if let Some(core) = self.core.upgrade() {
+            core.answer(self.to, response);
         }
-        assert_eq!(lines, 3, "in two and a half minutes");
     }
 }

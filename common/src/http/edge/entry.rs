@@ -3,19 +3,19 @@
 
 use super::Shared;
 use super::connection::{Connection, Handlers, StepContext};
+use super::core::{Core, EdgeSink};
 use super::date::Date;
-use super::limits::Limits;
-use super::mailbox::{ConnectionId, EdgeSink, Mailbox};
+use super::limits::{Limits, Threads};
+use super::mailbox::ConnectionId;
 use super::meters::Meters;
 use super::refusal::RefusalReason;
 use super::subscribers::FeedSnapshot;
 use super::trace::Trace;
 use crate::http::access::Verdict;
 use crate::http::{Request, Responder, Response};
-use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Bytes that one read takes at most.
@@ -43,7 +43,10 @@ pub struct Entry {
 /// The state of a core that every step of its connections uses.
 pub struct CoreContext {
     pub shared: Arc<Shared>,
-    pub mailbox: Arc<Mailbox>,
+    /// The owner, through which responses come back.
+    pub core: Weak<Core>,
+    /// Requests that the core's thread gives to the handler after its round.
+    pub requests: Vec<(Request, Responder)>,
     pub meters: Meters,
     pub date: Date,
     /// Read once per wait, and after responses from the cache: reading the clock costs more than
@@ -59,7 +62,8 @@ pub struct CoreContext {
 /// [`Handlers`] for one step of one connection.
 pub struct EdgeHandlers<'a> {
     shared: &'a Shared,
-    mailbox: &'a Arc<Mailbox>,
+    core: &'a Weak<Core>,
+    requests: &'a mut Vec<(Request, Responder)>,
     to: ConnectionId,
     peer: SocketAddr,
     answered: usize,
@@ -104,12 +108,16 @@ impl Handlers for EdgeHandlers<'_> {
 
     fn handle(&mut self, request: Request) {
         let answer = EdgeSink {
-            mailbox: Arc::clone(self.mailbox),
+            core: Weak::clone(self.core),
             to: self.to,
         };
         let responder = Responder::new(Box::new(answer), Arc::clone(&self.shared.metrics.http))
             .for_services(self.shared.config.access.is_internal());
-        self.shared.handler.handle(request, responder);
+        match self.shared.config.threads {
+            Threads::Apart(_) => self.shared.handler.handle(request, responder),
+            // It may block, which nobody may under the lock of this round.
+            Threads::Together(_) => self.requests.push((request, responder)),
+        }
     }
 
     fn refused(&mut self, reason: RefusalReason) {
@@ -123,6 +131,22 @@ impl Handlers for EdgeHandlers<'_> {
 }
 
 impl CoreContext {
+    /// The context of a core that begins.
+    pub fn new(shared: Arc<Shared>, core: Weak<Core>) -> Self {
+        let now = Instant::now();
+        Self {
+            meters: Meters::new(Arc::clone(&shared.metrics)),
+            shared,
+            core,
+            requests: Vec::new(),
+            date: Date::new(now),
+            now,
+            spare: Vec::new(),
+            read: vec![0; READ_BYTES].into_boxed_slice(),
+            stopping: false,
+        }
+    }
+
     /// Lets a connection take a step.
     pub fn step<R>(
         &mut self,
@@ -133,7 +157,8 @@ impl CoreContext {
         let began = self.now;
         let mut handlers = EdgeHandlers {
             shared: &self.shared,
-            mailbox: &self.mailbox,
+            core: &self.core,
+            requests: &mut self.requests,
             to,
             peer,
             answered: 0,

@@ -12,6 +12,16 @@ use std::time::Duration;
 /// two requests of one task is not what makes it crowded.
 const LEAST_IDLE: Duration = Duration::from_secs(1);
 
+/// How the threads of an edge share its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// So many threads, each with connections of its own: handlers never block.
+    Apart(usize),
+    /// So many threads that serve the same connections: handlers may block while another of them
+    /// is free.
+    Together(usize),
+}
+
 /// How the edge is set up.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
@@ -19,8 +29,8 @@ pub struct EdgeConfig {
     pub name: &'static str,
     /// Where to listen; port 0 takes a free one.
     pub listen: ListenAddress,
-    /// Threads, each with its own listener and connections: as many as there are cores.
-    pub threads: usize,
+    /// The threads: as many as there are cores.
+    pub threads: Threads,
     /// The limits of clients.
     pub limits: Limits,
     /// The rule that lets callers in.
@@ -40,7 +50,7 @@ impl EdgeConfig {
         Self {
             name: "public",
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
-            threads: 1,
+            threads: Threads::Apart(1),
             limits,
             access: Access::Public,
         }
@@ -50,7 +60,7 @@ impl EdgeConfig {
     #[must_use]
     pub fn with(mut self, listen: ListenAddress, threads: usize) -> Self {
         self.listen = listen;
-        self.threads = threads;
+        self.threads = Threads::Apart(threads);
         self
     }
 }

@@ -1,12 +1,12 @@
-//! Responses on their way from any thread to the core whose connection waits for them.
+//! Messages on their way from any thread to a core: events of the feed, and the responses that
+//! their senders could not write themselves.
 //!
-//! Waking a core costs a system call. So a sender makes it only if the core sleeps, or has decided
-//! to sleep. The messages and that decision lie behind one lock. The trace that this prevents: the
-//! core looks and finds no message; a message comes, and its sender sees that the core is awake;
-//! the core falls asleep, and the message lies there.
+//! Waking a core costs a system call. So a sender makes it only if no thread of the core will look
+//! by itself. The messages and that fact lie behind one lock. The trace that this prevents: the
+//! core looks and finds no message; a message comes, and its sender believes that the core will
+//! look again; the core falls asleep, and the message lies there.
 
-use crate::http::{Response, ResponseSink};
-use mio::Waker;
+use crate::http::Response;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,30 +38,16 @@ pub enum Message {
 /// The messages that a core has not taken yet. They are bounded by the number of connections, each
 /// of which has at most one request open, and by the events that are published, a few each second,
 /// while the core is busy with one round.
-pub struct Mailbox<W: Wake = Waker> {
+#[derive(Default)]
+pub struct Mailbox {
     state: Mutex<State>,
-    waker: W,
 }
 
 #[derive(Debug, Default)]
 struct State {
     messages: Vec<Message>,
-    /// Whether the core sleeps, or goes to sleep without another look.
-    asleep: bool,
-}
-
-/// Ends a core's sleep, or its next one.
-pub trait Wake {
-    /// Ends it.
-    fn wake(&self);
-}
-
-impl Wake for Waker {
-    fn wake(&self) {
-        if let Err(error) = Self::wake(self) {
-            tracing::error!(%error, "a core of the public server cannot be woken");
-        }
-    }
+    /// Whether a thread of the core will look before it sleeps or works for a handler.
+    attended: bool,
 }
 
 impl fmt::Debug for Mailbox {
@@ -72,32 +58,19 @@ impl fmt::Debug for Mailbox {
     }
 }
 
-impl<W: Wake> Mailbox<W> {
-    /// An empty mailbox of the core that `waker` wakes.
-    #[must_use]
-    pub fn new(waker: W) -> Self {
-        Self {
-            state: Mutex::default(),
-            waker,
-        }
+impl Mailbox {
+    /// A thread of the core begins a round: it looks before it sleeps.
+    pub fn attend(&self) {
+        self.state.lock().attended = true;
     }
 
-    /// Wakes the core, also without a message.
-    pub fn wake(&self) {
-        self.waker.wake();
-    }
-
-    /// Called by the core before it sleeps; false when it must not, because there are messages.
+    /// A thread of the core has no time for messages from here on. Returns whether there are some:
+    /// then it looks again instead of sleeping.
     #[must_use]
-    pub fn may_sleep(&self) -> bool {
+    pub fn leave(&self) -> bool {
         let mut state = self.state.lock();
-        state.asleep = state.messages.is_empty();
-        state.asleep
-    }
-
-    /// Called by the core after its sleep: it looks again before the next one.
-    pub fn awake(&self) {
-        self.state.lock().asleep = false;
+        state.attended = false;
+        !state.messages.is_empty()
     }
 
     /// Moves the messages into `into`, which is empty.
@@ -105,74 +78,52 @@ impl<W: Wake> Mailbox<W> {
         std::mem::swap(&mut self.state.lock().messages, into);
     }
 
-    /// Puts an event in.
-    pub fn put_event(&self, event: Arc<[u8]>) {
-        self.put(Message::Event(event));
-    }
-
-    fn put(&self, message: Message) {
+    /// Puts a message in. Returns whether the sender must wake the core.
+    #[must_use]
+    pub fn put(&self, message: Message) -> bool {
         let mut state = self.state.lock();
         state.messages.push(message);
         // The first message wakes; the others find the core awake.
-        let wake = std::mem::take(&mut state.asleep);
-        drop(state);
-        if wake {
-            self.wake();
-        }
-    }
-}
-
-/// The edge's side of a request: sends the response to its core, which drops it if the connection
-/// is gone.
-#[derive(Debug)]
-pub struct EdgeSink {
-    /// The core.
-    pub mailbox: Arc<Mailbox>,
-    /// The connection.
-    pub to: ConnectionId,
-}
-
-impl ResponseSink for EdgeSink {
-    fn send(self: Box<Self>, response: Response) {
-        self.mailbox.put(Message::Response(self.to, response));
+        !std::mem::replace(&mut state.attended, true)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use explore::{Parker, Unparker, explore, spawn};
-
-    impl Wake for Unparker {
-        fn wake(&self) {
-            self.unpark();
-        }
-    }
+    use explore::{Parker, explore, spawn};
 
     /// A core gets every message although it sleeps without a deadline: no wake-up is lost.
     #[test]
-    fn a_letter_wakes_the_core() {
+    fn a_message_wakes_the_core() {
         explore(|| {
             const SENDERS: usize = 3;
             let parker = Parker::new();
-            let mailbox = Arc::new(Mailbox::new(parker.unparker().clone()));
+            let mailbox = Arc::new(Mailbox::default());
+            let unparker = parker.unparker().clone();
             let core = spawn({
                 let mailbox = Arc::clone(&mailbox);
                 move || {
                     let (mut got, mut messages) = (0, Vec::new());
                     while got < 2 * SENDERS {
-                        if mailbox.may_sleep() {
+                        if !mailbox.leave() {
                             parker.park();
                         }
-                        mailbox.awake();
+                        mailbox.attend();
                         mailbox.empty_into(&mut messages);
                         got += messages.drain(..).count();
                     }
                 }
             });
             let sender = |_| {
-                let mailbox = Arc::clone(&mailbox);
-                spawn(move || (0..2).for_each(|_| mailbox.put_event(Arc::from(&b"event"[..]))))
+                let (mailbox, unparker) = (Arc::clone(&mailbox), unparker.clone());
+                spawn(move || {
+                    for _ in 0..2 {
+                        if mailbox.put(Message::Event(Arc::from(&b"event"[..]))) {
+                            unparker.unpark();
+                        }
+                    }
+                })
             };
             let senders: Vec<_> = (0..SENDERS).map(sender).collect();
             senders.into_iter().for_each(explore::JoinHandle::join);

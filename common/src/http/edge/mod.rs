@@ -5,7 +5,7 @@
 //!   clients ──► kernel ──► core 0: listener, ──┬──► FastPath::cached: answered by the core itself
 //!    (SO_REUSEPORT) │      connections, timers └──► Handler::handle ──► queues, workers
 //!                   │                  ▲                                        │
-//!                   └────► core 1: …   └── mailbox, waker ◄── Responder::send ◄─┘
+//!                   └────► core 1: …   └── written there, or by mailbox ◄── Responder::send
 //! ```
 //!
 //! | module | one idea |
@@ -16,11 +16,12 @@
 //! | [`subscribers`] | connections that follow a feed, and events for all of them |
 //! | [`respond`], [`date`], [`trace`], [`output`] | responses |
 //! | [`limits`], [`refusal`] | limits of clients, and reasons of refusals |
-//! | `core`, `entry`, `timers`, `mailbox` | the event loop of one core |
+//! | `core` | the threads of one core |
+//! | `connections`, `entry`, `timers` | its connections, behind a lock |
+//! | `mailbox`, `poller` | messages of other threads, events of the kernel |
 //! | `listen`, `meters` | listening sockets; counters |
 //!
-//! Threads: one per core, which never blocks but to wait for events. Invariants: those of
-//! [`connection`]; a connection belongs to one core for its life; at most one request of a
+//! Threads: those of `core`. Invariants: those of [`connection`]; a connection belongs to one core for its life; at most one request of a
 //! connection is with a handler, and the response reaches that connection or none; a subscriber
 //! gets every event after its snapshot, whole and in order, or is dropped.
 //!
@@ -31,6 +32,7 @@
 pub mod body;
 pub mod budget;
 pub mod connection;
+mod connections;
 mod core;
 pub mod date;
 mod entry;
@@ -41,6 +43,7 @@ mod mailbox;
 mod meters;
 pub mod output;
 pub mod parse;
+mod poller;
 pub mod refusal;
 pub mod respond;
 pub mod subscribers;
@@ -48,9 +51,8 @@ mod timers;
 pub mod trace;
 
 use self::budget::Budget;
-use self::core::{Core, WAKER};
-use self::limits::EdgeConfig;
-use self::mailbox::Mailbox;
+use self::core::Core;
+use self::limits::{EdgeConfig, Threads};
 use self::meters::{EdgeMetrics, Listener};
 use self::subscribers::{Permits, Subscribers};
 use crate::descriptors::{self, Share};
@@ -58,7 +60,6 @@ use crate::http::access::Access;
 use crate::http::{Handler, Request, Responder};
 use crate::metrics::{HttpMetrics, Metrics};
 use crate::threads::Thread;
-use mio::{Poll, Waker};
 use parking_lot::Mutex;
 use std::fmt;
 use std::io;
@@ -123,8 +124,8 @@ pub(crate) struct Shared {
 pub struct Edge {
     address: SocketAddr,
     shared: Arc<Shared>,
-    mailboxes: Vec<Arc<Mailbox>>,
-    cores: Mutex<Vec<Thread>>,
+    cores: Vec<Arc<Core>>,
+    threads: Mutex<Vec<Thread>>,
 }
 
 impl fmt::Debug for Edge {
@@ -154,9 +155,12 @@ impl Edge {
             Access::Internal { .. } => (Share::Internal, Listener::Internal),
         };
         limits.connections = descriptors::connections_within(share, limits.connections, 1);
-        let threads = config.threads.max(1);
+        let (cores, threads_each) = match config.threads {
+            Threads::Apart(threads) => (threads.max(1), 1),
+            Threads::Together(threads) => (1, threads.max(1)),
+        };
         let (address, listeners) =
-            listen::listen_at_all(config.listen.all(), threads, &config.limits)?;
+            listen::listen_at_all(config.listen.all(), cores, &config.limits)?;
         let metrics = Arc::new(EdgeMetrics::new(metrics, http, metered));
         let bodies = Budget::new(config.limits.body_budget_bytes);
         let outputs = Budget::new(config.limits.output_budget_bytes);
@@ -173,30 +177,23 @@ impl Edge {
             refused: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         });
-        let mut mailboxes = Vec::new();
-        let mut cores = Vec::new();
-        for own_listeners in listeners {
-            let poll = Poll::new()?;
-            let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?));
-            cores.push(Core::new(
-                Arc::clone(&shared),
-                poll,
-                Arc::clone(&mailbox),
-                own_listeners,
-            )?);
-            mailboxes.push(mailbox);
-        }
-        let name = shared.config.name;
+        let cores = listeners
+            .into_iter()
+            .map(|own| Core::new(Arc::clone(&shared), own))
+            .collect::<io::Result<Vec<_>>>()?;
         // Started together once nothing can fail any more.
-        let named = cores.into_iter().enumerate();
-        let cores = named
-            .map(|(i, core)| Thread::spawn(&format!("{name}-edge{i}"), move || core.run()))
+        let name = shared.config.name;
+        let threads = (0..cores.len() * threads_each)
+            .map(|i| {
+                let core = Arc::clone(&cores[i / threads_each]);
+                Thread::spawn(&format!("{name}-edge{i}"), move || core.run())
+            })
             .collect();
         Ok(Self {
             address,
             shared,
-            mailboxes,
-            cores: Mutex::new(cores),
+            cores,
+            threads: Mutex::new(threads),
         })
     }
 
@@ -209,18 +206,16 @@ impl Edge {
     /// The connections that follow a feed.
     #[must_use]
     pub fn subscribers(&self) -> Subscribers {
-        Subscribers::new(Arc::clone(&self.shared.permits), self.mailboxes.clone())
+        Subscribers::new(Arc::clone(&self.shared.permits), self.cores.clone())
     }
 
     /// Stops: accepts no more, answers what is in flight with `Connection: close`, within
     /// [`crate::timing::STOP_GRACE`], and returns when every connection is closed. Called by drop.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        for mailbox in &self.mailboxes {
-            mailbox.wake();
-        }
+        self.cores.iter().for_each(|core| core.wake());
         // Joined by drop.
-        self.cores.lock().clear();
+        self.threads.lock().clear();
     }
 }
 

@@ -2,7 +2,7 @@
 //! core writes it to its subscribers. So an event is encoded once, a subscriber costs no thread,
 //! and publishing takes as long for one subscriber as for a thousand.
 
-use super::mailbox::Mailbox;
+use super::core::Core;
 use prometheus::IntGauge;
 use std::fmt;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub struct FeedSnapshot {
 #[derive(Clone)]
 pub struct Subscribers {
     permits: Arc<Permits>,
-    cores: Vec<Arc<Mailbox>>,
+    cores: Vec<Arc<Core>>,
 }
 
 impl fmt::Debug for Subscribers {
@@ -82,7 +82,7 @@ impl fmt::Debug for Subscribers {
 impl Subscribers {
     /// The subscribers of these cores.
     #[must_use]
-    pub(super) fn new(permits: Arc<Permits>, cores: Vec<Arc<Mailbox>>) -> Self {
+    pub(super) fn new(permits: Arc<Permits>, cores: Vec<Arc<Core>>) -> Self {
         Self { permits, cores }
     }
 
@@ -98,7 +98,7 @@ impl Subscribers {
         if self.count() > 0 {
             self.cores
                 .iter()
-                .for_each(|core| core.put_event(Arc::clone(event)));
+                .for_each(|core| core.publish(Arc::clone(event)));
         }
     }
 }

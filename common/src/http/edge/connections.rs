@@ -1,0 +1,565 @@
+//! The connections of one core: accepting, reading, writing, deadlines, and the responses that come
+//! back. A lock around them has one owner at a time ([`super::core`]); nothing here waits.
+//!
+//! Readiness is edge-triggered and asked for once per connection, so that a cached read costs a
+//! wait, a read and a write. An event comes once, so it is remembered until
+//! a read or write returns "would block".
+
+use super::connection::Connection;
+use super::entry::{CoreContext, Entry, Progress};
+use super::listen::{BACKLOG, is_exhausted};
+use super::mailbox::{ConnectionId, Mailbox, Message};
+use super::poller::{Event, Poller, WAKER};
+use super::refusal::RefusalReason;
+use super::timers::Timers;
+use crate::http::access::Access;
+use crate::http::{Request, Responder, Response};
+use crate::timing::STOP_GRACE;
+use rustix::event::epoll;
+use rustix::net::SocketFlags;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Token of the listeners.
+pub const LISTENER: u64 = WAKER + 1;
+const FIRST_CONNECTION: u64 = LISTENER + 1;
+
+/// Reads and writes of one connection before the others have their turn.
+const STEPS: usize = 8;
+/// Connections that go on in one round without a new event from the kernel: a feed event for many
+/// subscribers must not make all others wait.
+const AGAIN: usize = 32;
+/// Connections accepted before those that are open have their turn.
+const ACCEPTS: usize = 64;
+/// How long accepting rests when descriptors or memory ran out.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How often it is logged, over all cores, that they ran out: each core tries 20 times a second.
+const EXHAUSTION_EVERY: Duration = Duration::from_secs(60);
+/// How often idle connections are looked at while it is crowded.
+const CROWD_LOOK: Duration = Duration::from_millis(250);
+/// How often a core with connections looks whether it has become crowded.
+const CROWD_CHECK: Duration = Duration::from_secs(1);
+/// Refused connections, over all cores, that still get a response; beyond, they are closed at once.
+const REFUSED_AT_ONCE: usize = 256;
+/// Where few connections are allowed, as many as this part of them: each takes a descriptor too.
+const REFUSED_PART: usize = 8;
+
+/// The connections of one core.
+pub struct Connections {
+    poller: Arc<Poller>,
+    /// One per address. None is left once the edge stops.
+    listeners: Vec<TcpListener>,
+    /// Set while a listener may have more, and from when on they may be asked.
+    accept_from: Option<Instant>,
+    entries: Slab<Entry>,
+    timers: Timers,
+    /// Connections with more to do for which the kernel reports nothing new.
+    again: VecDeque<usize>,
+    /// Connections that follow the feed. Those that are gone leave this list at the next event.
+    subscribers: Vec<ConnectionId>,
+    messages: Vec<Message>,
+    numbers: u64,
+    crowd_look: Instant,
+    /// When the stop began.
+    stopping: Option<Instant>,
+    /// Until when the core's threads sleep without an event; `None` for ever.
+    sleep_until: Option<Instant>,
+    context: CoreContext,
+}
+
+impl Connections {
+    /// No connections yet. `poller` watches the listeners already.
+    pub fn new(context: CoreContext, poller: Arc<Poller>, listeners: Vec<TcpListener>) -> Self {
+        Self {
+            poller,
+            listeners,
+            accept_from: None,
+            entries: Slab::new(),
+            timers: Timers::default(),
+            again: VecDeque::new(),
+            subscribers: Vec::new(),
+            messages: Vec::new(),
+            numbers: 0,
+            crowd_look: context.now,
+            stopping: None,
+            sleep_until: None,
+            context,
+        }
+    }
+
+    /// One round: what the kernel reported, what other threads sent, what is due.
+    pub fn round(&mut self, events: &[epoll::Event], mailbox: &Mailbox) {
+        self.look_at_the_clock();
+        for _ in 0..self.again.len().min(AGAIN) {
+            if let Some(slot) = self.again.pop_front() {
+                self.serve(slot);
+            }
+        }
+        for event in events.iter().map(Event::of) {
+            match event.token {
+                WAKER => {}
+                LISTENER => self.accept_from = self.accept_from.or(Some(self.context.now)),
+                token => self.ready(slot_of(token), event),
+            }
+        }
+        self.deliver(mailbox);
+        self.accept();
+        self.expire();
+        self.look_at_crowd();
+        self.context.meters.flush_if_due(self.context.now);
+        if self.stopping.is_none() && self.context.shared.stopping.load(Ordering::SeqCst) {
+            self.stop();
+        }
+        self.sleep_until = self.next_look();
+    }
+
+    /// The requests that wait for a thread, for the caller to give to the handler.
+    pub fn take_requests(&mut self, into: &mut Vec<(Request, Responder)>) {
+        mem::swap(&mut self.context.requests, into);
+    }
+
+    /// Until when the core may sleep if no event comes; `None` for ever.
+    pub fn sleep_until(&self) -> Option<Instant> {
+        self.sleep_until
+    }
+
+    /// Whether the stop is over: the last connection is closed, or the time for that is.
+    pub fn is_over(&self) -> bool {
+        self.stopping
+            .is_some_and(|since| self.entries.is_empty() || self.context.now >= since + STOP_GRACE)
+    }
+
+    /// Closes what is left.
+    pub fn close_all(&mut self) {
+        for slot in self.slots() {
+            self.close(slot);
+        }
+        self.context.meters.flush();
+    }
+
+    /// Writes a response on the thread that made it, if its connection waits for nothing but that.
+    /// Returns whether a thread of the core has to look now.
+    ///
+    /// Through the mailbox, the core would be woken to do this one write, a context switch on the
+    /// way of every lone order. Where the connection has more to do (pipelined requests, output
+    /// that waits, the end of the peer or of the server) it is the core's: its next request must
+    /// not reach the handler from here, where the caller may hold locks of the service.
+    ///
+    /// # Errors
+    /// The response itself, which then goes through the mailbox.
+    pub fn answer_now(&mut self, to: ConnectionId, response: Response) -> Result<bool, Response> {
+        let Some(entry) = self
+            .entries
+            .get_mut(to.slot)
+            .filter(|entry| entry.number == to.number)
+        else {
+            // The connection is gone, and nobody waits for the response.
+            return Ok(false);
+        };
+        let quiet = entry.connection.waits_for_response_alone() && !entry.readable && !entry.ended;
+        if !quiet || self.stopping.is_some() {
+            return Err(response);
+        }
+        self.look_at_the_clock();
+        self.give(to, &response);
+        self.context.meters.flush();
+        let due = self.timers.next();
+        let sooner = due.is_some_and(|at| self.sleep_until.is_none_or(|until| at < until));
+        Ok(sooner || !self.again.is_empty())
+    }
+
+    fn look_at_the_clock(&mut self) {
+        self.context.now = Instant::now();
+        self.context.date.refresh(self.context.now);
+    }
+
+    /// When the next round is due without an event.
+    fn next_look(&self) -> Option<Instant> {
+        if !self.again.is_empty() {
+            return Some(self.context.now);
+        }
+        // Also while it is not crowded: another core may make it so, and then our idle connections
+        // have to go.
+        let look = if self.is_crowded() {
+            self.crowd_look
+        } else {
+            self.context.now + CROWD_CHECK
+        };
+        let crowded = (!self.entries.is_empty()).then_some(look);
+        let stopped = self.stopping.map(|since| since + STOP_GRACE);
+        let next = [
+            self.timers.next(),
+            self.accept_from,
+            self.context.meters.flush_at(),
+            crowded,
+            stopped,
+        ];
+        next.into_iter().flatten().min()
+    }
+
+    fn ready(&mut self, slot: usize, event: Event) {
+        let Some(entry) = self.entries.get_mut(slot) else {
+            return;
+        };
+        entry.readable |= event.is_readable();
+        entry.ended |= event.is_read_closed();
+        // A reset shows in the next read or write, but while a request is with its handler there is
+        // none. The end of the peer's side alone is no reason: it may wait for its response.
+        let dead = event.is_error() || (event.is_write_closed() && entry.connection.is_waiting());
+        if dead {
+            self.close(slot)
+        } else {
+            self.serve(slot)
+        }
+    }
+
+    /// Writes and reads for a connection until it has nothing to do, and closes it when it is done.
+    fn serve(&mut self, slot: usize) {
+        let Some(entry) = self.entries.get_mut(slot) else {
+            return;
+        };
+        let mut steps = 0;
+        let keep = loop {
+            match entry.step(slot, &mut self.context) {
+                Progress::Some if steps < STEPS => steps += 1,
+                Progress::Some => {
+                    self.again.push_back(slot);
+                    break true;
+                }
+                Progress::None => break true,
+                Progress::Done => break false,
+            }
+        };
+        if keep {
+            if entry.connection.is_following() && !mem::replace(&mut entry.listed, true) {
+                self.subscribers.push(ConnectionId {
+                    slot,
+                    number: entry.number,
+                });
+            }
+            let deadline = entry
+                .connection
+                .deadline(&self.context.shared.config.limits);
+            self.timers.set(slot, &mut entry.timer, deadline);
+        } else {
+            self.close(slot);
+        }
+    }
+
+    fn close(&mut self, slot: usize) {
+        let Some(mut entry) = self.entries.try_remove(slot) else {
+            return;
+        };
+        self.timers.remove(slot, &mut entry.timer);
+        let count = if entry.refused {
+            &self.context.shared.refused
+        } else {
+            &self.context.shared.open
+        };
+        count.fetch_sub(1, Ordering::Relaxed);
+        self.context.meters.shared().connections.dec();
+        // Dropping the stream closes it, which also ends its registration.
+    }
+
+    /// Takes the messages of other threads.
+    fn deliver(&mut self, mailbox: &Mailbox) {
+        let mut messages = mem::take(&mut self.messages);
+        mailbox.empty_into(&mut messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Response(to, response) => self.give(to, &response),
+                Message::Event(event) => self.push_event(&event),
+            }
+        }
+        self.messages = messages;
+    }
+
+    /// Gives a response to its connection. Where that is gone, the response is dropped.
+    fn give(&mut self, to: ConnectionId, response: &Response) {
+        let found = self.entries.get_mut(to.slot);
+        if let Some(entry) = found.filter(|entry| entry.number == to.number) {
+            self.context.step(to, entry.peer, |context, _| {
+                entry.connection.answer(response, context)
+            });
+            self.serve(to.slot);
+        }
+    }
+
+    /// Gives an event to every subscriber. The next rounds write it, for some of them in each.
+    fn push_event(&mut self, event: &[u8]) {
+        let (entries, core, again) = (&mut self.entries, &mut self.context, &mut self.again);
+        self.subscribers.retain(|to| {
+            let entry = entries
+                .get_mut(to.slot)
+                .filter(|entry| entry.number == to.number);
+            let Some(entry) = entry.filter(|entry| entry.connection.is_following()) else {
+                return false;
+            };
+            let waits = !entry.connection.output().is_empty();
+            core.step(*to, entry.peer, |context, _| {
+                entry.connection.push_event(event, context)
+            });
+            // If output waited already, the kernel reports when more can be written.
+            if !waits || entry.connection.is_done() {
+                again.push_back(to.slot);
+            }
+            true
+        });
+    }
+
+    fn accept(&mut self) {
+        if self.accept_from.is_none_or(|at| at > self.context.now) {
+            return;
+        }
+        let mut accepted = Vec::new();
+        let mut again = None;
+        for listener in &self.listeners {
+            // The latest time wins: if descriptors ran out, every listener has to rest.
+            again = again.max(accept_from(listener, &self.context, &mut accepted));
+        }
+        self.accept_from = again;
+        for (stream, peer) in accepted {
+            self.open(stream, peer);
+        }
+    }
+
+    fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let shared = Arc::clone(&self.context.shared);
+        shared.metrics.accepted.inc();
+        let mut refused =
+            shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
+        if refused && self.displace() {
+            refused = false;
+        }
+        if refused {
+            shared.open.fetch_sub(1, Ordering::Relaxed);
+            let most = shared.config.limits.connections.div_ceil(REFUSED_PART);
+            if shared.refused.fetch_add(1, Ordering::Relaxed) >= most.min(REFUSED_AT_ONCE) {
+                shared.refused.fetch_sub(1, Ordering::Relaxed);
+                return shared.metrics.refused(RefusalReason::Overrun);
+            }
+        }
+        shared.metrics.connections.inc();
+        self.numbers += 1;
+        let (slot, number) = (self.entries.vacant_key(), self.numbers);
+        let registered = self.poller.watch_connection(&stream, token_of(slot));
+        let connection = if refused {
+            self.context
+                .step(ConnectionId { slot, number }, peer, |context, _| {
+                    Connection::refused(RefusalReason::Crowded, context)
+                })
+        } else {
+            Connection::new(self.context.now)
+        };
+        let inserted = self.entries.insert(Entry {
+            stream,
+            peer,
+            number,
+            connection,
+            readable: false,
+            ended: false,
+            timer: None,
+            refused,
+            listed: false,
+        });
+        assert_eq!(inserted, slot, "the token names another connection");
+        match registered {
+            Ok(()) => self.serve(slot),
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be watched");
+                self.close(slot);
+            }
+        }
+    }
+
+    /// Makes room at an internal listener: closes the oldest connection of which no request was
+    /// let in yet. Services send theirs at once. So a silent connection is a stranger's, and must
+    /// not keep a service out.
+    fn displace(&mut self) -> bool {
+        if matches!(self.context.shared.config.access, Access::Public) {
+            return false;
+        }
+        let waits = |entry: &Entry| !entry.refused && !entry.connection.is_admitted();
+        let strangers = self.entries.iter().filter(|(_, entry)| waits(entry));
+        let strangers = strangers.map(|(slot, entry)| (entry.number, slot));
+        let Some((number, slot)) = strangers.min() else {
+            return false;
+        };
+        if let Some(entry) = self.entries.get_mut(slot) {
+            self.context
+                .step(ConnectionId { slot, number }, entry.peer, |context, _| {
+                    entry.connection.give_up(RefusalReason::Idle, context)
+                });
+        }
+        self.close(slot);
+        true
+    }
+
+    fn expire(&mut self) {
+        while let Some(slot) = self.timers.due(self.context.now) {
+            if let Some(entry) = self.entries.get_mut(slot) {
+                entry.timer = None;
+                let to = ConnectionId {
+                    slot,
+                    number: entry.number,
+                };
+                self.context.step(to, entry.peer, |context, _| {
+                    entry.connection.expire(context)
+                });
+                self.serve(slot);
+            }
+        }
+    }
+
+    /// The connections that are open now. Closing one of them does not disturb the rest.
+    fn slots(&self) -> Vec<usize> {
+        self.entries.iter().map(|(slot, _)| slot).collect()
+    }
+
+    fn is_crowded(&self) -> bool {
+        let shared = &self.context.shared;
+        shared.open.load(Ordering::Relaxed) > shared.config.limits.crowded_from()
+    }
+
+    /// Closes connections that are idle for longer than the crowd allows.
+    fn look_at_crowd(&mut self) {
+        if !self.is_crowded() || self.context.now < self.crowd_look {
+            return;
+        }
+        self.crowd_look = self.context.now + CROWD_LOOK;
+        for slot in self.slots() {
+            let shared = &self.context.shared;
+            // Computed anew for each: every connection that was closed made room.
+            let allowed = shared
+                .config
+                .limits
+                .idle_while(shared.open.load(Ordering::Relaxed));
+            let Some(entry) = self.entries.get_mut(slot) else {
+                continue;
+            };
+            if entry
+                .connection
+                .idle_since()
+                .is_some_and(|since| self.context.now >= since + allowed)
+            {
+                let to = ConnectionId {
+                    slot,
+                    number: entry.number,
+                };
+                self.context.step(to, entry.peer, |context, _| {
+                    entry.connection.give_up(RefusalReason::Idle, context)
+                });
+                self.close(slot);
+            }
+        }
+    }
+
+    /// Accepts the connections that wait, then no more. Closes idle connections. From here on each
+    /// response is the last one of its connection.
+    fn stop(&mut self) {
+        // Accept once more: the kernel may not have reported the newest connections. At most as
+        // many as the backlog holds: clients that go on connecting must not keep the edge from
+        // stopping.
+        self.accept_from = Some(self.context.now);
+        for _ in 0..usize::from(BACKLOG).div_ceil(ACCEPTS) {
+            self.accept();
+        }
+        self.listeners.clear();
+        self.accept_from = None;
+        self.stopping = Some(self.context.now);
+        self.context.stopping = true;
+        for slot in self.slots() {
+            // A request that the client sent before it could notice the stop is still served.
+            if let Some(entry) = self.entries.get_mut(slot) {
+                entry.readable = true;
+            }
+            self.serve(slot);
+            let ends = |entry: &Entry| {
+                entry.connection.idle_since().is_some() || entry.connection.is_following()
+            };
+            if self.entries.get_mut(slot).is_some_and(|entry| ends(entry)) {
+                self.close(slot);
+            }
+        }
+    }
+}
+
+/// Accepts up to [`ACCEPTS`] connections of one listener. Returns when to accept again; `None` once
+/// nobody waits there.
+fn accept_from(
+    listener: &TcpListener,
+    core: &CoreContext,
+    accepted: &mut Vec<(TcpStream, SocketAddr)>,
+) -> Option<Instant> {
+    for _ in 0..ACCEPTS {
+        match accept(listener) {
+            Ok(connection) => accepted.push(connection),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => {
+                core.meters.shared().accept_errors.inc();
+                if is_exhausted(&error) {
+                    let mut logged = core.shared.exhaustion_logged.lock();
+                    if is_due(*logged, core.now) {
+                        *logged = Some(core.now);
+                        tracing::warn!(
+                            %error,
+                            "connections cannot be accepted for the moment"
+                        );
+                    }
+                    return Some(core.now + ACCEPT_REST);
+                }
+                // This connection was gone before it was accepted; the next one is not concerned.
+                tracing::debug!(%error, "a connection was not accepted");
+            }
+        }
+    }
+    Some(core.now)
+}
+
+/// One connection that waits at the listener; never waits for one.
+fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.ok_or_else(|| io::Error::other("a caller without an address"))?;
+    Ok((socket.into(), peer))
+}
+
+/// The token of a connection's events.
+fn token_of(slot: usize) -> u64 {
+    slot as u64 + FIRST_CONNECTION
+}
+
+/// The connection whose events have this token.
+fn slot_of(token: u64) -> usize {
+    usize::try_from(token - FIRST_CONNECTION).expect("a token that this core gave")
+}
+
+/// Whether a line that was logged at `last` is due again.
+fn is_due(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| now.saturating_duration_since(last) >= EXHAUSTION_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cores that try 20 times a second log one line a minute.
+    #[test]
+    fn running_out_of_descriptors_is_logged_once_a_minute() {
+        let (start, mut last, mut lines) = (Instant::now(), None, 0);
+        for tries in 0..20 * 150 {
+            let now = start + ACCEPT_REST * tries;
+            if is_due(last, now) {
+                (last, lines) = (Some(now), lines + 1);
+            }
+        }
+        assert_eq!(lines, 3, "in two and a half minutes");
+    }
+}
