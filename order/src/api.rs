@@ -1,8 +1,10 @@
 //! Routes of a replica's listener. Workers answer what is in memory; orders, appends, reads and
 //! claims go to their queues.
 
+use crate::leading::lone::Lone;
 use crate::leading::sequencer::{OrderBatch, SequencerStage};
 use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
+use crate::metrics::OrderMetrics;
 use crate::queries::Read;
 use crate::replica::Replica;
 use common::http::routes::{Action, Route, RouteTable, livez, metrics_page, with_body};
@@ -14,6 +16,7 @@ use common::wire::catalog::TermInfo;
 use common::wire::order::ClusterId;
 use common::wire::replica::{AppendRequest, LeadRequest, LeaderNotice, OrdersRequest, Traced};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug)]
 pub struct Api {
@@ -23,7 +26,10 @@ pub struct Api {
     pub reads: Queue<Read>,
     pub takeover: Queue<(LeadRequest, Responder)>,
     pub metrics: Metrics,
+    pub own: Arc<OrderMetrics>,
     pub queues: QueueGauges,
+    /// `ORDER_REPLICATION_TIMEOUT_MS`.
+    pub replication_timeout: Duration,
 }
 
 const ROUTES: RouteTable<Action<Api>> = RouteTable::new(&[
@@ -110,7 +116,7 @@ impl Api {
     }
 
     /// A lone batch need not change threads: a worker that may block takes it through the catalog
-    /// itself (see [`common::stage`]).
+    /// itself (see [`common::stage`]), and then makes it durable.
     fn order(&self, batch: OrdersRequest, responder: Responder, may_block: bool) {
         if self.replica.leading().is_none() {
             return responder.send(Response::json(421, &self.replica.not_leader(false)));
@@ -119,12 +125,18 @@ impl Api {
             orders: batch.orders,
             responder,
         };
-        let put = if may_block {
-            self.orders.run_or_put(batch)
-        } else {
-            self.orders.put(batch)
-        };
-        if let Err(batch) = put {
+        if may_block && let Some(turn) = self.orders.reserve() {
+            let lone = Lone {
+                replica: &self.replica,
+                log: &self.writer,
+                metrics: &self.own,
+                timeout: self.replication_timeout,
+            };
+            // The turn ends before the rows are durable: the next batch may go to the catalog.
+            if let Some(rows) = turn.run(|sequencer| sequencer.trade_alone(batch, lone)) {
+                rows.finish();
+            }
+        } else if let Err(batch) = self.orders.put(batch) {
             self.busy("orders", batch.responder, "the queue of orders is full");
         }
     }

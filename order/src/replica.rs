@@ -18,7 +18,7 @@ mod orders;
 mod terms;
 
 pub use file::LogUpdate;
-pub use orders::{Admitted, NotAdmitted, ToSend};
+pub use orders::{Admitted, NotAdmitted, NotLeading, ToSend};
 
 use crate::leading::pipeline::Pipeline;
 use crate::leading::traces::Traces;

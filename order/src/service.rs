@@ -126,6 +126,7 @@ impl Order {
         let Parts {
             replica,
             writer,
+            own,
             stop,
             ..
         } = parts;
@@ -142,7 +143,9 @@ impl Order {
             reads,
             takeover,
             metrics: metrics.clone(),
+            own: Arc::clone(&own),
             queues,
+            replication_timeout: settings.replication_timeout,
         };
         let log_writer = Thread::spawn("log-writer", {
             let (replica, stop) = (Arc::clone(&replica), stop.clone());

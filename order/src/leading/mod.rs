@@ -9,6 +9,8 @@
 //! | `shortage` | since when a leader has too few copies |
 //! | `identity` | whether a follower's answer is the follower's |
 //! | `replication` | one thread per follower: catch-up and steady state in one loop |
+//! | `links` | which thread may send to a follower, as pure rules |
+//! | `lone` | a lone batch: one thread sends, appends and reads the answers |
 //! | `pace` | how fast a catch-up goes beside traffic |
 //! | `takeover`, `term_keeper` | how a replica claims a term, and how it notices that it lost it |
 //! | `catalog` | the calls to the catalog |
@@ -17,6 +19,8 @@
 pub(crate) mod catalog;
 pub mod commit;
 pub(crate) mod identity;
+pub(crate) mod links;
+pub(crate) mod lone;
 pub(crate) mod pace;
 pub(crate) mod pipeline;
 pub(crate) mod replication;

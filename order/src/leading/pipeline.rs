@@ -2,9 +2,11 @@
 //! not durable here yet, and the batches that wait for them.
 
 use crate::leading::commit::{CommitTracker, Ended, IN_SYNC_LAG};
+use crate::leading::links::Links;
 use crate::leading::shortage::Shortage;
 use crate::log::cache::LogCache;
 use common::http::Responder;
+use common::http::split::SplitConnection;
 use common::timing::APPEND_OVERDUE;
 use common::wire::order::{Position, ReplicaId, Rows, Term, Verdict};
 use std::collections::VecDeque;
@@ -20,6 +22,8 @@ pub struct Pipeline {
     /// The newest rows, for the followers.
     pub cache: LogCache,
     pub tracker: CommitTracker<Waiter>,
+    /// Which thread may send to which follower.
+    pub links: Links<SplitConnection>,
     /// Since when too few copies of a new order would be made.
     pub shortage: Shortage,
     /// False while the catalog does not answer the term keeper.
@@ -74,6 +78,7 @@ impl Pipeline {
             cache: LogCache::new(durable.next()),
             shortage: Shortage::new(tracker.has_enough_copies(), Instant::now()),
             tracker,
+            links: Links::default(),
             catalog_answers: true,
             appending: VecDeque::new(),
         }

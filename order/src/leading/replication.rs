@@ -12,11 +12,15 @@
 //! - **A follower's log is never overwritten.** Where it differs from this one, a file is damaged
 //!   or belongs elsewhere, and a person must look. The thread sends nothing and logs an error.
 //!
+//! While it has nothing to send it offers the follower's connection to the thread of a lone batch
+//! ([`super::links`]).
+//!
 //! While this replica does not lead, the thread fetches once what this replica missed
 //! ([`CatchUp`]).
 
 use crate::leading::catalog::CatalogClient;
 use crate::leading::identity::{Mismatch, identify};
+use crate::leading::links::Link;
 use crate::leading::pace::Pace;
 use crate::leading::pipeline::PositionSource;
 use crate::log::catch_up::CatchUp;
@@ -26,6 +30,7 @@ use crate::replica::{Replica, ToSend};
 use common::crash;
 use common::database::orders;
 use common::http::client::{Call, CallError, HttpClient};
+use common::http::split::SplitConnection;
 use common::shutdown::Shutdown;
 use common::timing::{PAGE_ROWS, PROBE_TIMEOUT};
 use common::wire::catalog::{TermInfo, TradeRequest};
@@ -87,37 +92,55 @@ impl Replication {
 
     /// Keeps the follower's log equal to this one, as long as this replica leads the term.
     fn lead(&mut self, term: Term) {
-        // The row that the follower needs next; `None` until it has answered.
-        let mut next = None;
-        let mut answered = Instant::now();
+        // `None` until it has answered, and while another thread sends to it.
+        let mut link: Option<Link<SplitConnection>> = None;
         while self.replica.leading() == Some(term) && !self.stop.is_triggered() {
-            let (source, sent) = match next {
-                None => (PositionSource::Question, self.ask(term)),
-                Some(from) => match self.replica.rows_from(term, from, PAGE_ROWS, LOOK_AROUND) {
-                    ToSend::Rows(rows) => (PositionSource::Append, self.send(term, &rows)),
-                    ToSend::FromFile => (PositionSource::Append, self.send_from_file(term, from)),
-                    // Nothing would notice a follower that died or lost its file, until the next
-                    // order had to wait for it.
-                    ToSend::Nothing if answered.elapsed() >= IDLE_ASK => {
-                        (PositionSource::Question, self.ask(term))
-                    }
-                    ToSend::Nothing => continue,
-                },
+            let to_send = self
+                .replica
+                .rows_for(term, self.peer, &mut link, PAGE_ROWS, LOOK_AROUND);
+            let (source, sent) = match to_send {
+                ToSend::Question => (PositionSource::Question, self.ask(term)),
+                ToSend::Rows(rows) => (PositionSource::Append, self.send(term, &rows)),
+                ToSend::FromFile(next) => (PositionSource::Append, self.send_from_file(term, next)),
+                // Nothing would notice a follower that died or lost its file, until the next order
+                // had to wait for it.
+                ToSend::Nothing
+                    if link
+                        .as_ref()
+                        .is_some_and(|link| link.answered.elapsed() >= IDLE_ASK) =>
+                {
+                    (PositionSource::Question, self.ask(term))
+                }
+                // The borrower gives a late follower up by itself. It hangs elsewhere, at this
+                // replica's disk: go on without it.
+                ToSend::Lent(since) if since.elapsed() >= self.timeout + LOOK_AROUND => {
+                    self.replica.recall(term, self.peer);
+                    continue;
+                }
+                ToSend::Nothing | ToSend::Lent(_) => continue,
             };
-            next = match sent {
+            let kept = link.take().and_then(|link| link.connection);
+            match sent {
                 Ok(position) => {
-                    let rows = position.next();
-                    self.replica.follower_at(term, self.peer, rows, source);
-                    answered = Instant::now();
-                    Some(rows)
+                    let next = position.next();
+                    self.replica.follower_at(term, self.peer, next, source);
+                    link = Some(Link {
+                        next,
+                        answered: Instant::now(),
+                        connection: kept.or_else(|| self.open()),
+                    });
                 }
                 Err(AskAgainAfter(pause)) => {
                     self.give_up_if_overdue(term);
                     let _stopped = self.stop.wait(pause);
-                    None
                 }
-            };
+            }
         }
+    }
+
+    /// A connection for a thread that borrows the link. Without one, this thread sends all rows.
+    fn open(&self) -> Option<SplitConnection> {
+        SplitConnection::open(&self.http, &self.url, self.timeout).ok()
     }
 
     /// Some failures do not put the follower out of sync by themselves: this replica's own file

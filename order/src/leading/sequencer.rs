@@ -7,13 +7,15 @@
 //! overtook the other would leave a gap.
 //!
 //! The thread `sequencer` does this work while orders are queued, else the server's worker that
-//! read a lone batch (see [`common::stage`]).
+//! read a lone batch (see [`common::stage`]). That worker also makes the batch durable
+//! ([`super::lone`]).
 
 use crate::leading::catalog::CatalogClient;
+use crate::leading::lone::{Lone, LoneBatch};
 use crate::leading::pipeline::Waiter;
 use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
 use crate::metrics::OrderMetrics;
-use crate::replica::{Admitted, NotAdmitted, Replica};
+use crate::replica::{Admitted, NotAdmitted, NotLeading, Replica};
 use common::crash;
 use common::http::client::CallError;
 use common::http::{Responder, Response};
@@ -44,6 +46,9 @@ pub struct Sequencer {
     metrics: Arc<OrderMetrics>,
 }
 
+/// The rows after those of the catalog's answer were not taken: this replica steps down.
+struct NotPassedOn;
+
 impl Sequencer {
     pub fn new(
         replica: Arc<Replica>,
@@ -59,7 +64,19 @@ impl Sequencer {
         }
     }
 
-    fn trade(&self, mut batch: Vec<OrderBatch>) {
+    /// Takes a lone batch through the catalog, on the caller's thread. Returns the rows that the
+    /// caller is then to make durable, once it gave up its turn here.
+    pub fn trade_alone<'a>(&self, batch: OrderBatch, lone: Lone<'a>) -> Option<LoneBatch<'a>> {
+        self.trade(vec![batch], Some(lone))
+    }
+
+    /// One call to the catalog. With `lone` the caller makes the rows durable that are returned,
+    /// else the log writer and the replication threads do.
+    fn trade<'a>(
+        &self,
+        mut batch: Vec<OrderBatch>,
+        lone: Option<Lone<'a>>,
+    ) -> Option<LoneBatch<'a>> {
         // Read once for the whole batch: position and term must be of one leadership.
         let Admitted {
             term,
@@ -69,9 +86,10 @@ impl Sequencer {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let response = refusal_response(&refusal);
-                return batch
+                batch
                     .into_iter()
                     .for_each(|b| b.responder.send(response.clone()));
+                return None;
             }
         };
         for taken in &batch {
@@ -98,32 +116,27 @@ impl Sequencer {
         match traded {
             Ok(answer) => {
                 crash::point("leader-after-catalog");
-                self.accept(
-                    term,
-                    position,
-                    answer,
-                    &request,
-                    batch.into_iter().zip(counts),
-                );
+                self.accept(answer, &request, batch.into_iter().zip(counts), lone)
             }
             Err(error) => {
                 let response = self.failed(term, &error);
                 batch
                     .into_iter()
                     .for_each(|b| b.responder.send(response.clone()));
+                None
             }
         }
     }
 
     /// Passes the new rows on, and lets each front-end's batch wait for its own rows.
-    fn accept(
+    fn accept<'a>(
         &self,
-        term: Term,
-        position: Position,
         answer: TradeAnswer,
         request: &TradeRequest,
         batch: impl Iterator<Item = (OrderBatch, usize)>,
-    ) {
+        lone: Option<Lone<'a>>,
+    ) -> Option<LoneBatch<'a>> {
+        let term = request.term;
         for (submission, verdict) in request.orders.iter().zip(&answer.verdicts) {
             let key = &submission.order.key;
             tracing::debug!(trace = submission.trace, %key, ?verdict, term, "order sequenced");
@@ -131,8 +144,11 @@ impl Sequencer {
         self.replica
             .traces
             .note(request.orders.iter().zip(&answer.verdicts));
-        let complete = answer.verdicts.len() == request.orders.len()
-            && self.pass_on(term, position, answer.rows, answer.end);
+        let passed_on = if answer.verdicts.len() == request.orders.len() {
+            self.pass_on(request, answer.rows, answer.end, lone)
+        } else {
+            Err(NotPassedOn)
+        };
         let mut verdicts = answer.verdicts.into_iter();
         let waiters = batch.map(|(b, n)| Waiter {
             responder: b.responder,
@@ -140,22 +156,37 @@ impl Sequencer {
         });
         // After the rows were passed on, so that a batch never waits for rows that are not on their
         // way. They may be durable everywhere by now; the tracker then ends the batch at once.
-        if complete {
-            self.replica.await_durable(term, waiters.collect());
-        } else {
-            self.replica
-                .step_down(term, "it could not take the catalog's rows");
-            let response = Response::json(421, &self.replica.not_leader(true));
-            waiters.for_each(|waiter| waiter.responder.send(response.clone()));
+        match passed_on {
+            Ok(alone) => {
+                self.replica.await_durable(term, waiters.collect());
+                alone
+            }
+            Err(NotPassedOn) => {
+                self.replica
+                    .step_down(term, "it could not take the catalog's rows");
+                let response = Response::json(421, &self.replica.not_leader(true));
+                waiters.for_each(|waiter| waiter.responder.send(response.clone()));
+                None
+            }
         }
     }
 
     /// Gives rows to the followers and the log writer, and fetches the rest when the answer could
-    /// not hold them all. False when they cannot be fetched, or this replica no longer leads. It
-    /// then steps down: a leader that lacks rows of the journal would answer "no such order" for
-    /// orders that were acknowledged.
-    fn pass_on(&self, term: Term, position: Position, rows: Rows, end: Position) -> bool {
-        let mut next = position.next();
+    /// not hold them all. With `lone`, returns the rows instead, if the answer holds all of them.
+    ///
+    /// # Errors
+    /// When they cannot be fetched, or this replica no longer leads. It then steps down: a leader
+    /// that lacks rows of the journal would answer "no such order" for orders that were
+    /// acknowledged.
+    fn pass_on<'a>(
+        &self,
+        request: &TradeRequest,
+        rows: Rows,
+        end: Position,
+        lone: Option<Lone<'a>>,
+    ) -> Result<Option<LoneBatch<'a>>, NotPassedOn> {
+        let term = request.term;
+        let mut next = request.position.next();
         let mut rows = rows;
         loop {
             if rows.first != next {
@@ -165,15 +196,21 @@ impl Sequencer {
                     got = rows.first,
                     "the catalog's rows do not continue the log"
                 );
-                return false;
+                return Err(NotPassedOn);
             }
             next = rows.end();
             let run = Arc::new(rows);
+            let lone = lone.filter(|_| next >= end.next() && !run.orders.is_empty());
             // The followers first: their round trip takes longer than the own fsync.
-            if !self.replica.receive(term, &run) {
-                return false;
-            }
-            if !run.orders.is_empty()
+            let loans = self
+                .replica
+                .receive(term, &run, lone.is_some())
+                .map_err(|NotLeading| NotPassedOn)?;
+            // The turn at the log is taken before this batch gives up its turn here: the next
+            // batch's rows must not come first.
+            let turn = lone.and_then(|lone| lone.log.reserve());
+            if turn.is_none()
+                && !run.orders.is_empty()
                 && self
                     .writer
                     .put(WriterWork::Append(
@@ -183,17 +220,24 @@ impl Sequencer {
                     .is_err()
             {
                 tracing::error!(term, "the log writer does not keep up");
-                return false;
+                return Err(NotPassedOn);
             }
             if next >= end.next() {
-                return true;
+                return Ok(lone.map(|lone| LoneBatch {
+                    lone,
+                    term,
+                    cluster: request.cluster.clone(),
+                    rows: run,
+                    turn,
+                    loans,
+                }));
             }
             rows = match self.catalog.journal(next.checked_sub(1)) {
                 Ok(page) if !page.orders.is_empty() => page,
-                Ok(_) => return false,
+                Ok(_) => return Err(NotPassedOn),
                 Err(error) => {
                     tracing::warn!(term, %error, "rows after those of the answer were not fetched");
-                    return false;
+                    return Err(NotPassedOn);
                 }
             };
         }
@@ -250,7 +294,7 @@ impl Work<OrderBatch> for Sequencer {
                 orders += next.orders.len();
                 batch.push(next);
             }
-            self.trade(batch);
+            self.trade(batch, None);
         }
     }
 }

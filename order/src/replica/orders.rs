@@ -2,12 +2,15 @@
 //! acknowledged.
 
 use crate::leading::commit::{Ended, Outcome};
+use crate::leading::links::{Link, Loan, Taken};
 use crate::leading::pipeline::{PositionSource, Waiter};
-use crate::replica::Replica;
+use crate::replica::{Replica, State};
 use common::crash;
 use common::http::Response;
+use common::http::split::SplitConnection;
 use common::wire::order::{ClusterId, Position, ReplicaId, Rows, Term};
 use common::wire::replica::{Copies, NotLeader, OrdersAnswer, Unavailable};
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,15 +36,23 @@ pub struct Admitted {
     pub cluster: ClusterId,
 }
 
-/// The answer to [`Replica::rows_from`].
+/// The answer to [`Replica::rows_for`].
 #[derive(Debug)]
 pub enum ToSend {
+    /// Nobody knows where its log ends: ask it.
+    Question,
     Rows(Arc<Rows>),
-    /// The rows are no longer in memory: read them from the file.
-    FromFile,
+    /// The rows from this one on are no longer in memory: read them from the file.
+    FromFile(u64),
     /// Nothing new, or no longer leading.
     Nothing,
+    /// Another thread sends to this follower since then.
+    Lent(Instant),
 }
+
+/// This replica no longer leads that term.
+#[derive(Debug)]
+pub struct NotLeading;
 
 impl Replica {
     /// Admits a batch.
@@ -67,20 +78,36 @@ impl Replica {
         }
     }
 
-    /// Takes rows that came from the catalog, for the followers and the log writer. False when it
-    /// no longer leads that term. The rows are in the journal, so the next leader gets them there.
-    #[must_use]
-    pub fn receive(&self, term: Term, rows: &Arc<Rows>) -> bool {
+    /// Takes rows that came from the catalog, for the followers and the log writer. With
+    /// `borrow`, returns the connections of the followers to which the caller sends them; the
+    /// threads of the others are notified.
+    ///
+    /// # Errors
+    /// When it no longer leads that term. The rows are in the journal, so the next leader gets them
+    /// there.
+    pub fn receive(
+        &self,
+        term: Term,
+        rows: &Arc<Rows>,
+        borrow: bool,
+    ) -> Result<Vec<Loan<SplitConnection>>, NotLeading> {
         let mut state = self.state.lock();
-        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
-            return false;
-        };
+        let pipeline = state.pipeline.as_mut().filter(|p| p.term == term);
+        let pipeline = pipeline.ok_or(NotLeading)?;
         if rows.orders.is_empty() {
-            return true;
+            return Ok(Vec::new());
         }
-        pipeline.receive(rows, Instant::now());
-        self.changed.notify_all();
-        true
+        let now = Instant::now();
+        pipeline.receive(rows, now);
+        let loans = if borrow {
+            pipeline.links.lend(rows.first, now)
+        } else {
+            Vec::new()
+        };
+        if loans.len() < self.peers.len() {
+            self.changed.notify_all();
+        }
+        Ok(loans)
     }
 
     /// Lets batches wait until their rows are durable.
@@ -107,9 +134,62 @@ impl Replica {
         }
     }
 
+    /// A follower answered the borrower of its connection: it has `next` durable rows.
+    pub fn borrowed_at(&self, term: Term, loan: Loan<SplitConnection>, next: u64) {
+        let mut state = self.state.lock();
+        let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
+            return;
+        };
+        if !pipeline.links.is_current(&loan) {
+            return;
+        }
+        let follower = loan.follower;
+        pipeline.links.give_back(loan, next, Instant::now());
+        if next < pipeline.received.next() {
+            // Rows came meanwhile: the follower's thread sends them.
+            self.changed.notify_all();
+        }
+        self.count_follower(state, term, follower, next, PositionSource::Append);
+    }
+
+    /// The borrower got no good answer. The follower's thread asks the follower anew. `late`: it
+    /// did not answer in time, so it is out of sync.
+    pub fn loan_failed(&self, term: Term, loan: &Loan<SplitConnection>, late: Option<&str>) {
+        let mut state = self.state.lock();
+        let pipeline = state.pipeline.as_mut().filter(|p| p.term == term);
+        let Some(pipeline) = pipeline.filter(|p| p.links.is_current(loan)) else {
+            return;
+        };
+        pipeline.links.give_up(loan);
+        self.changed.notify_all();
+        drop(state);
+        if let Some(why) = late {
+            self.follower_lost(term, loan.follower, why);
+        }
+    }
+
+    /// Takes a follower's link away from a borrower that has it for too long.
+    pub fn recall(&self, term: Term, follower: ReplicaId) {
+        let mut state = self.state.lock();
+        if let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) {
+            pipeline.links.recall(follower);
+        }
+    }
+
     /// A follower answered that it has `next` durable rows.
     pub fn follower_at(&self, term: Term, id: ReplicaId, next: u64, source: PositionSource) {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
+        self.count_follower(state, term, id, next, source);
+    }
+
+    fn count_follower(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        term: Term,
+        id: ReplicaId,
+        next: u64,
+        source: PositionSource,
+    ) {
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
             return;
         };
@@ -169,24 +249,44 @@ impl Replica {
             .and_then(|p| p.tracker.waiting_since(id))
     }
 
-    /// Rows for a follower that needs row `next`. Waits up to `timeout` for a new one.
-    pub fn rows_from(&self, term: Term, next: u64, limit: usize, timeout: Duration) -> ToSend {
+    /// Rows for a follower, for its thread. While there are none, waits up to `timeout` and offers
+    /// the follower's link meanwhile.
+    pub fn rows_for(
+        &self,
+        term: Term,
+        follower: ReplicaId,
+        link: &mut Option<Link<SplitConnection>>,
+        limit: usize,
+        timeout: Duration,
+    ) -> ToSend {
         let mut state = self.state.lock();
         let mut timed_out = false;
         loop {
             // Looked up anew after each wait: the wait releases the lock, so the leadership may
             // have ended or the rows may have left memory.
-            let Some(pipeline) = state.pipeline.as_ref().filter(|p| p.term == term) else {
+            let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
+                *link = None;
                 return ToSend::Nothing;
             };
-            if next < pipeline.cache.first() {
-                return ToSend::FromFile;
-            }
-            if let Some(rows) = pipeline.cache.from(next, limit) {
-                return ToSend::Rows(rows);
-            }
-            if timed_out {
-                return ToSend::Nothing;
+            match (link.take(), pipeline.links.take(follower)) {
+                (Some(own), _) | (None, Taken::Link(own)) => {
+                    let next = link.insert(own).next;
+                    if next < pipeline.cache.first() {
+                        return ToSend::FromFile(next);
+                    }
+                    if let Some(rows) = pipeline.cache.from(next, limit) {
+                        return ToSend::Rows(rows);
+                    }
+                    if timed_out {
+                        return ToSend::Nothing;
+                    }
+                    if let Some(own) = link.take() {
+                        pipeline.links.offer(follower, own);
+                    }
+                }
+                (None, Taken::Lent(since)) if timed_out => return ToSend::Lent(since),
+                (None, Taken::Lent(_)) => {}
+                (None, Taken::Nothing) => return ToSend::Question,
             }
             timed_out = self.changed.wait_for(&mut state, timeout).timed_out();
         }

@@ -1,0 +1,113 @@
+//! A lone batch becomes durable on the thread that took it through the catalog.
+//!
+//! That thread has to wait for the leader's own fsync and for the followers anyway. So it sends the
+//! rows to them, appends, and reads their answers, without waking the log writer and the
+//! replication threads: six context switches of a lone order. It does so after it gave up its turn
+//! at the sequencer: the next batch is at the catalog meanwhile.
+//!
+//! Nothing but a good answer is judged here. Whatever else comes back, the follower's own thread
+//! asks the follower anew, and finds out.
+
+use crate::leading::identity::identify;
+use crate::leading::links::Loan;
+use crate::log::writer::{AppendOrigin, LogStage, LogWriter, WriterWork};
+use crate::metrics::OrderMetrics;
+use crate::replica::Replica;
+use common::crash;
+use common::http::split::SplitConnection;
+use common::stage::{Turn, Work};
+use common::wire::order::{ClusterId, Rows, Term};
+use common::wire::replica::{AppendRequest, LogPosition};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The parts of the service that a worker needs to make a lone batch durable.
+#[derive(Debug, Clone, Copy)]
+pub struct Lone<'a> {
+    pub replica: &'a Replica,
+    pub log: &'a LogStage,
+    pub metrics: &'a OrderMetrics,
+    /// `ORDER_REPLICATION_TIMEOUT_MS`.
+    pub timeout: Duration,
+}
+
+/// The rows of a lone batch, on their way.
+pub struct LoneBatch<'a> {
+    pub lone: Lone<'a>,
+    pub term: Term,
+    pub cluster: ClusterId,
+    pub rows: Arc<Rows>,
+    /// The turn at the log. `None` when the log writer was busy: it got the rows then.
+    pub turn: Option<Turn<'a, LogWriter, WriterWork>>,
+    /// The followers that this thread sends to. The others' threads were notified.
+    pub loans: Vec<Loan<SplitConnection>>,
+}
+
+impl LoneBatch<'_> {
+    /// Sends, appends, and waits for the followers. Their answers, and the append, acknowledge the
+    /// batch.
+    pub fn finish(self) {
+        let Lone {
+            replica, metrics, ..
+        } = self.lone;
+        let (term, rows) = (self.term, self.rows);
+        let request = AppendRequest {
+            term,
+            leader: replica.id,
+            cluster: self.cluster.clone(),
+            rows: rows.as_ref(),
+            traces: replica.traces.of(&rows),
+        };
+        let began = Instant::now();
+        let mut sent = Vec::with_capacity(self.loans.len());
+        // The followers first: their round trip takes longer than the own fsync.
+        for mut loan in self.loans {
+            match loan.connection.send("/log", &request) {
+                Ok(()) => sent.push(loan),
+                Err(_) => replica.loan_failed(term, &loan, None),
+            }
+        }
+        if let Some(turn) = self.turn {
+            let append = WriterWork::Append(Arc::clone(&rows), AppendOrigin::Leader(term));
+            turn.run(|log| log.work(vec![append]));
+        }
+        // One after the other. A follower that hangs makes the batch wait for the whole time-out,
+        // and the next one's answer lies ready by then.
+        for mut loan in sent {
+            let left = self.lone.timeout.saturating_sub(began.elapsed());
+            let answer = loan.connection.receive(left.max(Duration::from_millis(1)));
+            let position = match &answer {
+                Ok(answer) if answer.status == 200 => {
+                    let position = serde_json::from_slice::<LogPosition>(&answer.body).ok();
+                    position
+                        .filter(|at| identify(loan.follower, &self.cluster, at).is_ok())
+                        .and_then(|at| at.position)
+                }
+                Ok(_) | Err(_) => None,
+            };
+            match position {
+                Some(position) => {
+                    crash::point("leader-after-follower");
+                    metrics
+                        .replication_seconds
+                        .observe(began.elapsed().as_secs_f64());
+                    replica.borrowed_at(term, loan, position.next());
+                }
+                None => {
+                    let late = answer.is_err_and(|error| is_timeout(&error));
+                    let why = late.then_some("it did not answer in time");
+                    replica.loan_failed(term, &loan, why);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a read ended because its time was over. Linux reports both kinds.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
