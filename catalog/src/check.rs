@@ -105,7 +105,7 @@ impl Replay {
         self.next += 1;
     }
 
-    /// What was wrong with a trade, or is with the stocks.
+    /// The first trade that was wrong, or the difference in the stocks.
     pub(crate) fn finish(mut self, at_start: &Snapshot) -> Option<String> {
         self.wrong.take().or_else(|| self.compare(at_start))
     }

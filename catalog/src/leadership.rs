@@ -53,7 +53,7 @@ impl Leadership {
 
     /// The current term.
     #[must_use]
-    pub fn view(&self) -> TermInfo {
+    pub fn term_info(&self) -> TermInfo {
         self.view
     }
 
@@ -125,11 +125,11 @@ mod tests {
         });
         assert_eq!(
             leadership.judge(replica(1), 3, at(0)),
-            Claim::Stale(leadership.view())
+            Claim::Stale(leadership.term_info())
         );
         assert_eq!(
             leadership.judge(replica(1), 5, at(0)),
-            Claim::Stale(leadership.view())
+            Claim::Stale(leadership.term_info())
         );
         let granted = TermInfo {
             term: 5,

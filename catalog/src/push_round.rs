@@ -3,7 +3,7 @@
 //! The writer waits until each session has acknowledged its push or is over. An acknowledgement is
 //! made under the lock and wakes it. The end of a session wakes nobody: its moment is known, so the
 //! writer sleeps no longer than until the first one. A renewal moves that moment later only, upon
-//! which the writer looks once in vain. Whatever ends a session earlier has to settle its push.
+//! which the writer looks once in vain. Code that ends a session earlier has to settle its push.
 
 use common::timing::LEASE;
 use common::wire::catalog::SessionId;

@@ -354,7 +354,7 @@ mod tests {
     /// Columns in another order, capitals in the header, a byte order mark and blank lines are no
     /// mistakes.
     #[test]
-    fn what_spreadsheets_write_is_taken() {
+    fn the_output_of_spreadsheets_is_taken() {
         let stocks =
             read("\u{feff}Quantity,Name,Price\r\n\r\n7,FishCo,5.99\r\n\r\n").expect("good");
         assert_eq!((stocks[0].name.as_str(), stocks[0].quantity), ("FishCo", 7));

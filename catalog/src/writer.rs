@@ -59,8 +59,8 @@ pub enum WriterWork {
 /// The writer's state.
 pub struct Writer {
     store: Box<dyn Store>,
-    /// What the file holds. It is the visible state too, except while a batch is on its way from
-    /// the one to the other.
+    /// The content of the store. It is the visible state too, except while a batch is on its way
+    /// from the one to the other.
     state: Snapshot,
     leadership: Leadership,
     visible: Arc<VisibleState>,
@@ -259,7 +259,7 @@ impl Writer {
     fn admit(&mut self, request: &TradeRequest) -> Result<(), Response> {
         self.check_cluster(request.replica, &request.cluster, request.position)?;
         self.check_history(request.replica, request.position)?;
-        let term = self.leadership.view();
+        let term = self.leadership.term_info();
         if request.term != term.term {
             self.metrics.fenced.inc();
             tracing::warn!(
@@ -408,7 +408,7 @@ impl Writer {
         let snapshot = self.store.load(EPOCH).unwrap_or_else(|error| {
             panic!("the catalog's file can neither be written nor read: {error}");
         });
-        if snapshot.term.term > self.leadership.view().term {
+        if snapshot.term.term > self.leadership.term_info().term {
             self.leadership.install(snapshot.term, BootInstant::now());
         }
         self.state = snapshot.clone();

@@ -235,7 +235,7 @@ fn a_new_file_waits_for_a_claim() {
 }
 
 /// Each order gets its verdict; numbers are dense; a repeat gets the recorded verdict, also after a
-/// restart; another body is told so.
+/// restart; another body under its key is refused.
 #[test]
 fn verdicts_are_recorded() {
     let mut bench = Bench::new();
@@ -785,7 +785,7 @@ fn a_refused_push_ends_the_session() {
 }
 
 /// Without the token nothing but /livez and /metrics is answered, whatever the path; with it,
-/// unknown paths and methods are told.
+/// unknown paths and methods are named in the refusal.
 #[test]
 fn access_and_routes() {
     let bench = Bench::new();

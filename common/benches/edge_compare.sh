@@ -6,7 +6,7 @@
 #
 #   common/benches/edge_compare.sh [rounds] [seconds]
 #
-# nginx answers with its own head, of nearly the same size. What is not installed is left out, and said.
+# nginx answers with its own head, of nearly the same size. A server that is not installed is left out, with a line that says so.
 set -eu
 
 rounds=${1:-5}

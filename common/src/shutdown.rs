@@ -164,7 +164,7 @@ fn ignores(status: &str, signal: i32) -> bool {
 mod tests {
     use super::*;
 
-    /// What a process ignores is read from the line that the kernel writes; a test ignores no
+    /// The signals that a process ignores stand in a line that the kernel writes; a test ignores no
     /// SIGHUP.
     #[test]
     fn ignored_signals_are_found() {

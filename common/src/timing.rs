@@ -1,5 +1,5 @@
-//! Every interval, time-out and bound that more than one service relies on. What must be longer
-//! than what is asserted below at compile time: a change that breaks the order does not build.
+//! Every interval, time-out and bound that more than one service relies on. Some must be longer
+//! than others, which is asserted below: a change that breaks this order does not build.
 
 use std::time::Duration;
 

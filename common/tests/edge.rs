@@ -584,7 +584,10 @@ fn descriptors_run_out() {
         .expect("starts");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let address: SocketAddr = loop {
-        let line = lines.next().expect("it tells its address").expect("text");
+        let line = lines
+            .next()
+            .expect("a line with its address")
+            .expect("text");
         if let Some((_, address)) = line.split_once("address ") {
             break address.parse().expect("an address");
         }

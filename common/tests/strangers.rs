@@ -202,8 +202,8 @@ fn strangers_do_not_stay() {
     }
 }
 
-/// What is open to all is answered to strangers; what a page in a browser could send is refused
-/// with the token too.
+/// Strangers get the routes that are open to all. Requests that a page in a browser could send are
+/// refused with the token too.
 #[test]
 fn open_paths_and_pages() {
     for server in SERVERS {

@@ -107,7 +107,10 @@ fn serve(test: &str, server: &str) -> Served {
         .expect("starts");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let address = loop {
-        let line = lines.next().expect("it tells its address").expect("text");
+        let line = lines
+            .next()
+            .expect("a line with its address")
+            .expect("text");
         if let Some((_, address)) = line.split_once("address ") {
             break address.parse().expect("an address");
         }

@@ -35,8 +35,7 @@
 //! under one key however often it is sent; a response says "nothing happened" only when no attempt
 //! can have happened; a sitting leader is never deposed.
 //!
-//! What it does not do, on purpose: it keeps no order, decides no trade, and repairs nothing at the
-//! other services.
+//! On purpose it keeps no order, decides no trade, and repairs nothing at the other services.
 
 pub mod api;
 pub mod cache;

@@ -269,7 +269,7 @@ fn trace_ids() {
     );
 }
 
-/// The status tells leader, term, each replica's state, catalog and cache; liveness and readiness
+/// The status shows leader, term, each replica's state, catalog and cache; liveness and readiness
 /// follow.
 #[test]
 fn status_and_probes() {
@@ -377,7 +377,7 @@ fn not_ready_while_the_catalog_cannot_write() {
     assert_eq!(bazaar.metric("bazaar_ready"), 1.0);
 }
 
-/// An order that failed shows at once, before any heartbeat tells why, and until one is accepted.
+/// An order that failed shows at once, before any heartbeat shows why, and until one is accepted.
 #[test]
 fn a_failed_order_shows_at_once() {
     let bazaar = Bazaar::ready();

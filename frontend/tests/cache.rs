@@ -159,9 +159,9 @@ fn waiting_readers_share_a_call() {
     });
 }
 
-/// A stock that is about to change is told, but not stored.
+/// A stock that is about to change is returned, but not stored.
 #[test]
-fn what_is_changing_is_not_cached() {
+fn a_changing_stock_is_not_cached() {
     let bazaar = Bazaar::ready();
     bazaar
         .catalog

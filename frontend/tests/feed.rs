@@ -105,8 +105,8 @@ fn page() {
     assert_eq!(bazaar.client.post("/events", "{}").status, 405);
 }
 
-/// A viewer is told the status, who leads, and the stocks; then each trade as the stock that
-/// changed; and something each second.
+/// A subscriber gets the status, the leader and the stocks; then each trade as the stock that
+/// changed; and an event each second.
 #[test]
 fn watching() {
     let mut bazaar = Bazaar::ready();
@@ -123,7 +123,7 @@ fn watching() {
         (&changed["all"], changed["stocks"].as_array().map(Vec::len)),
         (&false.into(), Some(1))
     );
-    // Another one: that of the first may have been told before the table was read.
+    // Another one: that of the first may have been sent before the table was read.
     bazaar.client.buy("FishCo", 1);
     viewer.wait("the load", "load", |samples| {
         samples[0]["orders"]["per_s"].as_f64() > Some(0.0)
@@ -146,11 +146,11 @@ fn watching() {
                 .any(|entry| entry["text"] == "Replica 2 leads in term 2, after replica 3")
         })
     });
-    // A later viewer sees what was told before.
-    let told = Viewer::new(&bazaar).wait("the past", "timeline", |_| true);
+    // A later subscriber gets the entries of before.
+    let entries = Viewer::new(&bazaar).wait("the past", "timeline", |_| true);
     assert!(
-        told.as_array().is_some_and(|entries| entries.len() >= 2),
-        "{told}"
+        entries.as_array().is_some_and(|all| all.len() >= 2),
+        "{entries}"
     );
 }
 
@@ -169,8 +169,8 @@ fn leaving() {
     });
 }
 
-/// Who polls gets an answer that ends, with all that there is and when to come again; so does every
-/// viewer where the server cannot stream.
+/// A client that polls gets a response that ends, with all events as they stand and the time to
+/// come again; so does every subscriber where the server cannot stream.
 #[test]
 fn polling() {
     for (server, path) in [("edge", "/events?poll"), ("tiny_http", "/events")] {
@@ -190,7 +190,7 @@ fn polling() {
         wait_for("the stocks are read", || {
             bazaar.client.get(path).text.contains("\"FishCo\"")
         });
-        wait_for("the leader is told", || {
+        wait_for("the leader is shown", || {
             bazaar.client.get(path).text.contains("Replica 3 leads")
         });
     }

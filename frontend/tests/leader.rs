@@ -10,7 +10,7 @@ use support::client::order;
 use support::replica::Manner;
 use support::{Bazaar, id, wait_for};
 
-/// A fresh bazaar is led by the highest id, and all the others are told.
+/// A fresh bazaar is led by the highest id, and all the others get a notice.
 #[test]
 fn the_highest_id_leads_a_fresh_bazaar() {
     let bazaar = Bazaar::ready();
@@ -20,7 +20,7 @@ fn the_highest_id_leads_a_fresh_bazaar() {
         term: 1,
         leader: id(3),
     });
-    wait_for("the others are told", || {
+    wait_for("the others get a notice", || {
         [1, 2]
             .iter()
             .all(|n| bazaar.replica(*n).with(|state| state.notice.clone()) == notice)
@@ -75,7 +75,7 @@ fn a_lower_id_leads_when_the_highest_stays_away() {
         term: 1,
         leader: id(2),
     });
-    wait_for("who comes back is told", || {
+    wait_for("the replica that comes back gets a notice", || {
         bazaar.replica(3).with(|state| state.notice.clone()) == notice
     });
     assert_eq!(
@@ -240,10 +240,10 @@ fn orders_are_batched() {
     );
 }
 
-/// Without a leader an order that was never sent is told that nothing happened; one that may have
-/// traded that its outcome is unknown, in the words for whether it has a key.
+/// Without a leader, the response to an order that was never sent says that nothing happened. The
+/// one to an order that may have traded says that its outcome is unknown, and depends on its key.
 #[test]
-fn what_is_said_without_a_leader() {
+fn responses_without_a_leader() {
     let mut bazaar = Bazaar::ready();
     bazaar
         .replica(3)
@@ -297,8 +297,7 @@ fn what_is_said_without_a_leader() {
     );
 }
 
-/// What the leader says of a batch that it cannot take reaches the client, when a retry is of no
-/// use.
+/// The leader's reason why it cannot take a batch reaches the client, when a retry is of no use.
 #[test]
 fn a_refusal_of_the_leader_is_passed_on() {
     let bazaar = Bazaar::ready();

@@ -224,7 +224,7 @@ impl Confirmer {
                     }
                     Ok(info) => {
                         // An error means that this replica knows a still newer term.
-                        let _ = self.replica.observe_term(info.view());
+                        let _ = self.replica.observe_term(info.term_info());
                         Absence::NotLeader
                     }
                     Err(_) => Absence::Unconfirmed,

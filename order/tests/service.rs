@@ -275,7 +275,7 @@ fn leads_and_replicates() {
         (health.leading, health.last, health.term),
         (Some(term), Some(1), term)
     );
-    let told: serde_json::Value = bench
+    let noted: serde_json::Value = bench
         .send(
             "PUT",
             &follower,
@@ -286,8 +286,8 @@ fn leads_and_replicates() {
                 leader: health.replica,
             },
         )
-        .expect("told");
-    assert_eq!(told, serde_json::json!({}));
+        .expect("noted");
+    assert_eq!(noted, serde_json::json!({}));
     assert_eq!(bench.health(&follower).leader, Some(health.replica));
     let files = [bench.file(1), bench.file(2)];
     assert_eq!(
@@ -329,7 +329,7 @@ fn completes_its_log_before_it_leads() {
     );
 }
 
-/// A follower appends what continues its log, tells where a gap begins, and refuses what
+/// A follower appends what continues its log, says where a gap begins, and refuses what
 /// contradicts it.
 #[test]
 fn appends_of_a_leader() {
@@ -736,7 +736,7 @@ fn a_url_given_twice_is_one_copy() {
 }
 
 /// A replica with another bazaar's file neither leads nor follows beside a catalog that was led,
-/// and tells nothing of that bazaar's orders; terms of another bazaar depose nobody here. None of
+/// and returns nothing of that bazaar's orders; terms of another bazaar depose nobody here. None of
 /// it stops the catalog.
 #[test]
 fn another_bazaars_file_stops_nobody() {
@@ -769,7 +769,7 @@ fn another_bazaars_file_stops_nobody() {
             .expect_err("refused");
         assert_eq!(status(&refused), 503, "{refused}");
     }
-    // What another bazaar's services may send by a slip.
+    // Another bazaar's services may send these by a slip.
     let notice = LeaderNotice {
         cluster: theirs.cluster(),
         term: term + 50,
@@ -857,7 +857,7 @@ fn one_replica_alone_works() {
 }
 
 /// With too few copies a leader refuses orders before the catalog hears of them, with the reason:
-/// front-ends hold them during the grace, and are told not to afterwards.
+/// front-ends hold them during the grace, and answer them afterwards.
 #[test]
 fn too_few_copies_are_said_before_the_catalog_is_asked() {
     let bench = Bench::new();

@@ -1,5 +1,6 @@
--- Four lookups and an order in turn, each kind with its own latencies. wrk tells latencies of all requests together; so each request
--- carries when it was made in its X-Request-Id, which the front-end returns.
+-- Four lookups and an order in turn, each kind with its own latencies. wrk reports latencies of all
+-- requests together. So each request carries its time of sending in X-Request-Id, which the
+-- front-end returns.
 
 local ffi = require("ffi")
 ffi.cdef("typedef struct { long sec; long nsec; } bench_time; int clock_gettime(int clock, bench_time *time);")

@@ -160,8 +160,8 @@ impl Browser {
         );
     }
 
-    /// What axe-core finds wrong with the page, one line for each element. `None`, with a line that
-    /// says so, where it is not installed.
+    /// The faults that axe-core finds in the page, one line for each element. `None`, with a line
+    /// that says so, where it is not installed.
     ///
     /// # Panics
     /// When it is missing although `BAZAAR_BROWSER_REQUIRED` is set, or cannot be run.
@@ -336,8 +336,8 @@ impl Browser {
         println!("{}", path.display());
     }
 
-    /// What the browser complained of since the last call: errors of the script, what its policies
-    /// refused, failed requests.
+    /// The browser's complaints since the last call: errors of the script, violations of its
+    /// policies, failed requests.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let entries = self.command("/se/log", &json!({ "type": "browser" }));

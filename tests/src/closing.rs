@@ -1,4 +1,4 @@
-//! What must hold at the end of every system test, whatever was killed, paused or restarted in it:
+//! These hold at the end of every system test, whatever was killed, paused or restarted in it:
 //!
 //! 1. no service ended unasked, and every replica, brought back, has the whole
 //!    journal;
@@ -48,7 +48,7 @@ pub fn check(bazaar: &mut Bazaar) {
         .internal(Service::Catalog)
         .internal("/genesis")
         .expect("the catalog has a genesis");
-    let stocks = bazaar.api().stocks().expect("the catalog tells its stocks");
+    let stocks = bazaar.api().stocks().expect("the stocks");
     let now: BTreeMap<String, u64> = stocks
         .into_iter()
         .map(|stock| (stock.name, stock.quantity))

@@ -160,7 +160,7 @@ impl Bazaar {
     /// When it does not answer.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.api().status().expect("the front-end tells its status")
+        self.api().status().expect("the status")
     }
 
     /// A replica's own health.
@@ -195,17 +195,17 @@ impl Bazaar {
             .map_or(0, u8::from)
     }
 
-    /// Waits until this replica leads, and each of `told` was told so, with the term. Gives the
+    /// Waits until this replica leads, and each of `informed` knows leader and term. Returns the
     /// term.
     ///
     /// # Panics
     /// When it does not come to that in time.
-    pub fn wait_led_by(&self, leader: u8, told: &[u8]) -> u64 {
+    pub fn wait_led_by(&self, leader: u8, informed: &[u8]) -> u64 {
         let what = format!("replica {leader} to lead");
         let term = self
             .wait_status(&what, |status| status.leader.map(u8::from) == Some(leader))
             .term;
-        for replica in told {
+        for replica in informed {
             let mut last = None;
             let knows = wait::until(SOON, || {
                 let health = self.health(*replica);

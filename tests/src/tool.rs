@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How long a tool may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What came of a run.
+/// The end of a run, and its output.
 #[derive(Debug)]
 pub struct Ran {
     /// Its exit code; `None` when a signal ended it.

@@ -120,8 +120,8 @@ fn burst() {
     bazaar.close();
 }
 
-/// Whatever is asked, also as a browser asks from another site: no answer allows that site
-/// anything, none names the server, and OPTIONS lists the methods.
+/// No response allows another site anything, although a browser asks from there; none names the
+/// server, and OPTIONS lists the methods.
 #[test]
 fn headers() {
     let bazaar = Bazaar::start();
@@ -168,13 +168,13 @@ fn headers() {
             .skip(1)
             .filter_map(|line| line.split_once(':'))
             .collect();
-        let telling = |name: &str| {
+        let discloses = |name: &str| {
             name.starts_with("access-control-") || ["server", "via", "x-powered-by"].contains(&name)
         };
-        let told = names
+        let disclosed = names
             .iter()
-            .find(|(name, _)| telling(&name.to_ascii_lowercase()));
-        assert_eq!(told, None, "{request}");
+            .find(|(name, _)| discloses(&name.to_ascii_lowercase()));
+        assert_eq!(disclosed, None, "{request}");
         assert!(answer.field("date").is_some(), "{request}");
         assert_eq!(
             answer.field("x-content-type-options"),

@@ -177,7 +177,7 @@ fn alert_rules_are_those_of_the_page() {
         };
         Some((cells[1].replace(' ', "_"), expression.to_owned(), time))
     });
-    let told: Vec<_> = rows.collect();
+    let shown: Vec<_> = rows.collect();
     let rules = fs::read_to_string(root().join("docs/alerts.yml")).expect("the rules");
     let rules: Vec<_> = rules
         .split("- alert: ")
@@ -191,8 +191,8 @@ fn alert_rules_are_those_of_the_page() {
             (name, field("expr: "), field("for: "))
         })
         .collect();
-    assert!(told.len() > 15, "the rows are found: {told:?}");
-    assert_eq!(told, rules);
+    assert!(shown.len() > 15, "the rows are found: {shown:?}");
+    assert_eq!(shown, rules);
 }
 
 /// Prometheus takes the rules, and on series of `docs/alerts_test.yml` those fire that must: orders

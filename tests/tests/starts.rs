@@ -247,18 +247,18 @@ fn a_token_that_differs_is_named_once_and_in_readyz() {
     let api = client::api::Api::new(&format!("http://{public}"));
     let named = cluster::wait::until(std::time::Duration::from_secs(30), || {
         let answer = api.get("/readyz").ok()?;
-        let told = answer.status == 503 && answer.body.contains("BAZAAR_TOKEN");
-        told.then_some(answer.body)
+        let names_it = answer.status == 503 && answer.body.contains("BAZAAR_TOKEN");
+        names_it.then_some(answer.body)
     });
     assert!(named.is_some_and(|body| body.contains(&url)));
-    let told = |running: &tool::Running| {
+    let lines_of = |running: &tool::Running| {
         let log = running.out();
         let lines = log
             .lines()
             .filter(|line| line.contains("calls are refused (401)"));
         lines.map(ToOwned::to_owned).collect::<Vec<_>>()
     };
-    let lines = told(&frontend);
+    let lines = lines_of(&frontend);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains(&url), "{lines:?}");
 }

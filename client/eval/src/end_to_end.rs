@@ -40,7 +40,7 @@ fn a_quick_evaluation_leaves_all_rows_plots_and_text() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(
         ran.err.contains("left  crash 2 of 2"),
-        "without a terminal a line tells each step: {}",
+        "without a terminal each step has a line: {}",
         ran.err
     );
     let written = draw(folder.path());

@@ -4,8 +4,8 @@
 //! 2. It is closed, synced and opened again; SQLite checks its structure, the caller its content.
 //! 3. It becomes `<file>.ready`. **This rename is the commit.** A process that dies before it
 //!    leaves the old state, one that dies after it leaves the new one.
-//! 4. What has the name is moved to `<file>.replaced-<time>`, with its `-wal`, and the folder is
-//!    synced.
+//! 4. The file that has the name is moved to `<file>.replaced-<time>`, with its `-wal`, and the
+//!    folder is synced.
 //! 5. `<file>.ready` becomes `<file>`.
 //!
 //! Steps 4 and 5 are several renames. The next process that opens the file finishes them
@@ -165,7 +165,7 @@ impl Drop for Draft {
 }
 
 impl Ready {
-    /// Takes the name. What had it is kept under the name that is returned.
+    /// Takes the name. The file that had it is kept under the name that is returned.
     ///
     /// # Errors
     /// [`DbError`]; the message says which state is in force.

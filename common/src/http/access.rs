@@ -33,9 +33,9 @@ pub enum Access {
     },
 }
 
-/// The judgement on a request.
+/// Whether a request is let in.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum Admission {
     /// It is one of ours, or anyone where anyone may call.
     Trusted,
     /// A stranger that asks for what is open to all.
@@ -62,9 +62,9 @@ impl Access {
 
     /// Judges a request by its head. `has_body`: whether the head announces a body.
     #[must_use]
-    pub fn judge(&self, request: &Request, has_body: bool) -> Verdict {
+    pub fn judge(&self, request: &Request, has_body: bool) -> Admission {
         let Self::Internal { token, names } = self else {
-            return Verdict::Trusted;
+            return Admission::Trusted;
         };
         let headers = &request.headers;
         if let Some(host) = headers.all("host").find(|host| !is_ours(host, names)) {
@@ -72,31 +72,31 @@ impl Access {
                 "this service is not known as '{host}': call it by its address, or list the name \
                  in BAZAAR_HOSTS"
             );
-            return Verdict::Refused(Response::error(421, &message));
+            return Admission::Refused(Response::error(421, &message));
         }
         if headers.get("origin").is_some() {
-            return Verdict::Refused(Response::error(
+            return Admission::Refused(Response::error(
                 403,
                 "internal calls come from services, never from a web page: send no Origin",
             ));
         }
         if !is_trusted(token.as_deref(), request) {
             return if is_open(request) && !has_body {
-                Verdict::Stranger
+                Admission::Stranger
             } else {
-                Verdict::Refused(unauthorized(token.is_some()))
+                Admission::Refused(unauthorized(token.is_some()))
             };
         }
         if let Some(theirs) = protocol::unfit(headers.get(protocol::HEADER)) {
             return Verdict::Refused(other_protocol(theirs));
         }
         if has_body && !headers.get("content-type").is_some_and(is_json) {
-            return Verdict::Refused(Response::error(
+            return Admission::Refused(Response::error(
                 415,
                 "internal calls with a body need the header 'Content-Type: application/json'",
             ));
         }
-        Verdict::Trusted
+        Admission::Trusted
     }
 }
 
@@ -197,9 +197,9 @@ mod tests {
 
     fn status(access: &Access, request: &Request, has_body: bool) -> u16 {
         match access.judge(request, has_body) {
-            Verdict::Trusted => 200,
-            Verdict::Stranger => 100,
-            Verdict::Refused(response) => response.status,
+            Admission::Trusted => 200,
+            Admission::Stranger => 100,
+            Admission::Refused(response) => response.status,
         }
     }
 

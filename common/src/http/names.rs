@@ -288,7 +288,7 @@ mod tests {
 
     /// Literals and localhost are never looked up, and names are bounded.
     #[test]
-    fn what_needs_no_name_server_asks_none() {
+    fn literals_are_not_looked_up() {
         let (names, asked, answer) = names();
         assert_eq!(names.addresses("::1").map(|ips| ips.len()), Ok(1));
         assert_eq!(names.addresses("localhost").map(|ips| ips.len()), Ok(2));

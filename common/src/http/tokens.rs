@@ -85,7 +85,7 @@ mod tests {
 
     /// A refusal is named with the service, until it accepts the token or is not heard of any more.
     #[test]
-    fn who_refuses_the_token_is_named_until_it_accepts() {
+    fn a_service_that_refuses_the_token_is_named_until_it_accepts() {
         let refusals = Refusals::default();
         let now = Instant::now();
         refusals.answered("http://a:1", 200, true, now);

@@ -1,5 +1,5 @@
-//! Where services listen, and the URLs under which others reach them. Whatever could never work is
-//! refused at the start, with what to write instead.
+//! Where services listen, and the URLs under which others reach them. An address that could never
+//! work is refused at the start, with what to write instead.
 
 use crate::wire::order::ReplicaId;
 use std::collections::BTreeMap;
@@ -259,7 +259,7 @@ impl ReplicaUrls {
     /// Its default: three replicas on this machine.
     pub const DEFAULT: &'static str =
         "1=http://127.0.0.1:7201,2=http://127.0.0.1:7202,3=http://127.0.0.1:7203";
-    /// What it is.
+    /// Its meaning, for `--help`.
     pub const HELP: &'static str = "all replicas of the order service, id=url, separated by commas";
 }
 

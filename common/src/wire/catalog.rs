@@ -19,7 +19,7 @@ pub struct TermAnswer {
 impl TermAnswer {
     /// Term and owner alone.
     #[must_use]
-    pub fn view(&self) -> TermInfo {
+    pub fn term_info(&self) -> TermInfo {
         TermInfo {
             term: self.term,
             owner: self.owner,

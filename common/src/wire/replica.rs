@@ -126,8 +126,8 @@ pub struct Unavailable {
     pub message: String,
     /// Whether orders of the call may have traded.
     pub outcome_unknown: bool,
-    /// Whether to try again at once is of use (the leader is about to step down, say) or the client
-    /// is to be told.
+    /// Whether to try again at once is of use (the leader is about to step down, say). Otherwise
+    /// the client gets this message.
     pub retry: bool,
 }
 
@@ -210,8 +210,8 @@ pub enum PageEnd {
 
 /// `POST /log`: the leader's rows for a follower. Rows that it has must be equal, and are skipped.
 /// A gap, and rows of another bazaar, are a 409 with [`LogPosition`]; rows that contradict its log
-/// a 422, an older term a 412 with [`crate::wire::catalog::TermInfo`]. Who sends it borrows the
-/// rows.
+/// a 422, an older term a 412 with [`crate::wire::catalog::TermInfo`]. The sender borrows
+/// the rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendRequest<R = Rows> {
     /// The leader's term.

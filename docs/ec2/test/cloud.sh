@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Goal: ec2-up makes exactly what it says, twice over as once, and ec2-down removes it and sees what is left; wrong settings are told
+# Goal: ec2-up makes exactly what it says, twice over as once, and ec2-down removes it and sees what is left; wrong settings are named
 # with their remedy. The real CLI talks to a moto server, which keeps the state that AWS would.
 . "$(dirname "$0")/lib.sh"
 

@@ -24,7 +24,7 @@ use common::metrics::QueueGauges;
 use common::queue::Queue;
 use common::timing::{ORDER_TOTAL, READ_TOTAL};
 use common::wire::order::{Order, OrderKey, Submission};
-use order_body::{MAX_NAME_BYTES, Refusal};
+use order_body::{InvalidOrder, MAX_NAME_BYTES};
 use origin::Origins;
 use routes::{Endpoint, stock_name};
 use status::StatusReport;
@@ -198,7 +198,7 @@ impl Api {
 }
 
 /// The order of a request, and whether the client gave it a key.
-fn check_order(request: &Request) -> Result<(Submission, bool), Refusal> {
+fn check_order(request: &Request) -> Result<(Submission, bool), InvalidOrder> {
     let client_key = idempotency_key(request)?;
     let encodings = request.headers.all("content-encoding");
     let new = order_body::read(&request.body, encodings)?;

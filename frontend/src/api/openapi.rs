@@ -36,8 +36,8 @@ mod tests {
         }
     }
 
-    /// What linters ask of every description: it says that nobody has to authenticate, and under
-    /// which license it may be used; a list of required fields is not empty.
+    /// Linters ask of every description that it says who has to authenticate (nobody), and under
+    /// which license it may be used; and that no list of required fields is empty.
     #[test]
     fn linters_have_nothing_to_say() {
         fn empty_lists(value: &Value) -> usize {

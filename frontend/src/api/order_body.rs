@@ -17,14 +17,14 @@ const EXAMPLE: &str = r#"{"name": "GameStart", "quantity": 1, "type": "buy"}"#;
 
 /// Why a body is no order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct InvalidOrder {
     /// 400, or 415 for a body that is compressed.
     pub status: u16,
     /// The mistake, and the remedy.
     pub message: String,
 }
 
-impl From<String> for Refusal {
+impl From<String> for InvalidOrder {
     fn from(message: String) -> Self {
         Self {
             status: 400,
@@ -40,12 +40,12 @@ impl From<String> for Refusal {
 pub fn read<'a>(
     body: &[u8],
     mut encodings: impl Iterator<Item = &'a str>,
-) -> Result<NewOrder, Refusal> {
+) -> Result<NewOrder, InvalidOrder> {
     let named = encodings.find(|encoding| !encoding.trim().eq_ignore_ascii_case("identity"));
     let named = named.map(|encoding| format!("Content-Encoding: {}", cut(encoding)));
     let seen = body.starts_with(&GZIP).then(|| "gzip".to_owned());
     if let Some(how) = named.or(seen) {
-        return Err(Refusal {
+        return Err(InvalidOrder {
             status: 415,
             message: format!(
                 "the body is compressed ({how}), which is not taken here: send the JSON as it is"

@@ -166,8 +166,8 @@ pub struct FoundStock {
 
 impl From<&Stock> for FoundStock {
     fn from(stock: &Stock) -> Self {
-        let view = view(stock);
-        let body = serde_json::to_vec(&Data { data: view }).expect("wire types serialise");
+        let data = stock_info(stock);
+        let body = serde_json::to_vec(&Data { data }).expect("wire types serialise");
         Self {
             body: body.into(),
             cacheable: stock.cacheable,
@@ -177,7 +177,7 @@ impl From<&Stock> for FoundStock {
 
 /// A stock as the public API shows it.
 #[must_use]
-pub fn view(stock: &Stock) -> StockInfo {
+pub fn stock_info(stock: &Stock) -> StockInfo {
     StockInfo {
         name: stock.name.clone(),
         price: stock.price,

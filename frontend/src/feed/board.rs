@@ -180,21 +180,21 @@ mod tests {
         let row = |name: &str, quantity: u64| -> Value {
             json!({ "name": name, "price": 5.99, "quantity": quantity })
         };
-        let told = |all: bool, rows: Value| {
+        let event = |all: bool, rows: Value| {
             vec![("stocks".to_owned(), json!({ "all": all, "stocks": rows }))]
         };
         assert_eq!(
             set(&mut board, &[("A", 1), ("B", 2)]),
-            told(true, json!([row("A", 1), row("B", 2)]))
+            event(true, json!([row("A", 1), row("B", 2)]))
         );
         assert_eq!(set(&mut board, &[("A", 1), ("B", 2)]), []);
         assert_eq!(
             set(&mut board, &[("A", 1), ("B", 3), ("C", 4)]),
-            told(false, json!([row("B", 3), row("C", 4)]))
+            event(false, json!([row("B", 3), row("C", 4)]))
         );
         assert_eq!(
             set(&mut board, &[("A", 1), ("C", 4)]),
-            told(true, json!([row("A", 1), row("C", 4)]))
+            event(true, json!([row("A", 1), row("C", 4)]))
         );
         board.forget_stocks();
         assert!(
@@ -205,7 +205,7 @@ mod tests {
         );
         assert_eq!(
             set(&mut board, &[("A", 1)]),
-            told(true, json!([row("A", 1)]))
+            event(true, json!([row("A", 1)]))
         );
     }
 

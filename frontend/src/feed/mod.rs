@@ -38,7 +38,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long somebody who polls counts as watching.
 const POLLER_WATCHES: Duration = Duration::from_secs(10);
-/// Tells a browser to ask again after two seconds.
+/// A browser that lost the feed asks again after two seconds.
 const RETRY: &[u8] = b"retry: 2000\n\n";
 
 /// The feed, as the API, the publisher and the stock reader share it.

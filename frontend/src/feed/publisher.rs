@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often load and plain numbers are sent: also the heartbeat, by which viewers know that they
 /// are still connected.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 pub struct Publisher {
     pub feed: Arc<Feed>,
@@ -40,17 +40,17 @@ impl Publisher {
     fn run(&self) {
         let mut timeline = Timeline::default();
         let mut outline = None;
-        let (mut counts, mut told) = (self.counts(&self.report.status()), Instant::now());
+        let (mut counts, mut counted) = (self.counts(&self.report.status()), Instant::now());
         while !self.stop.wait(LOOK_EVERY) {
             let status = self.report.status();
             let entries = timeline.look(&status, unix_ms());
-            let due = told.elapsed() >= TELL_EVERY;
+            let due = counted.elapsed() >= SAMPLE_EVERY;
             let sample = due.then(|| {
                 let (before, seconds) = (
                     std::mem::replace(&mut counts, self.counts(&status)),
-                    told.elapsed(),
+                    counted.elapsed(),
                 );
-                told = Instant::now();
+                counted = Instant::now();
                 let viewers = self.subscribers.as_ref().map_or(0, Subscribers::count);
                 Sample {
                     at_ms: unix_ms(),

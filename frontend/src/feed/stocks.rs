@@ -4,7 +4,7 @@
 //! switched off.)
 
 use super::Feed;
-use crate::cache::shared::view;
+use crate::cache::shared::stock_info;
 use common::http::client::{Call, HttpClient};
 use common::http::edge::subscribers::Subscribers;
 use common::shutdown::Shutdown;
@@ -61,7 +61,7 @@ impl StockReader {
                 .call::<_, LookupAnswer>(call, &LookupRequest { names: None })
             {
                 Ok(answer) => {
-                    *self.feed.table.lock() = Some(answer.stocks.iter().map(view).collect());
+                    *self.feed.table.lock() = Some(answer.stocks.iter().map(stock_info).collect());
                     rest = rest.max(began.elapsed() * SHARE);
                 }
                 // The status shows that the catalog is away. However long that took to find out, it

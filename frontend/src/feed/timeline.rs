@@ -128,7 +128,7 @@ impl Timeline {
             return;
         }
         let was_down = before.is_none_or(ReplicaState::counts_as_down);
-        let told = match state {
+        let entry = match state {
             ReplicaState::Down => Some((Kind::Down, format!("Replica {id} does not answer"))),
             ReplicaState::WrongReplica => Some((
                 Kind::Down,
@@ -165,7 +165,7 @@ impl Timeline {
             // The leader's entry covers both.
             ReplicaState::Follower | ReplicaState::Leader => None,
         };
-        news.extend(told);
+        news.extend(entry);
         self.replicas.insert(id, state);
     }
 
@@ -317,8 +317,8 @@ mod tests {
         for _ in 0..5 {
             assert!(texts(&mut timeline, &down).is_empty() && texts(&mut timeline, &up).is_empty());
         }
-        let told: Vec<String> = (0..10).flat_map(|_| texts(&mut timeline, &down)).collect();
-        assert_eq!(told, ["Replica 1 does not answer"]);
+        let entries: Vec<String> = (0..10).flat_map(|_| texts(&mut timeline, &down)).collect();
+        assert_eq!(entries, ["Replica 1 does not answer"]);
         assert_eq!(texts(&mut timeline, &up), ["Replica 1 answers and follows"]);
         let mut silent = up.clone();
         silent.catalog.state = None;
@@ -327,10 +327,10 @@ mod tests {
                 texts(&mut timeline, &silent).is_empty() && texts(&mut timeline, &up).is_empty()
             );
         }
-        let told: Vec<String> = (0..10)
+        let entries: Vec<String> = (0..10)
             .flat_map(|_| texts(&mut timeline, &silent))
             .collect();
-        assert_eq!(told, ["The catalog does not answer: trades wait"]);
+        assert_eq!(entries, ["The catalog does not answer: trades wait"]);
     }
 
     /// Doubts about a leader that stays are entries, and so is their end; so are the catalog and

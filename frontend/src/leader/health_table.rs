@@ -1,7 +1,7 @@
 //! The newest health by the probing threads, for `GET /status` and `GET /readyz`: one slot per
 //! replica, one for the catalog.
 
-use crate::leader::election::{Outcome, Stranger};
+use crate::leader::election::Outcome;
 use common::clock::BootInstant;
 use common::wire::catalog::{CatalogHealth, CatalogState};
 use common::wire::order::{ClusterId, ReplicaId};
@@ -65,10 +65,10 @@ impl HealthTable {
     pub fn set_replica(&self, id: ReplicaId, outcome: &Outcome) {
         let seen = match outcome {
             Outcome::Health(health) => Some(Observation::Health(health.clone())),
-            Outcome::Stranger(Stranger::Replica(other)) => Some(Observation::WrongReplica(*other)),
+            Outcome::WrongReplica(other) => Some(Observation::WrongReplica(*other)),
             Outcome::Refused => None,
             // Whether a file is of another bazaar is judged when it is shown.
-            Outcome::Missed | Outcome::Stranger(Stranger::Bazaar) => return,
+            Outcome::Missed | Outcome::Foreign => return,
         };
         let seen = seen.map(|seen| (BootInstant::now(), seen));
         self.replicas.lock().insert(id, seen);
@@ -151,7 +151,7 @@ fn recent_age(at: BootInstant) -> Option<Duration> {
     (age <= MAX_AGE).then_some(age)
 }
 
-/// Tells a file of another bazaar from one of the catalog's.
+/// Marks the health of a replica whose file belongs to another bazaar.
 fn mark_foreign(seen: Observation, cluster: Option<&ClusterId>) -> Observation {
     match seen {
         Observation::Health(Health {

@@ -1,7 +1,7 @@
 //! One thread per replica: asks for its health each heartbeat, or at once when woken, and announces
 //! the leader to it. It never decides.
 
-use crate::leader::election::{Event, Outcome, Probe, Stranger};
+use crate::leader::election::{Event, Outcome, Probe};
 use crate::leader::health_table::{HealthTable, Observation};
 use common::clock::BootInstant;
 use common::http::client::{Call, CallError, HttpClient};
@@ -193,7 +193,7 @@ impl Worker {
 fn outcome(answer: Result<Health, CallError>, id: ReplicaId, took: Duration) -> Outcome {
     match answer {
         Ok(health) if health.replica == id => Outcome::Health(health),
-        Ok(health) => Outcome::Stranger(Stranger::Replica(health.replica)),
+        Ok(health) => Outcome::WrongReplica(health.replica),
         // A connection that was not made in time is a miss like any other: one lost packet does not
         // end a leader.
         Err(CallError::NotSent(_)) if took < CONNECT_TIMEOUT / 2 => Outcome::Refused,

@@ -1,22 +1,25 @@
 "use strict";
-// The live feed, once per browser. A browser opens six connections to a host at most, for all its tabs: were one
-// of them a feed in each tab, orders of the sixth tab would wait for ever. So this script runs as a shared worker,
-// which follows the feed for all tabs, and only while one of them is visible. A browser without shared workers runs
-// it in the page, where it polls: a poll gives its connection back.
+// The live feed, once per browser. A browser opens at most six connections to a host, for all its
+// tabs together. With a feed in each tab, the orders of the sixth tab would wait for ever. So this
+// script runs as a shared worker: it follows the feed for all tabs, while one of them is visible.
+// A browser without shared workers runs it in the page. There it polls, since a poll gives its
+// connection back.
 
-// The feed says something each second: after this silence it is gone, whatever the connection looks like.
+// The feed sends an event each second. After this silence the connection is dead, although the
+// browser may not have noticed: TCP reports a cut only when something is sent.
 const SILENCE_MS = 5000;
 const POLL_MS = 2000;
-// Polling goes on for so many rounds before the feed is tried again where it did not stream.
+// A proxy that buffers the feed may do so for long: after this many polls the stream is tried again.
 const POLLS = 15;
-// What the charts and the timeline show at most.
+// The charts show this much time, and the timeline this many entries.
 const WINDOW_MS = 120000;
 const ENTRIES = 200;
-// A tab that watches says so this often. One that has not for some time is gone: a tab that crashed says nothing.
+// A tab that watches says so this often. The worker drops one that was silent for WATCHES_MS: a tab
+// that crashed sends no "leave".
 const WATCH_EVERY_MS = 5000;
 const WATCHES_MS = 30000;
 
-/** What the feed has said so far: a tab that begins to watch is told all of it. */
+/** The events of the feed so far, merged: a tab that begins to watch gets them all. */
 class Board {
   constructor() {
     this.status = null;
@@ -32,9 +35,11 @@ class Board {
       for (const stock of data.stocks) this.stocks.set(stock.name, stock);
     }
     if (name === "timeline") {
-      // Each opening repeats the newest entries. A front-end that starts again counts from 0 again.
+      // Each snapshot repeats the newest entries. The id alone does not name an entry: a front-end
+      // that restarted counts from 0 again.
       const known = new Set(this.timeline.map(({ id, at_ms }) => `${id} ${at_ms}`));
-      this.timeline = [...this.timeline, ...data.filter(({ id, at_ms }) => !known.has(`${id} ${at_ms}`))].slice(-ENTRIES);
+      const fresh = data.filter(({ id, at_ms }) => !known.has(`${id} ${at_ms}`));
+      this.timeline = [...this.timeline, ...fresh].slice(-ENTRIES);
     }
     if (name === "load") {
       const last = this.load.at(-1)?.at_ms ?? 0;
@@ -43,7 +48,7 @@ class Board {
     }
   }
 
-  /** Everything, as the events that would tell it. */
+  /** The board as events: whoever applies them has the same board. */
   events() {
     const all = [["timeline", this.timeline], ["load", this.load]];
     if (this.status) all.unshift(["status", this.status]);
@@ -52,12 +57,16 @@ class Board {
   }
 }
 
-/** Follows the feed from `start` to `stop`. `tell` gets its events and, as `{ state, heard }`, how the connection is. */
+/**
+ * Follows the feed from `start` to `stop`. `publish` gets its events, and the state of the
+ * connection as `{ state, heard }`.
+ */
 class Feed {
-  constructor(tell, streams) {
-    this.tell = tell;
-    /** Whether it may hold a connection open. */
+  constructor(publish, streams) {
+    this.publish = publish;
+    // A page without a shared worker may not hold a connection open.
     this.mayStream = streams;
+    // Whether the last stream worked. A proxy may buffer it or cut it short.
     this.streams = streams;
     this.running = false;
     this.heard = 0;
@@ -84,24 +93,24 @@ class Feed {
     clearInterval(this.watchdog);
   }
 
-  /** What somebody who comes now has missed. */
+  /** The messages that bring a new tab up to date. */
   snapshot() {
     return [...this.board.events(), this.last];
   }
 
   say(state) {
     this.last = { state, heard: this.heard };
-    this.tell(this.last);
+    this.publish(this.last);
   }
 
-  hear(name, data) {
+  take(name, data) {
     this.heard = Date.now();
     this.board.keep(name, data);
-    this.tell({ name, data });
+    this.publish({ name, data });
   }
 
   connect() {
-    // A poll that was on its way may come here beside one that is still to begin.
+    // A poll in flight may call this while another one is scheduled: only one of them may go on.
     clearTimeout(this.timer);
     this.source?.close();
     this.opened = Date.now();
@@ -109,21 +118,22 @@ class Feed {
     this.source = source;
     for (const name of ["status", "stocks", "timeline", "load"]) {
       source.addEventListener(name, (event) => {
+        // An event of a source that was closed meanwhile is out of date.
         if (this.source !== source) return;
-        this.hear(name, JSON.parse(event.data));
+        this.take(name, JSON.parse(event.data));
         if (this.last.state !== "live") this.say("live");
       });
     }
     source.addEventListener("error", () => {
       if (this.source !== source) return;
-      // A feed that ends as soon as it has told everything does not stream here.
+      // A feed that ends right after its snapshot does not stream here: a proxy or server cut it.
       const brief = this.heard >= this.opened && Date.now() - this.opened < 1500;
       this.streams = !brief;
       this.drop(brief, brief ? POLL_MS : 500);
     });
   }
 
-  /** Gives the stream up and goes on by polling, which also finds out when the bazaar is back. */
+  /** Closes the stream and polls, which also finds out when the bazaar is back. */
   drop(quietly, delay) {
     this.source?.close();
     this.source = null;
@@ -139,14 +149,15 @@ class Feed {
 
   async poll() {
     try {
-      const answer = await fetch("/events?poll", { cache: "no-store", signal: AbortSignal.timeout(SILENCE_MS) });
+      const signal = AbortSignal.timeout(SILENCE_MS);
+      const answer = await fetch("/events?poll", { cache: "no-store", signal });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const text = await answer.text();
-      // Stopped, or streaming again, while this was on its way.
+      // The feed was stopped, or streams again, while this poll was in flight.
       if (!this.running || this.source) return;
       for (const block of text.split("\n\n")) {
         const [, name, data] = /^event: (\w+)\ndata: (.*)$/.exec(block) ?? [];
-        if (name) this.hear(name, JSON.parse(data));
+        if (name) this.take(name, JSON.parse(data));
       }
       this.polls += 1;
       if (this.mayStream && (this.streams || this.polls > POLLS)) return this.connect();
@@ -161,7 +172,7 @@ class Feed {
 
   check() {
     if (this.source && Date.now() - Math.max(this.heard, this.opened) > SILENCE_MS) {
-      // Opened and silent: something between buffers the feed.
+      // A stream that is open and never said anything is buffered on its way: poll instead.
       this.streams = this.heard >= this.opened;
       this.drop(false, 500);
     }
@@ -173,13 +184,13 @@ class Feed {
   }
 }
 
-/** In the shared worker: the feed runs while a tab watches, and tells all that do. */
+/** The shared worker: the feed runs while a tab watches, and its events go to all that do. */
 function serveTabs() {
   const watching = new Map();
-  const tellAll = (message) => {
+  const toAll = (message) => {
     for (const port of watching.keys()) port.postMessage(message);
   };
-  const feed = new Feed(tellAll, true);
+  const feed = new Feed(toAll, true);
   const leave = (port) => {
     watching.delete(port);
     if (watching.size === 0) feed.stop();
@@ -187,10 +198,10 @@ function serveTabs() {
   addEventListener("connect", ({ ports: [port] }) => {
     port.onmessage = ({ data }) => {
       if (data === "leave") return leave(port);
-      const comes = !watching.has(port);
+      const isNew = !watching.has(port);
       watching.set(port, Date.now());
       if (!feed.running) feed.start();
-      else if (comes) feed.snapshot().forEach((message) => port.postMessage(message));
+      else if (isNew) feed.snapshot().forEach((message) => port.postMessage(message));
     };
   });
   addEventListener("offline", () => feed.offline());

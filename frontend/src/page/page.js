@@ -1,9 +1,12 @@
 "use strict";
-// The page's script. It watches the feed, shows what comes, and sends orders. Everything received is written as text.
+// The page's script. It watches the feed, shows its events, and sends orders. Everything that was
+// received is written as text, never as markup: a stock's name could hold a script.
 
 const $ = (id) => document.getElementById(id);
 const whole = new Intl.NumberFormat("en");
-const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const clock = new Intl.DateTimeFormat("en", {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false,
+});
 
 /** An element with attributes and children; strings become text. */
 function make(tag, attributes = {}, ...children) {
@@ -13,7 +16,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** The same in a drawing. */
+/** The same for a drawing: SVG elements have a namespace. */
 function drawing(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -21,7 +24,7 @@ function drawing(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Writes only what differs: a screen reader is told of changes, not of repetitions. */
+/** Writes a text only if it differs: a screen reader reads every write aloud. */
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -33,10 +36,11 @@ function say(element, kind, text) {
 
 function time(ms) {
   const at = new Date(ms);
-  return make("time", { datetime: at.toISOString(), title: at.toLocaleString("en") }, clock.format(at));
+  const attributes = { datetime: at.toISOString(), title: at.toLocaleString("en") };
+  return make("time", attributes, clock.format(at));
 }
 
-// ---- Stocks -------------------------------------------------------------------------------------------------------------------------
+// ---- Stocks -------------------------------------------------------------------------------------
 
 const stocks = new Map();
 
@@ -70,7 +74,8 @@ function applyStocks({ all, stocks: changed }) {
 function applyStock({ name, price, quantity }) {
   let shown = stocks.get(name);
   if (!shown) {
-    const choose = make("button", { type: "button", class: "name", "aria-label": `${name}: choose for trading` }, name);
+    const label = `${name}: choose for trading`;
+    const choose = make("button", { type: "button", class: "name", "aria-label": label }, name);
     choose.addEventListener("click", () => {
       $("stock").value = name;
       $("quantity").focus();
@@ -82,9 +87,12 @@ function applyStock({ name, price, quantity }) {
       change: make("td", { class: "number change" }),
       fill: drawing("rect", { height: "1" }),
     };
-    const bar = drawing("svg", { class: "bar", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, cells.fill);
+    // The number stands beside the bar, which is hidden from screen readers.
+    const box = { viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" };
+    const bar = make("td", { class: "wide" }, drawing("svg", { class: "bar", ...box }, cells.fill));
     const heading = make("td", {}, choose);
-    const row = make("tr", { "data-stock": name }, heading, cells.price, cells.left, make("td", { class: "wide" }, bar), cells.change);
+    const row = make("tr", { "data-stock": name },
+      heading, cells.price, cells.left, bar, cells.change);
     row.addEventListener("animationend", () => row.classList.remove("flash-up", "flash-down"));
     shown = { row, quantity, ...cells };
     stocks.set(name, shown);
@@ -92,7 +100,8 @@ function applyStock({ name, price, quantity }) {
     const change = quantity - shown.quantity;
     const way = change > 0 ? "up" : "down";
     shown.row.classList.remove("flash-up", "flash-down");
-    // Read, so that the browser begins the same flash anew.
+    // Reading the width forces a layout. Without it the browser sees no change of the class, and a
+    // second flash of the same kind does not begin.
     void shown.row.offsetWidth;
     shown.row.classList.add(`flash-${way}`);
     shown.change.className = `number change ${way}`;
@@ -103,7 +112,7 @@ function applyStock({ name, price, quantity }) {
   write(shown.left, whole.format(quantity));
 }
 
-// ---- Cluster ------------------------------------------------------------------------------------------------------------------------
+// ---- Cluster ------------------------------------------------------------------------------------
 
 const ROLES = {
   leader: ["Leader", "serving", "good"],
@@ -126,15 +135,20 @@ function applyStatus({ ready, reasons, leader, term, replicas, catalog, cache })
   write($("halted"), ready ? "" : `No order can be taken now: ${reasons.join("; ")}.`);
   write($("leader"), leader === null ? "none" : `Replica ${leader}`);
   write($("term"), whole.format(term));
-  const catalogText = catalog.state === null ? "no answer" : (CATALOG[catalog.state] ?? catalog.state);
+  // A newer front-end may know states that this page does not: they are shown as they are.
+  const catalogText =
+    catalog.state === null ? "no answer" : (CATALOG[catalog.state] ?? catalog.state);
   write($("catalog"), catalog.write_fault === null ? catalogText : `${catalogText}, cannot write`);
-  write($("cache"), !cache.enabled ? "off" : `${whole.format(cache.entries)} held${cache.leased ? "" : ", no lease"}`);
+  const held = `${whole.format(cache.entries)} held${cache.leased ? "" : ", no lease"}`;
+  write($("cache"), cache.enabled ? held : "off");
   const rows = $("replica-rows");
   const ids = replicas.map(({ id }) => String(id)).join();
   if (rows.dataset.ids !== ids) {
     rows.dataset.ids = ids;
-    const row = ({ id }) => make("tr", { "data-replica": id }, make("td", {}, String(id)), make("td"),
-      make("td", {}, make("span", { class: "badge" })), make("td", { class: "number" }), make("td", { class: "number" }));
+    const state = () => make("td", {}, make("span", { class: "badge" }));
+    const count = () => make("td", { class: "number" });
+    const row = ({ id }) => make("tr", { "data-replica": id },
+      make("td", {}, String(id)), make("td"), state(), count(), count());
     rows.replaceChildren(...replicas.map(row));
   }
   const absent = (state) => ["down", "wrong-replica", "foreign"].includes(state);
@@ -142,7 +156,8 @@ function applyStatus({ ready, reasons, leader, term, replicas, catalog, cache })
   const most = Math.max(0, ...replicas.map(have));
   replicas.forEach((replica, i) => {
     const [, role, state, last, lag] = rows.children[i].children;
-    const [roleText, stateText, kind] = ROLES[replica.state] ?? [replica.state, replica.state, "wait"];
+    const unknown = [replica.state, replica.state, "wait"];
+    const [roleText, stateText, kind] = ROLES[replica.state] ?? unknown;
     rows.children[i].className = replica.state === "leader" ? "leads" : "";
     write(role, roleText);
     state.firstChild.dataset.kind = kind;
@@ -153,55 +168,83 @@ function applyStatus({ ready, reasons, leader, term, replicas, catalog, cache })
   });
 }
 
-// ---- Timeline -----------------------------------------------------------------------------------------------------------------------
+// ---- Timeline -----------------------------------------------------------------------------------
 
-const told = new Set();
+const shown = new Set();
 
 function applyTimeline(entries) {
-  const fresh = told.size > 0;
+  // The first entries are history, and do not flash.
+  const fresh = shown.size > 0;
   for (const { id, at_ms, kind, text } of entries) {
-    // A front-end that starts again counts from 0 again.
+    // The id alone does not name an entry: a front-end that restarted counts from 0 again.
     const key = `${id} ${at_ms}`;
-    if (told.has(key)) continue;
-    told.add(key);
-    const item = make("li", { "data-kind": kind }, time(at_ms), make("span", { class: "what" }, text));
+    if (shown.has(key)) continue;
+    shown.add(key);
+    const what = make("span", { class: "what" }, text);
+    const item = make("li", { "data-kind": kind }, time(at_ms), what);
     if (fresh) item.className = "new";
     $("timeline").prepend(item);
   }
   while ($("timeline").children.length > ENTRIES) $("timeline").lastChild.remove();
 }
 
-// ---- Load ---------------------------------------------------------------------------------------------------------------------------
+// ---- Load ---------------------------------------------------------------------------------------
 
 const samples = [];
 const WIDTH = 240;
 const HEIGHT = 60;
 
-const number = (value) => (value >= 100 || Number.isInteger(value) ? whole.format(Math.round(value)) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
-const rate = (value) => (value >= 10 || Number.isInteger(value) ? whole.format(Math.round(value)) : value.toFixed(1));
+const number = (value) => {
+  if (value >= 100 || Number.isInteger(value)) return whole.format(Math.round(value));
+  return value.toFixed(value >= 10 ? 1 : 2);
+};
+const rate = (value) => {
+  if (value >= 10 || Number.isInteger(value)) return whole.format(Math.round(value));
+  return value.toFixed(1);
+};
 const ms = (value) => `${number(value)} ms`;
 const percent = (value) => `${(value * 100).toFixed(value === 1 || value === 0 ? 0 : 1)} %`;
 
 const charts = [
-  { title: "Requests", unit: (v) => `${rate(v)} /s`, least: 10, series: [["", (s) => s.requests_per_s]] },
+  {
+    title: "Requests",
+    unit: (v) => `${rate(v)} /s`,
+    least: 10,
+    series: [["", (s) => s.requests_per_s]],
+  },
   { title: "Cache hits", unit: percent, least: 1, most: 1, series: [["", (s) => s.hit_ratio]] },
-  { title: "Lookups", unit: ms, least: 1, series: [["p50", (s) => s.lookups.p50_ms], ["p99", (s) => s.lookups.p99_ms]] },
-  { title: "Orders", unit: ms, least: 1, series: [["p50", (s) => s.orders.p50_ms], ["p99", (s) => s.orders.p99_ms]] },
+  {
+    title: "Lookups",
+    unit: ms,
+    least: 1,
+    series: [["p50", (s) => s.lookups.p50_ms], ["p99", (s) => s.lookups.p99_ms]],
+  },
+  {
+    title: "Orders",
+    unit: ms,
+    least: 1,
+    series: [["p50", (s) => s.orders.p50_ms], ["p99", (s) => s.orders.p99_ms]],
+  },
 ].map(addChart);
 
 function addChart(chart) {
-  const paths = chart.series.map((_, i) => drawing("path", { class: i === 0 ? "series" : "series second" }));
-  const svg = drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" }, ...paths);
+  const line = (_, i) => drawing("path", { class: i === 0 ? "series" : "series second" });
+  const paths = chart.series.map(line);
+  const box = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none" };
+  const svg = drawing("svg", { ...box, role: "img" }, ...paths);
   const values = chart.series.map(() => document.createTextNode("–"));
   const caption = make("figcaption", {}, make("span", {}, chart.title));
   const group = make("span", {});
   chart.series.forEach(([name], i) => {
     const key = make("i", { class: i === 0 ? "key" : "key second", "aria-hidden": "true" });
-    group.append(...(name === "" ? [] : [i > 0 ? "  " : "", key, `${name} `]), make("b", {}, values[i]));
+    const label = name === "" ? [] : [i > 0 ? "  " : "", key, `${name} `];
+    group.append(...label, make("b", {}, values[i]));
   });
   caption.append(group);
   const top = make("span", {}, "");
-  $("charts").append(make("figure", {}, caption, svg, make("div", { class: "axis", "aria-hidden": "true" }, top, make("span", {}, "now"))));
+  const axis = { class: "axis", "aria-hidden": "true" };
+  const foot = make("div", axis, top, make("span", {}, "now"));
+  $("charts").append(make("figure", {}, caption, svg, foot));
   return { ...chart, svg, paths, values, top };
 }
 
@@ -213,7 +256,8 @@ function scale(value) {
 
 function applyLoad(fresh) {
   for (const sample of fresh) {
-    if (samples.length === 0 || sample.at_ms > samples[samples.length - 1].at_ms) samples.push(sample);
+    // A snapshot repeats samples that are here already.
+    if (samples.length === 0 || sample.at_ms > samples.at(-1).at_ms) samples.push(sample);
   }
   if (samples.length === 0) return;
   const end = samples[samples.length - 1].at_ms;
@@ -222,7 +266,8 @@ function applyLoad(fresh) {
 }
 
 function draw({ title, unit, least, most, series, svg, paths, values, top }, end) {
-  const all = samples.flatMap((sample) => series.map(([, of]) => of(sample))).filter((value) => value !== null);
+  const valuesOf = (sample) => series.map(([, of]) => of(sample));
+  const all = samples.flatMap(valuesOf).filter((value) => value !== null);
   const height = most ?? scale(Math.max(least, ...all));
   const spoken = series.map(([name, of], i) => {
     let path = "";
@@ -232,7 +277,7 @@ function draw({ title, unit, least, most, series, svg, paths, values, top }, end
       if (value !== null) {
         const x = (WIDTH * (1 - (end - sample.at_ms) / WINDOW_MS)).toFixed(1);
         const y = (HEIGHT - 3 - ((HEIGHT - 6) * Math.min(value, height)) / height).toFixed(1);
-        // A gap is shown as one; a lone sample as a dot.
+        // A line across a gap would show values that nobody measured. A lone sample is a dot.
         const joined = before !== null && sample.at_ms - before < 3000;
         path += joined ? `L${x} ${y}` : `M${x} ${y}h.1`;
         before = sample.at_ms;
@@ -248,13 +293,17 @@ function draw({ title, unit, least, most, series, svg, paths, values, top }, end
   svg.setAttribute("aria-label", `${title}, the last two minutes; now ${spoken.join(", ")}`);
 }
 
-// ---- The feed -----------------------------------------------------------------------------------------------------------------------
+// ---- The feed -----------------------------------------------------------------------------------
 
-const APPLY = { status: applyStatus, stocks: applyStocks, timeline: applyTimeline, load: applyLoad };
-// The worker's address goes through a policy: the page may make scripts of nothing else.
-const scripts = globalThis.trustedTypes?.createPolicy("feed", { createScriptURL: () => "/feed.js" });
-// A worker that said nothing between so many words of ours is gone; the page then polls by itself. Words are counted,
-// not seconds: a machine that was asleep has heard nobody.
+const APPLY = {
+  status: applyStatus, stocks: applyStocks, timeline: applyTimeline, load: applyLoad,
+};
+// The page's policy lets no text become a script's address, except through this rule, which knows
+// one address only.
+const rule = { createScriptURL: () => "/feed.js" };
+const scripts = globalThis.trustedTypes?.createPolicy("feed", rule);
+// The worker is gone if it was silent while the page sent this many messages; the page then polls
+// by itself. Messages are counted, not seconds: after a sleep of the machine, everybody was silent.
 const WORKER_SILENCE = 3;
 
 const feed = { heard: 0, unanswered: 0, port: null, own: null };
@@ -272,7 +321,9 @@ function setState(state, heard) {
   if (heard > 0) feed.heard = heard;
   const stale = state === "lost" && feed.heard > 0;
   $("stale").hidden = !stale;
-  if (stale) write($("stale"), `No connection to the bazaar. What is shown is as of ${clock.format(feed.heard)}.`);
+  if (!stale) return;
+  const at = clock.format(feed.heard);
+  write($("stale"), `No connection to the bazaar. The page shows the state at ${at}.`);
 }
 
 function receive(message) {
@@ -281,7 +332,7 @@ function receive(message) {
   else APPLY[message.name](message.data);
 }
 
-/** Follows the feed while the page is visible, and only then. */
+/** Follows the feed while the page is visible, and only then: hidden tabs cost nothing. */
 function watch() {
   const visible = document.visibilityState === "visible";
   feed.unanswered = visible ? feed.unanswered + 1 : 0;
@@ -294,11 +345,13 @@ function watch() {
 function shareWorker() {
   if (typeof SharedWorker === "undefined") return pollHere();
   try {
-    // The name changes with what worker and page say to each other: tabs of before an upgrade keep theirs.
-    const worker = new SharedWorker(scripts?.createScriptURL("") ?? "/feed.js", { name: "feed-1" });
-    worker.onerror = pollHere;
-    worker.port.onmessage = ({ data }) => receive(data);
-    feed.port = worker.port;
+    // The name changes with the messages between worker and page. So a tab that was open before an
+    // upgrade keeps the worker that understands it.
+    const url = scripts?.createScriptURL("") ?? "/feed.js";
+    const shared = new SharedWorker(url, { name: "feed-1" });
+    shared.onerror = pollHere;
+    shared.port.onmessage = ({ data }) => receive(data);
+    feed.port = shared.port;
   } catch {
     pollHere();
   }
@@ -319,20 +372,21 @@ addEventListener("pagehide", () => feed.port?.postMessage("leave"));
 addEventListener("pageshow", watch);
 addEventListener("offline", () => feed.own?.offline());
 
-// ---- Orders -------------------------------------------------------------------------------------------------------------------------
+// ---- Orders -------------------------------------------------------------------------------------
 
 const KEPT = 50;
 const STORE = "bazaar-orders";
 const MOST = 1000000;
-// Pauses before an order without answer is sent again, with the same key.
+// An order without an answer is sent again after these pauses, with the same key.
 const PAUSES_MS = [0, 500, 1000, 2000, 4000];
 let orders = load();
 
 function load() {
   try {
     const kept = JSON.parse(localStorage.getItem(STORE) ?? "[]");
-    // What was on its way when the page was left: nobody heard its answer.
-    return kept.map((order) => (order.state === "sending" ? { ...order, state: "unknown" } : order));
+    // The page was left while the order was in flight: its answer is lost.
+    const inFlight = (order) => order.state === "sending";
+    return kept.map((order) => (inFlight(order) ? { ...order, state: "unknown" } : order));
   } catch {
     return [];
   }
@@ -343,17 +397,19 @@ function keep() {
   try {
     localStorage.setItem(STORE, JSON.stringify(orders));
   } catch {
-    // A browser that keeps nothing: the list lives as long as the page.
+    // The browser keeps nothing (private mode, say): the list lives as long as the page.
   }
   showOrders();
 }
 
 function newKey() {
-  // Not randomUUID, which browsers offer on secure pages only.
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  // Not randomUUID: browsers offer it on secure pages only, and this one may be plain http.
+  const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+  return bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-const describe = ({ side, quantity, name }) => `${side === "buy" ? "Buy" : "Sell"} ${whole.format(quantity)} ${name}`;
+const describe = ({ side, quantity, name }) =>
+  `${side === "buy" ? "Buy" : "Sell"} ${whole.format(quantity)} ${name}`;
 
 function showOrders() {
   $("own-none").hidden = orders.length > 0;
@@ -370,18 +426,24 @@ function showOrders() {
     outcome.dataset.kind = kind;
     outcome.append(text ?? "");
     if (order.state === "unknown") {
-      const again = make("button", { type: "button", class: "again", "aria-label": `Ask again: ${describe(order)}` }, "Ask again");
+      const attributes = { type: "button", class: "again" };
+      attributes["aria-label"] = `Ask again: ${describe(order)}`;
+      const again = make("button", attributes, "Ask again");
       again.addEventListener("click", () => send(order));
       outcome.append(again);
     }
-    return make("li", {}, time(order.at), make("span", { class: "what" }, describe(order)), outcome);
+    const what = make("span", { class: "what" }, describe(order));
+    return make("li", {}, time(order.at), what, outcome);
   }));
 }
 
-/** Sends an order until it has an answer, or for some seconds; always with its key, so that it trades at most once. */
+/**
+ * Sends an order until it has an answer, or for some seconds. Every attempt has the same key, so
+ * that the order trades at most once.
+ */
 async function send(order) {
   const result = $("order-result");
-  // Once an attempt may have happened, no later word takes that back.
+  // Once an attempt may have traded, no later answer proves the contrary.
   let nothing = order.state === "new";
   order.state = "sending";
   keep();
@@ -399,27 +461,34 @@ async function send(order) {
       const body = await answer.json();
       if (answer.ok) {
         order.number = body.data.transaction_number;
-        return settle(order, "done", "good", `${describe(order)}: done, order number ${order.number}.`);
+        const text = `${describe(order)}: done, order number ${order.number}.`;
+        return settle(order, "done", "good", text);
       }
       message = body.error.message;
-      // 408: it did not arrive whole, which says nothing of the attempts before.
+      // Not 408: this attempt did not arrive whole, but an earlier one may have traded.
       if (answer.status < 500 && answer.status !== 408) {
         order.message = message;
-        return settle(order, "refused", "bad", `${describe(order)}: refused. ${sentence(message)}`);
+        const text = `${describe(order)}: refused. ${sentence(message)}`;
+        return settle(order, "refused", "bad", text);
       }
       nothing &&= message.includes("nothing happened");
     } catch {
       nothing = false;
       message = "no answer from the bazaar";
     }
-    if (attempt + 1 < PAUSES_MS.length) say(result, "wait", `${describe(order)}: ${message}. Asking again with the same key …`);
+    if (attempt + 1 < PAUSES_MS.length) {
+      const text = `${describe(order)}: ${message}. Asking again with the same key …`;
+      say(result, "wait", text);
+    }
   }
   if (nothing) {
     order.message = message;
-    return settle(order, "nothing", "bad", `${describe(order)}: nothing happened. ${sentence(message)}`);
+    const text = `${describe(order)}: nothing happened. ${sentence(message)}`;
+    return settle(order, "nothing", "bad", text);
   }
-  settle(order, "unknown", "wait",
-    `${describe(order)}: outcome unknown. It may or may not have traded. “Ask again” in the list below finds out, and never trades twice.`);
+  const unknown = `${describe(order)}: outcome unknown. It may or may not have traded.`;
+  const remedy = "“Ask again” in the list below finds out, and never trades twice.";
+  settle(order, "unknown", "wait", `${unknown} ${remedy}`);
 }
 
 function settle(order, state, kind, text) {
@@ -439,13 +508,13 @@ function invalid(field, text, result) {
   say(result, "bad", text);
 }
 
-// A name is replaced, not added to: typing after a click begins a new one.
+// The focus selects the name, so that typing replaces it.
 let entered = false;
 $("stock").addEventListener("focus", () => {
   entered = true;
   $("stock").select();
 });
-// The end of a click puts the cursor where it was made, which undoes the selection.
+// A click focuses first, and its end puts the cursor there, which undoes the selection.
 $("stock").addEventListener("click", () => {
   if (entered) $("stock").select();
   entered = false;
@@ -456,13 +525,17 @@ $("order-form").addEventListener("submit", (event) => {
   const [stock, quantity, result] = [$("stock"), $("quantity"), $("order-result")];
   stock.removeAttribute("aria-invalid");
   quantity.removeAttribute("aria-invalid");
-  if (stock.value.trim() === "") return invalid(stock, "Name a stock: choose one from the table.", result);
+  if (stock.value.trim() === "") {
+    return invalid(stock, "Name a stock: choose one from the table.", result);
+  }
   const count = Number(quantity.value);
   if (!Number.isInteger(count) || count < 1 || count > MOST) {
-    return invalid(quantity, `Write a whole number from 1 to ${whole.format(MOST)} as quantity.`, result);
+    const text = `Write a whole number from 1 to ${whole.format(MOST)} as quantity.`;
+    return invalid(quantity, text, result);
   }
   const side = event.submitter?.value === "sell" ? "sell" : "buy";
-  const order = { key: newKey(), name: stock.value.trim(), quantity: count, side, at: Date.now(), state: "new" };
+  const name = stock.value.trim();
+  const order = { key: newKey(), name, quantity: count, side, at: Date.now(), state: "new" };
   orders.unshift(order);
   send(order);
 });
@@ -472,10 +545,13 @@ $("find-form").addEventListener("submit", async (event) => {
   const [field, result] = [$("find"), $("find-result")];
   field.removeAttribute("aria-invalid");
   const wanted = field.value.trim().replace(/^No\s*/i, "");
-  if (!/^\d+$/.test(wanted)) return invalid(field, "Write the number of an order, such as 0.", result);
+  if (!/^\d+$/.test(wanted)) {
+    return invalid(field, "Write the number of an order, such as 0.", result);
+  }
   say(result, "wait", `Looking for order ${wanted} …`);
   try {
-    const answer = await fetch(`/orders/${wanted}`, { cache: "no-store", signal: AbortSignal.timeout(10000) });
+    const signal = AbortSignal.timeout(10000);
+    const answer = await fetch(`/orders/${wanted}`, { cache: "no-store", signal });
     const body = await answer.json();
     if (!answer.ok) return say(result, "bad", sentence(body.error.message));
     const { number: found, name, type, quantity } = body.data;

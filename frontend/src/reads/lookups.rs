@@ -3,7 +3,7 @@
 //! call is under way waits for the next one: the answer may have left the catalog before a trade
 //! that this reader already knows of.
 
-use crate::cache::shared::{FoundStock, SharedCache, view};
+use crate::cache::shared::{FoundStock, SharedCache, stock_info};
 use crate::intake::{Waiting, unavailable};
 use crate::metrics::QueueMetrics;
 use common::http::client::{Call, CallError, HttpClient};
@@ -167,7 +167,7 @@ impl Lookups {
         }
         match self.ask(None, &readers) {
             Ok(answer) => {
-                let stocks: Vec<StockInfo> = answer.stocks.iter().map(view).collect();
+                let stocks: Vec<StockInfo> = answer.stocks.iter().map(stock_info).collect();
                 let response = Response::data(stocks);
                 readers
                     .into_iter()

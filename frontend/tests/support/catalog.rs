@@ -26,7 +26,7 @@ pub struct State {
     pub session: Option<RegisterRequest>,
     pub registrations: usize,
     pub lease_ms: u64,
-    /// What each lookup asked for, in the order in which they came.
+    /// The names that each lookup asked for, in the order in which they came.
     pub lookups: Vec<Option<Vec<String>>>,
     /// Lookups read their answer, then wait until this is false.
     pub hold_lookups: bool,
@@ -37,7 +37,7 @@ pub struct State {
 }
 
 impl State {
-    /// What the real one does with an order.
+    /// Decides an order as the real one does.
     pub fn trade(&mut self, order: &Order) -> Verdict {
         if let Some((verdict, recorded)) = self.verdicts.get(&order.key) {
             return if recorded == order {

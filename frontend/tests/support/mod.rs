@@ -1,4 +1,4 @@
-//! What the tests of the front-end share: fakes of the catalog and the replicas, a front-end over
+//! The tests of the front-end share this: fakes of the catalog and the replicas, a front-end over
 //! them, a client.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part of it")]
 

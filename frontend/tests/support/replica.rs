@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use serde_json::json;
 use std::sync::Arc;
 
-/// What it does with a batch of orders.
+/// How it treats a batch of orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Manner {
     /// Trades and answers.
@@ -45,7 +45,7 @@ pub struct State {
     pub confirms: bool,
     /// Every batch that came.
     pub batches: Vec<OrdersRequest>,
-    /// Who leads, as it was told.
+    /// The last notice that it got of a leader.
     pub notice: Option<LeaderNotice>,
     /// How often it was asked to lead.
     pub asked: usize,

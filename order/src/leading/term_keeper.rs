@@ -21,14 +21,14 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
             Ok(answer) => {
                 misses = 0;
                 replica.note_catalog(&answer);
-                let view = answer.view();
-                match (replica.observe_term(view), leading) {
+                let info = answer.term_info();
+                match (replica.observe_term(info), leading) {
                     // The catalog granted this term and now has an older one: its file was
                     // replaced. The next claim shows whether rows are missing too.
                     (Err(known), Some(term)) if known.term == term => {
                         tracing::error!(
                             term,
-                            read = view.term,
+                            read = info.term,
                             "the catalog has an older term than it granted: its file was replaced"
                         );
                         replica.step_down(term, "the catalog's term went backwards");

@@ -295,8 +295,8 @@ fn catalog_file_damaged(run: &mut Run) {
     ));
 }
 
-/// A catalog that was killed leaves a -wal: a bit of it is flipped, or it is cut. What it had
-/// committed is gone then: it refuses until `catalog rebuild`.
+/// A catalog that was killed leaves a -wal: a bit of it is flipped, or it is cut. Commits
+/// are lost then: the catalog refuses until `catalog rebuild`.
 fn catalog_wal_damaged(run: &mut Run) {
     let mut refused = 0;
     for step in 0..4 {

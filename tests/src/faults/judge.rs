@@ -153,7 +153,7 @@ pub fn judge(
         .cluster
         .internal(Catalog)
         .internal("/genesis")
-        .expect("the catalog tells its genesis");
+        .expect("the genesis");
     bazaar.close_after(|bazaar| {
         let file = bazaar
             .cluster

@@ -1,4 +1,4 @@
-//! What goes wrong while something else is being mended: takeovers and catch-ups that are
+//! A second fault comes while the first is being mended: takeovers and catch-ups that are
 //! interrupted.
 
 use super::Scenario;

@@ -67,8 +67,8 @@ pub fn history(genesis: &Genesis, rows: &[DumpRow], events: &[Event]) -> Vec<Vio
     found
 }
 
-/// When a trade can have happened: from the start of its call to the end, if it had one that told
-/// of the trade.
+/// When a trade can have happened: from the start of its call to the end, if its response named the
+/// trade.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     start_us: u64,
@@ -148,7 +148,7 @@ fn span_of(
                 push(
                     found,
                     Fault::Broken,
-                    format!("told as {:?}, but traded: {row:?}", event.answer),
+                    format!("answered as {:?}, but traded: {row:?}", event.answer),
                 );
             }
             _ if !same => push(

@@ -11,7 +11,7 @@ use super::meters::Meters;
 use super::refusal::RefusalReason;
 use super::subscribers::FeedSnapshot;
 use super::trace::Trace;
-use crate::http::access::Verdict;
+use crate::http::access::Admission;
 use crate::http::{Request, Responder, Response};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -95,8 +95,8 @@ impl Handlers for EdgeHandlers<'_> {
     fn admit(&mut self, request: &mut Request, has_body: bool) -> Result<(), Response> {
         request.peer = Some(self.peer);
         match self.shared.config.access.judge(request, has_body) {
-            Verdict::Trusted | Verdict::Stranger => Ok(()),
-            Verdict::Refused(answer) => {
+            Admission::Trusted | Admission::Stranger => Ok(()),
+            Admission::Refused(answer) => {
                 self.shared
                     .metrics
                     .http

@@ -60,7 +60,7 @@ pub fn parse<R>(
 /// A refusal and the trace id that its response carries, if the client sent one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadRefusal {
-    /// What is wrong.
+    /// Its reason.
     pub reason: RefusalReason,
     /// The client's trace id.
     pub trace: Option<Trace>,
@@ -94,7 +94,7 @@ fn complete<'h, 'b>(
     }
 }
 
-/// The fields for a handler. What is not UTF-8 shows as replacement characters.
+/// The fields for a handler. Bytes that are not UTF-8 become replacement characters.
 #[must_use]
 pub fn owned(fields: &[Header<'_>]) -> Headers {
     let field = |f: &Header<'_>| {

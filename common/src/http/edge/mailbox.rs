@@ -16,8 +16,8 @@ use explore::Mutex;
 #[cfg(not(test))]
 use parking_lot::Mutex;
 
-/// A connection of one core. Slots are used again; the number tells a late response that its
-/// connection is gone and another one has the slot.
+/// A connection of one core. Slots are used again; by the number a late response for a connection
+/// that is gone does not reach the next one in its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionId {
     /// Its index in the slab.

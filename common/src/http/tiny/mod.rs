@@ -2,7 +2,7 @@
 //! [`Handler`].
 //!
 //! tiny_http has one thread per open connection, which parses; its requests come out of one queue.
-//! Here a few workers take them. What tiny_http 0.12 needs from its user, each point measured:
+//! Here a few workers take them. tiny_http 0.12 asks much of its user; each point was measured:
 //!
 //! - The listener is made here, with TCP_NODELAY (else answers wait 40 ms for a delayed
 //!   acknowledgement), keep-alive, TCP_USER_TIMEOUT and a send time-out, which accepted sockets
@@ -39,7 +39,7 @@ mod watch;
 use self::acceptor::Acceptor;
 use self::callers::Callers;
 use self::keeper::Keeper;
-use self::strangers::{STRANGER_THREADS, STRANGERS_WAITING, Stranger};
+use self::strangers::{STRANGER_THREADS, STRANGERS_WAITING, StrangerRequest};
 use super::Handler;
 use super::access::Access;
 use super::edge::limits::INTERNAL_CONNECTIONS;
@@ -100,7 +100,7 @@ struct Shared {
     metrics: Arc<HttpMetrics>,
     /// The one that accepts; none once the server stopped.
     acceptor: Mutex<Option<Arc<Acceptor>>>,
-    strangers: Queue<Stranger>,
+    strangers: Queue<StrangerRequest>,
     callers: Mutex<Callers>,
     stopping: AtomicBool,
     stop: Shutdown,

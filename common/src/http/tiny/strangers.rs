@@ -19,7 +19,7 @@ pub const STRANGER_THREADS: usize = 2;
 pub const STRANGERS_WAITING: usize = 2_048;
 
 /// A request that no worker answers.
-pub struct Stranger {
+pub struct StrangerRequest {
     /// The request, its body unread.
     pub sink: Box<TinySink>,
     /// A body of it may still be in the socket.
@@ -33,13 +33,13 @@ pub enum Gets {
     /// By the handler: its route is open to all.
     Handled(Request),
     /// This refusal.
-    Refusal(Response),
+    Error(Response),
     /// Nothing: its connection ends.
     Nothing,
 }
 
 /// Answers strangers until the server stops.
-pub fn serve(shared: &Arc<Shared>, waiting: &QueueReceiver<Stranger>) {
+pub fn serve(shared: &Arc<Shared>, waiting: &QueueReceiver<StrangerRequest>) {
     while let Some(strangers) = waiting.take_batch(1, &shared.stop) {
         for stranger in strangers {
             one(shared, stranger);
@@ -49,11 +49,11 @@ pub fn serve(shared: &Arc<Shared>, waiting: &QueueReceiver<Stranger>) {
 
 fn one(
     shared: &Arc<Shared>,
-    Stranger {
+    StrangerRequest {
         sink,
         in_socket,
         gets,
-    }: Stranger,
+    }: StrangerRequest,
 ) {
     let refused = !matches!(gets, Gets::Handled(_));
     if let Some(peer) = sink.request.remote_addr().copied() {
@@ -68,7 +68,7 @@ fn one(
             let responder = Responder::new(sink, Arc::clone(&shared.metrics));
             shared.handler.handle(request, responder);
         }
-        Gets::Refusal(response) => {
+        Gets::Error(response) => {
             let metrics = &shared.metrics;
             metrics.answered("refused", response.status, Duration::ZERO);
             refuse(shared, sink, in_socket, response);

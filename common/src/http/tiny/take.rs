@@ -3,8 +3,8 @@
 use super::Shared;
 use super::acceptor::Acceptor;
 use super::sink::TinySink;
-use super::strangers::{Gets, Stranger};
-use crate::http::access::Verdict;
+use super::strangers::{Gets, StrangerRequest};
+use crate::http::access::Admission;
 use crate::http::{Headers, Request, Responder, Response, TRACE_HEADER, trace_id};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -57,20 +57,20 @@ impl Shared {
         let verdict = self.config.access.judge(&converted, head.has_body);
         // The token comes first: a stranger must not learn more from another refusal.
         let gets = match verdict {
-            Verdict::Refused(refusal) => Gets::Refusal(refusal),
-            Verdict::Stranger if head.upgrade => Gets::Refusal(no_upgrade()),
-            Verdict::Stranger => {
+            Admission::Refused(refusal) => Gets::Error(refusal),
+            Admission::Stranger if head.upgrade => Gets::Error(no_upgrade()),
+            Admission::Stranger => {
                 converted.may_block = false;
                 Gets::Handled(converted)
             }
-            Verdict::Trusted => {
+            Admission::Trusted => {
                 let Err(refusal) = self.may_read(&head, &request, acceptor, others) else {
                     return self.serve(request, converted, &head);
                 };
-                Gets::Refusal(refusal)
+                Gets::Error(refusal)
             }
         };
-        self.set_aside(Stranger {
+        self.set_aside(StrangerRequest {
             sink: request,
             in_socket: head.in_socket && !head.upgrade,
             gets,
@@ -164,7 +164,7 @@ impl Shared {
     }
 
     /// Hands a request to the threads for strangers.
-    fn set_aside(&self, mut stranger: Stranger) {
+    fn set_aside(&self, mut stranger: StrangerRequest) {
         let peer = stranger.sink.request.remote_addr().copied();
         let first = peer.is_none_or(|peer| self.callers.lock().stranger(peer, Instant::now()));
         if !first {

@@ -54,8 +54,8 @@ impl Watch {
         usize::try_from(free.as_raw_fd()).ok()
     }
 
-    /// Who is connected; connections of those whom `over` then names are ended. Returns how many
-    /// that were.
+    /// Shows `over` who is connected, and ends the connections that it names. Returns how many that
+    /// were.
     ///
     /// # Errors
     /// When the process's descriptors cannot be listed.

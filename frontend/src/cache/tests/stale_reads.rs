@@ -152,8 +152,8 @@ impl Bazaar {
 }
 
 proptest! {
-    /// Whatever the order of trades, calls, answers, registrations and restarts: a read never gives
-    /// a value that is not the catalog's own at that moment.
+    /// A read never gives a value that is not the catalog's own at that moment, in any order of
+    /// trades, calls, answers, registrations and restarts.
     #[test]
     fn reads_are_never_stale(
         capacity in 1_usize..4,

@@ -18,7 +18,7 @@ mod replica_health;
 mod tests;
 
 pub use event::{Command, Event, Judgement, LeadOutcome};
-pub use replica_health::{Outcome, Probe, Stranger};
+pub use replica_health::{Outcome, Probe};
 
 use common::clock::BootInstant;
 use common::timing::{CLAIM_BACK_OFF, ELIGIBLE_LAG, FIRST_CHOICE_WAIT, HEARTBEAT, PROBE_TIMEOUT};
@@ -185,7 +185,7 @@ impl Election {
                 let foreign = matches!(&probe.outcome, Outcome::Health(h) if self.is_foreign(h));
                 let stranger = Probe {
                     began: probe.began,
-                    outcome: Outcome::Stranger(Stranger::Bazaar),
+                    outcome: Outcome::Foreign,
                 };
                 let probe = if foreign { &stranger } else { probe };
                 let Some(view) = self.replicas.get_mut(id) else {
@@ -204,7 +204,7 @@ impl Election {
                 if let Some(answer) = answer {
                     self.note_cluster(answer);
                 }
-                let seen = answer.as_ref().map(TermAnswer::view);
+                let seen = answer.as_ref().map(TermAnswer::term_info);
                 match (self.phase, seen) {
                     (Phase::Reading { began }, Some(seen)) => {
                         self.phase = Phase::Probing { began, seen };
@@ -318,8 +318,8 @@ impl Election {
             Outcome::Refused => "it refuses connections",
             Outcome::Missed if self.replicas[&id].is_dead() => "it misses its heartbeats",
             Outcome::Missed => return out.extend(doubted.map(|_| Command::ProbeNow(leader))),
-            Outcome::Stranger(Stranger::Replica(_)) => "another replica answers under its URL",
-            Outcome::Stranger(Stranger::Bazaar) => "its file belongs to another bazaar",
+            Outcome::WrongReplica(_) => "another replica answers under its URL",
+            Outcome::Foreign => "its file belongs to another bazaar",
             Outcome::Health(health) if health.leading == Some(term) => {
                 self.copies.saw(health.copies, now);
                 if self.copies.due(now).is_some() && self.relief(leader, now).is_some() {

@@ -14,17 +14,10 @@ pub enum Outcome {
     Refused,
     /// No answer in time, or none that fits.
     Missed,
-    /// Someone else answered.
-    Stranger(Stranger),
-}
-
-/// The process that answered in a replica's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stranger {
-    /// Another replica: its URL is wrong.
-    Replica(ReplicaId),
-    /// A replica of another bazaar, or one with a file of it.
-    Bazaar,
+    /// Another replica answered: the URL is wrong.
+    WrongReplica(ReplicaId),
+    /// A replica of another bazaar answered, or ours with a file of it.
+    Foreign,
 }
 
 /// A probe that ended.
@@ -62,7 +55,7 @@ impl ReplicaHealth {
                     relieved: self.relieved,
                 };
             }
-            Outcome::Refused | Outcome::Stranger(_) => self.refused = true,
+            Outcome::Refused | Outcome::WrongReplica(_) | Outcome::Foreign => self.refused = true,
             Outcome::Missed => self.misses += 1,
         }
     }

@@ -175,7 +175,7 @@ impl Story {
             health.claiming = claiming;
             health.last = Some(last);
             health.copies = copies.map(|(present, wanted)| Copies { present, wanted });
-            let mut outcome = wrong.map(|n| Outcome::Stranger(Stranger::Replica(id(n))));
+            let mut outcome = wrong.map(|n| Outcome::WrongReplica(id(n)));
             for word in &said {
                 match *word {
                     "refused" => outcome = Some(Outcome::Refused),

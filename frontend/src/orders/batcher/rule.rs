@@ -15,8 +15,8 @@ pub const HELD_WAIT: Duration = Duration::from_millis(20);
 pub struct Rule {
     places: Vec<Place>,
     returning: Option<Returning>,
-    /// Counts sleeps: a higher night is a warmer sleeper.
-    nights: u64,
+    /// Counts sleeps: a forwarder with a higher one fell asleep later, and is warmer.
+    sleeps: u64,
     closed: bool,
 }
 
@@ -25,7 +25,7 @@ enum Place {
     /// On its way to its next look: it sees every order that comes before that.
     Looking,
     /// Until it is woken, or until the alarm.
-    Asleep { alarm: Option<Instant>, night: u64 },
+    Asleep { alarm: Option<Instant>, sleep: u64 },
     /// With a batch.
     Away { since: Instant, orders: usize },
 }
@@ -55,7 +55,7 @@ impl Rule {
         Self {
             places: vec![Place::Looking; forwarders],
             returning: None,
-            nights: 0,
+            sleeps: 0,
             closed: false,
         }
     }
@@ -111,13 +111,13 @@ impl Rule {
         if self.closed {
             return Next::End;
         }
-        self.nights += 1;
-        let night = self.nights;
-        self.places[me] = Place::Asleep { alarm: None, night };
+        self.sleeps += 1;
+        let sleep = self.sleeps;
+        self.places[me] = Place::Asleep { alarm: None, sleep };
         // Set before the question, so that this forwarder does not count as its own watch. The last
         // one to fall asleep keeps watch.
         let alarm = due.filter(|at| !self.somebody_looks_by(*at));
-        self.places[me] = Place::Asleep { alarm, night };
+        self.places[me] = Place::Asleep { alarm, sleep };
         Next::Sleep(alarm)
     }
 
@@ -139,7 +139,7 @@ impl Rule {
         }
         let asleep = self.places.iter().enumerate();
         let asleep = asleep.filter_map(|(who, place)| match place {
-            Place::Asleep { night, .. } => Some((*night, who)),
+            Place::Asleep { sleep, .. } => Some((*sleep, who)),
             Place::Looking | Place::Away { .. } => None,
         });
         // To take a batch, the one that fell asleep last: it, its connection and the leader's end

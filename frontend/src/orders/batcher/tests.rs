@@ -94,10 +94,10 @@ fn an_answered_batch_holds_nobody_beside_a_hung_one() {
     assert_eq!(rule.look(0, 1, answered), Next::Sleep(alarm));
 }
 
-/// Whatever happens in whatever sequence, an order that waits is watched, and nobody is woken for
-/// nothing twice.
+/// An order that waits is watched after any sequence of events, and nobody is woken for nothing
+/// twice.
 #[test]
-fn whatever_happens_waiting_orders_are_watched() {
+fn orders_that_wait_are_watched() {
     let mut random = fastrand::Rng::with_seed(11);
     for _ in 0..2_000 {
         let (mut rule, mut now, mut waiting) = (Rule::new(3), Instant::now(), 0);

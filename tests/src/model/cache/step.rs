@@ -262,8 +262,7 @@ impl World {
         let Some((value, cacheable)) = answer else {
             return;
         };
-        // It was shown when the catalog told it, and is what was shown when the reader came or
-        // something later.
+        // A reader accepts the value that was visible when it came, or a later one.
         self.stale |= value < floor;
         front
             .cache

@@ -89,7 +89,7 @@ impl State {
                 actions.extend(leaders.map(|to| Action::Send { key, to }));
             }
         }
-        let term = self.catalog.view().term;
+        let term = self.catalog.term_info().term;
         for &candidate in &config.candidates {
             // One that leads answers with its term and claims nothing.
             let claims =
@@ -158,7 +158,7 @@ impl State {
             actions.push(Action::Fetch(own));
         }
         let busy = replica.role.claiming().is_some() || replica.pipeline.is_some();
-        if busy && replica.role.known().term < self.catalog.view().term {
+        if busy && replica.role.known().term < self.catalog.term_info().term {
             actions.push(Action::ReadTerm(own));
         }
         if self.faults.crashes > 0 {

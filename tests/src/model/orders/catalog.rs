@@ -54,8 +54,8 @@ impl Catalog {
 
     /// The current term.
     #[must_use]
-    pub fn view(&self) -> TermInfo {
-        self.leadership.view()
+    pub fn term_info(&self) -> TermInfo {
+        self.leadership.term_info()
     }
 
     /// Grants a claim of who saw the current term.
@@ -69,7 +69,7 @@ impl Catalog {
 
     /// The process ends and starts again: term, journal and refusals are read from the file.
     pub fn restart(&mut self) {
-        self.leadership = Leadership::new(self.view());
+        self.leadership = Leadership::new(self.term_info());
         self.serving = false;
     }
 

@@ -11,7 +11,7 @@ impl State {
     /// request; a refusal is true at some moment in between.
     pub fn tell(&mut self, config: &Config, key: Key, verdict: Verdict) {
         let client = &self.clients[usize::from(key)];
-        match client.told {
+        match client.verdict {
             Some(before) if before != verdict => drop(self.broken.insert(Broken::ToldTwoThings)),
             Some(_) => {}
             None => {
@@ -27,7 +27,7 @@ impl State {
                 if !fits {
                     self.broken.insert(Broken::NotLinearizable);
                 }
-                self.clients[usize::from(key)].told = Some(verdict);
+                self.clients[usize::from(key)].verdict = Some(verdict);
             }
         }
     }
@@ -36,7 +36,7 @@ impl State {
         self.clients
             .iter()
             .enumerate()
-            .filter_map(move |(key, client)| match client.told {
+            .filter_map(move |(key, client)| match client.verdict {
                 Some(Verdict::Accepted(number)) if keys >> key & 1 == 1 => Some(number),
                 _ => None,
             })
@@ -77,7 +77,7 @@ impl State {
             return;
         };
         let leads = self.replicas[query.replica].role.leading();
-        let current = leads == Some(self.catalog.view().term);
+        let current = leads == Some(self.catalog.term_info().term);
         if current && (leads == query.led || !config.rules.led_before_looking) {
             self.broken.insert(Broken::AcknowledgedNotFound);
         }

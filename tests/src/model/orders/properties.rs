@@ -118,7 +118,7 @@ fn reached(name: &'static str) -> Property<Orders> {
                     verdict: Verdict::Refused,
                 } => {
                     let order = m.0.orders[usize::from(*key)];
-                    s.clients[usize::from(*key)].told == Some(Verdict::Refused)
+                    s.clients[usize::from(*key)].verdict == Some(Verdict::Refused)
                         && s.catalog.left[order.stock] >= order.quantity
                 }
                 _ => false,
@@ -130,7 +130,7 @@ fn reached(name: &'static str) -> Property<Orders> {
                 .any(|m| matches!(m, Message::Traded { rows, .. } if rows.len() > 1))
         },
         OLD_LEADER => |_, s| {
-            let current = s.catalog.view().term;
+            let current = s.catalog.term_info().term;
             s.net
                 .iter()
                 .any(|m| matches!(m, Message::Trade { term, .. } if *term < current))
@@ -161,17 +161,19 @@ fn reached(name: &'static str) -> Property<Orders> {
 
 /// Every number that was answered, or is on its way, belongs to its key.
 fn numbers_keep_their_content(s: &State) -> bool {
-    let told = (0..)
+    let answered = (0..)
         .zip(&s.clients)
-        .filter_map(|(key, client)| Some((key, client.told?)));
-    let telling = s.net.iter().filter_map(|message| match message {
+        .filter_map(|(key, client)| Some((key, client.verdict?)));
+    let on_the_way = s.net.iter().filter_map(|message| match message {
         Message::Reply { key, verdict } => Some((*key, *verdict)),
         _ => None,
     });
-    told.chain(telling).all(|(key, verdict)| match verdict {
-        Verdict::Accepted(number) => s.catalog.journal.get(usize::from(number)) == Some(&key),
-        Verdict::Refused => true,
-    })
+    answered
+        .chain(on_the_way)
+        .all(|(key, verdict)| match verdict {
+            Verdict::Accepted(number) => s.catalog.journal.get(usize::from(number)) == Some(&key),
+            Verdict::Refused => true,
+        })
 }
 
 fn logs_are_prefixes(s: &State) -> bool {
@@ -190,7 +192,7 @@ fn leader_has_all(s: &State) -> bool {
 }
 
 fn keys_trade_once(s: &State) -> bool {
-    let refused = |key: &u8| s.clients[usize::from(*key)].told == Some(Verdict::Refused);
+    let refused = |key: &u8| s.clients[usize::from(*key)].verdict == Some(Verdict::Refused);
     let mut keys = s.catalog.journal.clone();
     keys.sort_unstable();
     keys.windows(2).all(|pair| pair[0] != pair[1]) && !keys.iter().any(refused)

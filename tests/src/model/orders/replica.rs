@@ -49,8 +49,8 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Replica {
     /// Ends its claim or leadership of older terms: those who wait ask the next leader.
-    pub fn hear(&mut self, view: common::wire::catalog::TermInfo) {
-        if self.role.observe_term(view).is_some() {
+    pub fn observe_term(&mut self, info: common::wire::catalog::TermInfo) {
+        if self.role.observe_term(info).is_some() {
             self.pipeline = None;
         }
     }

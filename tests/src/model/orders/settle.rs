@@ -69,7 +69,7 @@ impl State {
         }
         let mut passed_over = Vec::new();
         for _ in 0..PATIENCE {
-            wanted.retain(|key| state.clients[usize::from(*key)].told.is_none());
+            wanted.retain(|key| state.clients[usize::from(*key)].verdict.is_none());
             if wanted.is_empty() {
                 return true;
             }
@@ -113,7 +113,7 @@ impl State {
 
     fn next_work_of(&self, own: Index, world: Continuation) -> Option<Action> {
         let replica = &self.replicas[own];
-        let current = self.catalog.view().term;
+        let current = self.catalog.term_info().term;
         let busy = replica.role.claiming().is_some() || replica.pipeline.is_some();
         if busy && replica.role.known().term < current && world.reaches_catalog(own) {
             return Some(Action::ReadTerm(own));

@@ -34,7 +34,7 @@ pub struct Client {
     /// How often it was sent.
     pub sent: u8,
     /// The first response. Later ones must be the same.
-    pub told: Option<Verdict>,
+    pub verdict: Option<Verdict>,
     /// Length of the journal when it was sent first.
     pub from: u8,
     /// The orders that were answered as accepted before it was sent first, as bits.
@@ -158,7 +158,7 @@ impl State {
     /// The replica that leads the current term.
     #[must_use]
     pub fn leader(&self) -> Option<Index> {
-        let term = self.catalog.view().term;
+        let term = self.catalog.term_info().term;
         self.replicas.iter().position(|replica| replica.leads(term))
     }
 
@@ -166,7 +166,7 @@ impl State {
     pub fn outstanding(&self) -> impl Iterator<Item = Key> {
         (0..)
             .zip(&self.clients)
-            .filter(|(_, client)| client.sent > 0 && client.told.is_none())
+            .filter(|(_, client)| client.sent > 0 && client.verdict.is_none())
             .map(|(key, _)| key)
     }
 }

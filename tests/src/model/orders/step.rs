@@ -34,8 +34,8 @@ impl State {
             Action::LoseSync { leader, follower } => self.lose_sync(*leader, *follower),
             Action::Fetch(own) => self.fetch(config, *own),
             Action::ReadTerm(own) => {
-                let view = self.catalog.view();
-                self.replicas[*own].hear(view);
+                let info = self.catalog.term_info();
+                self.replicas[*own].observe_term(info);
             }
             Action::Crash(own) => {
                 self.faults.crashes -= 1;
@@ -66,7 +66,7 @@ impl State {
     fn send(&mut self, key: Key, to: Index) {
         if self.clients[usize::from(key)].sent == 0 {
             let from = Self::rows(&self.catalog.journal);
-            let accepted = |(other, client): (usize, &super::state::Client)| match client.told {
+            let accepted = |(other, client): (usize, &super::state::Client)| match client.verdict {
                 Some(Verdict::Accepted(_)) => 1 << other,
                 _ => 0,
             };
@@ -79,7 +79,7 @@ impl State {
     }
 
     fn ask_to_lead(&mut self, to: Index) {
-        let seen = self.catalog.view().term;
+        let seen = self.catalog.term_info().term;
         self.replicas[to].claimed = Some(seen);
         let rows = Self::rows(&self.replicas[to].log);
         self.post(Message::Claim {
@@ -151,7 +151,7 @@ impl State {
     }
 
     fn trade(&mut self, config: &Config, from: Index, term: Term, rows: u8, key: Key) {
-        if config.rules.fencing && term != self.catalog.view().term {
+        if config.rules.fencing && term != self.catalog.term_info().term {
             return;
         }
         if !self.catalog.serving {
@@ -168,7 +168,7 @@ impl State {
         }
         let before = self.catalog.journal.len();
         let verdict = self.catalog.trade(config, key);
-        if self.catalog.journal.len() > before && term < self.catalog.view().term {
+        if self.catalog.journal.len() > before && term < self.catalog.term_info().term {
             self.broken.insert(Broken::OldTermTraded);
         }
         let first = if config.rules.rows_from_last {
@@ -276,12 +276,12 @@ impl State {
         let known = self.replicas[to].role.known();
         if known.term > term {
             if heard {
-                self.replicas[from].hear(known);
+                self.replicas[from].observe_term(known);
             }
             return;
         }
         let follower = &mut self.replicas[to];
-        follower.hear(TermInfo {
+        follower.observe_term(TermInfo {
             term,
             owner: Some(id(from)),
         });
