@@ -2,8 +2,12 @@
 //! what `--help` shows and collects all mistakes, so that one start reports them together.
 
 pub mod addresses;
+mod shared;
+mod values;
 
-use crate::http::access::{Access, host_name};
+pub use shared::Shared;
+pub use values::{Positive, ServerKind, Switch, Token, Whole};
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -77,20 +81,17 @@ impl Remedy for Infallible {
 impl Settings {
     /// Reads the process's environment. Only what is read from it need be text: other programs'
     /// variables may hold anything.
-    #[must_use]
     pub fn from_environment() -> Self {
         Self::from_os_pairs(std::env::vars_os())
     }
 
     /// Reads the given pairs instead.
-    #[must_use]
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let pairs = pairs.into_iter();
         Self::from_os_pairs(pairs.map(|(name, value)| (name.into(), value.into())))
     }
 
     /// Reads the given pairs, which need not be text.
-    #[must_use]
     pub fn from_os_pairs(pairs: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         Self {
             environment: pairs.into_iter().collect(),
@@ -162,7 +163,6 @@ impl Settings {
 
     /// The table of variables for `--help`: name, what it is, default, and the current value where
     /// one is set. A token's value is not shown.
-    #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::from("Environment variables:\n");
         for v in &self.read {
@@ -227,191 +227,6 @@ impl Settings {
                     .push(format!("{name}={shown}: {}", error.remedy()));
                 None
             }
-        }
-    }
-}
-
-/// `on` or `off` (also `true`/`false`, `1`/`0`, `yes`/`no`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Switch(pub bool);
-
-impl FromStr for Switch {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.to_ascii_lowercase().as_str() {
-            "on" | "true" | "1" | "yes" => Ok(Self(true)),
-            "off" | "false" | "0" | "no" => Ok(Self(false)),
-            _ => Err("write on or off"),
-        }
-    }
-}
-
-/// A whole number of at least 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Positive(pub usize);
-
-impl FromStr for Positive {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse()
-            .ok()
-            .filter(|n| *n > 0)
-            .map(Self)
-            .ok_or("write a whole number of at least 1")
-    }
-}
-
-/// A whole number from `LEAST` to `MOST`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Whole<const LEAST: u64, const MOST: u64>(pub u64);
-
-impl<const LEAST: u64, const MOST: u64> FromStr for Whole<LEAST, MOST> {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.parse().ok();
-        number
-            .filter(|n| (LEAST..=MOST).contains(n))
-            .map(Self)
-            .ok_or_else(|| format!("write a whole number from {LEAST} to {MOST}"))
-    }
-}
-
-/// A bearer token: 8 to 255 visible ASCII characters, so that it fits a header. Its text is never
-/// printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub String);
-
-impl FromStr for Token {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = (8..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if fits {
-            Ok(Self(text.into()))
-        } else {
-            Err("write 8 to 255 visible ASCII characters")
-        }
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(not shown)")
-    }
-}
-
-/// The servers that can stand behind a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerKind {
-    /// Our own, with limits on everything that a stranger can ask.
-    Edge,
-    /// tiny_http.
-    TinyHttp,
-}
-
-impl FromStr for ServerKind {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "edge" => Ok(Self::Edge),
-            "tiny_http" => Ok(Self::TinyHttp),
-            _ => Err("write edge or tiny_http"),
-        }
-    }
-}
-
-/// Host names, separated by commas.
-struct Names(Vec<String>);
-
-impl FromStr for Names {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let names: Vec<String> = text.split(',').map(|name| name.trim().into()).collect();
-        let fits = |name: &String| {
-            let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-            !name.is_empty() && name.bytes().all(known)
-        };
-        if names.iter().all(fits) {
-            Ok(Self(names))
-        } else {
-            Err("write host names without ports, separated by commas")
-        }
-    }
-}
-
-/// The settings that every service has.
-#[derive(Debug, Clone)]
-pub struct Shared {
-    /// The token that internal calls must show; without one they are taken from loopback only.
-    pub token: Option<Token>,
-    /// Threads of each server.
-    pub threads: usize,
-    /// Which server takes internal calls.
-    pub internal_server: ServerKind,
-    /// Names under which internal callers know this service.
-    pub names: Vec<String>,
-    /// Logging.
-    pub log: crate::logging::LogSettings,
-}
-
-impl Shared {
-    /// Reads them.
-    pub fn read(settings: &mut Settings) -> Self {
-        let cores = std::thread::available_parallelism()
-            .map_or(2, std::num::NonZero::get)
-            .to_string();
-        Self {
-            token: settings.optional(
-                "BAZAAR_TOKEN",
-                "secret that internal calls must show; unset: they are taken from loopback only",
-            ),
-            threads: settings
-                .get::<Positive>("BAZAAR_THREADS", &cores, "threads of each server")
-                .0,
-            internal_server: settings.get(
-                "BAZAAR_INTERNAL_SERVER",
-                "tiny_http",
-                "server of internal calls: tiny_http, or edge where strangers reach it",
-            ),
-            names: settings
-                .optional::<Names>(
-                    "BAZAAR_HOSTS",
-                    "further host names, separated by commas, that internal callers use for this \
-                     service",
-                )
-                .map_or_else(Vec::new, |names| names.0),
-            log: crate::logging::LogSettings {
-                level: settings.get(
-                    "BAZAAR_LOG",
-                    "info",
-                    "what is logged: error, warn, info, debug or trace",
-                ),
-                format: settings.get(
-                    "BAZAAR_LOG_FORMAT",
-                    "text",
-                    "how it is logged: text or json",
-                ),
-            },
-        }
-    }
-
-    /// The token's text.
-    #[must_use]
-    pub fn token_text(&self) -> Option<&str> {
-        self.token.as_ref().map(|t| t.0.as_str())
-    }
-
-    /// Callers know this service by the host of this URL too.
-    pub fn is_known_as(&mut self, url: &str) {
-        let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-        self.names.push(host_name(host).into());
-    }
-
-    /// The rule that lets callers into an internal listener.
-    #[must_use]
-    pub fn internal_access(&self) -> Access {
-        Access::Internal {
-            token: self.token_text().map(Into::into),
-            names: self.names.clone().into(),
         }
     }
 }

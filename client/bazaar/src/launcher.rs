@@ -12,41 +12,37 @@
 mod control;
 mod folder;
 mod follow;
+mod ports;
+mod running;
 mod screen;
 
 pub use control::{Action, ask};
+pub use running::{Running, command, running, saved_url};
 
 use client::api::Api;
-use cluster::addresses::{Addresses, is_free};
+use cluster::addresses::Addresses;
 use cluster::service::Service;
 use cluster::{Cluster, ClusterError, START_TIMEOUT, Spec};
 use common::database::with_suffix;
 use common::filelock::FileLock;
-use common::port_owner::{listener, listener_pid};
 use common::private;
 use common::settings::addresses::ListenAddress;
 use common::shutdown::StopSignal;
-use common::terminal::shell_word;
 use control::{Asked, Control, Reply};
 use crossbeam::channel::RecvTimeoutError;
 use folder::write_anew;
 use follow::Follower;
+use ports::check_ports;
+use running::{PIDS, URL_FILE};
 use screen::Screen;
-use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::fs;
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The default folder.
 pub const DEFAULT_FOLDER: &str = "run";
 
-/// File in the folder with the front-end's URL.
-const URL_FILE: &str = "url";
-/// Name of the folder of the process ids.
-const PIDS: &str = "pids";
 /// Length of a step of the loop: the longest time until a line of a log appears.
 const STEP: Duration = Duration::from_millis(50);
 /// Longest time for which a request to the front-end may block the loop.
@@ -123,71 +119,6 @@ pub fn run(options: Options) -> Result<(), String> {
     // First the control socket: nobody can restart a service while the others stop.
     drop(control);
     outcome.and(launcher.stop())
-}
-
-/// URL of the front-end that ran last in this folder.
-pub fn saved_url(folder: &Path) -> Option<String> {
-    Some(
-        fs::read_to_string(folder.join(URL_FILE))
-            .ok()?
-            .trim()
-            .to_owned(),
-    )
-}
-
-/// The running processes of the bazaar in a folder.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Running {
-    pub launcher: bool,
-    /// By service.
-    pub pids: BTreeMap<String, u32>,
-}
-
-impl Running {
-    pub fn is_any(&self) -> bool {
-        self.launcher || !self.pids.is_empty()
-    }
-}
-
-/// Finds the running processes of the bazaar in this folder. The files of process ids do not
-/// suffice: after a kill of the launcher, or a reboot, their numbers belong to no process or to
-/// another program. So a service counts if a process holds the lock of its file. A front-end has no
-/// file; it counts if the process with its id listens on its port. The system ends lock and
-/// listener with the process.
-pub fn running(folder: &Path) -> Running {
-    let files = fs::read_dir(folder.join(PIDS))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let port = saved_url(folder).and_then(|url| url.rsplit_once(':')?.1.parse().ok());
-    let look = |path: PathBuf| {
-        let service = path.file_stem()?.to_str()?.to_owned();
-        let holder = match service.parse().ok()? {
-            Service::Frontend(_) => {
-                let started: u32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
-                listener_pid(port?).filter(|pid| *pid == started)
-            }
-            _ => FileLock::holder(&folder.join(format!("{service}.db"))),
-        };
-        Some((service, holder?))
-    };
-    Running {
-        launcher: FileLock::is_held(&folder.join("bazaar")),
-        pids: files.filter_map(|file| look(file.path())).collect(),
-    }
-}
-
-/// The command that restarts or kills a service of the bazaar in this folder.
-pub fn command(folder: &Path, action: Action, service: &dyn Display) -> String {
-    let action = action.word();
-    if folder == Path::new(DEFAULT_FOLDER) {
-        return format!(
-            "make {action} ID={}",
-            service.to_string().trim_start_matches("order")
-        );
-    }
-    let folder = folder.display().to_string();
-    format!("bazaar {action} {service} --dir {}", shell_word(&folder))
 }
 
 struct Launcher {
@@ -400,50 +331,6 @@ pub(crate) fn take_folder(folder: &Path) -> Result<FileLock, String> {
     })
 }
 
-/// Checks all ports before anything starts, and names all taken ones in one error.
-fn check_ports(addresses: &Addresses, public: &ListenAddress) -> Result<(), String> {
-    let all = addresses.all();
-    let twice = all.iter().enumerate().find_map(|(i, (service, address))| {
-        let address = ListenAddress::from(*address);
-        let mut before = all[..i].iter();
-        let other = before.find(|(_, other)| address.collides_with(&(*other).into()))?;
-        Some(format!(
-            "{address} is the address of both {} and {service}: each needs a port of its own",
-            other.0
-        ))
-    });
-    if let Some(twice) = twice {
-        return Err(twice);
-    }
-    let mut taken: Vec<_> = all
-        .iter()
-        .filter(|(_, address)| !is_free(*address))
-        .cloned()
-        .collect();
-    // Further addresses of a name. The front-end skips an address that this machine does not have,
-    // so only a port in use is an error.
-    let further = public.all().iter().filter(|a| **a != public.one());
-    let in_use = further.filter(|address| {
-        TcpListener::bind(address).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
-    });
-    taken.extend(in_use.map(|address| ("front-end, for clients".into(), *address)));
-    if taken.is_empty() {
-        return Ok(());
-    }
-    let mut message = String::from("these addresses cannot be listened on; nothing was started:");
-    for (service, address) in &taken {
-        let owner =
-            listener(address.port()).map_or(String::new(), |owner| format!(": {owner} has it"));
-        message += &format!("\n  {address} ({service}){owner}");
-    }
-    let port = taken[0].1.port();
-    message += &format!(
-        "\nstop the programs that use them ('ss -ltnp sport = :{port}' shows one), \
-         or take other ports: bazaar run --ports-from 9000"
-    );
-    Err(message)
-}
-
 /// The place that explains a service's end. On a full disk the log may be empty, and then the error
 /// of a write explains it.
 fn where_to_look(log: &Path) -> String {
@@ -469,45 +356,6 @@ fn text(error: ClusterError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
-
-    /// The error names every taken address with its service, and the remedy.
-    #[test]
-    fn taken_ports_are_named() {
-        let used = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|l| Ok((l.local_addr()?, l)))
-            .expect("a port");
-        let mut addresses = Addresses::consecutive(1, 3, 1);
-        addresses.orders[1] = used.0;
-        let public = addresses.frontends[0].public.into();
-        let error = check_ports(&addresses, &public).expect_err("one is taken");
-        assert!(
-            error.contains(&format!("{} (order2)", used.0)) && error.contains("--ports-from"),
-            "{error}"
-        );
-    }
-
-    /// The command in a message fits the folder of the bazaar.
-    #[test]
-    fn commands_in_messages_fit_the_folder() {
-        let replica = Service::Order(3);
-        assert_eq!(
-            command(Path::new("run"), Action::Restart, &replica),
-            "make restart ID=3"
-        );
-        assert_eq!(
-            command(Path::new("run"), Action::Kill, &Service::Catalog),
-            "make kill ID=catalog"
-        );
-        assert_eq!(
-            command(Path::new("/x"), Action::Restart, &replica),
-            "bazaar restart order3 --dir /x"
-        );
-        assert_eq!(
-            command(Path::new("/a b; reboot"), Action::Kill, &replica),
-            "bazaar kill order3 --dir '/a b; reboot'"
-        );
-    }
 
     /// A folder belongs to one launcher.
     #[test]

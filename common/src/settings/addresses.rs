@@ -15,7 +15,6 @@ pub const LOCALHOST: [IpAddr; 2] = [
 ];
 
 /// Whether a host name is `localhost`.
-#[must_use]
 pub fn is_localhost(host: &str) -> bool {
     host.trim_end_matches('.').eq_ignore_ascii_case("localhost")
 }
@@ -29,33 +28,28 @@ pub struct ListenAddress {
 
 impl ListenAddress {
     /// Every address; at least one.
-    #[must_use]
     pub fn all(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
     /// The one address of a listener that has only one: of a name, its first of IPv4, which every
     /// caller tries.
-    #[must_use]
     pub fn one(&self) -> SocketAddr {
         let v4 = self.addresses.iter().find(|address| address.is_ipv4());
         *v4.unwrap_or(&self.addresses[0])
     }
 
     /// The port; 0 takes a free one.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.addresses[0].port()
     }
 
     /// Whether it names no host: `0.0.0.0` or `::`.
-    #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.addresses.iter().all(|a| a.ip().is_unspecified())
     }
 
     /// Whether only this machine reaches it.
-    #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.addresses.iter().all(|a| a.ip().is_loopback())
     }

@@ -37,7 +37,6 @@ impl CopyWatch {
     }
 
     /// How many copies are wanted, when the leader is to be relieved for the lack of them.
-    #[must_use]
     pub fn due(&self, now: BootInstant) -> Option<usize> {
         let (wanted, since) = self.missing?;
         let rested = self
@@ -47,7 +46,6 @@ impl CopyWatch {
     }
 
     /// How many copies are wanted, while there are too few.
-    #[must_use]
     pub fn wanted(&self) -> Option<usize> {
         self.missing.map(|(wanted, _)| wanted)
     }

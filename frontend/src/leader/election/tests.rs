@@ -28,7 +28,7 @@
 //! its phase where that changed.
 
 use super::*;
-use common::wire::replica::Copies;
+use common::wire::replica::{Copies, LeadAnswer};
 use std::fmt::Write;
 use std::str::FromStr;
 use stories::{ArgumentConsumer, Failure, key, parse, word};
