@@ -3,11 +3,14 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
-# Where cargo puts what it builds: variables (CARGO_TARGET_DIR, CARGO_BUILD_TARGET_DIR) and configuration files may name a folder, so cargo
-# is asked. Its name may hold blanks: it is quoted everywhere.
-TARGET := $(shell cargo metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-ifneq (,$(or $(findstring ",$(TARGET)),$(findstring $$,$(TARGET)),$(findstring `,$(TARGET)),$(findstring \,$(TARGET))))
-  $(error cargo builds in $(TARGET): name a folder without quotes, dollar signs and backslashes in CARGO_TARGET_DIR)
+# The folder of cargo's builds. Variables (CARGO_TARGET_DIR, CARGO_BUILD_TARGET_DIR) and files of
+# configuration may name one, so cargo is asked. Its name may hold blanks: it is quoted everywhere.
+METADATA := cargo metadata --format-version 1 --no-deps 2>/dev/null
+TARGET := $(shell $(METADATA) | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+STRANGE := $(findstring ",$(TARGET))$(findstring $$,$(TARGET))$(findstring `,$(TARGET))
+ifneq (,$(STRANGE)$(findstring \,$(TARGET)))
+  $(error cargo builds in $(TARGET): name a folder without quotes, dollar signs and backslashes \
+    in CARGO_TARGET_DIR)
 endif
 TARGET := $(if $(subst $(CURDIR)/target,,$(TARGET)),$(TARGET),target)
 RELEASE := $(TARGET)/release
@@ -21,37 +24,45 @@ C ?= 1
 SEED ?=
 URL ?=
 
-.PHONY: help tools build run-all kill restart status client backup restore clean-run test eval eval-quick demo model check faults soak fuzz bench \
+.PHONY: help tools build run-all kill restart status client backup restore clean-run \
+  test eval eval-quick demo model check faults soak fuzz bench \
   ec2-up ec2-deploy ec2-eval ec2-logs ec2-down test-ec2
 
 help: ## this list
 	@echo 'The stock bazaar. Its goals:'
-	@awk -F ' ## ' '/^[a-z0-9-]+:.* ## / { split($$1, goal, ":"); printf "  make %-10s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
+	@awk -F ' ## ' '/^[a-z0-9-]+:.* ## / { \
+	  split($$1, goal, ":"); printf "  make %-10s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend.'
-	@echo 'bench takes ROUNDS=, SECONDS= (of each load), ORDERS= (in the long log), KILLS=, ONLY= (parts), BENCH_DIR= (on a disk), MICRO=1.'
+	@echo 'bench takes ROUNDS=, SECONDS= (of each load), ORDERS= (in the long log), KILLS=,'
+	@echo '  ONLY= (parts), BENCH_DIR= (on a disk), MICRO=1.'
 	@echo 'client takes P= (probability of a trade), N= (lookups), C= (clients at once), SEED=, URL=.'
-	@echo 'eval takes SEED=, and for a bazaar elsewhere URL=, INTERNAL=, FRONTEND=, KILL=, RESTART=, PAUSE=, RESUME=, VERIFY=, DUMP=: docs/evaluation.md.'
+	@echo 'eval takes SEED=, and for a bazaar elsewhere URL=, INTERNAL=, FRONTEND=, KILL=, RESTART=,'
+	@echo '  PAUSE=, RESUME=, VERIFY=, DUMP=: docs/evaluation.md.'
 	@echo 'The ec2 goals take EC2_TYPE=, EC2_REGION= and others: docs/ec2/README.md.'
 
 # Says what to install, before cargo or a build script fails with something harder to read.
 tools:
 	@if ! command -v cargo >/dev/null 2>&1; then \
 	  echo "cargo, Rust's build tool, is missing. Install it (Debian, Ubuntu):" >&2; \
-	  echo "  sudo apt install curl && curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; \
+	  echo "  sudo apt install curl" >&2; \
+	  echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; \
 	  echo "then open a new terminal, so that it is found." >&2; exit 1; fi
 	@if ! command -v cc >/dev/null 2>&1; then \
 	  echo "a C compiler (cc) is missing; SQLite is built with it. Install it (Debian, Ubuntu):" >&2; \
 	  echo "  sudo apt install build-essential" >&2; exit 1; fi
 
-# One command for all goals: with other packages cargo would choose other features, and build all again.
+# One command for all goals: with other packages cargo would choose other features, and build all
+# again.
 BUILD := cargo build --release --workspace --bins --exclude tests
 
 build: tools ## builds everything, optimised
 	$(BUILD)
-	@built=$$($(BUILD) --quiet --message-format=json | sed -n 's/.*"executable":"\([^"]*\/bazaar\)".*/\1/p' | tail -n 1); \
+	@built=$$($(BUILD) --quiet --message-format=json | \
+	  sed -n 's/.*"executable":"\([^"]*\/bazaar\)".*/\1/p' | tail -n 1); \
 	if ! [ "$$built" -ef "$(RELEASE)/bazaar" ]; then \
-	  echo "cargo built $$built, and these goals use $(RELEASE)/bazaar: a target (build.target, CARGO_BUILD_TARGET) is configured;" >&2; \
+	  echo "cargo built $$built, and these goals use $(RELEASE)/bazaar:" >&2; \
+	  echo "a target (build.target, CARGO_BUILD_TARGET) is configured;" >&2; \
 	  echo "unset it for this project, or start the programs from there" >&2; exit 1; fi
 
 run-all: build ## starts catalog, three replicas and front-end; Ctrl-C stops them
@@ -86,7 +97,8 @@ restore: ## puts a backup in the place of run-all's files: make restore FROM=fol
 	@$(RELEASE)/bazaar restore '$(FROM)' --dir $(RUN) $(if $(REPLACE),--replace)
 
 clean-run: ## removes the state of run-all: the next run starts afresh
-	@if [ -e "$(RUN)/bazaar.lock" ] && command -v flock >/dev/null && ! flock --nonblock "$(RUN)/bazaar.lock" true; then \
+	@if [ -e "$(RUN)/bazaar.lock" ] && command -v flock >/dev/null && \
+	  ! flock --nonblock "$(RUN)/bazaar.lock" true; then \
 	  echo "a bazaar runs in $(RUN): stop it first (Ctrl-C where it runs)" >&2; exit 1; fi
 	rm -rf "$(RUN)"
 
@@ -96,10 +108,11 @@ test: tools ## all tests
 	cargo test --workspace
 	@echo 'the heart of the system tests again, with the edge behind the internal listeners:'
 	BAZAAR_INTERNAL_SERVER=edge cargo test -p tests --test internal --test trading --test failover
-	@! command -v python3 >/dev/null 2>&1 || python3 -B -m unittest discover --start-directory tests/bench
+	@! command -v python3 >/dev/null 2>&1 || \
+	  python3 -B -m unittest discover --start-directory tests/bench
 
-# A bazaar elsewhere, and what 'make eval' may do there: see docs/evaluation.md. Commands go through the environment, which needs no quotes;
-# a dollar sign in them is written twice.
+# A bazaar elsewhere, and the commands that 'make eval' may run there: see docs/evaluation.md. They
+# go through the environment, which needs no quotes; a dollar sign in them is written twice.
 eval eval-quick: export EVAL_URL = $(URL)
 eval eval-quick: export EVAL_INTERNAL = $(INTERNAL)
 eval eval-quick: export EVAL_FRONTEND = $(FRONTEND)
@@ -112,7 +125,7 @@ eval eval-quick: export EVAL_DUMP = $(DUMP)
 # The bazaar's files: on many systems /tmp lies in memory, where an fsync costs nothing.
 eval eval-quick demo: export TMPDIR ?= /var/tmp
 
-eval: build ## measures everything and writes docs/evaluation.md, about 5 minutes: make eval URL=http://host:8080
+eval: build ## measures all and writes docs/evaluation.md, 5 minutes: make eval URL=http://host:8080
 	@"$(RELEASE)/eval" measure $(if $(SEED),--seed $(SEED))
 	@"$(RELEASE)/eval" draw
 
@@ -120,12 +133,14 @@ eval-quick: build ## the same briefly, into build/: to see that it works
 	@"$(RELEASE)/eval" measure --quick --folder build/evaluation $(if $(SEED),--seed $(SEED))
 	@"$(RELEASE)/eval" draw --folder build/evaluation --document build/evaluation.md
 
-demo: build ## half a minute that shows it all: clients trade, the leader is killed, and nothing is lost
+demo: build ## half a minute: clients trade, the leader is killed, and nothing is lost
 	@"$(RELEASE)/bazaar" demo
 
-# The search of 'make test', a minute long, with more orders, faults and time. Needs about 2 GB of memory.
+# The search of 'make test', a minute long, with more orders, faults and time. Needs about 2 GB of
+# memory.
 model: tools ## explores the model deeper, and prints how much was explored: minutes
-	cargo test --release -p tests --test model_orders --test model_cache -- --include-ignored --nocapture
+	cargo test --release -p tests --test model_orders --test model_cache -- \
+	  --include-ignored --nocapture
 
 check: tools ## formatting, lints and documentation, warnings as errors
 	@! git grep -nE '^(<<<<<<<|>>>>>>>) ' # left behind by a merge
@@ -135,7 +150,8 @@ check: tools ## formatting, lints and documentation, warnings as errors
 
 # Binaries with crash points, in a folder of their own: those that users run have none.
 FAULTS := $(TARGET)/faults/debug/faults
-BUILD_FAULTS := cargo build --quiet --workspace --bins --features common/crash-points --target-dir "$(TARGET)/faults"
+BUILD_FAULTS := cargo build --quiet --workspace --bins --features common/crash-points \
+  --target-dir "$(TARGET)/faults"
 
 # The server behind the internal listeners.
 INTERNAL_SERVER := $(if $(SERVER),BAZAAR_INTERNAL_SERVER=$(SERVER))
@@ -162,7 +178,8 @@ fuzz: tools ## fuzzes the public listener's connection for a minute: make fuzz S
 	cd common && cargo +nightly fuzz run connection fuzz/corpus/connection fuzz/seeds/connection -- \
 	  -max_total_time=$(SECONDS) -max_len=20000
 
-# Settings and walkthrough: docs/ec2. Variables of make reach the scripts: make ec2-up EC2_TYPE=t3a.large
+# Settings and walkthrough: docs/ec2. Variables of make reach the scripts:
+# make ec2-up EC2_TYPE=t3a.large
 EC2 := docs/ec2
 
 ec2-up: ## makes a machine on EC2, which costs money until ec2-down: docs/ec2/README.md
@@ -191,13 +208,15 @@ KILLS ?= 20
 ORDERS ?= 200000
 BENCH_DIR ?= /var/tmp
 bench: SECONDS ?= 3
-bench: build ## measures beside etcd, PostgreSQL and nginx, about 8 minutes: make bench ONLY=orders,failover
+bench: build ## measures beside etcd, PostgreSQL and nginx, 8 minutes: make bench ONLY=orders
 	@if ! command -v python3 >/dev/null 2>&1; then \
 	  echo "python3 is missing; the bench is written in it. Install it (Debian, Ubuntu):" >&2; \
 	  echo "  sudo apt install python3" >&2; exit 1; fi
 	$(if $(MICRO),cargo bench -p common -p catalog -p frontend --bench '*')
-	@exec python3 -B tests/bench/bench.py --binaries "$(RELEASE)" --rounds $(ROUNDS) --seconds $(SECONDS) --orders $(ORDERS) \
-	  --kills $(KILLS) --dir $(BENCH_DIR) $(if $(ONLY),--only $(ONLY))
+	@exec python3 -B tests/bench/bench.py --binaries "$(RELEASE)" --rounds $(ROUNDS) \
+	  --seconds $(SECONDS) --orders $(ORDERS) --kills $(KILLS) \
+	  --dir $(BENCH_DIR) $(if $(ONLY),--only $(ONLY))
 
 need = if [ -z "$($(1))" ]; then echo "say which: make $(2)" >&2; exit 2; fi
-need_binary = if [ ! -x "$(RELEASE)/$(1)" ]; then echo "nothing was built yet: start a bazaar with 'make run-all' first" >&2; exit 1; fi
+need_binary = if [ ! -x "$(RELEASE)/$(1)" ]; then \
+  echo "nothing was built yet: start a bazaar with 'make run-all' first" >&2; exit 1; fi
