@@ -18,7 +18,6 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Checks the journal as it was at the start. Returns what is wrong with it; `None` when nothing is,
 /// or the service stops.
-#[must_use]
 pub fn check(
     mut journal: JournalReader,
     genesis: &Genesis,

@@ -43,7 +43,6 @@ pub enum ForeignLog {
 
 impl Leadership {
     /// As read from the file.
-    #[must_use]
     pub fn new(view: TermInfo) -> Self {
         Self {
             view,
@@ -52,7 +51,6 @@ impl Leadership {
     }
 
     /// The current term.
-    #[must_use]
     pub fn term_info(&self) -> TermInfo {
         self.view
     }
@@ -61,7 +59,6 @@ impl Leadership {
     /// new one in the place of one that was lost, and that log the rest of the true history. Once
     /// one was granted, replicas with this bazaar's logs exist: the other log is merely in the
     /// wrong place, and must not stop them.
-    #[must_use]
     pub fn judge_foreign_log(&self) -> ForeignLog {
         if self.view.term == 0 {
             ForeignLog::FileLost
@@ -71,7 +68,6 @@ impl Leadership {
     }
 
     /// Judges a claim. Changes nothing: a grant counts once it is durable.
-    #[must_use]
     pub fn judge(&self, replica: ReplicaId, seen: Term, now: BootInstant) -> Claim {
         if seen != self.view.term {
             return Claim::Stale(self.view);

@@ -33,7 +33,6 @@ pub enum Decision {
 
 /// Decides an order against a stock that has `left`. A buy succeeds when it wants at most what is
 /// left; a sell adds.
-#[must_use]
 pub fn decide(left: u64, side: Side, quantity: u64) -> Decision {
     let after = match side {
         Side::Buy => left.checked_sub(quantity),

@@ -123,7 +123,6 @@ impl SessionTable {
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }

@@ -31,7 +31,6 @@ const VILLAGE: [(&str, u64); 14] = [
 const VILLAGE_QUANTITY: u64 = 100;
 
 /// The stocks of the village.
-#[must_use]
 pub fn village() -> Vec<InitialStock> {
     let stock = |&(name, cents): &(&str, u64)| InitialStock {
         name: name.into(),

@@ -36,7 +36,6 @@ struct Newest {
 
 impl WriteHealth {
     /// Nothing was written yet: the file was opened just now, which needed no write that failed.
-    #[must_use]
     pub fn new(now: Instant) -> Self {
         Self(Mutex::new(Newest {
             began: None,
@@ -73,7 +72,6 @@ impl WriteHealth {
     }
 
     /// Why nothing can be made durable now; `None` while it can.
-    #[must_use]
     pub fn fault(&self, now: Instant) -> Option<String> {
         let newest = self.0.lock();
         let overdue = newest
@@ -93,13 +91,11 @@ impl WriteHealth {
     }
 
     /// Whether the newest write failed.
-    #[must_use]
     pub fn has_failed(&self) -> bool {
         self.0.lock().fault.is_some()
     }
 
     /// How long until a probe is due, unless something else is written before.
-    #[must_use]
     pub fn probe_due(&self, now: Instant) -> Duration {
         let newest = self.0.lock();
         let idle = if newest.fault.is_some() {

@@ -196,11 +196,9 @@ fn order(key: &str, name: &str, side: Side, quantity: u64) -> Order {
 }
 
 fn status(error: &CallError) -> u16 {
-    if let CallError::Status { status, .. } = error {
-        *status
-    } else {
-        panic!("no status: {error}")
-    }
+    error
+        .status()
+        .unwrap_or_else(|| panic!("no status: {error}"))
 }
 
 /// A new bazaar serves stocks once a claim was granted, and never before.

@@ -14,7 +14,6 @@ pub struct Hash(pub [u8; 32]);
 
 impl Hash {
     /// The hash of stored bytes; `None` when they are not 32.
-    #[must_use]
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
@@ -71,7 +70,6 @@ impl<'de> Deserialize<'de> for Hash {
 
 /// Hash of the genesis: the seed of the chain. Lengths go before texts, so that no two records have
 /// the same bytes.
-#[must_use]
 pub fn genesis_hash(genesis: &Genesis) -> Hash {
     let mut hasher = Sha256::new();
     hasher.update(b"bazaar genesis 1\0");
@@ -86,7 +84,6 @@ pub fn genesis_hash(genesis: &Genesis) -> Hash {
 }
 
 /// Hash of row `number` with content `order`, after a row with hash `previous`.
-#[must_use]
 pub fn row_hash(previous: Hash, number: u64, order: &Order) -> Hash {
     let mut hasher = Sha256::new();
     hasher.update(previous.0);

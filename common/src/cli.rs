@@ -35,7 +35,6 @@ enum Early {
 /// Parses the command line. `--help` prints the flags and what `variables` gives for the command
 /// that it is asked of (`""` for the program itself); `--version` the version. Both end the
 /// process, as a wrong flag does.
-#[must_use]
 pub fn parse<T: TopLevelCommand>(program: Program<'_>, variables: impl Fn(&str) -> String) -> T {
     let arguments = std::env::args_os().skip(1).collect();
     parse_from(program, arguments, variables).unwrap_or_else(|early| match early {
@@ -134,7 +133,6 @@ pub fn start_failed(name: &str, error: &dyn Display) -> ExitCode {
 }
 
 /// Ends a command that failed: the message to standard error, and the exit code.
-#[must_use]
 pub fn failed(name: &str, error: &dyn Display) -> ExitCode {
     terminal::complain(&format!("{name}: {error}"));
     ExitCode::FAILURE

@@ -14,7 +14,6 @@ impl BootInstant {
     pub const BOOT: Self = Self(Duration::ZERO);
 
     /// Now.
-    #[must_use]
     pub fn now() -> Self {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         // The kernel never answers negative values for this clock.
@@ -25,13 +24,11 @@ impl BootInstant {
     }
 
     /// A point in time for tests of pure rules, `ms` after the boot.
-    #[must_use]
     pub const fn from_millis(ms: u64) -> Self {
         Self(Duration::from_millis(ms))
     }
 
     /// How long after `earlier` this is; zero when it is before.
-    #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }

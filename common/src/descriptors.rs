@@ -38,14 +38,12 @@ pub fn raise() {
 }
 
 /// How many files the process may have open; no limit is a very large one.
-#[must_use]
 pub fn limit() -> usize {
     let current = getrlimit(Resource::Nofile).current;
     current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
 /// How many of `wanted` connections a listener may have, each of which takes `each` descriptors.
-#[must_use]
 pub fn connections_within(share: Share, wanted: usize, each: usize) -> usize {
     let allowed = within(limit(), share, wanted, each);
     if allowed < wanted {

@@ -56,13 +56,11 @@ impl FileLock {
 
     /// The process that holds the lock of a database file, as far as that can be seen. Creates
     /// nothing.
-    #[must_use]
     pub fn holder(database: &Path) -> Option<u32> {
         lock_holder_pid(&File::open(lock_path(database)).ok()?)
     }
 
     /// Whether a process holds the lock of a database file. Creates nothing.
-    #[must_use]
     pub fn is_held(database: &Path) -> bool {
         let Ok(file) = File::open(lock_path(database)) else {
             return false;

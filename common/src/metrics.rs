@@ -49,7 +49,6 @@ impl Metrics {
     ///
     /// # Panics
     /// Never: the prefix is valid.
-    #[must_use]
     pub fn new() -> Self {
         let registry =
             Registry::new_custom(Some("bazaar".into()), None).expect("the prefix is valid");
@@ -68,7 +67,6 @@ impl Metrics {
     }
 
     /// The text for `GET /metrics`.
-    #[must_use]
     pub fn text(&self) -> String {
         self.samplers.lock().iter().for_each(|sample| sample());
         TextEncoder::new()
@@ -88,43 +86,36 @@ impl Metrics {
     }
 
     /// A counter; its name ends in `_total`.
-    #[must_use]
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.register(IntCounter::new(name, help))
     }
 
     /// A counter with a fraction, such as seconds; its name ends in `_total`.
-    #[must_use]
     pub fn fraction_counter(&self, name: &str, help: &str) -> Counter {
         self.register(Counter::new(name, help))
     }
 
     /// Counters by labels of few values.
-    #[must_use]
     pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.register(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
     /// A whole-numbered gauge.
-    #[must_use]
     pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.register(IntGauge::new(name, help))
     }
 
     /// Gauges by labels of few values.
-    #[must_use]
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// A gauge with a fraction, such as seconds.
-    #[must_use]
     pub fn fraction(&self, name: &str, help: &str) -> Gauge {
         self.register(Gauge::new(name, help))
     }
 
     /// A histogram of seconds.
-    #[must_use]
     pub fn seconds(&self, name: &str, help: &str) -> Histogram {
         self.register(Histogram::with_opts(
             HistogramOpts::new(name, help).buckets(SECONDS.to_vec()),
@@ -132,7 +123,6 @@ impl Metrics {
     }
 
     /// Histograms of seconds, by labels of few values.
-    #[must_use]
     pub fn seconds_by(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
         self.register(HistogramVec::new(
             HistogramOpts::new(name, help).buckets(SECONDS.to_vec()),
@@ -141,7 +131,6 @@ impl Metrics {
     }
 
     /// A histogram of counts, such as batch sizes.
-    #[must_use]
     pub fn counts(&self, name: &str, help: &str) -> Histogram {
         self.register(Histogram::with_opts(
             HistogramOpts::new(name, help).buckets(COUNTS.to_vec()),
@@ -159,7 +148,6 @@ pub struct QueueGauges {
 
 impl QueueGauges {
     /// Registers them.
-    #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             metrics: metrics.clone(),
@@ -206,7 +194,6 @@ pub struct HttpMetrics {
 
 impl HttpMetrics {
     /// Registers them.
-    #[must_use]
     pub fn new(metrics: &Metrics) -> Arc<Self> {
         Arc::new(Self {
             requests: metrics.counters(
@@ -245,7 +232,6 @@ impl HttpMetrics {
 
     /// How many answers of a route took at most how many seconds, by bucket, since the start. The
     /// last bound is infinite.
-    #[must_use]
     pub fn durations(&self, route: &'static str) -> Vec<(f64, u64)> {
         let histogram = self.seconds.with_label_values(&[route]).metric();
         let histogram = histogram.get_histogram();
@@ -260,7 +246,6 @@ impl HttpMetrics {
 
     /// A thread's own count of responses with one route and status, for paths on which looking the
     /// labels up would show.
-    #[must_use]
     pub fn tally(&self, route: &'static str, status: u16) -> AnswerTally {
         AnswerTally {
             requests: self
@@ -330,7 +315,6 @@ impl InFlight {
     }
 
     /// How many.
-    #[must_use]
     pub fn get(&self) -> i64 {
         self.gauge.get()
     }

@@ -14,7 +14,6 @@ const LISTENING: &str = "0A";
 
 /// Says why an address cannot be listened on: the variable that names it, who has the port where
 /// that can be known, and the remedy.
-#[must_use]
 pub fn explain_listen(variable: &str, address: &ListenAddress, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -55,7 +54,6 @@ pub fn check_listen(variable: &str, address: &ListenAddress) -> io::Result<()> {
 
 /// Says why a database file cannot be used: the variable that names it, and the remedy where the
 /// error does not say it.
-#[must_use]
 pub fn explain_file(variable: &str, file: &Path, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => {
@@ -74,13 +72,11 @@ pub fn explain_file(variable: &str, file: &Path, error: &io::Error) -> io::Error
 
 /// The process that listens on a TCP port, as `process 12 (catalog)`; `None` when that cannot be
 /// seen.
-#[must_use]
 pub fn listener(port: u16) -> Option<String> {
     listener_pid(port).map(name)
 }
 
 /// The id of the process that listens on a TCP port; `None` when that cannot be seen.
-#[must_use]
 pub fn listener_pid(port: u16) -> Option<u32> {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()

@@ -21,7 +21,6 @@ pub fn umask() {
 }
 
 /// Options for a file of ours: made with mode 0600, and not opened through a link.
-#[must_use]
 pub fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options
@@ -31,7 +30,6 @@ pub fn options() -> OpenOptions {
 }
 
 /// The user that this process runs as.
-#[must_use]
 pub fn user() -> u32 {
     rustix::process::geteuid().as_raw()
 }

@@ -21,7 +21,6 @@ pub struct ProcessMetrics {
 
 impl ProcessMetrics {
     /// Registers them.
-    #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -40,7 +40,6 @@ pub enum Taken<T> {
 }
 
 /// A queue for at most `bound` waiting items.
-#[must_use]
 pub fn queue<T>(bound: usize) -> (Queue<T>, QueueReceiver<T>) {
     let (sender, receiver) = bounded(bound);
     (Queue(sender), QueueReceiver(receiver))
@@ -58,13 +57,11 @@ impl<T> Queue<T> {
     }
 
     /// How many items wait.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether none waits.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -101,7 +98,6 @@ impl<T> QueueReceiver<T> {
     }
 
     /// The underlying channel, to wait on it among others.
-    #[must_use]
     pub fn receiver(&self) -> &Receiver<T> {
         &self.0
     }

@@ -6,7 +6,6 @@
 ///
 /// # Panics
 /// When the operating system has no random numbers.
-#[must_use]
 pub fn hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
     getrandom::fill(&mut random).expect("the operating system gives random numbers");

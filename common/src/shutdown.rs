@@ -33,7 +33,6 @@ impl Default for Shutdown {
 
 impl Shutdown {
     /// A switch that is off.
-    #[must_use]
     pub fn new() -> Self {
         let (trigger, closed) = bounded(0);
         Self {
@@ -48,7 +47,6 @@ impl Shutdown {
     }
 
     /// Whether it was triggered.
-    #[must_use]
     pub fn is_triggered(&self) -> bool {
         self.closed.try_recv().is_err_and(|e| e.is_disconnected())
     }
@@ -61,7 +59,6 @@ impl Shutdown {
 
     /// The next item of a channel; `None` once triggered and the channel is empty, or when nobody
     /// sends any more.
-    #[must_use]
     pub fn receive<T>(&self, channel: &Receiver<T>) -> Option<T> {
         // Without the first look, a stop with items left would pick one of the two at random.
         channel.try_recv().ok().or_else(|| {
@@ -73,7 +70,6 @@ impl Shutdown {
     }
 
     /// The next item of a channel within `timeout`; `None` at the time-out and once triggered.
-    #[must_use]
     pub fn receive_timeout<T>(&self, channel: &Receiver<T>, timeout: Duration) -> Option<T> {
         select! {
             recv(channel) -> item => item.ok(),
@@ -83,7 +79,6 @@ impl Shutdown {
     }
 
     /// A channel that is closed when it is triggered, for use in `select!`.
-    #[must_use]
     pub fn channel(&self) -> Receiver<()> {
         self.closed.clone()
     }
@@ -126,7 +121,6 @@ impl StopSignal {
     }
 
     /// The name of the signal, once it came.
-    #[must_use]
     pub fn received(&self) -> Option<&'static str> {
         let which = i32::try_from(self.which.load(Ordering::Relaxed)).unwrap_or_default();
         self.came.load(Ordering::Relaxed).then(|| name(which))

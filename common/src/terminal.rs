@@ -19,19 +19,16 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// The text on one line, with every character written out that a terminal obeys or hides.
-#[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
     escape_where(text, |c| !is_inert(c))
 }
 
 /// The same for a text of several lines: line ends and tabs stay.
-#[must_use]
 pub fn escape_lines(text: &str) -> Cow<'_, str> {
     escape_where(text, |c| !is_inert(c) && !matches!(c, '\n' | '\t'))
 }
 
 /// Whether a character only shows itself.
-#[must_use]
 pub fn is_inert(c: char) -> bool {
     let obeyed = c.is_control()
         // Line and paragraph separators; marks, embeddings, overrides and isolates of direction.
@@ -60,7 +57,6 @@ fn escape_where(text: &str, escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
 
 /// A word as a POSIX shell reads it back: as it is where the shell finds nothing in it, else in
 /// single quotes.
-#[must_use]
 pub fn shell_word(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -78,7 +74,6 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
 }
 
 /// A string as JSON in which every character shows only itself.
-#[must_use]
 pub fn json_string(text: &str) -> String {
     let mut json = String::from("\"");
     for c in text.chars() {
@@ -115,7 +110,6 @@ pub fn complain(text: &str) {
 
 /// The exit code of a command whose work is what it prints: `code` where that was written, or its
 /// reader wanted no more; failure, with a word on standard error, where it was lost.
-#[must_use]
 pub fn printed(name: &str, outcome: io::Result<()>, code: ExitCode) -> ExitCode {
     match outcome {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -128,7 +122,6 @@ pub fn printed(name: &str, outcome: io::Result<()>, code: ExitCode) -> ExitCode 
 
 /// Reports on standard output work that was done. It stays done, and the exit code says so, when
 /// the words cannot be written: they are said on standard error then.
-#[must_use]
 pub fn report(name: &str, text: &str) -> ExitCode {
     match print(&format!("{text}\n")) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -155,7 +148,6 @@ pub struct Output {
 
 impl Output {
     /// Standard output, locked.
-    #[must_use]
     pub fn new() -> Self {
         let out = io::stdout().lock();
         Self {

@@ -75,7 +75,6 @@ pub fn end_process_on_panic() {
 static ACCEPTOR_PANICS: AtomicUsize = AtomicUsize::new(0);
 
 /// Panics since the start that may have ended an acceptor of tiny_http, which does not report it.
-#[must_use]
 pub fn acceptor_panics() -> usize {
     ACCEPTOR_PANICS.load(Ordering::Relaxed)
 }

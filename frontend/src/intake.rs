@@ -70,7 +70,6 @@ pub fn refuse_if_full<T: Waiting>(put: Result<(), T>, kind: &QueueKind, gauges: 
 }
 
 /// A 503: the client may try again.
-#[must_use]
 pub fn unavailable(message: &str) -> Response {
     Response::error(503, message).with_header("Retry-After", "1")
 }

@@ -23,7 +23,6 @@ pub struct CacheMetrics {
 
 impl CacheMetrics {
     /// Registers the counters of one cache.
-    #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             hits: metrics.counter("cache_hits_total", "Stock reads answered from the cache."),
@@ -139,7 +138,6 @@ pub(crate) struct QueueMetrics {
 }
 
 impl QueueMetrics {
-    #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             outcomes: OrderOutcomes::new(metrics),

@@ -222,13 +222,11 @@ impl Frontend {
     }
 
     /// Where the public API listens.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Where the internal listener is.
-    #[must_use]
     pub fn internal_address(&self) -> SocketAddr {
         self.internal.address()
     }

@@ -42,13 +42,11 @@ impl Default for RoleState {
 
 impl RoleState {
     /// The highest known term, and its owner where that is known.
-    #[must_use]
     pub fn known(&self) -> TermInfo {
         self.known
     }
 
     /// The term that it leads.
-    #[must_use]
     pub fn leading(&self) -> Option<Term> {
         if let Role::Leading(term) = self.role {
             Some(term)
@@ -58,7 +56,6 @@ impl RoleState {
     }
 
     /// The term that it claims.
-    #[must_use]
     pub fn claiming(&self) -> Option<Term> {
         if let Role::Claiming(term) = self.role {
             Some(term)

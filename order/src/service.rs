@@ -179,7 +179,6 @@ impl Order {
     ///
     /// # Panics
     /// Never: a started replica listens.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server
             .as_ref()

@@ -176,6 +176,12 @@ impl Bench {
             .map(|answer| answer.verdicts)
     }
 
+    /// The files of replicas 1 and 2 end with the same order.
+    fn assert_equal_logs(&self) {
+        let [one, other] = [1, 2].map(|id| summarise(&self.file(id)).expect("reads"));
+        assert_eq!(one, other);
+    }
+
     fn query(&self, url: &str, numbers: &[u64]) -> Vec<QueryAnswer> {
         let query = QueryRequest {
             cluster: None,
@@ -215,11 +221,9 @@ fn sell<K: Display>(key: K) -> Order {
 }
 
 fn status(error: &CallError) -> u16 {
-    if let CallError::Status { status, .. } = error {
-        *status
-    } else {
-        panic!("no status: {error}")
-    }
+    error
+        .status()
+        .unwrap_or_else(|| panic!("no status: {error}"))
 }
 
 /// A leader trades, its follower has every acknowledged order, and only the leader says that there
@@ -562,10 +566,7 @@ fn a_damaged_file_is_set_aside_and_fetched_again() {
     let mended = bench.replica(1, 2, &url(&leader), &[]);
     bench.wait_health(&url(&mended), "complete", |health| health.last == Some(19));
     assert_eq!(bench.set_aside(1), 1);
-    assert_eq!(
-        summarise(&bench.file(1)).expect("reads"),
-        summarise(&bench.file(2)).expect("reads")
-    );
+    bench.assert_equal_logs();
 }
 
 /// Damage that shows while the replica runs is found by whoever reads the row; the replica sets the
@@ -609,10 +610,7 @@ fn damage_found_at_run_time() {
         health.in_sync.len() == 1
     });
     drop((follower, leader));
-    assert_eq!(
-        summarise(&bench.file(1)).expect("reads"),
-        summarise(&bench.file(2)).expect("reads")
-    );
+    bench.assert_equal_logs();
 }
 
 /// A follower that has orders which the leader does not know shows that the catalog's file was

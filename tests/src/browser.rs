@@ -141,7 +141,6 @@ impl Browser {
     }
 
     /// The tab in which it goes on.
-    #[must_use]
     pub fn tab(&self) -> String {
         let handle = self.call(
             "GET",
@@ -165,7 +164,6 @@ impl Browser {
     ///
     /// # Panics
     /// When it is missing although `BAZAAR_BROWSER_REQUIRED` is set, or cannot be run.
-    #[must_use]
     pub fn axe(&self) -> Option<Vec<String>> {
         let Some(path) = env::var_os(AXE) else {
             let missing = format!("axe-core was not run: {AXE} names no axe.min.js; {AXE_HOW}");
@@ -200,13 +198,11 @@ impl Browser {
     }
 
     /// Runs a script's function body and gives what it returns.
-    #[must_use]
     pub fn script(&self, body: &str) -> Value {
         self.command("/execute/sync", &json!({ "script": body, "args": [] }))
     }
 
     /// The text of the first element that fits a CSS selector; empty while there is none.
-    #[must_use]
     pub fn text(&self, selector: &str) -> String {
         let selector = Value::from(selector);
         let text = self.script(&format!(
@@ -273,13 +269,11 @@ impl Browser {
     }
 
     /// The name that a screen reader gives an element.
-    #[must_use]
     pub fn label(&self, selector: &str) -> String {
         self.computed(selector, "computedlabel")
     }
 
     /// The role that a screen reader gives an element.
-    #[must_use]
     pub fn role(&self, selector: &str) -> String {
         self.computed(selector, "computedrole")
     }
@@ -338,7 +332,6 @@ impl Browser {
 
     /// The browser's complaints since the last call: errors of the script, violations of its
     /// policies, failed requests.
-    #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let entries = self.command("/se/log", &json!({ "type": "browser" }));
         let entries = entries.as_array().cloned().unwrap_or_default();

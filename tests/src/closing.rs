@@ -130,7 +130,6 @@ fn stop(bazaar: &mut Bazaar) {
 ///
 /// # Panics
 /// When it is not the CSV that is documented.
-#[must_use]
 pub fn parse_dump(text: &str) -> Vec<DumpRow> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().expect("a dump has a header").clone();
@@ -208,7 +207,6 @@ pub fn contained(recorded: &[Recorded], rows: &[DumpRow]) {
 ///
 /// # Panics
 /// When a row buys more than was left, or what does not exist.
-#[must_use]
 pub fn recompute(genesis: &Genesis, rows: &[DumpRow]) -> BTreeMap<String, u64> {
     let mut left: BTreeMap<String, u64> = genesis
         .stocks

@@ -55,7 +55,6 @@ impl Contract {
     ///
     /// # Panics
     /// When it is none.
-    #[must_use]
     pub fn new(text: &str) -> Self {
         let description: Value = serde_json::from_str(text).expect("JSON");
         let mut responses = BTreeMap::new();

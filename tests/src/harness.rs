@@ -98,7 +98,6 @@ impl Bazaar {
     }
 
     /// A client of the first front-end.
-    #[must_use]
     pub fn api(&self) -> Api {
         Api::new(&self.cluster.url(0))
     }
@@ -107,7 +106,6 @@ impl Bazaar {
     ///
     /// # Panics
     /// Never: it has a folder.
-    #[must_use]
     pub fn folder(&self) -> PathBuf {
         self.folder.as_ref().expect("it has a folder").path().into()
     }
@@ -146,7 +144,6 @@ impl Bazaar {
     ///
     /// # Panics
     /// When that cannot be found out.
-    #[must_use]
     pub fn quantity(&self, name: &str) -> u64 {
         self.api()
             .stock(name)
@@ -158,7 +155,6 @@ impl Bazaar {
     ///
     /// # Panics
     /// When it does not answer.
-    #[must_use]
     pub fn status(&self) -> Status {
         self.api().status().expect("the status")
     }
@@ -250,7 +246,6 @@ impl Bazaar {
     }
 
     /// Options of a workload at all front-ends of this bazaar.
-    #[must_use]
     pub fn workload(&self, clients: usize, iterations: u64, probability: f64) -> Options {
         let options = Options::new(&self.cluster.url(0));
         Options {
@@ -330,6 +325,19 @@ impl Drop for Bazaar {
     }
 }
 
+/// No client got an error or a wrong answer.
+///
+/// # Panics
+/// When one did.
+pub fn assert_clean(outcome: &Outcome) {
+    assert!(
+        outcome.is_clean(),
+        "{:?} {:?}",
+        outcome.mismatches,
+        outcome.examples
+    );
+}
+
 /// Waits until clients have done so many more steps: the bazaar trades, or trades again.
 ///
 /// # Panics
@@ -348,7 +356,6 @@ pub fn wait_steps(control: &Control, steps: u64) {
 ///
 /// # Panics
 /// When `BAZAAR_SEED` is no number.
-#[must_use]
 pub fn seed() -> u64 {
     let given = std::env::var("BAZAAR_SEED")
         .ok()

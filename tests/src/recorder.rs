@@ -46,7 +46,6 @@ impl Recorder {
     ///
     /// # Panics
     /// When a number was given to two orders, or two numbers to one key.
-    #[must_use]
     pub fn orders(&self) -> Vec<Recorded> {
         let mut orders = self.orders.lock().clone();
         orders.sort_by_key(|order| order.number);

@@ -76,7 +76,6 @@ pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Runn
 ///
 /// # Panics
 /// When it cannot be started.
-#[must_use]
 pub fn started(name: &str, mut command: Command) -> Running {
     // Files, not pipes: nothing is held up by a test that does not read.
     let file = || tempfile::tempfile().expect("a temporary file");
@@ -98,13 +97,11 @@ pub fn started(name: &str, mut command: Command) -> Running {
 
 impl Running {
     /// Its process id.
-    #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Its standard output so far.
-    #[must_use]
     pub fn out(&self) -> String {
         read(&self.out)
     }
@@ -209,7 +206,6 @@ impl Drop for Running {
 ///
 /// # Panics
 /// When it cannot be read.
-#[must_use]
 pub fn read(file: &File) -> String {
     let mut text = Vec::new();
     // A handle of its own would share the position with the writer, whose writes must go on at the
@@ -230,7 +226,6 @@ pub fn read(file: &File) -> String {
 ///
 /// # Panics
 /// When it does not end with code 0.
-#[must_use]
 pub fn order(action: &str, files: &[&Path]) -> String {
     let files: Vec<&str> = files
         .iter()
@@ -249,7 +244,6 @@ pub fn order(action: &str, files: &[&Path]) -> String {
 }
 
 /// Whether a process of this id exists, as anything but a zombie.
-#[must_use]
 pub fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The state follows the name, which is in parentheses.

@@ -9,16 +9,11 @@ use common::wire::order::Side;
 use common::wire::public::ReplicaState;
 use common::wire::replica::NotLeader;
 use std::time::{Duration, Instant};
-use tests::harness::{Bazaar, SOON, wait_steps};
+use tests::harness::{Bazaar, SOON, assert_clean, wait_steps};
 
 /// Clients noticed nothing: no repeat, no error, no mismatch; and they did trade.
 fn assert_unnoticed(outcome: &Outcome) {
-    assert!(
-        outcome.is_clean(),
-        "{:?} {:?}",
-        outcome.mismatches,
-        outcome.examples
-    );
+    assert_clean(outcome);
     assert!(
         !outcome.noticed_during_orders && !outcome.noticed_in_final_check,
         "{:?}",

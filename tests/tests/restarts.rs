@@ -7,7 +7,7 @@ use cluster::wait;
 use common::wire::catalog::CatalogHealth;
 use common::wire::order::Side;
 use std::time::Instant;
-use tests::harness::{Bazaar, SOON, wait_steps};
+use tests::harness::{Bazaar, SOON, assert_clean, wait_steps};
 use tests::tool;
 
 fn catalog_health(bazaar: &Bazaar) -> CatalogHealth {
@@ -114,12 +114,7 @@ fn catalog_killed_in_mid_trade() {
         }
         wait_steps(control, 100);
     });
-    assert!(
-        outcome.is_clean(),
-        "{:?} {:?}",
-        outcome.mismatches,
-        outcome.examples
-    );
+    assert_clean(&outcome);
     bazaar.close();
 }
 
@@ -135,12 +130,7 @@ fn front_end_killed_in_mid_trade() {
         bazaar.cluster.wait_ready(0).expect("ready");
         wait_steps(control, 200);
     });
-    assert!(
-        outcome.is_clean(),
-        "{:?} {:?}",
-        outcome.mismatches,
-        outcome.examples
-    );
+    assert_clean(&outcome);
     bazaar.close();
 }
 

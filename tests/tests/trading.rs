@@ -109,17 +109,17 @@ fn small_cache() {
     bazaar.close();
 }
 
+fn front_ends(bazaar: &Bazaar) -> Vec<Api> {
+    let urls = bazaar.cluster.urls();
+    urls.iter().map(|url| Api::new(url)).collect()
+}
+
 /// A trade through one front-end is seen by a read through the other at once, though both had the
 /// stock in their caches.
 #[test]
 fn two_front_ends() {
     let bazaar = Bazaar::start_with(2, |_| {});
-    let fronts: Vec<Api> = bazaar
-        .cluster
-        .urls()
-        .iter()
-        .map(|url| Api::new(url))
-        .collect();
+    let fronts = front_ends(&bazaar);
     let mut rng = fastrand::Rng::with_seed(seed());
     let (mut left, mut hits) = (100, 0);
     for _ in 0..100 {
@@ -158,12 +158,7 @@ fn two_front_ends() {
 #[test]
 fn keys() {
     let bazaar = Bazaar::start_with(2, |_| {});
-    let fronts: Vec<Api> = bazaar
-        .cluster
-        .urls()
-        .iter()
-        .map(|url| Api::new(url))
-        .collect();
+    let fronts = front_ends(&bazaar);
     let buy =
         |api: &Api, quantity, key| bazaar.trade_at(api, "FishCo", Side::Buy, quantity, Some(key));
     let number = buy(&fronts[0], 30, "one").expect("trades");

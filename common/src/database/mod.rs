@@ -45,7 +45,6 @@ pub enum DbError {
 
 impl DbError {
     /// Whether the file must be set aside.
-    #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(_))
     }
@@ -233,7 +232,6 @@ fn explain(path: &Path, error: rusqlite::Error) -> DbError {
 }
 
 /// Makes a database error an I/O error, for starts that fail.
-#[must_use]
 pub fn as_io(error: DbError) -> io::Error {
     io::Error::other(error)
 }

@@ -46,7 +46,6 @@ pub enum Admission {
 
 impl Access {
     /// An internal listener that is called by address.
-    #[must_use]
     pub fn internal(token: Option<&str>) -> Self {
         Self::Internal {
             token: token.map(Into::into),
@@ -61,7 +60,6 @@ impl Access {
     }
 
     /// Judges a request by its head. `has_body`: whether the head announces a body.
-    #[must_use]
     pub fn judge(&self, request: &Request, has_body: bool) -> Admission {
         let Self::Internal { token, names } = self else {
             return Admission::Trusted;
@@ -151,7 +149,6 @@ fn is_ours(host: &str, names: &[String]) -> bool {
 
 /// The host of `host[:port]`, without the brackets of an IPv6 address and without the dot that ends
 /// a full name.
-#[must_use]
 pub fn host_name(host: &str) -> &str {
     if let Some((inside, _)) = host.strip_prefix('[').and_then(|h| h.split_once(']')) {
         return inside;
@@ -166,7 +163,6 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// Where a listener on this address is reached from its own machine.
-#[must_use]
 pub fn own_address(address: std::net::SocketAddr) -> std::net::SocketAddr {
     let loopback: IpAddr = match address.ip() {
         ip if !ip.is_unspecified() => ip,

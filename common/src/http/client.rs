@@ -58,8 +58,15 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// The HTTP status of the response, if one came and is not 200.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            Self::NotSent(_) | Self::NoAnswer(_) | Self::Misfit(_) => None,
+        }
+    }
+
     /// Whether the call may have been carried out although no response says so.
-    #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         match self {
             // Nothing left this machine.
@@ -76,7 +83,6 @@ impl CallError {
 
     /// Whether the same call may succeed later, here or at another instance. All internal calls are
     /// safe to repeat: orders carry their keys, rows their numbers.
-    #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             // Services come back.
@@ -90,7 +96,6 @@ impl CallError {
     }
 
     /// The body of a refusal with this status, as a message of ours.
-    #[must_use]
     pub fn refusal<T: DeserializeOwned>(&self, wanted: u16) -> Option<T> {
         match self {
             Self::Status { status, body, .. } if *status == wanted => {
@@ -139,7 +144,6 @@ pub struct Call<'a> {
 impl HttpClient {
     /// A client that keeps up to `pool` idle connections to each service, and shows `token` where
     /// it has one.
-    #[must_use]
     pub fn new(pool: usize, token: Option<&str>) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)

@@ -67,7 +67,6 @@ impl InternalServer {
     }
 
     /// The address in use.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         match self {
             Self::Tiny(tiny) => tiny.address(),

@@ -74,7 +74,6 @@ pub struct Headers(pub Vec<(String, String)>);
 
 impl Headers {
     /// The first field of that name.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -109,7 +108,6 @@ impl Response {
     ///
     /// # Panics
     /// When the value cannot be JSON, which is a mistake of ours: wire types can.
-    #[must_use]
     pub fn json<T: Serialize>(status: u16, value: &T) -> Self {
         let body = serde_json::to_vec(value).expect("wire types serialise");
         Self {
@@ -121,13 +119,11 @@ impl Response {
     }
 
     /// A success in its envelope.
-    #[must_use]
     pub fn data<T: Serialize>(data: T) -> Self {
         Self::json(200, &Data { data })
     }
 
     /// A failure in its envelope.
-    #[must_use]
     pub fn error(status: u16, message: &str) -> Self {
         Self::json(
             status,
@@ -141,13 +137,11 @@ impl Response {
     }
 
     /// A 503 with `Retry-After`: not now.
-    #[must_use]
     pub fn unavailable(message: &str) -> Self {
         Self::error(503, message).with_header("Retry-After", "1")
     }
 
     /// Plain text.
-    #[must_use]
     pub fn text(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
         Self {
             status,
@@ -158,7 +152,6 @@ impl Response {
     }
 
     /// Whether a cache between here and the client may keep it.
-    #[must_use]
     pub fn cache_control(&self) -> &str {
         let own = self
             .headers
@@ -168,7 +161,6 @@ impl Response {
     }
 
     /// Whether a cache may give this response to other clients.
-    #[must_use]
     pub fn is_shared(&self) -> bool {
         self.cache_control().starts_with("public")
     }
@@ -182,7 +174,6 @@ impl Response {
 }
 
 /// The reason phrase of a status.
-#[must_use]
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
@@ -253,7 +244,6 @@ pub struct Responder {
 
 impl Responder {
     /// A responder that gives its response to `sink` and counts it in `metrics`.
-    #[must_use]
     pub fn new(sink: Box<dyn ResponseSink>, metrics: Arc<HttpMetrics>) -> Self {
         metrics.in_flight.inc();
         Self {
@@ -278,7 +268,6 @@ impl Responder {
     }
 
     /// How long ago the request was read.
-    #[must_use]
     pub fn age(&self) -> Duration {
         self.since.elapsed()
     }
@@ -321,7 +310,6 @@ impl Drop for Responder {
 
 /// The trace id of a request: the client's when it is 1 to 64 visible ASCII characters, else a new
 /// one.
-#[must_use]
 pub fn trace_id(from_client: Option<&str>) -> String {
     match from_client {
         Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => {

@@ -201,7 +201,6 @@ pub fn livez<S>(_: &S, _: &Request, responder: Responder) {
 }
 
 /// The response of `GET /metrics`.
-#[must_use]
 pub fn metrics_page(metrics: &Metrics) -> Response {
     Response::text(200, Metrics::CONTENT_TYPE, metrics.text())
 }
@@ -219,7 +218,6 @@ pub fn with_body<T: DeserializeOwned>(
 }
 
 /// Text of a request, cut to 80 characters for a message.
-#[must_use]
 pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &text[..end]),

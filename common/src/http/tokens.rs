@@ -27,7 +27,6 @@ pub(super) fn answered(base: &str, status: u16, with_token: bool) {
 }
 
 /// The services that refused this process's token lately, as sentences for a person.
-#[must_use]
 pub fn refusals() -> Vec<String> {
     REFUSALS.now(Instant::now())
 }

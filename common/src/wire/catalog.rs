@@ -18,7 +18,6 @@ pub struct TermAnswer {
 
 impl TermAnswer {
     /// Term and owner alone.
-    #[must_use]
     pub fn term_info(&self) -> TermInfo {
         TermInfo {
             term: self.term,
@@ -29,7 +28,6 @@ impl TermAnswer {
     /// The bazaar to which every replica's file must belong; `None` before the first claim. Until
     /// then a log of another bazaar shows that the catalog's file may have been lost, and counts
     /// like any other; afterwards it is merely a wrong file.
-    #[must_use]
     pub fn settled_cluster(&self) -> Option<&ClusterId> {
         (self.term > 0).then_some(&self.cluster)
     }

@@ -14,7 +14,6 @@ impl Price {
     pub const MAX_CENTS: u64 = 1_000_000_000_000;
 
     /// A price of so many cents; `None` above [`Price::MAX_CENTS`].
-    #[must_use]
     pub const fn from_cents(cents: u64) -> Option<Self> {
         if cents <= Self::MAX_CENTS {
             Some(Self { cents })
@@ -24,7 +23,6 @@ impl Price {
     }
 
     /// The price in cents.
-    #[must_use]
     pub const fn cents(self) -> u64 {
         self.cents
     }

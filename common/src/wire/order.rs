@@ -62,7 +62,6 @@ const CLIENT_BIT: u128 = 1 << 127;
 
 impl OrderKey {
     /// The key of a client's `Idempotency-Key`: the first 127 bits of its SHA-256.
-    #[must_use]
     pub fn from_client(idempotency_key: &str) -> Self {
         let digest = Sha256::new()
             .chain_update(b"bazaar order key\0")
@@ -75,19 +74,16 @@ impl OrderKey {
 
     /// A front-end's key: 47 bits of wall-clock milliseconds, then 80 random bits. The time only
     /// orders the keys; a clock that jumps makes the index slower, never two keys equal.
-    #[must_use]
     pub fn from_time(unix_ms: u64, random: u128) -> Self {
         Self((u128::from(unix_ms) << 80 | random & ((1 << 80) - 1)) & !CLIENT_BIT)
     }
 
     /// Whether the key comes from a client's `Idempotency-Key`.
-    #[must_use]
     pub fn is_client(self) -> bool {
         self.0 & CLIENT_BIT != 0
     }
 
     /// Big-endian bytes, as stored.
-    #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
@@ -152,7 +148,6 @@ pub enum Side {
 
 impl Side {
     /// As stored and hashed.
-    #[must_use]
     pub const fn to_byte(self) -> u8 {
         match self {
             Self::Buy => 0,
@@ -161,7 +156,6 @@ impl Side {
     }
 
     /// From its stored byte; `None` for a byte that no side has.
-    #[must_use]
     pub const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Buy),
@@ -266,7 +260,6 @@ pub struct ClusterId(pub String);
 
 impl ClusterId {
     /// Whether a file of `other` belongs to another bazaar. An empty file belongs to none yet.
-    #[must_use]
     pub fn differs_from(&self, other: Option<&Self>) -> bool {
         other.is_some_and(|other| other != self)
     }

@@ -147,7 +147,6 @@ pub enum ReplicaState {
 
 impl ReplicaState {
     /// Whether there is nothing of this replica to count on.
-    #[must_use]
     pub fn counts_as_down(self) -> bool {
         matches!(self, Self::Down | Self::WrongReplica | Self::Foreign)
     }

@@ -47,7 +47,6 @@ pub struct Copies {
 
 impl Copies {
     /// Whether orders are taken.
-    #[must_use]
     pub fn suffice(self) -> bool {
         self.present >= self.wanted
     }

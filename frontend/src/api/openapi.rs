@@ -10,7 +10,6 @@ pub const TEXT: &str = include_str!("openapi.json");
 const CACHE_CONTROL: &str = "public, max-age=300";
 
 /// The answer.
-#[must_use]
 pub fn response() -> Response {
     Response::text(200, "application/json", TEXT).with_header("Cache-Control", CACHE_CONTROL)
 }

@@ -122,7 +122,6 @@ impl fmt::Display for Foreign {
 
 impl Origins {
     /// The judge of a front-end.
-    #[must_use]
     pub fn new(OriginList(listed): OriginList, loopback: bool) -> Self {
         Self { listed, loopback }
     }

@@ -24,7 +24,6 @@ pub struct StatusReport {
 
 impl StatusReport {
     /// The status of this moment.
-    #[must_use]
     pub fn status(&self) -> Status {
         let known = self.cell.snapshot();
         let mut replicas = replicas(&self.health_table.replicas(), known.term);
@@ -51,7 +50,6 @@ impl StatusReport {
     }
 
     /// Why this front-end is not ready; `None` when it is.
-    #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         let reasons = self.reasons();
         (!reasons.is_empty()).then(|| format!("not ready: {}", reasons.join("; ")))

@@ -188,7 +188,6 @@ pub enum FillEnd {
 
 impl Cache {
     /// An empty cache for `capacity` stocks, without session.
-    #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
             entries: LruCache::new(capacity.max(1)),
@@ -210,19 +209,16 @@ impl Cache {
     }
 
     /// Whether the lease runs.
-    #[must_use]
     pub fn leased(&self, now: BootInstant) -> bool {
         self.current.is_some() && now < self.lease_end
     }
 
     /// How many stocks are held.
-    #[must_use]
     pub fn entries(&self) -> usize {
         self.entries.len()
     }
 
     /// Names of the stocks that are held, the most recently used one first.
-    #[must_use]
     pub fn names(&self) -> Vec<Arc<str>> {
         let newest_first = self.entries.iter().rev();
         newest_first.map(|(name, _)| Arc::clone(name)).collect()

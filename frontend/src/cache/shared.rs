@@ -21,7 +21,6 @@ pub struct SharedCache {
 
 impl SharedCache {
     /// An empty cache. Switched off, it never holds anything, and only counts.
-    #[must_use]
     pub fn new(enabled: bool, capacity: usize, metrics: CacheMetrics) -> Self {
         Self {
             cache: Mutex::new(Cache::new(capacity)),
@@ -33,7 +32,6 @@ impl SharedCache {
 
     /// The body of the answer for a stock. Counts a hit; a miss is counted by
     /// [`SharedCache::count_miss`], since one read may look here twice.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<[u8]>> {
         if !self.enabled {
             return None;
@@ -125,20 +123,17 @@ impl SharedCache {
     }
 
     /// Whether reads may be answered from here now.
-    #[must_use]
     pub fn leased(&self) -> bool {
         let cache = self.cache.lock();
         cache.leased(BootInstant::now())
     }
 
     /// Names of the stocks that are held, the most recently used one first.
-    #[must_use]
     pub fn names(&self) -> Vec<Arc<str>> {
         self.cache.lock().names()
     }
 
     /// Its part of `GET /status`.
-    #[must_use]
     pub fn status(&self) -> CacheStatus {
         let (leased, entries) = {
             let cache = self.cache.lock();
@@ -176,7 +171,6 @@ impl From<&Stock> for FoundStock {
 }
 
 /// A stock as the public API shows it.
-#[must_use]
 pub fn stock_info(stock: &Stock) -> StockInfo {
     StockInfo {
         name: stock.name.clone(),

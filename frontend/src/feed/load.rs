@@ -52,7 +52,6 @@ pub struct Counts {
 
 impl Counts {
     /// Reads them.
-    #[must_use]
     pub fn read(http: &HttpMetrics, hits: u64, misses: u64) -> Self {
         Self {
             routes: ROUTES.map(|route| http.durations(route)),
@@ -62,7 +61,6 @@ impl Counts {
     }
 
     /// The load in the `seconds` since `before`.
-    #[must_use]
     pub fn since(&self, before: &Self, seconds: f64) -> Sample {
         let durations: Vec<Durations> = self
             .routes

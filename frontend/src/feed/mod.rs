@@ -52,20 +52,17 @@ pub struct Feed {
 
 impl Feed {
     /// The first events of a new viewer.
-    #[must_use]
     pub fn opening(&self) -> Arc<[u8]> {
         self.board.lock().opening()
     }
 
     /// The same as an answer of its own, for one that polls, who counts as watching from now on.
-    #[must_use]
     pub fn polled(&self) -> Response {
         *self.polled.lock() = Some(Instant::now());
         self.snapshot()
     }
 
     /// The same for one that does not come again.
-    #[must_use]
     pub fn snapshot(&self) -> Response {
         let body = [RETRY, &self.opening()].concat();
         let fields = common::http::edge::respond::FEED_FIELDS;
@@ -76,7 +73,6 @@ impl Feed {
     }
 
     /// Whether somebody polled lately.
-    #[must_use]
     pub fn is_polled(&self) -> bool {
         self.polled
             .lock()
@@ -85,7 +81,6 @@ impl Feed {
 }
 
 /// Now, in milliseconds since 1970, for people to read.
-#[must_use]
 pub fn unix_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -80,7 +80,6 @@ struct State {
 
 impl LeaderCell {
     /// A cell without leader. `pool` connections are kept to the leader.
-    #[must_use]
     pub fn new(pool: usize, token: Option<&str>, metrics: QueueMetrics) -> Self {
         let snapshot = LeaderSnapshot {
             leader: None,
@@ -104,7 +103,6 @@ impl LeaderCell {
     }
 
     /// The leader as it is known now.
-    #[must_use]
     pub fn snapshot(&self) -> LeaderSnapshot {
         self.state.lock().snapshot.clone()
     }
@@ -201,7 +199,6 @@ impl LeaderCell {
     }
 
     /// Whether it was closed.
-    #[must_use]
     pub fn is_closed(&self) -> bool {
         self.state.lock().closed
     }

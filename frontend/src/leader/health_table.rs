@@ -42,7 +42,6 @@ pub enum Observation {
 
 impl Observation {
     /// Its health, when it is one of this bazaar.
-    #[must_use]
     pub fn health(&self) -> Option<&Health> {
         match self {
             Self::Health(health) => Some(health),
@@ -53,7 +52,6 @@ impl Observation {
 
 impl HealthTable {
     /// A table without any health yet.
-    #[must_use]
     pub fn new(replicas: impl IntoIterator<Item = ReplicaId>) -> Self {
         Self {
             replicas: Mutex::new(replicas.into_iter().map(|id| (id, None)).collect()),
@@ -87,7 +85,6 @@ impl HealthTable {
     /// The bazaar that the replicas should be of: the catalog's, once it is known. `None` while the
     /// catalog's history is lost: without its file it begins with another cluster id, and then the
     /// replicas are right. Their orders are still read, and none of them is shown as foreign.
-    #[must_use]
     pub fn cluster(&self) -> Option<ClusterId> {
         let catalog = self.catalog.lock();
         let lost = |health: &CatalogHealth| health.state == CatalogState::HistoryLost;
@@ -98,7 +95,6 @@ impl HealthTable {
     }
 
     /// All replicas, by id.
-    #[must_use]
     pub fn replicas(&self) -> Vec<(ReplicaId, Observation)> {
         let (now, cluster) = (BootInstant::now(), self.cluster());
         let replicas = self.replicas.lock();
@@ -113,20 +109,17 @@ impl HealthTable {
     }
 
     /// How long ago a replica answered; `None` when that is too long ago.
-    #[must_use]
     pub fn replica_age(&self, id: ReplicaId) -> Option<Duration> {
         let replicas = self.replicas.lock();
         recent_age(replicas.get(&id)?.as_ref()?.0)
     }
 
     /// How long ago the catalog answered; `None` when that is too long ago.
-    #[must_use]
     pub fn catalog_age(&self) -> Option<Duration> {
         recent_age(self.catalog.lock().newest.as_ref()?.0)
     }
 
     /// One replica.
-    #[must_use]
     pub fn replica(&self, id: ReplicaId) -> Observation {
         let all = self.replicas();
         let found = all.into_iter().find(|(other, _)| *other == id);
@@ -134,7 +127,6 @@ impl HealthTable {
     }
 
     /// The catalog's health; `None` while it does not answer.
-    #[must_use]
     pub fn catalog(&self) -> Option<CatalogHealth> {
         let now = BootInstant::now();
         let catalog = self.catalog.lock();

@@ -73,7 +73,6 @@ impl Monitor {
     }
 
     /// For the threads that call the leader.
-    #[must_use]
     pub fn reports(&self) -> Reports {
         self.reports.clone()
     }

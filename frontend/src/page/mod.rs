@@ -56,7 +56,6 @@ const FIELDS: [(&str, &str); 7] = [
 
 impl Asset {
     /// The response for it, with the strict header fields.
-    #[must_use]
     pub fn response(&self) -> Response {
         let answer = Response::text(200, self.content_type, self.body);
         FIELDS.into_iter().fold(answer, |answer, (name, value)| {

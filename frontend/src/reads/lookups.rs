@@ -212,7 +212,6 @@ impl Want {
 }
 
 /// The answer with a prebuilt body.
-#[must_use]
 pub(crate) fn stock_response(body: &Arc<[u8]>) -> Response {
     Response::text(200, "application/json", body.to_vec())
 }

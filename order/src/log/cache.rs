@@ -17,7 +17,6 @@ pub struct LogCache {
 
 impl LogCache {
     /// None yet; the next one is number `next`.
-    #[must_use]
     pub fn new(next: u64) -> Self {
         Self {
             runs: VecDeque::new(),
@@ -26,7 +25,6 @@ impl LogCache {
     }
 
     /// Number of the first row kept; of the next one when there is none.
-    #[must_use]
     pub fn first(&self) -> u64 {
         self.runs.front().map_or(self.end, |run| run.first)
     }
@@ -53,7 +51,6 @@ impl LogCache {
     ///
     /// # Panics
     /// When `next` is before [`LogCache::first`].
-    #[must_use]
     pub fn from(&self, next: u64, limit: usize) -> Option<Arc<Rows>> {
         assert!(
             next >= self.first(),

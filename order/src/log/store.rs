@@ -15,7 +15,6 @@ const CREATE_SCRATCH: &str = "CREATE TABLE scratch (filler BLOB NOT NULL) STRICT
 const TRIED_BYTES: u32 = 256 * 1_024;
 
 /// The statements that make the tables.
-#[must_use]
 pub fn create_tables() -> String {
     format!("{}{}{CREATE_SCRATCH}", genesis::CREATE, orders::CREATE)
 }
@@ -84,7 +83,6 @@ impl LogStore {
     }
 
     /// The genesis; `None` while the file is empty.
-    #[must_use]
     pub fn genesis(&self) -> Option<&Genesis> {
         self.genesis.as_ref()
     }

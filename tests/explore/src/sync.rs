@@ -54,7 +54,6 @@ pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
     /// Whether the deadline ended the wait.
-    #[must_use]
     pub fn timed_out(self) -> bool {
         self.0
     }
@@ -62,7 +61,6 @@ impl WaitTimeoutResult {
 
 impl Condvar {
     /// Nobody waits.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -125,13 +123,11 @@ pub struct Unparker(Arc<Bed>);
 
 impl Parker {
     /// A parker without a wake-up in it.
-    #[must_use]
     pub fn new() -> Self {
         Self(Unparker(Arc::new(world::bed())))
     }
 
     /// Its other side.
-    #[must_use]
     pub fn unparker(&self) -> &Unparker {
         &self.0
     }

@@ -116,7 +116,6 @@ pub(crate) fn wake(bed: Bed) {
 }
 
 /// The virtual time. Looking at it may let a little of it pass.
-#[must_use]
 pub fn now() -> Instant {
     let drift = thread_rng().gen_ratio(1, DRIFT);
     let mut world = world();
@@ -128,7 +127,6 @@ pub fn now() -> Instant {
 }
 
 /// A random number below `limit`; the schedule repeats it.
-#[must_use]
 pub fn random(limit: u64) -> u64 {
     thread_rng().gen_range(0..limit)
 }

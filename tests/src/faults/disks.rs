@@ -2,6 +2,7 @@
 //! in so many words, where the system allows none.
 
 use super::Scenario;
+use super::files::database;
 use super::run::Run;
 use crate::harness::SOON;
 use cluster::service::Service::{self, Catalog, Order};
@@ -31,7 +32,7 @@ impl Mount {
     /// Why there is none.
     pub fn new(at: &Path) -> Result<Self, String> {
         fs::create_dir_all(at).map_err(|e| e.to_string())?;
-        tell(
+        execute(
             "mount",
             &["-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs"],
             at,
@@ -40,7 +41,7 @@ impl Mount {
     }
 
     fn remount(&self, option: &str) {
-        tell("mount", &["-o", &format!("remount,{option}")], &self.at)
+        execute("mount", &["-o", &format!("remount,{option}")], &self.at)
             .expect("what was mounted is mounted again");
     }
 }
@@ -48,11 +49,11 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         // Lazily: a service that a failing test left may still have a file open.
-        let _ = tell("umount", &["--lazy"], &self.at);
+        let _ = execute("umount", &["--lazy"], &self.at);
     }
 }
 
-fn tell(program: &str, arguments: &[&str], at: &Path) -> Result<(), String> {
+fn execute(program: &str, arguments: &[&str], at: &Path) -> Result<(), String> {
     let output = Command::new(program)
         .args(arguments)
         .arg(at)
@@ -77,54 +78,34 @@ fn move_to_own_disk(run: &mut Run, service: Service) -> Option<Mount> {
             return None;
         }
     };
-    run.stop(service);
-    let file = run
-        .bazaar
-        .cluster
-        .spec()
-        .database(service)
-        .expect("it has a file");
-    crate::tool::checkpoint(&file);
+    let file = database(run, service);
     let there = mount.at.join(file.file_name().expect("a name"));
-    fs::copy(&file, &there).expect("copied");
-    let variable = if service == Catalog {
-        "CATALOG_DB"
-    } else {
-        "ORDER_DB"
-    };
-    run.bazaar
-        .cluster
-        .spec_mut()
-        .set_for(service, variable, there.to_str().expect("UTF-8"));
-    run.revive(service);
-    run.healthy();
+    move_file(run, service, &file, &there);
     Some(mount)
 }
 
 /// Moves the file back to where the closing checks look for it.
 fn move_back(run: &mut Run, service: Service, mount: Mount) {
-    run.stop(service);
-    let file = run
-        .bazaar
-        .cluster
-        .spec()
-        .database(service)
-        .expect("it has a file");
+    let file = database(run, service);
     let there = mount.at.join(file.file_name().expect("a name"));
-    crate::tool::checkpoint(&there);
-    fs::copy(&there, &file).expect("copied");
+    move_file(run, service, &there, &file);
+    drop(mount);
+}
+
+fn move_file(run: &mut Run, service: Service, from: &Path, to: &Path) {
+    run.stop(service);
+    // Into the file what is beside it: only the file is copied.
+    crate::tool::checkpoint(from);
+    fs::copy(from, to).expect("copied");
     let variable = if service == Catalog {
         "CATALOG_DB"
     } else {
         "ORDER_DB"
     };
-    run.bazaar
-        .cluster
-        .spec_mut()
-        .set_for(service, variable, file.to_str().expect("UTF-8"));
+    let spec = run.bazaar.cluster.spec_mut();
+    spec.set_for(service, variable, to.to_str().expect("UTF-8"));
     run.revive(service);
     run.healthy();
-    drop(mount);
 }
 
 /// Waits until nothing is acknowledged any more, lets that last, ends it, and waits for trades.

@@ -35,12 +35,21 @@ const HEADER: u64 = 60;
 /// The first of those.
 const APPLICATION: u64 = 68;
 
-fn database(run: &Run, service: Service) -> PathBuf {
+pub(super) fn database(run: &Run, service: Service) -> PathBuf {
     run.bazaar
         .cluster
         .spec()
         .database(service)
         .expect("it has a file")
+}
+
+/// A place to damage: in the header first, then in each part.
+fn offset(run: &mut Run, step: u64, length: u64) -> u64 {
+    if step == 0 {
+        run.rng.u64(..HEADER)
+    } else {
+        length * step / OFFSETS + run.rng.u64(..length / OFFSETS)
+    }
 }
 
 /// A database file and what SQLite keeps beside it.
@@ -128,12 +137,7 @@ fn at_many_places(run: &mut Run, damage: fn(&Path, u64)) {
         // Into the file what is beside it, so that the damage hits rows.
         tool::checkpoint(&file);
         let length = fs::metadata(&file).expect("a file").len();
-        // The header first, then a place in each part.
-        let at = if step == 0 {
-            run.rng.u64(..HEADER)
-        } else {
-            length * step / OFFSETS + run.rng.u64(..length / OFFSETS)
-        };
+        let at = offset(run, step, length);
         damage(&file, at);
         run.revive(replica);
         run.progress(5);
@@ -278,11 +282,7 @@ fn catalog_file_damaged(run: &mut Run) {
         run.stop(Catalog);
         tool::checkpoint(&file);
         let length = fs::metadata(&file).expect("a file").len();
-        let at = if step == 0 {
-            run.rng.u64(..HEADER)
-        } else {
-            length * step / OFFSETS + run.rng.u64(..length / OFFSETS)
-        };
+        let at = offset(run, step, length);
         flip(&file, at);
         run.fault();
         run.start(Catalog);

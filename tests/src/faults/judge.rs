@@ -90,7 +90,6 @@ pub struct Keep {
 
 impl Keep {
     /// For a run in this folder.
-    #[must_use]
     pub fn new(folder: &Path, scenario: &str, seed: u64, history: &Arc<History>) -> Self {
         let seed = format!("scenario {scenario}\nBAZAAR_SEED={seed}\n");
         Self {

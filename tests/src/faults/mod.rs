@@ -47,7 +47,6 @@ pub struct Scenario {
 
 impl Scenario {
     /// A scenario with the usual settings.
-    #[must_use]
     pub const fn new(name: &'static str, run: fn(&mut Run)) -> Self {
         Self {
             name,
@@ -76,7 +75,6 @@ impl Scenario {
 }
 
 /// All scenarios, in the sequence in which they run.
-#[must_use]
 pub fn all() -> Vec<Scenario> {
     [
         processes::SCENARIOS,
@@ -90,7 +88,6 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// The scenarios that `make test` runs too: a minute at most.
-#[must_use]
 pub fn short() -> Vec<Scenario> {
     let names = ["kill-each", "pause-leader", "lose-answers", "file-damaged"];
     all()

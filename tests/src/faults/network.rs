@@ -20,7 +20,6 @@ impl Network {
     ///
     /// # Panics
     /// When no port is left.
-    #[must_use]
     pub fn between(spec: &mut Spec) -> Self {
         let mut network = Self::default();
         for service in spec.services() {
@@ -56,7 +55,6 @@ impl Network {
     }
 
     /// Every way there is.
-    #[must_use]
     pub fn ways(&self) -> Vec<Way> {
         self.proxies.keys().copied().collect()
     }
@@ -73,7 +71,6 @@ impl Network {
     ///
     /// # Panics
     /// When there is no such way.
-    #[must_use]
     pub fn met(&self, way: Way) -> u64 {
         self.proxies[&way].met()
     }
@@ -86,7 +83,6 @@ impl Network {
     }
 
     /// How much met the harm on all ways.
-    #[must_use]
     pub fn met_all(&self) -> u64 {
         self.proxies.values().map(Proxy::met).sum()
     }

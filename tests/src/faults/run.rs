@@ -231,7 +231,6 @@ impl Run {
     }
 
     /// A status from any front-end that answers: one of them may be the injured one.
-    #[must_use]
     pub fn status(&self) -> Option<Status> {
         let urls = self.bazaar.cluster.urls();
         urls.iter().find_map(|url| {
@@ -245,7 +244,6 @@ impl Run {
     ///
     /// # Panics
     /// When none is found.
-    #[must_use]
     pub fn leader(&self) -> u8 {
         let leader = wait::until(SOON, || self.status()?.leader);
         leader.map(u8::from).expect("a leader is found")
@@ -319,26 +317,22 @@ impl Run {
     }
 
     /// The longest time that an order took which was under way since `start_us`.
-    #[must_use]
     pub fn worst_since(&self, start_us: u64) -> Duration {
         let events = self.load.history().events();
         worst(events.iter().filter(|event| event.end_us >= start_us))
     }
 
     /// Now, on the clock of the history.
-    #[must_use]
     pub fn now_us(&self) -> u64 {
         self.load.history().now_us()
     }
 
     /// Orders acknowledged so far.
-    #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.load.acknowledged()
     }
 
     /// Orders acknowledged by each client so far.
-    #[must_use]
     pub fn acknowledged_by_client(&self) -> Vec<u64> {
         let mut count = vec![0; CLIENTS as usize];
         for event in self.load.history().events() {

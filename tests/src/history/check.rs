@@ -46,7 +46,6 @@ impl fmt::Display for Violation {
 }
 
 /// Everything that is wrong with a history, given the initial stocks and the rows of the log.
-#[must_use]
 pub fn history(genesis: &Genesis, rows: &[DumpRow], events: &[Event]) -> Vec<Violation> {
     let mut found = Vec::new();
     let spans = claim(rows, events, &mut found);

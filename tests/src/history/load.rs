@@ -88,13 +88,11 @@ impl Load {
     }
 
     /// Orders acknowledged so far.
-    #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.shared.acknowledged.load(Ordering::Relaxed)
     }
 
     /// The history that is being made.
-    #[must_use]
     pub fn history(&self) -> &Arc<History> {
         &self.history
     }

@@ -104,7 +104,6 @@ impl History {
     ///
     /// # Panics
     /// After half a million years.
-    #[must_use]
     pub fn now_us(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_micros()).expect("a recording is short")
     }
@@ -115,7 +114,6 @@ impl History {
     }
 
     /// The events so far.
-    #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().clone()
     }

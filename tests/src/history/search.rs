@@ -41,7 +41,6 @@ struct Operation {
 ///
 /// # Panics
 /// When there are more than [`MOST`] calls on the stock.
-#[must_use]
 pub fn linearizable(stock: &str, initial: u64, events: &[Event]) -> bool {
     let operations: Vec<Operation> = events
         .iter()

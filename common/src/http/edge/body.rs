@@ -131,19 +131,16 @@ impl Decoder {
     }
 
     /// Whether the body is complete.
-    #[must_use]
     pub fn is_complete(&self) -> bool {
         self.state == DecoderState::End
     }
 
     /// How many bytes of the body are here.
-    #[must_use]
     pub fn held(&self) -> usize {
         self.body.len()
     }
 
     /// The body.
-    #[must_use]
     pub fn into_body(self) -> Vec<u8> {
         self.body
     }

@@ -23,7 +23,6 @@ pub struct Budget {
 
 impl Budget {
     /// A budget of so many bytes.
-    #[must_use]
     pub fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             left: AtomicUsize::new(bytes),
@@ -41,7 +40,6 @@ pub struct Share {
 
 impl Share {
     /// A share of nothing yet, whose first `free` bytes do not count.
-    #[must_use]
     pub fn new(budget: &Arc<Budget>, free: usize) -> Self {
         Self {
             budget: Arc::clone(budget),

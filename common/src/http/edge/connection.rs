@@ -167,7 +167,6 @@ const BETWEEN: State = State::Head {
 
 impl Connection {
     /// A fresh connection.
-    #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
             state: BETWEEN,
@@ -184,7 +183,6 @@ impl Connection {
     }
 
     /// A connection that is refused before its first request.
-    #[must_use]
     pub fn refused<H: Handlers>(reason: RefusalReason, context: &mut StepContext<'_, H>) -> Self {
         let mut connection = Self::new(context.now);
         connection.refuse(reason, None, false, context);
@@ -266,7 +264,6 @@ impl Connection {
     }
 
     /// The bytes that are to be written.
-    #[must_use]
     pub fn output(&self) -> &[u8] {
         self.output.pending()
     }
@@ -305,7 +302,6 @@ impl Connection {
     }
 
     /// Whether bytes from the client can be taken now.
-    #[must_use]
     pub fn wants_input(&self) -> bool {
         match self.state {
             State::Head { .. } | State::Body(_) => !self.ended && self.output.is_empty(),
@@ -320,13 +316,11 @@ impl Connection {
     }
 
     /// Whether the connection is to be closed.
-    #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
     /// Whether a request is with its handler.
-    #[must_use]
     pub fn is_waiting(&self) -> bool {
         matches!(self.state, State::Waiting(_))
     }
@@ -339,27 +333,23 @@ impl Connection {
     }
 
     /// Whether this is a subscriber.
-    #[must_use]
     pub fn is_following(&self) -> bool {
         matches!(self.state, State::Following { .. })
     }
 
     /// Whether a request of it was ever let in.
-    #[must_use]
     pub fn is_admitted(&self) -> bool {
         self.admitted
     }
 
     /// Since when there is no request, not even its first byte, and no response to write; `None`
     /// while there is.
-    #[must_use]
     pub fn idle_since(&self) -> Option<Instant> {
         let idle = matches!(self.state, State::Head { since: None, .. }) && self.output.is_empty();
         idle.then_some(self.idle_since)
     }
 
     /// When [`Connection::expire`] has to be called, unless something happens before.
-    #[must_use]
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match &self.state {
             State::Done => None,

@@ -12,7 +12,6 @@ pub struct Date {
 
 impl Date {
     /// The date at `now`, which is now.
-    #[must_use]
     pub fn new(now: Instant) -> Self {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -32,7 +31,6 @@ impl Date {
     }
 
     /// The text.
-    #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -40,7 +38,6 @@ impl Date {
 
 /// The date `seconds` after the start of 1970, as a sender has to write it:
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
-#[must_use]
 pub fn imf_fixdate(seconds: u64) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
 }

@@ -95,7 +95,6 @@ fn complete<'h, 'b>(
 }
 
 /// The fields for a handler. Bytes that are not UTF-8 become replacement characters.
-#[must_use]
 pub fn owned(fields: &[Header<'_>]) -> Headers {
     let field = |f: &Header<'_>| {
         (

@@ -45,7 +45,6 @@ impl EdgeConfig {
     }
 
     /// A public listener with one thread on a free port of the loopback interface.
-    #[must_use]
     pub fn public(limits: Limits) -> Self {
         Self {
             name: "public",
@@ -166,7 +165,6 @@ impl Limits {
 
     /// The limits of an internal listener. Its callers are services, which send a request at once
     /// and whole, and keep their connections.
-    #[must_use]
     pub fn internal() -> Self {
         Self {
             connections: INTERNAL_CONNECTIONS,
@@ -191,7 +189,6 @@ impl Limits {
 
     /// How long an idle connection is kept while `open` connections are: the whole time up to three
     /// quarters of the limit, then less and less, so that those who do ask find room.
-    #[must_use]
     pub fn idle_while(&self, open: usize) -> Duration {
         let crowded_from = self.crowded_from();
         if open <= crowded_from {
@@ -207,13 +204,11 @@ impl Limits {
     }
 
     /// Subscribers at once: a tenth of the connections, so that they never keep traders out.
-    #[must_use]
     pub fn subscribers(&self) -> usize {
         self.connections.div_ceil(10)
     }
 
     /// Beyond this many connections the idle time shrinks.
-    #[must_use]
     pub fn crowded_from(&self) -> usize {
         self.connections - self.connections / 4
     }

@@ -114,7 +114,6 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 
 /// Whether accepting failed because descriptors or memory ran out: it will again at once, so it has
 /// to wait.
-#[must_use]
 pub fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];

@@ -102,7 +102,6 @@ pub struct Meters {
 
 impl Meters {
     /// Counts of a core that begins.
-    #[must_use]
     pub fn new(shared: Arc<EdgeMetrics>) -> Self {
         let cached = shared.http.tally("/stocks/{name}", 200);
         Self {
@@ -115,7 +114,6 @@ impl Meters {
     }
 
     /// The shared ones.
-    #[must_use]
     pub fn shared(&self) -> &EdgeMetrics {
         &self.shared
     }
@@ -140,7 +138,6 @@ impl Meters {
     }
 
     /// When the counts are to be added to the shared ones.
-    #[must_use]
     pub fn flush_at(&self) -> Option<Instant> {
         self.dirty_since.map(|since| since + FLUSH_EVERY)
     }

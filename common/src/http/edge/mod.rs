@@ -198,13 +198,11 @@ impl Edge {
     }
 
     /// The address in use.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The connections that follow a feed.
-    #[must_use]
     pub fn subscribers(&self) -> Subscribers {
         Subscribers::new(Arc::clone(&self.shared.permits), self.cores.clone())
     }

@@ -16,13 +16,11 @@ pub struct Output {
 
 impl Output {
     /// The bytes that wait.
-    #[must_use]
     pub fn pending(&self) -> &[u8] {
         &self.bytes[self.taken..]
     }
 
     /// Whether nothing waits.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.len() == self.taken
     }

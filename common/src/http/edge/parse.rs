@@ -50,7 +50,6 @@ impl Method {
     ];
 
     /// Its name on the wire; names compare with regard to case.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -214,7 +213,6 @@ fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Re
 
 /// Whether `text` may stand in Host: a name or address and perhaps a port (RFC 9110 section 7.2);
 /// empty where the target has none.
-#[must_use]
 pub fn is_host(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(literal) => match literal.split_once(']') {
@@ -234,7 +232,6 @@ pub fn is_host(text: &str) -> bool {
 }
 
 /// Whether a byte may stand in a token (RFC 9110 section 5.6.2).
-#[must_use]
 pub fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

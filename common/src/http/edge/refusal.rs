@@ -88,7 +88,6 @@ impl RefusalReason {
 
     /// The status of the refusal. [`Self::Overrun`], [`Self::Unread`], [`Self::Idle`] and
     /// [`Self::Slow`] end a connection without a response; theirs would be 503 or 408.
-    #[must_use]
     pub fn status(self) -> u16 {
         match self {
             Self::RequestLine
@@ -110,7 +109,6 @@ impl RefusalReason {
     }
 
     /// Its label in the counters.
-    #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::RequestLine => "request_line",
@@ -141,7 +139,6 @@ impl RefusalReason {
     }
 
     /// The message in the response.
-    #[must_use]
     pub fn message(self, limits: &Limits) -> String {
         match self {
             Self::RequestLine => "the request line is malformed".into(),

@@ -14,7 +14,6 @@ pub struct Trace {
 
 impl Trace {
     /// The client's id, when it is one.
-    #[must_use]
     pub fn from_client(value: &[u8]) -> Option<Self> {
         let fits = (1..=LONGEST).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
         fits.then(|| {
@@ -29,7 +28,6 @@ impl Trace {
     }
 
     /// The id with this number, which is random where ids are made.
-    #[must_use]
     pub fn from_number(number: u64) -> Self {
         let mut bytes = [0; LONGEST];
         for (place, byte) in bytes[..16].iter_mut().enumerate() {
@@ -40,13 +38,11 @@ impl Trace {
     }
 
     /// Its characters.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
 
     /// Its text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         // ASCII, as both constructors see to.
         std::str::from_utf8(self.as_bytes()).unwrap_or("")

@@ -159,7 +159,6 @@ impl TinyServer {
     }
 
     /// The address in use.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -39,7 +39,6 @@ pub struct Batch {
 
 impl Catalog {
     /// A new one, without sessions.
-    #[must_use]
     pub fn new() -> Self {
         Self {
             shown: 0,
@@ -85,7 +84,6 @@ impl Default for Catalog {
 }
 
 /// A session's id as the code has it.
-#[must_use]
 pub fn id(session: Session) -> SessionId {
     SessionId(format!("{}.{}", session.0, session.1))
 }

@@ -106,19 +106,16 @@ impl Default for Cache {
 
 impl Cache {
     /// Rule 1: the entry, while the lease runs.
-    #[must_use]
     pub fn get(&self, now: BootInstant) -> Option<Value> {
         self.entry.filter(|_| self.leased(now))
     }
 
     /// The entry, whatever the lease.
-    #[must_use]
     pub fn entry(&self) -> Option<Value> {
         self.entry
     }
 
     /// Whether the lease runs.
-    #[must_use]
     pub fn leased(&self, now: BootInstant) -> bool {
         self.current.is_some() && now < self.lease_end
     }
@@ -141,7 +138,6 @@ impl Cache {
     }
 
     /// Whether a fill was voided.
-    #[must_use]
     pub fn is_void(&self, fill: Fill) -> bool {
         fill.epoch != self.epoch || fill.stamp <= self.void_up_to
     }
@@ -205,7 +201,6 @@ impl Cache {
 
 impl Front {
     /// Without session, readers, entry.
-    #[must_use]
     pub fn new() -> Self {
         Self {
             cache: Cache::default(),

@@ -33,7 +33,6 @@ pub const UNTOLD: &str = "reached: a trade is durable, not shown, and the catalo
 pub const SLOW: &str = "reached: a slow clock's lease runs although it is over at the catalog";
 
 /// The properties of a configuration.
-#[must_use]
 pub fn all(config: &Config) -> Vec<Property<Caches>> {
     let mut all = vec![
         Property::always(CURRENT, |_, w: &World| {

@@ -175,7 +175,6 @@ impl World {
     }
 
     /// Whether the catalog may drop a session.
-    #[must_use]
     pub fn is_over(&self, config: &Config, session: Session) -> bool {
         let margin = if config.rules.margin {
             std::time::Duration::ZERO

@@ -29,7 +29,6 @@ pub struct World {
 
 impl World {
     /// Before anything happened.
-    #[must_use]
     pub fn new(config: &Config) -> Self {
         Self {
             now: START,
@@ -44,7 +43,6 @@ impl World {
     }
 
     /// The time by a front-end's clock.
-    #[must_use]
     pub fn clock(&self, front: Index) -> BootInstant {
         if self.fronts[front].slow {
             self.now - SKEW
@@ -54,7 +52,6 @@ impl World {
     }
 
     /// The value that a front-end would answer from its cache now.
-    #[must_use]
     pub fn cached(&self, front: Index) -> Option<u8> {
         self.fronts[front].cache.get(self.clock(front))
     }

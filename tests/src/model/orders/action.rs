@@ -177,7 +177,6 @@ impl State {
     }
 
     /// A length as the network carries it.
-    #[must_use]
     pub fn rows(log: &[Key]) -> u8 {
         number(log.len())
     }

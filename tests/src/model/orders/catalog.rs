@@ -38,7 +38,6 @@ const LATER: BootInstant = BootInstant::from_millis(10_000);
 
 impl Catalog {
     /// A new one, which serves.
-    #[must_use]
     pub fn new(config: &Config) -> Self {
         Self {
             journal: Vec::new(),
@@ -53,7 +52,6 @@ impl Catalog {
     }
 
     /// The current term.
-    #[must_use]
     pub fn term_info(&self) -> TermInfo {
         self.leadership.term_info()
     }
@@ -104,7 +102,6 @@ impl Catalog {
     }
 
     /// The number of an accepted order.
-    #[must_use]
     pub fn number_of(&self, key: Key) -> Option<u8> {
         self.journal.iter().position(|row| *row == key).map(number)
     }
@@ -114,7 +111,6 @@ impl Catalog {
 ///
 /// # Panics
 /// Beyond 255.
-#[must_use]
 pub fn number(index: usize) -> u8 {
     u8::try_from(index).expect("a model has few rows")
 }

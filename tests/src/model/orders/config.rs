@@ -105,7 +105,6 @@ pub struct Config {
 }
 
 /// A buy of one.
-#[must_use]
 pub const fn buy(stock: usize, attempts: u8) -> Order {
     Order {
         stock,
@@ -116,7 +115,6 @@ pub const fn buy(stock: usize, attempts: u8) -> Order {
 }
 
 /// A sell of one.
-#[must_use]
 pub const fn sell(stock: usize, attempts: u8) -> Order {
     Order {
         stock,

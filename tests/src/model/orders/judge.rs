@@ -56,7 +56,6 @@ impl State {
     }
 
     /// The quantities that these rows leave; `None` when a row would not have been allowed.
-    #[must_use]
     pub fn left_after(config: &Config, rows: &[Key]) -> Option<[u64; STOCKS]> {
         rows.iter().try_fold(config.initial, |mut left, key| {
             let order = config.orders[usize::from(*key)];

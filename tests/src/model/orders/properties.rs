@@ -54,7 +54,6 @@ pub const THREE_COPIES: &str = "reached: an order is acknowledged with three cop
 pub const WAITING: &str = "reached: a leader calls a catalog that has just started";
 
 /// The properties of a configuration.
-#[must_use]
 pub fn all(config: &Config) -> Vec<Property<Orders>> {
     let mut all = vec![
         Property::always(NUMBERS, |_, s: &State| numbers_keep_their_content(s)),

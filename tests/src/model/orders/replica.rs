@@ -107,13 +107,11 @@ impl Pipeline {
 ///
 /// # Panics
 /// Never: indices are small.
-#[must_use]
 pub fn id(index: Index) -> ReplicaId {
     ReplicaId::try_from(number(index) + 1).expect("ids begin at 1")
 }
 
 /// The index of an id.
-#[must_use]
 pub fn index(id: ReplicaId) -> Index {
     usize::from(u8::from(id)) - 1
 }

@@ -133,7 +133,6 @@ pub enum Broken {
 
 impl State {
     /// Before anything happened.
-    #[must_use]
     pub fn new(config: &Config) -> Self {
         Self {
             catalog: Catalog::new(config),
@@ -156,7 +155,6 @@ impl State {
     }
 
     /// The replica that leads the current term.
-    #[must_use]
     pub fn leader(&self) -> Option<Index> {
         let term = self.catalog.term_info().term;
         self.replicas.iter().position(|replica| replica.leads(term))
