@@ -14,7 +14,7 @@ use common::wire::order::{ReplicaId, Term};
 ///   replica only cannot depose each other's leader without end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Leadership {
-    view: TermInfo,
+    current: TermInfo,
     last_grant: Option<BootInstant>,
 }
 
@@ -43,16 +43,16 @@ pub enum ForeignLog {
 
 impl Leadership {
     /// As read from the file.
-    pub fn new(view: TermInfo) -> Self {
+    pub fn new(current: TermInfo) -> Self {
         Self {
-            view,
+            current,
             last_grant: None,
         }
     }
 
     /// The current term.
     pub fn term_info(&self) -> TermInfo {
-        self.view
+        self.current
     }
 
     /// Judges a log of another bazaar. While no term was granted from this file, the file may be a
@@ -60,7 +60,7 @@ impl Leadership {
     /// one was granted, replicas with this bazaar's logs exist: the other log is merely in the
     /// wrong place, and must not stop them.
     pub fn judge_foreign_log(&self) -> ForeignLog {
-        if self.view.term == 0 {
+        if self.current.term == 0 {
             ForeignLog::FileLost
         } else {
             ForeignLog::WrongPlace
@@ -69,8 +69,8 @@ impl Leadership {
 
     /// Judges a claim. Changes nothing: a grant counts once it is durable.
     pub fn judge(&self, replica: ReplicaId, seen: Term, now: BootInstant) -> Claim {
-        if seen != self.view.term {
-            return Claim::Stale(self.view);
+        if seen != self.current.term {
+            return Claim::Stale(self.current);
         }
         let since = self
             .last_grant
@@ -80,7 +80,7 @@ impl Leadership {
                 ms: u64::try_from(rest.as_millis()).unwrap_or(0).max(1),
             },
             _ => Claim::Grant(TermInfo {
-                term: self.view.term + 1,
+                term: self.current.term + 1,
                 owner: Some(replica),
             }),
         }
@@ -90,14 +90,14 @@ impl Leadership {
     ///
     /// # Panics
     /// When it does not rise.
-    pub fn install(&mut self, view: TermInfo, now: BootInstant) {
+    pub fn install(&mut self, info: TermInfo, now: BootInstant) {
         assert!(
-            view.term > self.view.term,
+            info.term > self.current.term,
             "terms only rise: {} after {}",
-            view.term,
-            self.view.term
+            info.term,
+            self.current.term
         );
-        self.view = view;
+        self.current = info;
         self.last_grant = Some(now);
     }
 }

@@ -33,9 +33,9 @@ impl Writer {
         {
             Claim::Grant(granted) => granted,
             Claim::Wait { ms } => return Response::json(200, &ClaimAnswer::Wait { ms }),
-            Claim::Stale(view) => {
+            Claim::Stale(info) => {
                 self.metrics.fenced.inc();
-                return Response::json(412, &view);
+                return Response::json(412, &info);
             }
         };
         self.writes.begin(Instant::now());

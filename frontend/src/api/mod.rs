@@ -69,7 +69,9 @@ impl Handler for Api {
             Endpoint::Order => self.query(found.parameter, responder),
             Endpoint::OpenApi => responder.send(openapi::response()),
             Endpoint::Status => responder.send(Response::data(self.report.status())),
-            Endpoint::Events if request.method == "HEAD" => responder.send(self.feed.snapshot()),
+            Endpoint::Events if request.method == "HEAD" => {
+                responder.send(self.feed.snapshot_response());
+            }
             Endpoint::Events => responder.send(self.feed.polled()),
             Endpoint::Page(asset) => responder.send(asset.response()),
             Endpoint::Livez => livez(self, &request, responder),
@@ -96,7 +98,7 @@ impl FastPath for Api {
     }
 
     fn feed_snapshot(&self, path: &str) -> Option<Arc<[u8]>> {
-        self.has_feed(path).then(|| self.feed.opening())
+        self.has_feed(path).then(|| self.feed.snapshot())
     }
 }
 

@@ -1,5 +1,5 @@
-//! All that viewers see. Each change is encoded once, as an event for those who watch; the opening
-//! for new viewers is encoded once per change, when the first of them comes.
+//! All that subscribers see. Each change is encoded once, as an event for those who watch. The
+//! snapshot for new subscribers is encoded once per change, when the first of them comes.
 
 use super::load::Sample;
 use super::timeline::Entry;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Stocks that viewers see: the first by name. A table of thousands would cost every viewer
+/// Stocks that subscribers see: the first by name. A table of thousands would cost every subscriber
 /// seconds, and nobody reads it.
 pub const STOCKS: usize = 500;
 /// Entries of the timeline that are kept.
@@ -19,11 +19,11 @@ const SAMPLES: usize = 120;
 #[derive(Debug, Default)]
 pub struct Board {
     status: Option<Status>,
-    /// By name; `None` while nobody reads them, so that no viewer sees old ones.
+    /// By name; `None` while nobody reads them, so that no subscriber gets old ones.
     stocks: Option<BTreeMap<String, StockInfo>>,
     timeline: VecDeque<Entry>,
     load: VecDeque<Sample>,
-    opening: Option<Arc<[u8]>>,
+    snapshot: Option<Arc<[u8]>>,
 }
 
 /// Data of the event `stocks`.
@@ -36,9 +36,9 @@ struct Stocks<'a> {
 
 impl Board {
     /// Events for the whole board.
-    pub fn opening(&mut self) -> Arc<[u8]> {
-        let opening = self.opening.take().unwrap_or_else(|| self.encode());
-        Arc::clone(self.opening.insert(opening))
+    pub fn snapshot(&mut self) -> Arc<[u8]> {
+        let snapshot = self.snapshot.take().unwrap_or_else(|| self.encode());
+        Arc::clone(self.snapshot.insert(snapshot))
     }
 
     fn encode(&self) -> Arc<[u8]> {
@@ -66,7 +66,7 @@ impl Board {
         if self.status.as_ref() != Some(&status) {
             event(events, "status", &status);
             self.status = Some(status);
-            self.opening = None;
+            self.snapshot = None;
         }
     }
 
@@ -88,7 +88,7 @@ impl Board {
         let stocks: Vec<&StockInfo> = table.values().filter(changed).collect();
         if !stocks.is_empty() || all {
             event(events, "stocks", &Stocks { all, stocks });
-            self.opening = None;
+            self.snapshot = None;
         }
         self.stocks = Some(table);
     }
@@ -96,7 +96,7 @@ impl Board {
     /// Takes the table down: nobody reads it any more.
     pub fn forget_stocks(&mut self) {
         if self.stocks.take().is_some() {
-            self.opening = None;
+            self.snapshot = None;
         }
     }
 
@@ -107,7 +107,7 @@ impl Board {
             self.timeline.extend(entries);
             let over = self.timeline.len().saturating_sub(ENTRIES);
             self.timeline.drain(..over);
-            self.opening = None;
+            self.snapshot = None;
         }
     }
 
@@ -118,7 +118,7 @@ impl Board {
             self.load.pop_front();
         }
         self.load.push_back(sample);
-        self.opening = None;
+        self.snapshot = None;
     }
 }
 
@@ -127,7 +127,7 @@ fn event<T: Serialize>(out: &mut Vec<u8>, name: &str, data: &T) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\ndata: ");
-    serde_json::to_writer(&mut *out, data).expect("what viewers see is JSON");
+    serde_json::to_writer(&mut *out, data).expect("what subscribers see is JSON");
     out.extend_from_slice(b"\n\n");
 }
 
@@ -198,7 +198,7 @@ mod tests {
         );
         board.forget_stocks();
         assert!(
-            read(&board.opening())
+            read(&board.snapshot())
                 .iter()
                 .all(|(name, _)| name != "stocks"),
             "old ones are not shown"
@@ -209,19 +209,19 @@ mod tests {
         );
     }
 
-    /// The opening holds everything as it stands, and is encoded once per change: viewers share its
-    /// bytes.
+    /// The snapshot holds everything as it stands, and is encoded once per change: subscribers
+    /// share its bytes.
     #[test]
-    fn openings_are_shared() {
+    fn snapshots_are_shared() {
         let mut board = Board::default();
         set(&mut board, &[("A", 1)]);
         board.add_sample(Sample::default(), &mut Vec::new());
-        let first = board.opening();
-        assert!(Arc::ptr_eq(&first, &board.opening()));
+        let first = board.snapshot();
+        assert!(Arc::ptr_eq(&first, &board.snapshot()));
         let names: Vec<String> = read(&first).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["stocks", "timeline", "load"]);
         set(&mut board, &[("A", 2)]);
-        assert!(!Arc::ptr_eq(&first, &board.opening()));
+        assert!(!Arc::ptr_eq(&first, &board.snapshot()));
     }
 
     /// The board is bounded.
@@ -247,7 +247,7 @@ mod tests {
         }
         let table: Vec<StockInfo> = (0..600).map(|n| stock(&format!("{n:03}"), 1)).collect();
         board.set_stocks(table, &mut events);
-        for (name, data) in read(&board.opening()) {
+        for (name, data) in read(&board.snapshot()) {
             match name.as_str() {
                 "stocks" => assert_eq!(data["stocks"].as_array().map(Vec::len), Some(STOCKS)),
                 "timeline" => assert_eq!(

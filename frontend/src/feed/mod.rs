@@ -2,25 +2,25 @@
 //! and for all others that watch.
 //!
 //! ```text
-//!  cell, views, cache ──status──► publisher ──► board ──► opening of a new viewer
-//!  counters ──────────durations──►   │ ▲                     (encoded once per change)
-//!                                    │ └──table── stock reader ──► catalog, while somebody watches
-//!                                    └──one event, encoded once──► Subscribers ─► cores ─► viewers
+//!  leader, health, cache ──status──► publisher ──► board ──► snapshot for a new subscriber
+//!  counters ────────────durations──►   │ ▲                    (encoded once per change)
+//!                                      │ └─ table ─ stock reader ─► catalog, while one watches
+//!                                      └─ one event, encoded once ─► Subscribers ─► cores
 //! ```
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`board`] | all that viewers see, and how it is encoded |
-//! | [`timeline`] | what is worth telling of a change of status, as pure rules |
+//! | [`board`] | all events as they stand, and how they are encoded |
+//! | [`timeline`] | the changes of status that get an entry, as pure rules |
 //! | [`load`] | rates and percentiles from counters |
 //! | [`publisher`], [`stocks`] | the two threads |
 //!
 //! Events: `status` (data as of `GET /status`), `stocks` (those that changed), `timeline`
-//! (entries), `load` (samples, one each second: that is the heartbeat, too). A new viewer gets all
-//! of them as they stand, so that nothing depends on what it missed.
+//! (entries), `load` (samples, one each second: that is the heartbeat, too). A new subscriber gets
+//! all of them as they stand, the snapshot, so that nothing depends on events that it missed.
 //!
-//! Where the server cannot stream (tiny_http), has no seat left, or is asked for `/events?poll`,
-//! the answer is that opening alone, with `retry: 2000`: a browser then asks again every two
+//! Where the server cannot stream (tiny_http), has no permit left, or is asked for `/events?poll`,
+//! the response is the snapshot alone, with `retry: 2000`: a browser then asks again every two
 //! seconds, which is polling with the same data.
 
 pub mod board;
@@ -51,20 +51,20 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// The first events of a new viewer.
-    pub fn opening(&self) -> Arc<[u8]> {
-        self.board.lock().opening()
+    /// The first events of a new subscriber.
+    pub fn snapshot(&self) -> Arc<[u8]> {
+        self.board.lock().snapshot()
     }
 
-    /// The same as an answer of its own, for one that polls, who counts as watching from now on.
+    /// The same as a response of its own, for a client that polls and so counts as watching now.
     pub fn polled(&self) -> Response {
         *self.polled.lock() = Some(Instant::now());
-        self.snapshot()
+        self.snapshot_response()
     }
 
-    /// The same for one that does not come again.
-    pub fn snapshot(&self) -> Response {
-        let body = [RETRY, &self.opening()].concat();
+    /// The same for a client that does not come again.
+    pub fn snapshot_response(&self) -> Response {
+        let body = [RETRY, &self.snapshot()].concat();
         let fields = common::http::edge::respond::FEED_FIELDS;
         let answer = Response::text(200, "text/event-stream", body);
         fields.into_iter().fold(answer, |answer, (name, value)| {
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn polling() {
         let feed = Feed::default();
-        let _ = feed.snapshot();
+        let _ = feed.snapshot_response();
         assert!(!feed.is_polled());
         let answer = feed.polled();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The thread that builds each event, once for all viewers.
+//! The thread that builds each event, once for all subscribers.
 
 use super::load::{Counts, Sample};
 use super::timeline::Timeline;
@@ -14,10 +14,10 @@ use common::wire::public::{ReplicaState, Status};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often the status is read: viewers see a change of leader within this time.
+/// How often the status is read: subscribers see a change of leader within this time.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often load and plain numbers are sent: also the heartbeat, by which viewers know that they
-/// are still connected.
+/// How often load and plain numbers are sent: also the heartbeat, by which subscribers know that
+/// they are still connected.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 pub struct Publisher {

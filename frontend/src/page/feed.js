@@ -9,7 +9,7 @@
 // browser may not have noticed: TCP reports a cut only when something is sent.
 const SILENCE_MS = 5000;
 const POLL_MS = 2000;
-// A proxy that buffers the feed may do so for long: after this many polls the stream is tried again.
+// A proxy that buffers the feed may do so for long: the stream is tried again after so many polls.
 const POLLS = 15;
 // The charts show this much time, and the timeline this many entries.
 const WINDOW_MS = 120000;

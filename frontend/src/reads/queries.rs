@@ -97,7 +97,7 @@ fn answer(
     for (query, answer) in queries.into_iter().zip(answers) {
         match answer {
             QueryAnswer::Found(order) => {
-                let view = OrderInfo {
+                let order = OrderInfo {
                     number: query.number,
                     name: order.name,
                     side: order.side,
@@ -105,7 +105,7 @@ fn answer(
                 };
                 query
                     .responder
-                    .send(Response::data(view).with_header("Cache-Control", IMMUTABLE));
+                    .send(Response::data(order).with_header("Cache-Control", IMMUTABLE));
             }
             QueryAnswer::NotFound if !found_only => {
                 let message = format!(

@@ -128,7 +128,7 @@ enum State {
     Following {
         _permit: Permit,
         /// Bytes of the snapshot that are still to be written: they do not count as falling behind.
-        opening: usize,
+        snapshot_left: usize,
     },
     /// The last response is being written.
     Closing,
@@ -253,11 +253,11 @@ impl Connection {
 
     /// Takes an event, if this is a subscriber.
     pub fn push_event<H: Handlers>(&mut self, event: &[u8], context: &mut StepContext<'_, H>) {
-        let State::Following { opening, .. } = self.state else {
+        let State::Following { snapshot_left, .. } = self.state else {
             return;
         };
         let waits = self.output.pending().len() + event.len();
-        if waits > opening + FEED_BYTES || !self.has_room(event.len(), context) {
+        if waits > snapshot_left + FEED_BYTES || !self.has_room(event.len(), context) {
             return self.give_up(RefusalReason::Slow, context);
         }
         self.writer(context).extend_from_slice(event);
@@ -273,8 +273,8 @@ impl Connection {
         self.output.take(n, context.spare);
         // Fewer bytes wait than before: this only gives memory back, and cannot fail.
         let _ = self.has_room(0, context);
-        if let State::Following { opening, .. } = &mut self.state {
-            *opening = opening.saturating_sub(n);
+        if let State::Following { snapshot_left, .. } = &mut self.state {
+            *snapshot_left = snapshot_left.saturating_sub(n);
         }
         if !self.output.is_empty() {
             self.send_progress += n;

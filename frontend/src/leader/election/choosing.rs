@@ -29,7 +29,7 @@ impl Election {
         let fresh: Vec<(ReplicaId, &Health)> = self
             .replicas
             .iter()
-            .filter_map(|(id, view)| Some((*id, view.fresh(began)?)))
+            .filter_map(|(id, replica)| Some((*id, replica.fresh(began)?)))
             .collect();
         // Nobody was granted term 0, and only the catalog's owner holds a later one.
         let owner = fresh
@@ -64,7 +64,7 @@ impl Election {
         let settled = self
             .replicas
             .values()
-            .all(|view| view.fresh(began).is_some() || view.is_dead());
+            .all(|replica| replica.fresh(began).is_some() || replica.is_dead());
         if settled || now.saturating_since(began) >= PROBE_TIMEOUT {
             let candidate = self.candidate(&fresh, now);
             let longest = fresh.iter().filter_map(|(_, health)| health.last).max();
@@ -230,8 +230,8 @@ impl Election {
         now: BootInstant,
         out: &mut Vec<Command>,
     ) {
-        if let Some(view) = self.replicas.get_mut(&owner) {
-            view.stalled = Some(term);
+        if let Some(replica) = self.replicas.get_mut(&owner) {
+            replica.stalled = Some(term);
         }
         self.pass_over(owner, now);
         self.begin_judgement(now, out);

@@ -26,11 +26,11 @@ impl Election {
             since: now,
             doubted: None,
         };
-        for (id, view) in &mut self.replicas {
-            view.stalled = None;
+        for (id, replica) in &mut self.replicas {
+            replica.stalled = None;
             if *id == leader {
-                view.forgive_misses();
-            } else if !view.is_dead() {
+                replica.forgive_misses();
+            } else if !replica.is_dead() {
                 out.push(Command::Announce {
                     to: *id,
                     term,
@@ -141,8 +141,8 @@ impl Election {
         let own = seen.term == term && seen.owner == Some(leader);
         let relief = self.relief(leader, now).filter(|_| own && relieve);
         if let Some((next, longest)) = relief {
-            if let Some(view) = self.replicas.get_mut(&leader) {
-                view.relieved = Some(now);
+            if let Some(replica) = self.replicas.get_mut(&leader) {
+                replica.relieved = Some(now);
             }
             self.ask_to_lead(next, seen, longest, out);
         }
@@ -156,7 +156,7 @@ impl Election {
         let recent: Vec<(ReplicaId, &Health)> = self
             .replicas
             .iter()
-            .filter_map(|(id, view)| Some((*id, view.fresh(now - RECENT)?)))
+            .filter_map(|(id, replica)| Some((*id, replica.fresh(now - RECENT)?)))
             .collect();
         let longest = recent.iter().map(|(_, health)| log_length(health)).max()?;
         let next = recent

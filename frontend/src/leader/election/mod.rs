@@ -186,7 +186,7 @@ impl Election {
                     outcome: Outcome::Foreign,
                 };
                 let probe = if foreign { &stranger } else { probe };
-                let Some(view) = self.replicas.get_mut(id) else {
+                let Some(replica) = self.replicas.get_mut(id) else {
                     return;
                 };
                 let old_failure = matches!(self.phase, Phase::Led { leader, since, .. }
@@ -194,7 +194,7 @@ impl Election {
                         && probe.began < since
                         && !matches!(probe.outcome, Outcome::Health(_)));
                 if !old_failure {
-                    view.update(probe);
+                    replica.update(probe);
                 }
                 self.on_probe(*id, probe, now, out);
             }
@@ -290,8 +290,8 @@ impl Election {
         }
         self.cluster = settled.cloned();
         if let Some(cluster) = settled {
-            for view in self.replicas.values_mut() {
-                view.drop_foreign(cluster);
+            for replica in self.replicas.values_mut() {
+                replica.drop_foreign(cluster);
             }
         }
     }
@@ -302,8 +302,8 @@ impl Election {
     }
 
     fn pass_over(&mut self, id: ReplicaId, now: BootInstant) {
-        if let Some(view) = self.replicas.get_mut(&id) {
-            view.pass_over(now + PASSED_OVER);
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            replica.pass_over(now + PASSED_OVER);
         }
     }
 

@@ -175,9 +175,9 @@ impl Connection {
                 return self.write(&exchange, context, respond::feed);
             }
             if !context.stopping
-                && let Some(opening) = context.handlers.follow(line.path)
+                && let Some(snapshot) = context.handlers.follow(line.path)
             {
-                return self.follow(opening, &exchange, context);
+                return self.follow(snapshot, &exchange, context);
             }
         }
         let mut request = Request {
@@ -251,7 +251,7 @@ impl Connection {
         });
         self.state = State::Following {
             _permit: permit,
-            opening: self.output.pending().len(),
+            snapshot_left: self.output.pending().len(),
         };
     }
 
