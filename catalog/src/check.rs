@@ -16,8 +16,8 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// Pause after a read that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Checks the journal as it was at the start. Returns what is wrong with it; `None` when nothing is,
-/// or the service stops.
+/// Checks the journal as it was at the start. Returns what is wrong with it; `None` when nothing
+/// is, or the service stops.
 pub fn check(
     mut journal: JournalReader,
     genesis: &Genesis,

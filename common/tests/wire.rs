@@ -455,11 +455,12 @@ fn this_version_sends_what_its_samples_say() {
             sent,
             kept,
             "\nThe message {} is not what protocol {PROTOCOL} sends ({}).\n\
-             - A field or message was added: raise the minor version in common/src/http/protocol.rs, \
-             give the field a default, and write the new samples:\n  \
+             - A field or message was added: raise the minor version in \
+             common/src/http/protocol.rs, give the field a default, and write the new samples:\n  \
              BAZAAR_WRITE_SAMPLES=1 cargo test --workspace --test wire\n\
              - A field was removed, renamed or means something else: that is a major version, over \
-             which no upgrade without downtime leads. Find another way, or raise it in the same way.\n\
+             which no upgrade without downtime leads. Find another way, or raise it in the same \
+             way.\n\
              The samples of older versions stay as they are.\n",
             sample.name,
             path.display()

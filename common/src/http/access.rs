@@ -86,7 +86,7 @@ impl Access {
             };
         }
         if let Some(theirs) = protocol::unfit(headers.get(protocol::HEADER)) {
-            return Verdict::Refused(other_protocol(theirs));
+            return Admission::Refused(other_protocol(theirs));
         }
         if has_body && !headers.get("content-type").is_some_and(is_json) {
             return Admission::Refused(Response::error(
@@ -233,9 +233,9 @@ mod tests {
         };
         for fits in ["1.0", "1.7"] {
             let verdict = judged(fits, &[BEARER, JSON], "/trades");
-            assert!(matches!(verdict, Verdict::Trusted), "{verdict:?}");
+            assert!(matches!(verdict, Admission::Trusted), "{verdict:?}");
         }
-        let Verdict::Refused(refusal) = judged("2.3", &[BEARER], "/trades") else {
+        let Admission::Refused(refusal) = judged("2.3", &[BEARER], "/trades") else {
             panic!("let in");
         };
         let message = String::from_utf8_lossy(&refusal.body).into_owned();
@@ -244,12 +244,12 @@ mod tests {
             message.contains("1.0") && message.contains("2.3"),
             "{message}"
         );
-        let Verdict::Refused(refusal) = judged("2.3", &[JSON], "/trades") else {
+        let Admission::Refused(refusal) = judged("2.3", &[JSON], "/trades") else {
             panic!("let in");
         };
         assert_eq!(refusal.status, 401, "the token comes first");
         let livez = judged("2.3", &[], "/livez");
-        assert!(matches!(livez, Verdict::Stranger), "{livez:?}");
+        assert!(matches!(livez, Admission::Stranger), "{livez:?}");
     }
 
     /// Addresses, localhost and the configured names are this service; nothing else is.

@@ -3,8 +3,8 @@
 //!
 //! - Every internal call and every answer to one carries [`HEADER`] with `<major>.<minor>`. One
 //!   without it comes from a version that did not send it yet, and counts as 1.0.
-//! - A **minor** version adds: a field with a default, a message, an answer to a new message. Whoever
-//!   does not know a field skips it, so both sides go on.
+//! - A **minor** version adds: a field with a default, a message, an answer to a new message. A
+//!   side that does not know a field skips it, so both go on.
 //! - A **major** version changes what a message means. A listener refuses a caller of another major
 //!   version with 400 before it looks at the route, and a caller refuses such an answer. Both
 //!   messages name both versions: an upgrade over it stops all services first.

@@ -1,9 +1,9 @@
 //! Every message between processes, as a typed struct. Each has its row in `docs/protocol.md`.
 //!
 //! Messages between services skip fields that they do not know, and a field that a later version
-//! added has a default: two versions work side by side ([`crate::http::protocol`]). What a client
-//! sends to the public API ([`public`]) must have known fields only: there a wrong name is a mistake
-//! that the client should see. `common/tests/wire.rs` holds every message to its samples.
+//! added has a default: two versions work side by side ([`crate::http::protocol`]). The messages
+//! of clients to the public API ([`public`]) must have known fields only: there a wrong name is a
+//! mistake that the client should see. `common/tests/wire.rs` holds every message to its samples.
 
 pub mod catalog;
 pub mod frontend;
