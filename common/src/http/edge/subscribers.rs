@@ -81,7 +81,6 @@ impl fmt::Debug for Subscribers {
 
 impl Subscribers {
     /// The subscribers of these cores.
-    #[must_use]
     pub(super) fn new(permits: Arc<Permits>, cores: Vec<Arc<Core>>) -> Self {
         Self { permits, cores }
     }
