@@ -21,9 +21,10 @@
 //! | `mailbox`, `poller` | messages of other threads, events of the kernel |
 //! | `listen`, `meters` | listening sockets; counters |
 //!
-//! Threads: those of `core`. Invariants: those of [`connection`]; a connection belongs to one core for its life; at most one request of a
-//! connection is with a handler, and the response reaches that connection or none; a subscriber
-//! gets every event after its snapshot, whole and in order, or is dropped.
+//! Threads: those of `core`. Invariants: those of [`connection`]; a connection belongs to one core
+//! for its life; at most one request of a connection is with a handler, and the response reaches
+//! that connection or none; a subscriber gets every event after its snapshot, whole and in order,
+//! or is dropped.
 //!
 //! Not done on purpose: TLS, HTTP/2 and compression, which belong to a proxy in front; CORS; `100
 //! Continue` only when asked for; limits per address, since behind a proxy all clients have the
