@@ -79,6 +79,11 @@ const ROUTES: RouteTable<Action<Api>> = RouteTable::new(&[
             responder.send(api.sessions.keep_alive(&keep_alive));
         });
     }),
+    Route::post("/sessions/end", |api, request, responder| {
+        with_body(request, responder, |end, responder| {
+            responder.send(api.sessions.leave(&end));
+        });
+    }),
 ]);
 
 impl Handler for Api {

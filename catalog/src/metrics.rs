@@ -20,6 +20,8 @@ pub struct CatalogMetrics {
     pub sessions_lost: IntCounter,
     pub pushes_repeated: IntCounter,
     pub journal_rows: IntGauge,
+    pub active: IntGauge,
+    pub epoch: IntGauge,
 }
 
 impl CatalogMetrics {
@@ -68,6 +70,14 @@ impl CatalogMetrics {
                 "Invalidations that had to be pushed again.",
             ),
             journal_rows: m.gauge("catalog_journal_rows", "Trades in the journal."),
+            active: m.gauge(
+                "catalog_active",
+                "1 while this catalog serves, 0 while it stands by for another one.",
+            ),
+            epoch: m.gauge(
+                "catalog_epoch",
+                "Epoch under which it is active, or that it saw last; 0 with a file of its own.",
+            ),
         })
     }
 }

@@ -96,6 +96,8 @@ impl Catalog {
             .set(i64::try_from(snapshot.position.next()).unwrap_or(i64::MAX));
         own.term
             .set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
+        // With a file of its own there is no other to stand by for.
+        own.active.set(1);
         let stop = Shutdown::new();
         let visible = Arc::new(VisibleState::new(snapshot.clone(), service));
         let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));

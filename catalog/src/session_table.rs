@@ -107,7 +107,7 @@ impl SessionTable {
         true
     }
 
-    /// Drops a session that its front-end has left.
+    /// Drops a session under which its front-end holds nothing any more.
     pub fn remove(&mut self, id: &SessionId) {
         self.sessions.remove(id);
     }

@@ -15,6 +15,7 @@
 mod pushes;
 
 use crate::metrics::CatalogMetrics;
+use crate::push_round::PushRound;
 use crate::session_table::{KeepAlive, SessionTable};
 use common::clock::BootInstant;
 use common::http::client::HttpClient;
@@ -23,10 +24,12 @@ use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::{KEEP_ALIVE, LEASE};
+use common::wire::Empty;
 use common::wire::catalog::{KeepAliveRequest, LeaseAnswer, RegisterRequest, SessionId};
+use common::wire::frontend::EndSessionRequest;
 use parking_lot::Mutex;
 use pushes::{Push, Pusher};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +37,9 @@ use std::time::Duration;
 const MAX_SESSIONS: usize = 64;
 /// Registrations that wait for their probe push at most; the next one gets a 503.
 const MAX_REGISTRATIONS: usize = 64;
+/// Ids of sessions that their front-ends left, which are kept: the registration of one may still be
+/// under way.
+const MAX_LEFT: usize = MAX_REGISTRATIONS + 1;
 
 /// The sessions, and the threads `registrar`, `session-keeper` and `pusher`. They have a stop of
 /// their own: a batch that the writer finishes while the service stops must still be pushed before
@@ -63,6 +69,10 @@ struct Inner {
     table: SessionTable,
     /// One for each session of the table.
     pushers: BTreeMap<SessionId, Pusher>,
+    /// The pushes under way: a session that ends early settles its own.
+    round: Option<Arc<PushRound>>,
+    /// Sessions that their front-ends left, the newest last.
+    left: VecDeque<SessionId>,
     /// Why no session is granted or renewed any more.
     closed: Option<String>,
     /// Pushers of sessions that are over. The keeper joins them: the thread that ends a session
@@ -117,6 +127,29 @@ impl Sessions {
             KeepAlive::NotRenewed => Response::json(200, &lease_answer(Duration::ZERO)),
             KeepAlive::Unknown => unknown_session(),
         }
+    }
+
+    /// A front-end stops, has emptied its cache and forgotten this session: trades need not wait for
+    /// the rest of its lease. The session may be one whose registration is still under way.
+    pub fn leave(&self, request: &EndSessionRequest) -> Response {
+        let id = &request.session;
+        let mut inner = self.shared.inner.lock();
+        if inner.left.len() == MAX_LEFT {
+            inner.left.pop_front();
+        }
+        inner.left.push_back(id.clone());
+        if inner.table.over_at(id).is_some() {
+            inner.table.remove(id);
+            inner.end(id);
+            // After the session left the table: a batch that begins now has no push for it. One
+            // under way would wait for the end of the lease, as its pusher ends here.
+            if let Some(round) = &inner.round {
+                round.settle(id);
+            }
+            self.shared.count(&inner);
+            tracing::info!(session = %id, "cache session ended: its front-end stops");
+        }
+        Response::json(200, &Empty {})
     }
 
     /// Ends every session at once, and grants and renews none any more: no stock may be read from
@@ -217,6 +250,9 @@ impl Shared {
         }
         if inner.table.len() >= MAX_SESSIONS {
             return Response::unavailable("there are too many cache sessions");
+        }
+        if inner.left.contains(session) {
+            return Response::error(409, "the front-end of this session has stopped");
         }
         if !inner.table.grant(session.clone(), BootInstant::now()) {
             return Response::error(409, "this session id is in use: choose another one");

@@ -1,8 +1,8 @@
 //! The catalog's settings.
 
-use common::settings::addresses::{ListenAddress, ServiceUrl};
+use common::settings::addresses::{CatalogUrls, ListenAddress};
 use common::settings::{Settings, Shared};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Environment variables of the catalog.
 #[derive(Debug, Clone)]
@@ -20,23 +20,31 @@ pub struct CatalogSettings {
 impl CatalogSettings {
     /// Reads them.
     pub fn read(settings: &mut Settings) -> Self {
-        let url: Option<ServiceUrl> = settings.optional(
-            "CATALOG_URL",
-            "URL under which the other services call it, where that is a name",
+        let urls: Option<CatalogUrls> = settings.optional(
+            CatalogUrls::NAME,
+            "URL under which the other services call it, where that is a name; of all catalogs",
         );
+        let urls = urls.map_or_else(Vec::new, |urls| urls.0);
         let mut shared = Shared::read(settings);
-        if let Some(url) = &url {
-            shared.is_known_as(&url.0);
-        }
+        urls.iter().for_each(|url| shared.is_known_as(url));
         let listen: ListenAddress = settings.get(
             "CATALOG_LISTEN",
             "127.0.0.1:7100",
             "address and port to listen on",
         );
         shared.is_known_as(&listen.to_string());
+        let database = read_database(settings);
+        if urls.len() > 1 && !is_shared(&database) {
+            settings.mistake(format!(
+                "CATALOG_URL={}: several catalogs share a database, and CATALOG_DB={} is a file of \
+                 one: set CATALOG_DB=postgres://… for all, or name one catalog",
+                urls.join(","),
+                database.display()
+            ));
+        }
         Self {
             listen,
-            database: read_database(settings),
+            database,
             stocks: settings.optional(
                 "CATALOG_STOCKS",
                 "CSV file (name,price,quantity) of the stocks that a new bazaar starts with",
@@ -44,6 +52,14 @@ impl CatalogSettings {
             shared,
         }
     }
+}
+
+/// Whether several catalogs can use it: a PostgreSQL database, no file.
+fn is_shared(database: &Path) -> bool {
+    let text = database.to_string_lossy();
+    ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme))
 }
 
 /// Reads the one variable that `catalog rebuild` needs.

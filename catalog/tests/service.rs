@@ -8,6 +8,7 @@ use common::http::tiny::{TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder, Response};
 use common::metrics::{HttpMetrics, Metrics};
 use common::settings::Settings;
+use common::wire::Empty;
 use common::wire::catalog::*;
 use common::wire::frontend::{EndSessionRequest, InvalidateRequest};
 use common::wire::order::*;
@@ -689,6 +690,42 @@ fn an_unanswered_push_delays_a_trade_by_one_lease() {
     );
     assert_eq!(bench.quantity("FishCo").expect("serves"), (99, true));
     assert_eq!(status(&keep_alive(&bench, "s1").expect_err("dropped")), 404);
+}
+
+/// A session that its front-end ends delays no trade, not even one whose push is unanswered; one
+/// that was left while its registration was under way is not granted any more.
+#[test]
+fn a_session_that_is_left_delays_no_trade() {
+    let bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let frontend = FakeFrontend::start();
+    frontend.register(&bench, "s1").expect("granted");
+    frontend.state.status.store(503, Ordering::SeqCst);
+    let leave = |id: &str| {
+        let session = SessionId(id.into());
+        bench.post::<_, Empty>("/sessions/end", &EndSessionRequest { session })
+    };
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let trade =
+            scope.spawn(|| bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]));
+        until(|| frontend.pushed_names().len() > 2);
+        leave("s1").expect("ended");
+        let answer = trade.join().expect("joins").expect("trades");
+        assert_eq!(answer.verdicts, [Verdict::Accepted(0)]);
+    });
+    let took = started.elapsed();
+    assert!(took < Duration::from_millis(900), "{took:?}");
+    assert_eq!(status(&keep_alive(&bench, "s1").expect_err("over")), 404);
+    frontend.state.status.store(200, Ordering::SeqCst);
+    leave("s2").expect("noted");
+    let late = frontend.register(&bench, "s2").expect_err("refused");
+    assert_eq!(status(&late), 409);
+    assert_eq!(
+        frontend.register(&bench, "s3").expect("granted").lease_ms,
+        1_000
+    );
 }
 
 /// A catalog whose history is lost ends every cache session by a push, renews none and grants none:

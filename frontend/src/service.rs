@@ -26,6 +26,7 @@ use crate::reads::replicas::Replicas;
 use crate::reads::{lookups, pages, queries, replicas};
 use crate::settings::FrontendSettings;
 use common::http::access::Access;
+use common::http::catalogs::Catalogs;
 use common::http::client::HttpClient;
 use common::http::edge::Edge;
 use common::http::edge::subscribers::Subscribers;
@@ -76,7 +77,8 @@ struct Ending {
     stop: Shutdown,
     orders: OrderBatcher<PendingOrder>,
     cell: Arc<LeaderCell>,
-    clients: [HttpClient; 2],
+    catalogs: Catalogs,
+    others: HttpClient,
 }
 
 impl Ending {
@@ -84,7 +86,8 @@ impl Ending {
         self.stop.trigger();
         self.orders.close();
         self.cell.close();
-        self.clients.iter().for_each(HttpClient::abort);
+        self.catalogs.abort();
+        self.others.abort();
     }
 }
 
@@ -109,7 +112,10 @@ impl Frontend {
             token,
             queue_metrics.clone(),
         ));
-        let health_table = Arc::new(HealthTable::new(settings.replicas.keys().copied()));
+        let health_table = Arc::new(HealthTable::new(
+            settings.replicas.keys().copied(),
+            settings.catalogs.len(),
+        ));
         let (orders, receivers) = order_batcher(ORDERS.bound, forwarder::FORWARDERS);
         let (queries, queries_arrived) = queue(QUERIES.bound);
         let (pages, pages_arrived) = queue(PAGES.bound);
@@ -183,7 +189,7 @@ impl Frontend {
             evidence,
             metrics: queue_metrics,
             queues,
-            catalog: HttpClient::new(lookups::THREADS, token),
+            catalogs: Catalogs::new(&settings.catalogs, lookups::THREADS + 1, token),
             others: HttpClient::new(READERS, token),
             stop,
         };
@@ -195,20 +201,21 @@ impl Frontend {
         background.extend(parts.feed(publisher));
         let Parts {
             cell,
-            catalog,
+            catalogs,
             others,
             stop,
             ..
         } = parts;
         let address = public.address();
         tracing::info!(
-            %address, internal = %internal.address(), catalog = settings.catalog_url, "listening"
+            %address, internal = %internal.address(), catalog = settings.catalogs.join(","), "listening"
         );
         let ending = Ending {
             stop,
             orders,
             cell,
-            clients: [catalog, others],
+            catalogs,
+            others,
         };
         Ok(Self {
             public: Some(public),
@@ -263,8 +270,8 @@ struct Parts<'a> {
     evidence: Arc<OrderEvidence>,
     metrics: QueueMetrics,
     queues: QueueGauges,
-    /// Connections to the catalog.
-    catalog: HttpClient,
+    /// The catalogs, with the connections of lookups and feed.
+    catalogs: Catalogs,
     /// Connections to replicas that do not lead.
     others: HttpClient,
     stop: Shutdown,
@@ -278,7 +285,7 @@ impl Parts<'_> {
     fn monitor(&self) -> Monitor {
         Monitor::start(MonitorConfig {
             replicas: self.settings.replicas.clone(),
-            catalog_url: self.settings.catalog_url.clone(),
+            catalogs: self.catalogs.with_own_connections(1),
             token: self.token(),
             cell: Arc::clone(&self.cell),
             health_table: Arc::clone(&self.health_table),
@@ -330,8 +337,7 @@ impl Parts<'_> {
         let lookups = Lookups {
             queue,
             cache: Arc::clone(&self.cache),
-            catalog_url: self.settings.catalog_url.clone(),
-            client: self.catalog.clone(),
+            catalogs: self.catalogs.clone(),
             metrics: self.metrics.clone(),
             stop: self.stop.clone(),
         };
@@ -342,21 +348,16 @@ impl Parts<'_> {
         let reader = StockReader {
             feed: Arc::clone(&publisher.feed),
             subscribers: publisher.subscribers.clone(),
-            catalog_url: self.settings.catalog_url.clone(),
-            client: self.catalog.clone(),
+            catalogs: self.catalogs.clone(),
             stop: self.stop.clone(),
         };
         [reader.start(), publisher.start()]
     }
 
     fn background(&self, internal: SocketAddr) -> Vec<Thread> {
-        let (url, token) = (&self.settings.catalog_url, self.token());
-        let mut background = vec![catalog_prober::start(
-            url,
-            token.as_deref(),
-            Arc::clone(&self.health_table),
-            self.stop.clone(),
-        )];
+        let token = self.settings.shared.token_text();
+        let (table, stop) = (&self.health_table, &self.stop);
+        let mut background = catalog_prober::start(&self.catalogs, token, table, stop);
         if self.settings.cache {
             let own_url = self
                 .settings
@@ -364,9 +365,8 @@ impl Parts<'_> {
                 .clone()
                 .unwrap_or_else(|| format!("http://{internal}"));
             background.push(session::start(SessionConfig {
-                catalog_url: url.clone(),
+                catalogs: self.catalogs.with_own_connections(1),
                 own_url,
-                token,
                 cache: Arc::clone(&self.cache),
                 stop: self.stop.clone(),
             }));

@@ -2,7 +2,7 @@
 
 use crate::api::origin::OriginList;
 use common::http::edge::limits::EdgeConfig;
-use common::settings::addresses::{ListenAddress, ReplicaUrls, ServiceUrl};
+use common::settings::addresses::{CatalogUrls, ListenAddress, ReplicaUrls, ServiceUrl};
 use common::settings::{Positive, ServerKind, Settings, Shared, Switch};
 use common::wire::order::ReplicaId;
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ pub struct FrontendSettings {
     pub origins: OriginList,
     /// The edge, with its limits.
     pub edge: EdgeConfig,
-    /// Base URL of the catalog.
-    pub catalog_url: String,
+    /// Base URLs of the catalogs, in order.
+    pub catalogs: Vec<String>,
     /// Base URLs of all replicas of the order service.
     pub replicas: BTreeMap<ReplicaId, String>,
     /// The settings that every service has.
@@ -85,11 +85,8 @@ impl FrontendSettings {
             "origins beside the bazaar's own whose pages may trade, separated by commas",
         );
         let edge = EdgeConfig::read(settings);
-        let catalog = settings.get::<ServiceUrl>(
-            "CATALOG_URL",
-            "http://127.0.0.1:7100",
-            "base URL of the catalog",
-        );
+        let catalogs =
+            settings.get::<CatalogUrls>(CatalogUrls::NAME, CatalogUrls::DEFAULT, CatalogUrls::HELP);
         let replicas =
             settings.get::<ReplicaUrls>(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
         let mut shared = Shared::read(settings);
@@ -107,7 +104,7 @@ impl FrontendSettings {
             server,
             origins,
             edge,
-            catalog_url: catalog.0,
+            catalogs: catalogs.0,
             replicas: replicas.0,
             shared,
         }

@@ -268,3 +268,20 @@ fn reads_wait_for_the_catalog() {
         "{answer:?}"
     );
 }
+
+/// A front-end that stops ends its session at the catalog, so that no trade waits for its lease. The
+/// cache is empty by then: the session's pushes are refused, as for a front-end that holds nothing.
+#[test]
+fn a_front_end_that_stops_ends_its_session() {
+    let bazaar = Bazaar::ready();
+    quantity(&bazaar, "FishCo");
+    let session = bazaar.catalog.push(&[]).session;
+    let Bazaar {
+        frontend, catalog, ..
+    } = bazaar;
+    drop(frontend);
+    catalog.with(|state| {
+        assert_eq!(state.ended, [session]);
+        assert!(state.session.is_none(), "it registered no more");
+    });
+}

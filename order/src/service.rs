@@ -105,7 +105,7 @@ impl Order {
         let (confirmer, to_confirm) = queue(READ_QUEUE);
         let (takeover, lead_requests) = queue(TAKEOVER_QUEUE);
         let stop = Shutdown::new();
-        let catalog = CatalogClient::new(&settings.catalog, settings.shared.token_text());
+        let catalog = CatalogClient::new(&settings.catalogs, settings.shared.token_text());
         let parts = Parts {
             settings,
             replica,

@@ -1,6 +1,6 @@
 //! The settings of a replica.
 
-use common::settings::addresses::{ListenAddress, ReplicaUrls, ServiceUrl};
+use common::settings::addresses::{CatalogUrls, ListenAddress, ReplicaUrls};
 use common::settings::{Settings, Shared};
 use common::timing::MAX_REPLICATION_TIMEOUT;
 use common::wire::order::ReplicaId;
@@ -20,8 +20,8 @@ pub struct OrderSettings {
     pub database: PathBuf,
     /// The other replicas.
     pub peers: BTreeMap<ReplicaId, String>,
-    /// The catalog.
-    pub catalog: String,
+    /// The catalogs, in order.
+    pub catalogs: Vec<String>,
     /// Replicas, the leader among them, on which an order must be durable to be acknowledged.
     pub min_copies: usize,
     /// How long the leader waits for a follower before it goes on without it.
@@ -65,8 +65,8 @@ impl OrderSettings {
         );
         let mut replicas: ReplicaUrls =
             settings.get(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
-        let catalog: ServiceUrl =
-            settings.get("CATALOG_URL", "http://127.0.0.1:7100", "URL of the catalog");
+        let catalogs: CatalogUrls =
+            settings.get(CatalogUrls::NAME, CatalogUrls::DEFAULT, CatalogUrls::HELP);
         let copies =
             "replicas on which an order must be durable to be acknowledged, the leader among them";
         let min_copies = settings
@@ -99,7 +99,7 @@ impl OrderSettings {
             listen,
             database,
             peers: replicas.0,
-            catalog: catalog.0,
+            catalogs: catalogs.0,
             min_copies,
             replication_timeout: Duration::from_millis(timeout_ms),
             shared,

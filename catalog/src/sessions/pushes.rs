@@ -81,6 +81,7 @@ impl Sessions {
             round: Arc::new(PushRound::new(ids.clone())),
             by_writer: Vec::new(),
         };
+        inner.round = Some(Arc::clone(&pushed.round));
         for session in ids {
             inner.table.push_begun(&session, now);
             let home = Arc::clone(&inner.pushers[&session].connection);

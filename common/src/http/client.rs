@@ -11,10 +11,12 @@ use super::protocol;
 use super::socket::OneWrite;
 use super::tokens;
 use crate::timing::{CALLER_IDLE, CONNECT_TIMEOUT};
+use crate::wire::catalog::NotActive;
 use crate::wire::public::ErrorBody;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt};
 use ureq::http::Uri;
@@ -33,7 +35,7 @@ const MOST_ADDRESSES: usize = 8;
 pub struct HttpClient {
     agent: ureq::Agent,
     names: Names,
-    authorization: Option<String>,
+    authorization: Option<Arc<str>>,
 }
 
 /// Why a call brought no response of the expected kind.
@@ -95,6 +97,12 @@ impl CallError {
         }
     }
 
+    /// Whether a catalog answered that it is not the active one.
+    #[must_use]
+    pub fn no_catalog_is_active(&self) -> bool {
+        self.refusal::<NotActive>(421).is_some()
+    }
+
     /// The body of a refusal with this status, as a message of ours.
     pub fn refusal<T: DeserializeOwned>(&self, wanted: u16) -> Option<T> {
         match self {
@@ -111,6 +119,9 @@ impl fmt::Display for CallError {
         match self {
             Self::NotSent(why) => write!(f, "not sent: {why}"),
             Self::NoAnswer(why) => write!(f, "no answer: {why}"),
+            Self::Status { status, .. } if self.no_catalog_is_active() => {
+                write!(f, "status {status}: this catalog is not the active one")
+            }
             Self::Status { status, body, .. } => match serde_json::from_slice::<ErrorBody>(body) {
                 Ok(refusal) => write!(f, "status {status}: {}", refusal.error.message),
                 Err(_) => write!(
@@ -161,7 +172,7 @@ impl HttpClient {
         Self {
             agent,
             names,
-            authorization: token.map(|t| format!("Bearer {t}")),
+            authorization: token.map(|t| format!("Bearer {t}").into()),
         }
     }
 
@@ -268,7 +279,7 @@ impl HttpClient {
             .uri(format!("{}{}", call.base, call.path))
             .header(protocol::HEADER, protocol::text());
         if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
+            request = request.header("authorization", &**authorization);
         }
         if let Some(trace) = call.trace {
             request = request.header(super::TRACE_HEADER, trace);

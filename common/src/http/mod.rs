@@ -3,9 +3,11 @@
 //! both to a queue, whose thread answers later. [`routes`] is the table that handlers share. Two
 //! servers stand behind this interface: [`tiny::TinyServer`] and the [`edge`];
 //! [`internal::InternalServer`] is the one that the settings name. [`access`] says who may call.
-//! [`client::HttpClient`] is the way out. [`protocol`] is the version of what goes both ways.
+//! [`client::HttpClient`] is the way out; [`catalogs::Catalogs`]
+//! finds the active catalog among several. [`protocol`] is the version of what goes both ways.
 
 pub mod access;
+pub mod catalogs;
 pub mod client;
 pub mod edge;
 pub mod internal;

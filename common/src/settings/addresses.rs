@@ -121,6 +121,43 @@ fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     Ok(addresses)
 }
 
+/// Base URLs of the catalogs: one, or those that share a database, separated by commas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogUrls(pub Vec<String>);
+
+impl CatalogUrls {
+    /// The variable.
+    pub const NAME: &str = "CATALOG_URL";
+    /// Its default.
+    pub const DEFAULT: &str = "http://127.0.0.1:7100";
+    /// What it is.
+    pub const HELP: &str = "URL of the catalog; of all, separated by commas, where several share \
+                            a database";
+    /// Catalogs at most.
+    const MOST: usize = 8;
+}
+
+impl FromStr for CatalogUrls {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut urls: Vec<String> = Vec::new();
+        for part in text.split(',') {
+            let ServiceUrl(url) = part.parse().map_err(|why| match text.contains(',') {
+                true => format!("'{}': {why}", part.trim()),
+                false => why,
+            })?;
+            if urls.contains(&url) {
+                return Err(format!("{url} is given twice: list each catalog once"));
+            }
+            urls.push(url);
+        }
+        if urls.len() > Self::MOST {
+            return Err(format!("write at most {} catalogs", Self::MOST));
+        }
+        Ok(Self(urls))
+    }
+}
+
 /// Base URL of a service: `http://host:port`, kept without a slash at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceUrl(pub String);
@@ -360,6 +397,24 @@ mod tests {
         assert!(collide("0.0.0.0:80", "127.0.0.1:80"));
         assert!(!collide("127.0.0.1:80", "127.0.0.2:80"));
         assert!(!collide("127.0.0.1:0", "127.0.0.1:0"));
+    }
+
+    /// A list of catalogs keeps its order; one that makes no sense is refused with its wrong part.
+    #[test]
+    fn catalog_lists() {
+        let parse = |text: &str| text.parse::<CatalogUrls>().map(|urls| urls.0);
+        let two = parse(" http://b:7100/, http://a:7100").expect("two");
+        assert_eq!(two, ["http://b:7100", "http://a:7100"]);
+        assert_eq!(parse("http://a:1").expect("one"), ["http://a:1"]);
+        for (wrong, remedy) in [
+            ("http://a:1,", "''"),
+            ("http://a:1,b:2", "'b:2'"),
+            ("a:1", "write http://host:port"),
+            ("http://a:1,http://a:1/", "given twice"),
+        ] {
+            let error = parse(wrong).expect_err(wrong);
+            assert!(error.contains(remedy), "{wrong}: {error}");
+        }
     }
 
     /// Replica lists that make no sense are refused with the piece that is wrong.

@@ -1,7 +1,7 @@
 //! The public API: what a front-end's clients send and read. Success is [`Data`], failure
 //! [`ErrorBody`], for every answer.
 
-use crate::wire::catalog::CatalogState;
+use crate::wire::catalog::{CatalogRole, CatalogState};
 use crate::wire::money::Price;
 use crate::wire::order::{ReplicaId, Side, Term};
 use serde::{Deserialize, Serialize};
@@ -90,9 +90,9 @@ pub struct OrdersPage {
     pub next: Option<u64>,
 }
 
-/// Data of `GET /status`. Replicas and catalog are shown as they were at most 200 ms ago.
+/// Data of `GET /status`. Replicas and catalogs are shown as they were at most 200 ms ago. Readers
+/// skip fields that they do not know: the launcher may be older than the front-end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Status {
     /// Whether this front-end can trade now, as `GET /readyz` says.
     pub ready: bool,
@@ -104,15 +104,17 @@ pub struct Status {
     pub term: Term,
     /// The replicas, by id.
     pub replicas: Vec<ReplicaStatus>,
-    /// The catalog.
+    /// The active catalog, else one that stands by.
     pub catalog: CatalogStatus,
+    /// Each catalog, in the order of `CATALOG_URL`.
+    #[serde(default)]
+    pub catalogs: Vec<CatalogMember>,
     /// This front-end's stock cache.
     pub cache: CacheStatus,
 }
 
 /// A replica as this front-end sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ReplicaStatus {
     /// Its id.
     pub id: ReplicaId,
@@ -154,7 +156,6 @@ impl ReplicaState {
 
 /// The catalog as this front-end sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CatalogStatus {
     /// Its state; `null` while it does not answer.
     pub state: Option<CatalogState>,
@@ -164,9 +165,33 @@ pub struct CatalogStatus {
     pub age_ms: Option<u64>,
 }
 
+/// One of the catalogs, as this front-end sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogMember {
+    /// `catalog` for the first of `CATALOG_URL`, then `catalog2` and so on, as the launcher names
+    /// them.
+    pub id: String,
+    /// Whether it serves or stands by; `null` while it does not answer.
+    pub role: Option<CatalogRole>,
+    /// Its epoch; 0 for a catalog on a file of its own, `null` while it does not answer.
+    pub epoch: Option<u64>,
+    /// How long ago it said so, in milliseconds; `null` while it does not answer.
+    pub age_ms: Option<u64>,
+}
+
+impl CatalogMember {
+    /// The id of the catalog at this place of `CATALOG_URL`, from 0 on.
+    #[must_use]
+    pub fn id_of(place: usize) -> String {
+        match place {
+            0 => "catalog".into(),
+            _ => format!("catalog{}", place + 1),
+        }
+    }
+}
+
 /// This front-end's stock cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CacheStatus {
     /// Whether it is switched on.
     pub enabled: bool,

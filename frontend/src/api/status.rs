@@ -6,9 +6,9 @@ use crate::leader::health_table::{HealthTable, Observation};
 use crate::orders::evidence::OrderEvidence;
 use common::clock::BootInstant;
 use common::http::tokens;
-use common::wire::catalog::CatalogState;
+use common::wire::catalog::{CatalogHealth, CatalogRole, CatalogState};
 use common::wire::order::{ReplicaId, Term};
-use common::wire::public::{CatalogStatus, ReplicaState, ReplicaStatus, Status};
+use common::wire::public::{CatalogMember, CatalogStatus, ReplicaState, ReplicaStatus, Status};
 use common::wire::replica::Copies;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,7 @@ impl StatusReport {
                     .and_then(|health| health.write_fault),
                 age_ms: self.health_table.catalog_age().map(ms),
             },
+            catalogs: catalogs(self.health_table.catalogs()),
             cache: self.cache.status(),
         }
     }
@@ -59,7 +60,9 @@ impl StatusReport {
     /// made of this, so that they cannot differ.
     fn reasons(&self) -> Vec<String> {
         let health = self.health_table.catalog();
+        let stands_by = |health: &CatalogHealth| health.role == CatalogRole::Standby;
         let catalog = match health.as_ref().map(|health| health.state) {
+            Some(_) if health.as_ref().is_some_and(stands_by) => Some("no catalog is active"),
             Some(CatalogState::Serving) => None,
             Some(CatalogState::StartUpWait) => Some("the catalog waits for earlier leases to end"),
             Some(CatalogState::AwaitingClaim) => Some("the catalog waits for a first leader"),
@@ -127,6 +130,17 @@ impl StatusReport {
 /// Reads go on meanwhile, but every order fails.
 fn describe_fault(why: &str) -> String {
     format!("the catalog cannot write its file: {why}")
+}
+
+/// Each catalog by its id.
+fn catalogs(all: Vec<Option<(CatalogHealth, Duration)>>) -> Vec<CatalogMember> {
+    let member = |(place, seen): (usize, Option<(CatalogHealth, Duration)>)| CatalogMember {
+        id: CatalogMember::id_of(place),
+        role: seen.as_ref().map(|(health, _)| health.role),
+        epoch: seen.as_ref().map(|(health, _)| health.epoch),
+        age_ms: seen.map(|(_, age)| ms(age)),
+    };
+    all.into_iter().enumerate().map(member).collect()
 }
 
 /// The rows of the table; how old they are is filled in by the caller.

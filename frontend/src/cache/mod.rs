@@ -141,7 +141,10 @@ use std::sync::Arc;
 ///    holding up trades until its lease has run out.
 /// 8. A session that the catalog ends is forgotten in the same way, a pending one too: the reply to
 ///    that registration, which may be on its way, then installs nothing.
-/// 9. A lease only grows while its session lives: an answer that overtook a later one does not
+/// 9. A front-end that stops leaves: it forgets the session in the same way, a pending one too, and
+///    only then ends it at the catalog. The other way round, the catalog would let trades go on
+///    while the cache still answers.
+/// 10. A lease only grows while its session lives: an answer that overtook a later one does not
 ///    shorten it.
 #[derive(Debug)]
 pub struct Cache {
@@ -329,6 +332,16 @@ impl Cache {
             return true;
         }
         self.pending.take_if(|pending| pending == session).is_some()
+    }
+
+    /// The front-end stops: nothing is read from here any more, and the reply to a registration that
+    /// is under way installs nothing. Returns the sessions that the catalog may still know.
+    #[must_use]
+    pub fn leave(&mut self) -> Vec<SessionId> {
+        let known = self.current.take().into_iter().chain(self.pending.take());
+        let known = known.collect();
+        self.forget();
+        known
     }
 
     /// Empties the cache, voids every fill in flight, ends session and lease.

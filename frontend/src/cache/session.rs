@@ -1,14 +1,18 @@
 //! The thread that keeps the cache's lease alive: it registers a session with the catalog, renews
-//! its lease, and registers a new one when the catalog has forgotten it.
+//! its lease, registers a new one when the catalog has forgotten it, and ends it when the service
+//! stops.
 
 use crate::cache::shared::SharedCache;
 use common::clock::BootInstant;
-use common::http::client::{Call, CallError, HttpClient};
+use common::http::catalogs::{Catalogs, Says};
+use common::http::client::{Call, CallError};
 use common::secret;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
-use common::timing::{KEEP_ALIVE, LEASE};
+use common::timing::{KEEP_ALIVE, LEASE, PROBE_TIMEOUT};
+use common::wire::Empty;
 use common::wire::catalog::{KeepAliveRequest, LeaseAnswer, RegisterRequest, SessionId};
+use common::wire::frontend::EndSessionRequest;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,14 +21,14 @@ use std::time::{Duration, Instant};
 const REGISTER_TIMEOUT: Duration = LEASE;
 /// A renewal that takes longer is sent again while the lease still runs.
 const RENEW_TIMEOUT: Duration = KEEP_ALIVE;
+/// Pause after a registration that failed because no catalog is active: one is about to take over.
+const SOON: Duration = Duration::from_millis(20);
 
 pub struct SessionConfig {
-    /// Base URL of the catalog.
-    pub catalog_url: String,
+    /// The catalogs, with connections of its own: the last call is made when others are ended.
+    pub catalogs: Catalogs,
     /// Under which the catalog reaches this front-end.
     pub own_url: String,
-    /// Shown to the catalog, where there is one.
-    pub token: Option<String>,
     /// The cache.
     pub cache: Arc<SharedCache>,
     /// The service's stop.
@@ -34,12 +38,11 @@ pub struct SessionConfig {
 /// Starts the thread. The service's stop ends it.
 #[must_use]
 pub fn start(config: SessionConfig) -> Thread {
-    let client = HttpClient::new(1, config.token.as_deref());
     Thread::spawn("session", move || {
         SessionKeeper {
             config,
-            client,
             complained: false,
+            pace: KEEP_ALIVE,
         }
         .run()
     })
@@ -47,9 +50,10 @@ pub fn start(config: SessionConfig) -> Thread {
 
 struct SessionKeeper {
     config: SessionConfig,
-    client: HttpClient,
     /// Whether the log has a line that there is no session: one is enough, not four a second.
     complained: bool,
+    /// From one call to the next.
+    pace: Duration,
 }
 
 impl SessionKeeper {
@@ -58,6 +62,7 @@ impl SessionKeeper {
         while !self.config.stop.is_triggered() {
             // The pace counts from the start of a call: a slow one must not cost lease time.
             let began = Instant::now();
+            self.pace = KEEP_ALIVE;
             session = match session.take() {
                 None => self.register(),
                 Some(session) => self.renew(session),
@@ -65,29 +70,68 @@ impl SessionKeeper {
             // A lost session is replaced at once; a registration that failed is tried
             // again at the usual pace.
             let lost = session.is_none() && !self.complained;
-            if !lost
-                && self
-                    .config
-                    .stop
-                    .wait(KEEP_ALIVE.saturating_sub(began.elapsed()))
-            {
-                return;
+            let rest = self.pace.saturating_sub(began.elapsed());
+            if !lost && self.config.stop.wait(rest) {
+                break;
+            }
+        }
+        self.leave();
+    }
+
+    /// The last act of this thread, so that it registers no more. The sessions end at the catalog
+    /// only after they ended here, under the cache's lock.
+    fn leave(&self) {
+        for session in self.config.cache.leave() {
+            let end = EndSessionRequest { session };
+            let timeout = PROBE_TIMEOUT;
+            let ended = self
+                .config
+                .catalogs
+                .post(Says::Fact, "/sessions/end", timeout, &end);
+            match ended {
+                Ok(Empty {}) => tracing::info!(session = %end.session, "cache session ended"),
+                // Trades wait for the end of its lease, as after a crash.
+                Err(error) => {
+                    tracing::info!(session = %end.session, %error, "cache session left to its lease");
+                }
             }
         }
     }
 
     fn register(&mut self) -> Option<SessionId> {
-        let session = SessionId(secret::hex(16));
-        // Pending before it is sent: the catalog's probe push comes before its reply.
-        self.config.cache.begin_session(&session);
-        let request = RegisterRequest {
-            session: session.clone(),
-            url: self.config.own_url.clone(),
-        };
-        // From before the request leaves: so the lease ends here before it ends at the catalog.
-        let asked = BootInstant::now();
-        match self.post::<_, LeaseAnswer>("/sessions/register", REGISTER_TIMEOUT, &request) {
+        let SessionConfig {
+            catalogs,
+            cache,
+            own_url,
+            ..
+        } = &self.config;
+        let mut attempt = None;
+        let answered = catalogs.round(Says::Now, |client, base| {
+            // A new id for each catalog that is tried: one that gave no answer may have granted the
+            // last one, and its late pushes must not be taken for those of another.
+            let session = SessionId(secret::hex(16));
+            // Pending before it is sent: the catalog's probe push comes before its reply.
+            cache.begin_session(&session);
+            let request = RegisterRequest {
+                session,
+                url: own_url.clone(),
+            };
+            let call = Call {
+                method: "POST",
+                base,
+                path: "/sessions/register",
+                timeout: REGISTER_TIMEOUT,
+                trace: None,
+            };
+            // From before the request leaves: so the lease ends here before it ends at the catalog.
+            let asked = BootInstant::now();
+            let answer = client.call_dated::<_, LeaseAnswer>(call, &request);
+            attempt = Some((request.session, asked));
+            answer
+        });
+        match answered {
             Ok(answer) => {
+                let (session, asked) = attempt.expect("an answer follows an attempt");
                 let lease_end = asked + Duration::from_millis(answer.lease_ms);
                 if !self.config.cache.install_session(&session, lease_end) {
                     // The end was pushed before this reply came: the catalog grants no other one
@@ -103,6 +147,9 @@ impl SessionKeeper {
                 Some(session)
             }
             Err(error) => {
+                if error.no_catalog_is_active() {
+                    self.pace = SOON;
+                }
                 if !self.complained {
                     tracing::warn!(
                         %error, own_url = self.config.own_url,
@@ -118,7 +165,13 @@ impl SessionKeeper {
     fn renew(&mut self, session: SessionId) -> Option<SessionId> {
         let asked = BootInstant::now();
         let request = KeepAliveRequest { session };
-        match self.post::<_, LeaseAnswer>("/sessions/keep-alive", RENEW_TIMEOUT, &request) {
+        let answered = self.config.catalogs.post::<_, LeaseAnswer>(
+            Says::Now,
+            "/sessions/keep-alive",
+            RENEW_TIMEOUT,
+            &request,
+        );
+        match answered {
             Ok(LeaseAnswer { lease_ms: 0 }) => {
                 tracing::debug!(
                     "lease not renewed: the catalog waits for an answer to an invalidation"
@@ -140,23 +193,5 @@ impl SessionKeeper {
             Err(error) => tracing::debug!(%error, "lease not renewed"),
         }
         Some(request.session)
-    }
-
-    fn post<Q: serde::Serialize, A: serde::de::DeserializeOwned>(
-        &self,
-        path: &str,
-        timeout: Duration,
-        body: &Q,
-    ) -> Result<A, CallError> {
-        self.client.call(
-            Call {
-                method: "POST",
-                base: &self.config.catalog_url,
-                path,
-                timeout,
-                trace: None,
-            },
-            body,
-        )
     }
 }

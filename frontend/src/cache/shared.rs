@@ -122,6 +122,12 @@ impl SharedCache {
         ours
     }
 
+    /// The front-end stops: empties the cache, and returns the sessions to end at the catalog.
+    #[must_use]
+    pub fn leave(&self) -> Vec<SessionId> {
+        self.cache.lock().leave()
+    }
+
     /// Whether reads may be answered from here now.
     pub fn leased(&self) -> bool {
         let cache = self.cache.lock();

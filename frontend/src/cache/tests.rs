@@ -8,6 +8,7 @@
 //! | `renew ID until=MS` | a keep-alive was answered |
 //! | `unknown ID` | the catalog does not know the session |
 //! | `end ID` | the catalog ends the session |
+//! | `leave` | the front-end stops |
 //! | `invalidate ID NAME…` | the catalog is about to change stocks |
 //! | `ask NAME`, `ask NAME as=CALL` | a fill begins, as the call NAME or CALL |
 //! | `answer CALL BODY` | its fill ends; without a body the answer may not be cached |
@@ -78,7 +79,10 @@ impl Runner for Story {
         let mut words = command.consume_args();
         let until = key::<u64>(&mut words, "until")?.map(BootInstant::from_millis);
         let until = until.ok_or("until when?");
-        let first = word(&mut words, "the name")?;
+        let first = match command.name.as_str() {
+            "leave" => "",
+            _ => word(&mut words, "the name")?,
+        };
         let session = SessionId(first.into());
         let mut text = String::new();
         match command.name.as_str() {
@@ -87,6 +91,11 @@ impl Runner for Story {
             "registered" => text.push_str("nothing is installed\n"),
             "renew" => self.cache.renew(&session, until?),
             "unknown" => self.cache.lose(&session),
+            "leave" => {
+                let ids = self.cache.leave();
+                let ids: Vec<_> = ids.into_iter().map(|id| id.0).collect();
+                writeln!(text, "to be ended at the catalog: {}", ids.join(", "))?;
+            }
             "end" if self.cache.end(&session) => text.push_str("ended\n"),
             "end" => text.push_str("refused: not our session\n"),
             "invalidate" => {
@@ -131,6 +140,7 @@ stories::stories! {
     "src/cache/scripts",
     Story::new(),
     a_lost_session_leaves_nothing_behind
+    a_front_end_that_stops_leaves_nothing_behind
     a_new_session_starts_empty
     an_ended_session_leaves_nothing_behind
     an_invalidation_for_another_session_is_refused

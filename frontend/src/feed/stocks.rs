@@ -5,7 +5,7 @@
 
 use super::Feed;
 use crate::cache::shared::stock_info;
-use common::http::client::{Call, HttpClient};
+use common::http::catalogs::{Catalogs, Says};
 use common::http::edge::subscribers::Subscribers;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
@@ -24,10 +24,8 @@ pub struct StockReader {
     pub feed: Arc<Feed>,
     /// Those who watch, where the server can stream.
     pub subscribers: Option<Subscribers>,
-    /// Base URL of the catalog.
-    pub catalog_url: String,
-    /// Connections to it; ended with the service.
-    pub client: HttpClient,
+    /// Their connections are ended with the service.
+    pub catalogs: Catalogs,
     /// The service's stop.
     pub stop: Shutdown,
 }
@@ -49,17 +47,11 @@ impl StockReader {
                 continue;
             }
             let began = Instant::now();
-            let call = Call {
-                method: "POST",
-                base: &self.catalog_url,
-                path: "/lookup",
-                timeout: TIMEOUT,
-                trace: None,
-            };
-            match self
-                .client
-                .call::<_, LookupAnswer>(call, &LookupRequest { names: None })
-            {
+            let all = LookupRequest { names: None };
+            let read = self
+                .catalogs
+                .post::<_, LookupAnswer>(Says::Now, "/lookup", TIMEOUT, &all);
+            match read {
                 Ok(answer) => {
                     *self.feed.table.lock() = Some(answer.stocks.iter().map(stock_info).collect());
                     rest = rest.max(began.elapsed() * SHARE);

@@ -240,6 +240,7 @@ mod tests {
                 write_fault: None,
                 age_ms: Some(9),
             },
+            catalogs: Vec::new(),
             cache: CacheStatus {
                 enabled: true,
                 leased: true,

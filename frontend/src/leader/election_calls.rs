@@ -2,6 +2,7 @@
 //! asking a replica to lead.
 
 use crate::leader::election::{Event, Judgement, LeadOutcome};
+use common::http::catalogs::{Catalogs, Says};
 use common::http::client::{Call, CallError, HttpClient};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long the catalog may take to answer the term: its workers answer that, never behind its
-/// writer.
+/// writer. As long, while none of several is active, one is waited for.
 const TERM_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long a candidate may take to claim. Longer than any healthy claim; after it the judgement
 /// begins anew, and finds the candidate's term if the claim was granted meanwhile.
@@ -43,8 +44,7 @@ enum Job {
 }
 
 struct Worker {
-    catalog: HttpClient,
-    catalog_url: String,
+    catalogs: Catalogs,
     jobs: Receiver<Job>,
     events: Sender<Event>,
     /// Why each replica did not lead when it was asked last: logged when that changes.
@@ -55,15 +55,14 @@ impl ElectionCalls {
     /// Starts the thread.
     #[must_use]
     pub fn start(
-        catalog_url: &str,
+        catalogs: Catalogs,
         token: Option<&str>,
         events: Sender<Event>,
         stop: &Shutdown,
     ) -> Self {
         let (jobs, waiting) = bounded(JOBS);
         let mut worker = Worker {
-            catalog: HttpClient::new(1, token),
-            catalog_url: catalog_url.into(),
+            catalogs,
             jobs: waiting,
             events,
             said: BTreeMap::new(),
@@ -138,12 +137,12 @@ impl Worker {
 
     fn read_term(&self) -> Option<TermAnswer> {
         let read = || {
-            self.catalog
-                .get::<TermAnswer>(&self.catalog_url, "/term", TERM_TIMEOUT)
+            self.catalogs
+                .get_until::<TermAnswer>(Says::Now, "/term", TERM_TIMEOUT)
         };
         let first = match read() {
             // A kept connection to a catalog that was restarted: a new connection may be answered.
-            Err(CallError::NoAnswer(_)) => read(),
+            Err(CallError::NoAnswer(_)) if !self.catalogs.are_several() => read(),
             answer => answer,
         };
         first

@@ -1,9 +1,9 @@
 //! The newest health by the probing threads, for `GET /status` and `GET /readyz`: one slot per
-//! replica, one for the catalog.
+//! replica, one per catalog.
 
 use crate::leader::election::Outcome;
 use common::clock::BootInstant;
-use common::wire::catalog::{CatalogHealth, CatalogState};
+use common::wire::catalog::{CatalogHealth, CatalogRole, CatalogState};
 use common::wire::order::{ClusterId, ReplicaId};
 use common::wire::replica::Health;
 use parking_lot::Mutex;
@@ -17,14 +17,24 @@ const MAX_AGE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct HealthTable {
     replicas: Mutex<BTreeMap<ReplicaId, Option<(BootInstant, Observation)>>>,
-    catalog: Mutex<Catalog>,
+    catalogs: Mutex<CatalogTable>,
 }
 
-#[derive(Debug, Default)]
-struct Catalog {
-    newest: Option<(BootInstant, CatalogHealth)>,
-    /// The bazaar that it named last; kept while it does not answer.
+#[derive(Debug)]
+struct CatalogTable {
+    newest: Vec<Option<(BootInstant, CatalogHealth)>>,
+    /// The bazaar that one of them named last; kept while none answers.
     cluster: Option<ClusterId>,
+}
+
+impl CatalogTable {
+    /// The one that counts, of those that answered within `age`: the active one of the newest epoch,
+    /// else any that stands by.
+    fn counts(&self, now: BootInstant, age: Duration) -> Option<&(BootInstant, CatalogHealth)> {
+        let recent = |seen: &&(BootInstant, CatalogHealth)| now.saturating_since(seen.0) <= age;
+        let answering = self.newest.iter().flatten().filter(recent);
+        answering.max_by_key(|(_, health)| (health.role == CatalogRole::Active, health.epoch))
+    }
 }
 
 /// A replica as the newest probe found it.
@@ -52,10 +62,13 @@ impl Observation {
 
 impl HealthTable {
     /// A table without any health yet.
-    pub fn new(replicas: impl IntoIterator<Item = ReplicaId>) -> Self {
+    pub fn new(replicas: impl IntoIterator<Item = ReplicaId>, catalogs: usize) -> Self {
         Self {
             replicas: Mutex::new(replicas.into_iter().map(|id| (id, None)).collect()),
-            catalog: Mutex::default(),
+            catalogs: Mutex::new(CatalogTable {
+                newest: vec![None; catalogs],
+                cluster: None,
+            }),
         }
     }
 
@@ -72,25 +85,25 @@ impl HealthTable {
         self.replicas.lock().insert(id, seen);
     }
 
-    /// The catalog answered; `None`: it refused the connection. A missed answer is no reason to
+    /// A catalog answered; `None`: it refused the connection. A missed answer is no reason to
     /// call this.
-    pub fn set_catalog(&self, health: Option<CatalogHealth>) {
-        let mut catalog = self.catalog.lock();
+    pub fn set_catalog(&self, catalog: usize, health: Option<CatalogHealth>) {
+        let mut catalogs = self.catalogs.lock();
         if let Some(health) = &health {
-            catalog.cluster = Some(health.cluster.clone());
+            catalogs.cluster = Some(health.cluster.clone());
         }
-        catalog.newest = health.map(|health| (BootInstant::now(), health));
+        catalogs.newest[catalog] = health.map(|health| (BootInstant::now(), health));
     }
 
     /// The bazaar that the replicas should be of: the catalog's, once it is known. `None` while the
     /// catalog's history is lost: without its file it begins with another cluster id, and then the
     /// replicas are right. Their orders are still read, and none of them is shown as foreign.
     pub fn cluster(&self) -> Option<ClusterId> {
-        let catalog = self.catalog.lock();
+        let catalogs = self.catalogs.lock();
         let lost = |health: &CatalogHealth| health.state == CatalogState::HistoryLost;
-        match &catalog.newest {
+        match catalogs.counts(BootInstant::now(), Duration::MAX) {
             Some((_, health)) if lost(health) => None,
-            _ => catalog.cluster.clone(),
+            _ => catalogs.cluster.clone(),
         }
     }
 
@@ -114,9 +127,11 @@ impl HealthTable {
         recent_age(replicas.get(&id)?.as_ref()?.0)
     }
 
-    /// How long ago the catalog answered; `None` when that is too long ago.
+    /// How long ago the catalog that counts answered; `None` when that is too long ago.
     pub fn catalog_age(&self) -> Option<Duration> {
-        recent_age(self.catalog.lock().newest.as_ref()?.0)
+        let catalogs = self.catalogs.lock();
+        let (at, _) = catalogs.counts(BootInstant::now(), MAX_AGE)?;
+        recent_age(*at)
     }
 
     /// One replica.
@@ -126,15 +141,23 @@ impl HealthTable {
         found.map_or(Observation::Down, |(_, seen)| seen)
     }
 
-    /// The catalog's health; `None` while it does not answer.
+    /// Each catalog, in the order of the setting: its health and how old that is; `None` while it does
+    /// not answer.
+    pub fn catalogs(&self) -> Vec<Option<(CatalogHealth, Duration)>> {
+        let catalogs = self.catalogs.lock();
+        let shown = |seen: &Option<(BootInstant, CatalogHealth)>| {
+            let (at, health) = seen.as_ref()?;
+            Some((health.clone(), recent_age(*at)?))
+        };
+        catalogs.newest.iter().map(shown).collect()
+    }
+
+    /// The health of the active catalog, else of one that stands by; `None` while none answers.
     pub fn catalog(&self) -> Option<CatalogHealth> {
         let now = BootInstant::now();
-        let catalog = self.catalog.lock();
-        catalog
-            .newest
-            .as_ref()
-            .filter(|(at, _)| now.saturating_since(*at) <= MAX_AGE)
-            .map(|(_, health)| health.clone())
+        let catalogs = self.catalogs.lock();
+        let (_, health) = catalogs.counts(now, MAX_AGE)?;
+        Some(health.clone())
     }
 }
 

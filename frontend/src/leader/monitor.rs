@@ -13,6 +13,7 @@ use crate::leader::election_calls::ElectionCalls;
 use crate::leader::health_table::HealthTable;
 use crate::leader::prober::{Prober, ProberConfig};
 use common::clock::BootInstant;
+use common::http::catalogs::Catalogs;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
 use common::timing::HEARTBEAT;
@@ -46,8 +47,7 @@ impl Reports {
 
 pub struct MonitorConfig {
     pub replicas: BTreeMap<ReplicaId, String>,
-    /// Base URL of the catalog.
-    pub catalog_url: String,
+    pub catalogs: Catalogs,
     /// Shown to all of them, where there is one.
     pub token: Option<String>,
     /// Where the leader is named.
@@ -94,14 +94,14 @@ impl MonitorThread {
     fn new(config: MonitorConfig, events: &Sender<Event>, inbox: Receiver<Event>) -> Self {
         let MonitorConfig {
             replicas,
-            catalog_url,
+            catalogs,
             token,
             cell,
             health_table,
             stop,
         } = config;
         let election = Election::new(replicas.keys().copied(), BootInstant::now());
-        let calls = ElectionCalls::start(&catalog_url, token.as_deref(), events.clone(), &stop);
+        let calls = ElectionCalls::start(catalogs, token.as_deref(), events.clone(), &stop);
         let prober = |(id, url): (&ReplicaId, &String)| {
             let prober = Prober::start(ProberConfig {
                 id: *id,

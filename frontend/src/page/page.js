@@ -130,7 +130,16 @@ const CATALOG = {
   "history-lost": "history lost",
 };
 
-function applyStatus({ ready, reasons, leader, term, replicas, catalog, cache }) {
+// One catalog is shown by its state alone; of several each one is, with the active one's epoch.
+function describeCatalogs(text, catalogs = []) {
+  if (catalogs.length < 2) return text;
+  const role = (catalog) =>
+    catalog.role === "active" ? `active, epoch ${whole.format(catalog.epoch)}: ${text}`
+      : (catalog.role ?? "no answer");
+  return catalogs.map((catalog) => `${catalog.id} ${role(catalog)}`).join("; ");
+}
+
+function applyStatus({ ready, reasons, leader, term, replicas, catalog, catalogs, cache }) {
   $("halted").hidden = ready;
   write($("halted"), ready ? "" : `No order can be taken now: ${reasons.join("; ")}.`);
   write($("leader"), leader === null ? "none" : `Replica ${leader}`);
@@ -138,7 +147,8 @@ function applyStatus({ ready, reasons, leader, term, replicas, catalog, cache })
   // A newer front-end may know states that this page does not: they are shown as they are.
   const catalogText =
     catalog.state === null ? "no answer" : (CATALOG[catalog.state] ?? catalog.state);
-  write($("catalog"), catalog.write_fault === null ? catalogText : `${catalogText}, cannot write`);
+  const fault = catalog.write_fault === null ? "" : ", cannot write";
+  write($("catalog"), describeCatalogs(`${catalogText}${fault}`, catalogs));
   const held = `${whole.format(cache.entries)} held${cache.leased ? "" : ", no lease"}`;
   write($("cache"), cache.enabled ? held : "off");
   const rows = $("replica-rows");

@@ -6,7 +6,8 @@
 use crate::cache::shared::{FoundStock, SharedCache, stock_info};
 use crate::intake::{Waiting, unavailable};
 use crate::metrics::QueueMetrics;
-use common::http::client::{Call, CallError, HttpClient};
+use common::http::catalogs::{Catalogs, Says};
+use common::http::client::CallError;
 use common::http::{Responder, Response};
 use common::queue::QueueReceiver;
 use common::shutdown::Shutdown;
@@ -53,10 +54,7 @@ pub(crate) struct Lookups {
     pub queue: QueueReceiver<PendingLookup>,
     /// Filled with what is found.
     pub cache: Arc<SharedCache>,
-    /// Base URL of the catalog.
-    pub catalog_url: String,
-    /// Connections to it.
-    pub client: HttpClient,
+    pub catalogs: Catalogs,
     pub metrics: QueueMetrics,
     /// The service's stop.
     pub stop: Shutdown,
@@ -191,14 +189,8 @@ impl Lookups {
         let timeout = deadline
             .saturating_duration_since(Instant::now())
             .clamp(CALL_LEAST, CALL_TIMEOUT);
-        let call = Call {
-            method: "POST",
-            base: &self.catalog_url,
-            path: "/lookup",
-            timeout,
-            trace: None,
-        };
-        self.client.call(call, &LookupRequest { names })
+        self.catalogs
+            .post(Says::Now, "/lookup", timeout, &LookupRequest { names })
     }
 }
 

@@ -5,9 +5,9 @@ use super::server::{Call, FakeServer, Reply};
 use common::chain::Hash;
 use common::wire::catalog::{
     CatalogHealth, CatalogRole, CatalogState, KeepAliveRequest, LeaseAnswer, LookupAnswer,
-    LookupRequest, RegisterRequest, Stock, TermAnswer, TermInfo,
+    LookupRequest, NotActive, RegisterRequest, SessionId, Stock, TermAnswer, TermInfo,
 };
-use common::wire::frontend::InvalidateRequest;
+use common::wire::frontend::{EndSessionRequest, InvalidateRequest};
 use common::wire::money::Price;
 use common::wire::order::{ClusterId, Order, OrderKey, Side, Verdict};
 use parking_lot::{Condvar, Mutex};
@@ -30,6 +30,12 @@ pub struct State {
     pub lookups: Vec<Option<Vec<String>>>,
     /// Lookups read their answer, then wait until this is false.
     pub hold_lookups: bool,
+    /// Sessions that their front-end ended.
+    pub ended: Vec<SessionId>,
+    /// It stands by, and names the active one if it knows that.
+    pub standby: Option<Option<String>>,
+    /// Under which it answers; 0: it has a file of its own.
+    pub epoch: u64,
     /// All calls fail with 503.
     pub away: bool,
     /// Why it says that it can write nothing.
@@ -98,6 +104,9 @@ impl FakeCatalog {
                 lease_ms: 1_000,
                 lookups: Vec::new(),
                 hold_lookups: false,
+                ended: Vec::new(),
+                standby: None,
+                epoch: 0,
                 away: false,
                 write_fault: None,
             }),
@@ -152,6 +161,28 @@ pub fn cluster() -> ClusterId {
 }
 
 fn answer(shared: &Shared, call: &Call) -> Reply {
+    let (epoch, standby) = {
+        let state = shared.0.lock();
+        (state.epoch, state.standby.clone())
+    };
+    if let (Some(active), false) = (standby, call.path == "/health") {
+        let outcome_unknown = false;
+        return Reply::status(
+            421,
+            &NotActive {
+                active,
+                epoch,
+                outcome_unknown,
+            },
+        );
+    }
+    match answer_active(shared, call) {
+        Reply::Json(status, body) if epoch > 0 => Reply::Dated(epoch, status, body),
+        reply => reply,
+    }
+}
+
+fn answer_active(shared: &Shared, call: &Call) -> Reply {
     let mut state = shared.0.lock();
     if state.away {
         return Reply::status(
@@ -168,8 +199,11 @@ fn answer(shared: &Shared, call: &Call) -> Reply {
             hash: Hash([0; 32]),
             sessions: usize::from(state.session.is_some()),
             write_fault: state.write_fault.clone(),
-            role: CatalogRole::Active,
-            epoch: 0,
+            role: match state.standby {
+                Some(_) => CatalogRole::Standby,
+                None => CatalogRole::Active,
+            },
+            epoch: state.epoch,
             protocol: "1.0".into(),
             version: String::new(),
         }),
@@ -220,6 +254,12 @@ fn answer(shared: &Shared, call: &Call) -> Reply {
                     &json!({ "error": { "code": 404, "message": "unknown session" } }),
                 )
             }
+        }
+        ("POST", "/sessions/end") => {
+            let EndSessionRequest { session } = call.json();
+            state.session.take_if(|known| known.session == session);
+            state.ended.push(session);
+            Reply::ok(&json!({}))
         }
         (method, path) => panic!("the catalog has no {method} {path}"),
     }

@@ -52,6 +52,15 @@ impl Bazaar {
         prepare: impl FnOnce(&FakeCatalog, &[FakeReplica]),
         variables: &[(&str, &str)],
     ) -> Self {
+        Self::with_catalogs(prepare, variables, &[])
+    }
+
+    /// The same with further catalogs.
+    pub fn with_catalogs(
+        prepare: impl FnOnce(&FakeCatalog, &[FakeReplica]),
+        variables: &[(&str, &str)],
+        others: &[String],
+    ) -> Self {
         let catalog = FakeCatalog::start();
         let replicas: Vec<_> = (1..=3)
             .map(|n| FakeReplica::start(id(n), catalog.state()))
@@ -61,10 +70,12 @@ impl Bazaar {
             .zip(&replicas)
             .map(|(n, replica)| format!("{n}={}", replica.url()))
             .collect();
+        let mut catalogs = vec![catalog.url()];
+        catalogs.extend_from_slice(others);
         let own = [
             ("FRONTEND_LISTEN", "127.0.0.1:0"),
             ("FRONTEND_INTERNAL_LISTEN", "127.0.0.1:0"),
-            ("CATALOG_URL", &catalog.url()),
+            ("CATALOG_URL", &catalogs.join(",")),
             ("ORDER_REPLICAS", &urls.join(",")),
         ];
         let pairs = own

@@ -27,6 +27,8 @@ impl Call {
 /// A fake's answer.
 pub enum Reply {
     Json(u16, Value),
+    /// The same under an epoch.
+    Dated(u64, u16, Value),
     /// Close the connection instead.
     Hang,
 }
@@ -120,15 +122,19 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(mut stream: TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(stream.try_clone().expect("is open"));
     while let Some(call) = read_call(&mut reader) {
-        let Reply::Json(status, body) = (shared.answer)(call) else {
-            break;
+        let (epoch, status, body) = match (shared.answer)(call) {
+            Reply::Json(status, body) => (String::new(), status, body),
+            Reply::Dated(epoch, status, body) => {
+                (format!("Bazaar-Epoch: {epoch}\r\n"), status, body)
+            }
+            Reply::Hang => break,
         };
         if shared.killed.load(Ordering::SeqCst) {
             break;
         }
         let body = body.to_string();
         let answer = format!(
-            "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n\r\n{body}",
+            "HTTP/1.1 {status} Status\r\n{epoch}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         if stream.write_all(answer.as_bytes()).is_err() {

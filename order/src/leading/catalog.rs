@@ -1,6 +1,7 @@
-//! A replica's calls to the catalog.
+//! A replica's calls to the catalog, or to the active one among several.
 
-use common::http::client::{Call, CallError, HttpClient};
+use common::http::catalogs::{Catalogs, Says};
+use common::http::client::CallError;
 use common::timing::{LEADER_TO_CATALOG, PROBE_TIMEOUT};
 use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermAnswer, TradeAnswer, TradeRequest};
 use common::wire::order::{Genesis, Rows};
@@ -9,28 +10,31 @@ use std::time::Duration;
 /// The catalog, as a replica calls it. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct CatalogClient {
-    http: HttpClient,
-    base: String,
+    catalogs: Catalogs,
 }
 
 /// Bound of reading a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl CatalogClient {
-    pub fn new(base: &str, token: Option<&str>) -> Self {
+    pub fn new(urls: &[String], token: Option<&str>) -> Self {
         Self {
-            http: HttpClient::new(8, token),
-            base: base.into(),
+            catalogs: Catalogs::new(urls, 8, token),
         }
     }
 
+    /// Whether another one may take over when one fails.
+    pub fn are_several(&self) -> bool {
+        self.catalogs.are_several()
+    }
+
     /// The current term. Answered by the catalog's workers, so that a miss means that it cannot be
-    /// reached.
+    /// reached. A 421 says that every catalog answers and none is active: that is no miss.
     ///
     /// # Errors
     /// [`CallError`]
     pub fn term(&self) -> Result<TermAnswer, CallError> {
-        self.http.get(&self.base, "/term", PROBE_TIMEOUT)
+        self.catalogs.get(Says::Now, "/term", PROBE_TIMEOUT)
     }
 
     /// Claims a term.
@@ -39,15 +43,19 @@ impl CatalogClient {
     /// [`CallError`]; 412 with [`common::wire::catalog::TermInfo`] for a stale one, 409 for a log
     /// that is no prefix of the journal, or is another bazaar's.
     pub fn claim(&self, claim: &ClaimRequest) -> Result<ClaimAnswer, CallError> {
-        self.http.call(self.post("/claim"), claim)
+        // A repeat finds a newer term: the grant is a compare-and-set.
+        self.catalogs
+            .post(Says::Fact, "/claim", LEADER_TO_CATALOG, claim)
     }
 
-    /// Trades a batch.
+    /// Trades a batch. While another catalog takes over, the batch goes round with the same order
+    /// keys: one that traded already gets its verdicts again.
     ///
     /// # Errors
     /// [`CallError`]; 412 with [`common::wire::catalog::TermInfo`] for an older term.
     pub fn trade(&self, batch: &TradeRequest) -> Result<TradeAnswer, CallError> {
-        self.http.call(self.post("/trades"), batch)
+        self.catalogs
+            .post_until(Says::Fact, "/trades", LEADER_TO_CATALOG, batch)
     }
 
     /// A page of the journal after the last row `last`.
@@ -55,11 +63,9 @@ impl CatalogClient {
     /// # Errors
     /// [`CallError`]
     pub fn journal(&self, last: Option<u64>) -> Result<Rows, CallError> {
-        self.http.get(
-            &self.base,
-            &format!("/journal{}", after(last)),
-            PAGE_TIMEOUT,
-        )
+        // Now: an empty page says that no row follows.
+        let path = format!("/journal{}", after(last));
+        self.catalogs.get_until(Says::Now, &path, PAGE_TIMEOUT)
     }
 
     /// The genesis.
@@ -67,17 +73,7 @@ impl CatalogClient {
     /// # Errors
     /// [`CallError`]
     pub fn genesis(&self) -> Result<Genesis, CallError> {
-        self.http.get(&self.base, "/genesis", PAGE_TIMEOUT)
-    }
-
-    fn post(&self, path: &'static str) -> Call<'_> {
-        Call {
-            method: "POST",
-            base: &self.base,
-            path,
-            timeout: LEADER_TO_CATALOG,
-            trace: None,
-        }
+        self.catalogs.get(Says::Fact, "/genesis", PAGE_TIMEOUT)
     }
 }
 

@@ -4,22 +4,57 @@
 //! Without it a leader that is cut off from the catalog would look healthy to every front-end, and
 //! each order would run into its time-out. The catalog's workers answer this read, never its
 //! writer, so a long commit is not taken for an unreachable catalog.
+//!
+//! Where several catalogs share a database, one takes over when the active one fails or stops. The
+//! keeper then reads again soon, so that the leader goes on as soon as the next one answers. A read
+//! that every catalog answered with "not active" is no miss, and misses count at most once per
+//! [`TERM_READ`]: reading more often must not make a leader step down sooner.
 
 use crate::leading::catalog::CatalogClient;
 use crate::replica::Replica;
 use common::shutdown::Shutdown;
 use common::timing::{MISSES, TERM_READ};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Pause after a read that no active catalog answered, where another one may take over.
+const SOON: Duration = Duration::from_millis(20);
+
+/// Counts the reads in a row that were missed.
+#[derive(Debug, Default)]
+struct Misses {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Misses {
+    /// The catalogs were reached.
+    fn reached(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A read was missed. Returns whether there are too many.
+    fn missed(&mut self, now: Instant) -> bool {
+        let spaced = |last| now.duration_since(last) >= TERM_READ;
+        if self.last.is_none_or(spaced) {
+            self.count += 1;
+            self.last = Some(now);
+        }
+        self.count >= MISSES
+    }
+}
 
 /// Works until the service stops.
 pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdown) {
-    let mut misses = 0;
-    while !stop.wait(TERM_READ) {
+    let mut misses = Misses::default();
+    let mut pause = TERM_READ;
+    while !stop.wait(pause) {
+        pause = TERM_READ;
         // Before the call: the answer judges the leadership that stood when it was asked for.
         let leading = replica.leading();
         match catalog.term() {
             Ok(answer) => {
-                misses = 0;
+                misses.reached();
                 replica.note_catalog(&answer);
                 let info = answer.term_info();
                 match (replica.observe_term(info), leading) {
@@ -39,13 +74,39 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
                 }
             }
             Err(error) => {
+                if catalog.are_several() {
+                    pause = SOON;
+                }
+                tracing::debug!(%error, "the term could not be read");
+                if error.no_catalog_is_active() {
+                    misses.reached();
+                    continue;
+                }
                 // One miss may be a lost packet. Two in a row make front-ends look elsewhere.
-                misses += 1;
-                tracing::debug!(%error, misses, "the term could not be read");
-                if let (true, Some(term)) = (misses >= MISSES, leading) {
+                if let (true, Some(term)) = (misses.missed(Instant::now()), leading) {
                     replica.catalog_answers(term, false);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two misses are too many, however often the term is read in between; a read that reached the
+    /// catalogs begins anew.
+    #[test]
+    fn misses_count_once_per_interval() {
+        let (mut misses, start) = (Misses::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        for ms in [0, 20, 40, 99] {
+            assert!(!misses.missed(at(ms)), "{ms}");
+        }
+        assert!(misses.missed(at(100)));
+        misses.reached();
+        assert!(!misses.missed(at(110)));
+        assert!(misses.missed(at(300)));
     }
 }
