@@ -98,6 +98,7 @@ impl Catalog {
             .set(i64::try_from(snapshot.term.term).unwrap_or(i64::MAX));
         // With a file of its own there is no other to stand by for.
         own.active.set(1);
+        own.epoch.set(0);
         let stop = Shutdown::new();
         let visible = Arc::new(VisibleState::new(snapshot.clone(), service));
         let sessions = Arc::new(Sessions::start(settings.shared.token_text(), &own));
