@@ -129,8 +129,8 @@ impl Sessions {
         }
     }
 
-    /// A front-end stops, has emptied its cache and forgotten this session: trades need not wait for
-    /// the rest of its lease. The session may be one whose registration is still under way.
+    /// A front-end stops, has emptied its cache and forgotten this session: trades need not wait
+    /// for the rest of its lease. The session may be one whose registration is still under way.
     pub fn leave(&self, request: &EndSessionRequest) -> Response {
         let id = &request.session;
         let mut inner = self.shared.inner.lock();

@@ -208,7 +208,8 @@ impl Frontend {
         } = parts;
         let address = public.address();
         tracing::info!(
-            %address, internal = %internal.address(), catalog = settings.catalogs.join(","), "listening"
+            %address, internal = %internal.address(),
+            catalog = settings.catalogs.join(","), "listening"
         );
         let ending = Ending {
             stop,

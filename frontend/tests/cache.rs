@@ -269,8 +269,9 @@ fn reads_wait_for_the_catalog() {
     );
 }
 
-/// A front-end that stops ends its session at the catalog, so that no trade waits for its lease. The
-/// cache is empty by then: the session's pushes are refused, as for a front-end that holds nothing.
+/// A front-end that stops ends its session at the catalog, so that no trade waits for its lease.
+/// The cache is empty by then: the session's pushes are refused, as for a front-end that holds
+/// nothing.
 #[test]
 fn a_front_end_that_stops_ends_its_session() {
     let bazaar = Bazaar::ready();

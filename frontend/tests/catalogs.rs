@@ -26,8 +26,8 @@ fn set(catalog: &FakeCatalog, name: &str, quantity: u64) {
     catalog.with(|state| state.stocks.get_mut(name).expect("a stock").quantity = quantity);
 }
 
-/// Reads, session and status follow the active catalog when another one takes over. What the deposed
-/// one still says under its older epoch counts for nothing.
+/// Reads, session and status follow the active catalog when another one takes over. Answers
+/// that the deposed one still gives under its older epoch count for nothing.
 #[test]
 fn the_active_catalog_is_followed() {
     let second = FakeCatalog::start();

@@ -1,5 +1,5 @@
-//! The catalogs of a bazaar, as one process calls them. Several catalogs may share one database; one
-//! of them is active, and only that one answers.
+//! The catalogs of a bazaar, as one process calls them. Several catalogs may share one database;
+//! one of them is active, and only that one answers.
 //!
 //! ```text
 //!   call ─► preferred ── answers ─────────────────────────► done, it stays the preferred one
@@ -13,8 +13,8 @@
 //!
 //! - All callers of a process share one [`Choice`]: what one of them learns, the others use.
 //! - A catalog that was active once may still answer, because it was paused or cut off. So answers
-//!   carry an **epoch**, the choice keeps the highest, and a [`Says::Now`] of an older epoch counts as
-//!   no answer. A fact (a verdict with its rows, a granted claim) is true under any epoch.
+//!   carry an **epoch**, the choice keeps the highest, and a [`Says::Now`] of an older epoch counts
+//!   as no answer. A fact (a verdict with its rows, a granted claim) is true under any epoch.
 //! - When a newer epoch shows, calls in flight to the other catalogs end at once: they wait for one
 //!   that is no longer active, which may hang.
 //! - A round in which every catalog answered 421 ends with that 421: nobody is away, one of them is
@@ -340,7 +340,8 @@ impl Catalogs {
         }
     }
 
-    /// Makes one call with the preferred catalog, and with the others if that is away or not active.
+    /// Makes one call with the preferred catalog, and with the others if that is away or not
+    /// active.
     ///
     /// # Errors
     /// [`CallError`], the gravest of the round; a 421 with [`NotActive`] only when every catalog

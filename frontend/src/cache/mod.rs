@@ -334,8 +334,8 @@ impl Cache {
         self.pending.take_if(|pending| pending == session).is_some()
     }
 
-    /// The front-end stops: nothing is read from here any more, and the reply to a registration that
-    /// is under way installs nothing. Returns the sessions that the catalog may still know.
+    /// The front-end stops: nothing is read from here any more, and the reply to a registration
+    /// that is under way installs nothing. Returns the sessions that the catalog may still know.
     #[must_use]
     pub fn leave(&mut self) -> Vec<SessionId> {
         let known = self.current.take().into_iter().chain(self.pending.take());

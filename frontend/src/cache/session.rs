@@ -92,7 +92,8 @@ impl SessionKeeper {
                 Ok(Empty {}) => tracing::info!(session = %end.session, "cache session ended"),
                 // Trades wait for the end of its lease, as after a crash.
                 Err(error) => {
-                    tracing::info!(session = %end.session, %error, "cache session left to its lease");
+                    let session = &end.session;
+                    tracing::info!(%session, %error, "cache session left to its lease");
                 }
             }
         }

@@ -28,8 +28,8 @@ struct CatalogTable {
 }
 
 impl CatalogTable {
-    /// The one that counts, of those that answered within `age`: the active one of the newest epoch,
-    /// else any that stands by.
+    /// The one that counts, of those that answered within `age`: the active one of the newest
+    /// epoch, else any that stands by.
     fn counts(&self, now: BootInstant, age: Duration) -> Option<&(BootInstant, CatalogHealth)> {
         let recent = |seen: &&(BootInstant, CatalogHealth)| now.saturating_since(seen.0) <= age;
         let answering = self.newest.iter().flatten().filter(recent);
@@ -141,8 +141,8 @@ impl HealthTable {
         found.map_or(Observation::Down, |(_, seen)| seen)
     }
 
-    /// Each catalog, in the order of the setting: its health and how old that is; `None` while it does
-    /// not answer.
+    /// Each catalog, in the order of the setting: its health and how old that is; `None` while it
+    /// does not answer.
     pub fn catalogs(&self) -> Vec<Option<(CatalogHealth, Duration)>> {
         let catalogs = self.catalogs.lock();
         let shown = |seen: &Option<(BootInstant, CatalogHealth)>| {
