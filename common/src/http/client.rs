@@ -362,9 +362,10 @@ struct Answered {
 }
 
 fn decode<A: DeserializeOwned>(answered: Answered) -> Result<(A, Option<u64>), CallError> {
-    let answer = serde_json::from_slice(&answered.body);
+    let Answered { body, epoch } = answered;
+    let answer = serde_json::from_slice(&body);
     let answer = answer.map_err(|e| CallError::Misfit(e.to_string()))?;
-    Ok((answer, answered.epoch))
+    Ok((answer, epoch))
 }
 
 /// Sorts an error by whether the call may have been delivered.

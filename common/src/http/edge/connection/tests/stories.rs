@@ -105,7 +105,7 @@ fn text(words: &mut ArgumentConsumer<'_>) -> Result<Vec<u8>, Failure> {
         literal => literal.to_owned(),
     };
     let mut bytes = Vec::new();
-    while let Some(argument) = words.next() {
+    for argument in words {
         let (text, times) = match argument {
             Argument::KeyValue(text, times) => (named(text), parse(times)?),
             Argument::Positional(text) => (named(text), 1),
