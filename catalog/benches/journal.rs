@@ -26,7 +26,7 @@ fn journal(criterion: &mut Criterion) {
                 let orders: Vec<&Order> = orders.iter().collect();
                 let mut batch = store.begin(&state, &orders).expect("begins");
                 let staged = stage(&state, &orders, batch.recorded());
-                batch.write(&staged).expect("writes");
+                batch.write(&state, &staged).expect("writes");
                 batch.commit().expect("commits");
                 state.position = staged.position;
                 state.market.get_mut(NAME).expect("a stock").quantity = staged.quantities[NAME];

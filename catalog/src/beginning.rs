@@ -24,7 +24,9 @@ impl Beginning {
     /// # Errors
     /// The mistakes in the CSV file, with their lines.
     pub fn prepare(settings: &CatalogSettings) -> io::Result<Self> {
-        let is_new = fs::metadata(&settings.database).map_or(true, |file| file.len() == 0);
+        // Of a server it is not known yet: a mistake shows when it has no genesis.
+        let is_new = (settings.database.file())
+            .is_some_and(|path| fs::metadata(path).map_or(true, |file| file.len() == 0));
         let csv = settings.stocks.clone();
         let mut beginning = Self {
             csv,

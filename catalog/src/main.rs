@@ -68,8 +68,12 @@ fn run_rebuild(from: &Path) -> ExitCode {
     if let Err(error) = crash::start() {
         return cli::start_failed("catalog rebuild", &error);
     }
-    match rebuild(from, &database) {
-        Ok(rebuilt) => terminal::report("catalog rebuild", &words(&rebuilt, &database)),
+    let Some(path) = database.file() else {
+        let message = format!("CATALOG_DB={database}: a file is needed");
+        return cli::failed("catalog rebuild", &message);
+    };
+    match rebuild(from, path) {
+        Ok(rebuilt) => terminal::report("catalog rebuild", &words(&rebuilt, path)),
         Err(error) => cli::failed("catalog rebuild", &error),
     }
 }

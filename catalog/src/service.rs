@@ -7,7 +7,7 @@ use crate::metrics::CatalogMetrics;
 use crate::sessions::Sessions;
 use crate::settings::CatalogSettings;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Database, JournalReader, Store};
+use crate::store::{JournalReader, Store};
 use crate::visible_state::{Service, VisibleState};
 use crate::write_health::WriteHealth;
 use crate::writer::{Writer, WriterStage, WriterWork};
@@ -61,19 +61,23 @@ impl Catalog {
     /// # Errors
     /// When the file or the address cannot be had; the message names it and the remedy.
     pub fn start(settings: &CatalogSettings) -> io::Result<Self> {
-        let file = |error| explain_file("CATALOG_DB", &settings.database, &error);
+        let Some(path) = settings.database.file() else {
+            // Several catalogs over one database take turns, which is not wired up here.
+            let message = format!("CATALOG_DB={}: a file is needed", settings.database);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        };
+        let file = |error| explain_file("CATALOG_DB", path, &error);
         // Before anything is made: a failed start leaves nothing behind.
         check_listen("CATALOG_LISTEN", &settings.listen)?;
         let beginning = Beginning::prepare(settings)?;
-        let lock = header::lock(&settings.database, CATALOG_FILE).map_err(file)?;
-        let mut store: Box<dyn Store> =
-            match SqliteStore::open(&settings.database, || beginning.genesis()) {
-                Ok(store) => Box::new(store),
-                Err(error) => {
-                    lock.discard();
-                    return Err(file(as_io(error)));
-                }
-            };
+        let lock = header::lock(path, CATALOG_FILE).map_err(file)?;
+        let mut store: Box<dyn Store> = match SqliteStore::open(path, || beginning.genesis()) {
+            Ok(store) => Box::new(store),
+            Err(error) => {
+                lock.discard();
+                return Err(file(as_io(error)));
+            }
+        };
         beginning.warn_if_ignored();
         let snapshot = store.load(0).map_err(io::Error::other)?;
         // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there
@@ -87,7 +91,7 @@ impl Catalog {
             )
         };
         tracing::info!(
-            file = %settings.database.display(), cluster = %store.genesis().cluster,
+            file = %path.display(), cluster = %store.genesis().cluster,
             orders = snapshot.position.next(), term = snapshot.term.term, "file opened"
         );
         let metrics = Metrics::new();
@@ -133,7 +137,7 @@ impl Catalog {
         };
         api.queues.watch("work", writer.queue());
         api.queues.watch("journal", &api.journal);
-        let database = Database::File(settings.database.clone());
+        let database = settings.database.clone();
         let reader = || JournalReader::new(database.clone(), seed);
         let pages_reader = Thread::spawn("journal", {
             let (journal, visible, stop) = (reader(), Arc::clone(&visible), stop.clone());
@@ -163,7 +167,7 @@ impl Catalog {
             journal: Some(pages_reader),
             check: Some(check),
             sessions: Some(sessions),
-            database: settings.database.clone(),
+            database: path.into(),
             _lock: lock,
         };
         let server = InternalServer::start(

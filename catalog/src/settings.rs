@@ -1,16 +1,19 @@
 //! The catalog's settings.
 
+use crate::store::Database;
 use common::settings::addresses::{CatalogUrls, ListenAddress};
 use common::settings::{Settings, Shared};
-use std::path::{Path, PathBuf};
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 /// Environment variables of the catalog.
 #[derive(Debug, Clone)]
 pub struct CatalogSettings {
     /// Where it listens.
     pub listen: ListenAddress,
-    /// Its file.
-    pub database: PathBuf,
+    /// Where its state lives.
+    pub database: Database,
     /// CSV file of the stocks that a new bazaar starts with; the village's without.
     pub stocks: Option<PathBuf>,
     /// The settings that every service has.
@@ -34,12 +37,12 @@ impl CatalogSettings {
         );
         shared.is_known_as(&listen.to_string());
         let database = read_database(settings);
-        if urls.len() > 1 && !is_shared(&database) {
+        if urls.len() > 1 && database.file().is_some() {
             settings.mistake(format!(
                 "CATALOG_URL={}: several catalogs share a database, and CATALOG_DB={} is a file of \
                  one: set CATALOG_DB=postgres://… for all, or name one catalog",
                 urls.join(","),
-                database.display()
+                database
             ));
         }
         Self {
@@ -54,19 +57,32 @@ impl CatalogSettings {
     }
 }
 
-/// Whether several catalogs can use it: a PostgreSQL database, no file.
-fn is_shared(database: &Path) -> bool {
-    let text = database.to_string_lossy();
-    ["postgres://", "postgresql://"]
-        .iter()
-        .any(|scheme| text.starts_with(scheme))
-}
-
-/// Reads the one variable that `catalog rebuild` needs.
-pub fn read_database(settings: &mut Settings) -> PathBuf {
-    settings.get(
+/// Reads where the catalog's state lives: all that `catalog rebuild` needs.
+pub fn read_database(settings: &mut Settings) -> Database {
+    let database = settings.get(
         "CATALOG_DB",
         "catalog.db",
-        "database file; made when it does not exist",
-    )
+        "database file, made when it does not exist; or postgres://user@host/database",
+    );
+    let password: Option<Password> = settings.optional(
+        "PGPASSWORD",
+        "password for CATALOG_DB=postgres://…, unless the URL has one",
+    );
+    match (database, password) {
+        (Database::Server(url), Some(Password(password))) => {
+            Database::Server(url.with_password(&password))
+        }
+        (database, _) => database,
+    }
+}
+
+/// Any text.
+struct Password(String);
+
+impl FromStr for Password {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.into()))
+    }
 }

@@ -280,7 +280,9 @@ impl Writer {
         let begun = self.store.begin(&self.state, orders);
         let mut batch = begun.map_err(Failure::Undecided)?;
         let staged = stage(&self.state, orders, batch.recorded());
-        batch.write(&staged).map_err(Failure::Undecided)?;
+        batch
+            .write(&self.state, &staged)
+            .map_err(Failure::Undecided)?;
         self.metrics
             .batch_orders
             .observe(staged.verdicts.len() as f64);

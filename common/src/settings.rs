@@ -162,13 +162,15 @@ impl Settings {
     }
 
     /// The table of variables for `--help`: name, what it is, default, and the current value where
-    /// one is set. A token's value is not shown.
+    /// one is set. A secret's value is not shown.
     pub fn table(&self) -> String {
         let mut text = String::from("Environment variables:\n");
         for v in &self.read {
             let now = match &v.set_to {
-                Some(_) if v.name.contains("TOKEN") => ", now set".into(),
-                Some(value) => format!(", now {value}"),
+                Some(value) => match shown(v.name, value) {
+                    NOT_SHOWN => ", now set".into(),
+                    value => format!(", now {value}"),
+                },
                 None => String::new(),
             };
             let default = if v.default.is_empty() {
@@ -196,11 +198,8 @@ impl Settings {
         match set_to?.into_string() {
             Ok(text) => Some(text),
             Err(value) => {
-                let shown = if name.contains("TOKEN") {
-                    "(not shown)".into()
-                } else {
-                    format!("{value:?}")
-                };
+                let value = format!("{value:?}");
+                let shown = shown(name, &value);
                 self.mistakes.push(format!(
                     "{name}={shown}: it is not UTF-8: write it in UTF-8, and a path without such a \
                      name"
@@ -218,16 +217,25 @@ impl Settings {
         match value.parse() {
             Ok(parsed) => Some(parsed),
             Err(error) => {
-                let shown = if name.contains("TOKEN") {
-                    "(not shown)"
-                } else {
-                    value
-                };
+                let shown = shown(name, value);
                 self.mistakes
                     .push(format!("{name}={shown}: {}", error.remedy()));
                 None
             }
         }
+    }
+}
+
+const NOT_SHOWN: &str = "(not shown)";
+
+/// A value for people: never a secret. The URL of a database may hold a password; where in it
+/// cannot be said of one that does not parse, so nothing of it is shown.
+fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    let secret = ["TOKEN", "PASSWORD"].iter().any(|word| name.contains(word));
+    if secret || value.contains("postgres") && value.contains("://") {
+        NOT_SHOWN
+    } else {
+        value
     }
 }
 

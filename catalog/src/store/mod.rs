@@ -4,6 +4,7 @@
 //! Decisions ([`crate::batch`], [`crate::market`], the chain) know no store, and a store decides
 //! nothing: it gives the recorded verdicts, takes a staged batch, and makes it durable.
 
+pub mod postgres;
 pub mod sqlite;
 
 use crate::batch::Staged;
@@ -12,8 +13,11 @@ use common::chain::Hash;
 use common::database::DbError;
 use common::wire::catalog::TermInfo;
 use common::wire::order::{Genesis, Order, Position, Rows, Side, Verdict};
+use postgres::{PostgresJournal, PostgresUrl};
+use std::convert::Infallible;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Refusals kept for clients' keys: the newest so many.
 pub const CLIENT_REFUSALS: u64 = 1_000_000;
@@ -104,11 +108,12 @@ pub trait Batch {
     /// For each order the verdict that was recorded before this batch, if its key has one.
     fn recorded(&self) -> &[Option<Verdict>];
 
-    /// Writes rows, refusals and quantities into the transaction.
+    /// Writes rows, refusals and quantities into the transaction; `before` is the state on which
+    /// they were decided.
     ///
     /// # Errors
     /// [`StoreError`]: nothing happened.
-    fn write(&mut self, staged: &Staged) -> Result<(), StoreError>;
+    fn write(&mut self, before: &Snapshot, staged: &Staged) -> Result<(), StoreError>;
 
     /// Makes the batch durable.
     ///
@@ -128,10 +133,12 @@ pub trait Journal: Send {
 }
 
 /// The place that `CATALOG_DB` names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Database {
-    /// An SQLite file.
+    /// An SQLite file, of one catalog.
     File(PathBuf),
+    /// A PostgreSQL database, which several catalogs may share.
+    Server(PostgresUrl),
 }
 
 impl Database {
@@ -140,8 +147,45 @@ impl Database {
     /// # Errors
     /// [`StoreError`]
     pub fn open_journal(&self) -> Result<Box<dyn Journal>, StoreError> {
+        Ok(match self {
+            Self::File(path) => Box::new(sqlite::SqliteJournal::open(path)?),
+            Self::Server(url) => Box::new(PostgresJournal::open(url)?),
+        })
+    }
+
+    /// The file, where it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::File(path) => Ok(Box::new(sqlite::SqliteJournal::open(path)?)),
+            Self::File(path) => Some(path),
+            Self::Server(_) => None,
+        }
+    }
+}
+
+impl FromStr for Database {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if PostgresUrl::is_meant(text) {
+            return Ok(Self::Server(text.parse()?));
+        }
+        // A file of that name could be meant, but hardly is.
+        if text.contains("://") {
+            return Err("write a file's path, or postgres://user@host/database".into());
+        }
+        text.parse()
+            .map(Self::File)
+            .map_err(|e: Infallible| match e {})
+    }
+}
+
+/// Without a password.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Server(url) => url.fmt(f),
         }
     }
 }
@@ -187,13 +231,27 @@ pub enum StoreError {
     File(DbError),
     /// The content contradicts itself.
     Damaged(String),
+    /// The database server refused, or cannot be reached.
+    Server(String),
+    /// The journal does not end where the last commit left it: rows were lost or changed. Nothing
+    /// may be served.
+    RowsLost(String),
+    /// The epoch is over, as another catalog took over, or this one has moved on: nothing was
+    /// written.
+    Fenced,
+    /// Nothing is written in this epoch any more: an earlier write of it may still be executed.
+    /// Take the next epoch, and load.
+    UnknownBefore {
+        /// The epoch of that write.
+        epoch: u64,
+    },
 }
 
 impl StoreError {
     /// Whether the content contradicts itself, so that nothing of it may be served.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged(_))
+        matches!(self, Self::Damaged(_) | Self::RowsLost(_))
     }
 }
 
@@ -217,6 +275,13 @@ impl fmt::Display for StoreError {
         match self {
             Self::File(error) => error.fmt(f),
             Self::Damaged(what) => write!(f, "damaged: {what}"),
+            Self::Server(what) | Self::RowsLost(what) => f.write_str(what),
+            Self::Fenced => f.write_str("another catalog has a newer epoch"),
+            Self::UnknownBefore { epoch } => write!(
+                f,
+                "the outcome of an earlier write of epoch {epoch} is unknown: the next epoch and a \
+                 load come first"
+            ),
         }
     }
 }

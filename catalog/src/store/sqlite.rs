@@ -264,7 +264,7 @@ impl Batch for SqliteBatch<'_> {
         &self.recorded
     }
 
-    fn write(&mut self, staged: &Staged) -> Result<(), StoreError> {
+    fn write(&mut self, _before: &Snapshot, staged: &Staged) -> Result<(), StoreError> {
         let first = staged.rows.first;
         for ((number, order), hash) in (first..).zip(&staged.rows.orders).zip(&staged.hashes) {
             orders::insert(&self.transaction, number, order, *hash)?;
