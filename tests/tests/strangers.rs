@@ -20,15 +20,12 @@ const DESCRIPTORS: usize = 400;
 const LASTS: Duration = Duration::from_millis(800);
 /// Clients that trade meanwhile.
 const CLIENTS: usize = 4;
-/// As the EC2 units set it: freed blocks are given back to the system, which the allocator
-/// otherwise does not do with all of them.
-const ALLOCATOR: &str = "export MALLOC_MMAP_THRESHOLD_=262144 MALLOC_TRIM_THRESHOLD_=1048576";
 /// When descriptors and memory are back at the latest.
 const BACK: Duration = Duration::from_secs(60);
-/// Descriptors that a service may keep of them: connections that its callers opened meanwhile, an
-/// allocator's reserve.
+/// Descriptors and memory that a service may keep of them: connections that its callers opened
+/// meanwhile, an allocator's reserve.
 const MORE_DESCRIPTORS: usize = 40;
-const MORE_KB: u64 = 100 * 1_024;
+const MORE_KB: u64 = 24 * 1_024;
 
 /// Not both at once: their rates are compared with what the machine can do.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -122,7 +119,7 @@ fn with_few_descriptors(binaries: &Path) -> TempDir {
         let script = folder.path().join(name);
         let binary = binaries.join(name);
         let text = format!(
-            "#!/bin/sh\nulimit -n {DESCRIPTORS}\n{ALLOCATOR}\nexec '{}' \"$@\"\n",
+            "#!/bin/sh\nulimit -n {DESCRIPTORS}\nexec '{}' \"$@\"\n",
             binary.display()
         );
         fs::write(&script, text).expect("written");
