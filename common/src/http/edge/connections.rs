@@ -1,27 +1,25 @@
 //! The connections of one core: accepting, reading, writing, deadlines, and the responses that come
 //! back. A lock around them has one owner at a time ([`super::core`]); nothing here waits.
 //!
+//! Accepting and refusing is in `connections/arrivals.rs`.
+//!
 //! Readiness is edge-triggered and asked for once per connection, so that a cached read costs a
 //! wait, a read and a write. An event comes once, so it is remembered until
 //! a read or write returns "would block".
 
-use super::connection::Connection;
+mod arrivals;
+
 use super::entry::{CoreContext, Entry, Progress};
-use super::listen::{BACKLOG, is_exhausted};
 use super::mailbox::{ConnectionId, Mailbox, Message};
 use super::poller::{Event, Poller, WAKER};
-use super::refusal::RefusalReason;
 use super::timers::Timers;
-use crate::http::access::Access;
 use crate::http::{Request, Responder, Response};
 use crate::timing::STOP_GRACE;
 use rustix::event::epoll;
-use rustix::net::SocketFlags;
 use slab::Slab;
 use std::collections::VecDeque;
-use std::io;
 use std::mem;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -35,20 +33,8 @@ const STEPS: usize = 8;
 /// Connections that go on in one round without a new event from the kernel: a feed event for many
 /// subscribers must not make all others wait.
 const AGAIN: usize = 32;
-/// Connections accepted before those that are open have their turn.
-const ACCEPTS: usize = 64;
-/// How long accepting rests when descriptors or memory ran out.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
-/// How often it is logged, over all cores, that they ran out: each core tries 20 times a second.
-const EXHAUSTION_EVERY: Duration = Duration::from_secs(60);
-/// How often idle connections are looked at while it is crowded.
-const CROWD_LOOK: Duration = Duration::from_millis(250);
 /// How often a core with connections looks whether it has become crowded.
 const CROWD_CHECK: Duration = Duration::from_secs(1);
-/// Refused connections, over all cores, that still get a response; beyond, they are closed at once.
-const REFUSED_AT_ONCE: usize = 256;
-/// Where few connections are allowed, as many as this part of them: each takes a descriptor too.
-const REFUSED_PART: usize = 8;
 
 /// The connections of one core.
 pub struct Connections {
@@ -313,94 +299,6 @@ impl Connections {
         });
     }
 
-    fn accept(&mut self) {
-        if self.accept_from.is_none_or(|at| at > self.context.now) {
-            return;
-        }
-        let mut accepted = Vec::new();
-        let mut again = None;
-        for listener in &self.listeners {
-            // The latest time wins: if descriptors ran out, every listener has to rest.
-            again = again.max(accept_from(listener, &self.context, &mut accepted));
-        }
-        self.accept_from = again;
-        for (stream, peer) in accepted {
-            self.open(stream, peer);
-        }
-    }
-
-    fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let shared = Arc::clone(&self.context.shared);
-        shared.metrics.accepted.inc();
-        let mut refused =
-            shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
-        if refused && self.displace() {
-            refused = false;
-        }
-        if refused {
-            shared.open.fetch_sub(1, Ordering::Relaxed);
-            let most = shared.config.limits.connections.div_ceil(REFUSED_PART);
-            if shared.refused.fetch_add(1, Ordering::Relaxed) >= most.min(REFUSED_AT_ONCE) {
-                shared.refused.fetch_sub(1, Ordering::Relaxed);
-                return shared.metrics.refused(RefusalReason::Overrun);
-            }
-        }
-        shared.metrics.connections.inc();
-        self.numbers += 1;
-        let (slot, number) = (self.entries.vacant_key(), self.numbers);
-        let registered = self.poller.watch_connection(&stream, token_of(slot));
-        let connection = if refused {
-            self.context
-                .step(ConnectionId { slot, number }, peer, |context, _| {
-                    Connection::refused(RefusalReason::Crowded, context)
-                })
-        } else {
-            Connection::new(self.context.now)
-        };
-        let inserted = self.entries.insert(Entry {
-            stream,
-            peer,
-            number,
-            connection,
-            readable: false,
-            ended: false,
-            timer: None,
-            refused,
-            listed: false,
-        });
-        assert_eq!(inserted, slot, "the token names another connection");
-        match registered {
-            Ok(()) => self.serve(slot),
-            Err(error) => {
-                tracing::warn!(%error, "a connection cannot be watched");
-                self.close(slot);
-            }
-        }
-    }
-
-    /// Makes room at an internal listener: closes the oldest connection of which no request was
-    /// let in yet. Services send theirs at once. So a silent connection is a stranger's, and must
-    /// not keep a service out.
-    fn displace(&mut self) -> bool {
-        if matches!(self.context.shared.config.access, Access::Public) {
-            return false;
-        }
-        let waits = |entry: &Entry| !entry.refused && !entry.connection.is_admitted();
-        let strangers = self.entries.iter().filter(|(_, entry)| waits(entry));
-        let strangers = strangers.map(|(slot, entry)| (entry.number, slot));
-        let Some((number, slot)) = strangers.min() else {
-            return false;
-        };
-        if let Some(entry) = self.entries.get_mut(slot) {
-            self.context
-                .step(ConnectionId { slot, number }, entry.peer, |context, _| {
-                    entry.connection.give_up(RefusalReason::Idle, context)
-                });
-        }
-        self.close(slot);
-        true
-    }
-
     fn expire(&mut self) {
         while let Some(slot) = self.timers.due(self.context.now) {
             if let Some(entry) = self.entries.get_mut(slot) {
@@ -422,54 +320,10 @@ impl Connections {
         self.entries.iter().map(|(slot, _)| slot).collect()
     }
 
-    fn is_crowded(&self) -> bool {
-        let shared = &self.context.shared;
-        shared.open.load(Ordering::Relaxed) > shared.config.limits.crowded_from()
-    }
-
-    /// Closes connections that are idle for longer than the crowd allows.
-    fn look_at_crowd(&mut self) {
-        if !self.is_crowded() || self.context.now < self.crowd_look {
-            return;
-        }
-        self.crowd_look = self.context.now + CROWD_LOOK;
-        for slot in self.slots() {
-            let shared = &self.context.shared;
-            // Computed anew for each: every connection that was closed made room.
-            let allowed = shared
-                .config
-                .limits
-                .idle_while(shared.open.load(Ordering::Relaxed));
-            let Some(entry) = self.entries.get_mut(slot) else {
-                continue;
-            };
-            if entry
-                .connection
-                .idle_since()
-                .is_some_and(|since| self.context.now >= since + allowed)
-            {
-                let to = ConnectionId {
-                    slot,
-                    number: entry.number,
-                };
-                self.context.step(to, entry.peer, |context, _| {
-                    entry.connection.give_up(RefusalReason::Idle, context)
-                });
-                self.close(slot);
-            }
-        }
-    }
-
     /// Accepts the connections that wait, then no more. Closes idle connections. From here on each
     /// response is the last one of its connection.
     fn stop(&mut self) {
-        // Accept once more: the kernel may not have reported the newest connections. At most as
-        // many as the backlog holds: clients that go on connecting must not keep the edge from
-        // stopping.
-        self.accept_from = Some(self.context.now);
-        for _ in 0..usize::from(BACKLOG).div_ceil(ACCEPTS) {
-            self.accept();
-        }
+        self.accept_the_backlog();
         self.listeners.clear();
         self.accept_from = None;
         self.stopping = Some(self.context.now);
@@ -490,47 +344,6 @@ impl Connections {
     }
 }
 
-/// Accepts up to [`ACCEPTS`] connections of one listener. Returns when to accept again; `None` once
-/// nobody waits there.
-fn accept_from(
-    listener: &TcpListener,
-    core: &CoreContext,
-    accepted: &mut Vec<(TcpStream, SocketAddr)>,
-) -> Option<Instant> {
-    for _ in 0..ACCEPTS {
-        match accept(listener) {
-            Ok(connection) => accepted.push(connection),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Err(error) => {
-                core.meters.shared().accept_errors.inc();
-                if is_exhausted(&error) {
-                    let mut logged = core.shared.exhaustion_logged.lock();
-                    if is_due(*logged, core.now) {
-                        *logged = Some(core.now);
-                        tracing::warn!(
-                            %error,
-                            "connections cannot be accepted for the moment"
-                        );
-                    }
-                    return Some(core.now + ACCEPT_REST);
-                }
-                // This connection was gone before it was accepted; the next one is not concerned.
-                tracing::debug!(%error, "a connection was not accepted");
-            }
-        }
-    }
-    Some(core.now)
-}
-
-/// One connection that waits at the listener; never waits for one.
-fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
-    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-    let peer = peer.ok_or_else(|| io::Error::other("a caller without an address"))?;
-    Ok((socket.into(), peer))
-}
-
 /// The token of a connection's events.
 fn token_of(slot: usize) -> u64 {
     slot as u64 + FIRST_CONNECTION
@@ -539,27 +352,4 @@ fn token_of(slot: usize) -> u64 {
 /// The connection whose events have this token.
 fn slot_of(token: u64) -> usize {
     usize::try_from(token - FIRST_CONNECTION).expect("a token that this core gave")
-}
-
-/// Whether a line that was logged at `last` is due again.
-fn is_due(last: Option<Instant>, now: Instant) -> bool {
-    last.is_none_or(|last| now.saturating_duration_since(last) >= EXHAUSTION_EVERY)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Cores that try 20 times a second log one line a minute.
-    #[test]
-    fn running_out_of_descriptors_is_logged_once_a_minute() {
-        let (start, mut last, mut lines) = (Instant::now(), None, 0);
-        for tries in 0..20 * 150 {
-            let now = start + ACCEPT_REST * tries;
-            if is_due(last, now) {
-                (last, lines) = (Some(now), lines + 1);
-            }
-        }
-        assert_eq!(lines, 3, "in two and a half minutes");
-    }
 }
