@@ -54,6 +54,8 @@ pub struct Options {
     pub addresses: Addresses,
     /// The front-end's public listener, with every address of a name.
     pub public: ListenAddress,
+    /// The database that the catalogs share; none: the catalog has a file in the folder.
+    pub shared_database: Option<String>,
     /// Token of internal calls; none: a random one.
     pub token: Option<String>,
 }
@@ -82,6 +84,7 @@ pub fn run(options: Options) -> Result<(), String> {
         "FRONTEND_LISTEN",
         &options.public.to_string(),
     );
+    spec.shared_database = options.shared_database;
     spec.token = options.token.or(spec.token);
     let token = format!("{}\n", spec.token.as_deref().unwrap_or_default());
     write_anew(&folder.join("token"), &token)
@@ -143,8 +146,13 @@ impl Launcher {
     fn watch(&mut self, control: &Control, stop: &StopSignal) -> Result<(), String> {
         let url = self.cluster.url(0);
         let api = Api::with_timeout(&url, POLL_TIMEOUT);
-        self.screen
-            .note("starting: catalog, three replicas of the order service, front-end");
+        let catalogs = match self.cluster.spec().catalogs().len() {
+            1 => "catalog".into(),
+            several => format!("{several} catalogs"),
+        };
+        self.screen.note(&format!(
+            "starting: {catalogs}, three replicas of the order service, front-end"
+        ));
         while stop.received().is_none() {
             self.show_logs();
             for word in self.follower.bound() {

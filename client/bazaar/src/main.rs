@@ -36,8 +36,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Highest first port: all six must be below 32768, where the ports of outgoing connections begin.
-const HIGHEST_FIRST_PORT: u64 = 32_762;
+/// Highest first port: all six, and those of seven further catalogs, must be below 32768, where the
+/// ports of outgoing connections begin.
+const HIGHEST_FIRST_PORT: u64 = 32_755;
 /// A first port above the privileged ones.
 type FirstPort = Whole<1_024, HIGHEST_FIRST_PORT>;
 
@@ -73,13 +74,20 @@ struct Run {
     /// the front-end's internal listener, and on the sixth the public API
     #[argh(option)]
     ports_from: Option<FirstPort>,
+    /// catalogs that share the PostgreSQL database of CATALOG_DB: one is active, the others stand
+    /// by on the ports from 7101 on, or after the others of --ports-from (default: 1)
+    #[argh(option, default = "Whole(1)")]
+    catalogs: Catalogs,
 }
+
+/// Catalogs at most.
+type Catalogs = Whole<1, 8>;
 
 /// Kills a service of a running bazaar with SIGKILL. Exit code 1: it does not run.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "kill")]
 struct Kill {
-    /// catalog, order1 to order3 (or 1 to 3), or frontend
+    /// catalog (catalog2 of several), order1 to order3 (or 1 to 3), or frontend
     #[argh(positional)]
     service: Service,
     /// folder of the bazaar (default: run)
@@ -92,7 +100,7 @@ struct Kill {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "restart")]
 struct Restart {
-    /// catalog, order1 to order3 (or 1 to 3), or frontend
+    /// catalog (catalog2 of several), order1 to order3 (or 1 to 3), or frontend
     #[argh(positional)]
     service: Service,
     /// folder of the bazaar (default: run)
@@ -206,6 +214,8 @@ struct Environment {
     /// The front-end's public listener, as the user wrote it.
     public: ListenAddress,
     token: Option<Token>,
+    /// CATALOG_DB, where it is a database that catalogs share.
+    shared_database: Option<String>,
 }
 
 /// The services inherit their variables. The launcher reads those with the address of a listener
@@ -228,6 +238,7 @@ fn read_environment(settings: &mut Settings) -> Environment {
             "where the catalog listens",
         )
         .one(),
+        other_catalogs: Vec::new(),
         orders: documented.orders,
         frontends: vec![FrontendAddresses {
             public: public.one(),
@@ -243,12 +254,22 @@ fn read_environment(settings: &mut Settings) -> Environment {
         "BAZAAR_TOKEN",
         "token of internal calls; unset: a random one",
     );
+    let database: Option<String> = settings.optional(
+        "CATALOG_DB",
+        "postgres://… of the catalogs; else the catalog has a file in the folder",
+    );
     read_binaries(settings);
     Environment {
         addresses,
         public,
         token,
+        shared_database: database.filter(|text| is_shared(text)),
     }
+}
+
+/// Whether several catalogs can use it.
+fn is_shared(database: &str) -> bool {
+    database.starts_with("postgres://") || database.starts_with("postgresql://")
 }
 
 /// A name, so that the front-end listens on both loopback addresses: some clients resolve
@@ -266,19 +287,37 @@ fn read_binaries(settings: &mut Settings) {
 }
 
 fn start(run: Run, environment: Environment) -> Result<(), String> {
+    let Whole(catalogs) = run.catalogs;
+    let catalogs = u8::try_from(catalogs).expect("Catalogs bounds it");
+    if catalogs > 1 && environment.shared_database.is_none() {
+        return Err(format!(
+            "--catalogs {catalogs}: several catalogs share a PostgreSQL database, and CATALOG_DB \
+             names none; a file belongs to one catalog. Set \
+             CATALOG_DB=postgres://user@host/database, or leave --catalogs away"
+        ));
+    }
     let (addresses, public) = match run.ports_from {
-        None => (environment.addresses, environment.public),
+        None => {
+            let addresses = environment.addresses;
+            let second = addresses.catalog.port().saturating_add(1);
+            (
+                addresses.with_catalogs(catalogs, second),
+                environment.public,
+            )
+        }
         Some(Whole(first)) => {
             let first = u16::try_from(first).expect("FirstPort bounds it");
             let addresses = Addresses::consecutive(first, 3, 1);
             let public = localhost(addresses.frontends[0].public.port());
-            (addresses, public.parse()?)
+            let next = addresses.next_port();
+            (addresses.with_catalogs(catalogs, next), public.parse()?)
         }
     };
     launcher::run(launcher::Options {
         folder: run.dir,
         addresses,
         public,
+        shared_database: environment.shared_database,
         token: environment.token.map(|token| token.0),
     })
 }

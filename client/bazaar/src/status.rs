@@ -5,8 +5,8 @@ use crate::launcher::{Running, running, saved_url};
 use client::api::Api;
 use common::shutdown::StopSignal;
 use common::terminal::{self, escape};
-use common::wire::catalog::CatalogState;
-use common::wire::public::{CacheStatus, ReplicaState, Status};
+use common::wire::catalog::{CatalogRole, CatalogState};
+use common::wire::public::{CacheStatus, CatalogMember, ReplicaState, Status};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -215,7 +215,18 @@ impl StatusScreen {
             Some(_) if status.catalog.write_fault.is_some() => "CANNOT WRITE",
             state => state.map_or("down", catalog_state),
         };
-        self.row(&mut text, "catalog", catalog, None, None)?;
+        if status.catalogs.len() < 2 {
+            self.row(&mut text, "catalog", catalog, None, None)?;
+        }
+        // Of several the active one has the state of all, and each its role.
+        for member in status.catalogs.iter().filter(|_| status.catalogs.len() > 1) {
+            let state = match member.role {
+                Some(CatalogRole::Active) => catalog,
+                Some(CatalogRole::Standby) => "standby",
+                None => "down",
+            };
+            self.row(&mut text, &member.id, state, None, None)?;
+        }
         let longest = status
             .replicas
             .iter()
@@ -237,6 +248,10 @@ impl StatusScreen {
         let frontend = if status.ready { "ready" } else { "not ready" };
         self.row(&mut text, "frontend", frontend, None, None)?;
         writeln!(text, "\n{}", cache_line(&status.cache))?;
+        if let Some(active) = active_of_several(status) {
+            let (id, epoch) = (escape(&active.id), active.epoch.unwrap_or_default());
+            writeln!(text, "{id} is active, in epoch {epoch}")?;
+        }
         let ages = status.replicas.iter().filter_map(|replica| replica.age_ms);
         if let Some(oldest) = ages.max() {
             writeln!(text, "replicas were asked at most {oldest} ms ago")?;
@@ -286,6 +301,18 @@ fn cache_line(cache: &CacheStatus) -> String {
         "cache: {} of {} stocks, {lease}; {} hits, {} misses, {share} hits",
         cache.entries, cache.capacity, cache.hits, cache.misses
     )
+}
+
+/// The active catalog, where there are several.
+fn active_of_several(status: &Status) -> Option<&CatalogMember> {
+    let active = |member: &&CatalogMember| member.role == Some(CatalogRole::Active);
+    let several = status.catalogs.len() > 1;
+    let newest = status
+        .catalogs
+        .iter()
+        .filter(active)
+        .max_by_key(|member| member.epoch);
+    newest.filter(|_| several)
 }
 
 fn catalog_state(state: CatalogState) -> &'static str {
@@ -373,6 +400,32 @@ mod tests {
             text.contains("It cannot trade now: no room") && text.contains("CANNOT WRITE"),
             "{text}"
         );
+        let status = picture.status.as_mut().expect("a status");
+        status.catalog.write_fault = None;
+        let member = |id: &str, role, epoch| CatalogMember {
+            id: id.into(),
+            role,
+            epoch,
+            age_ms: Some(9),
+        };
+        status.catalogs = vec![
+            member("catalog", Some(CatalogRole::Standby), Some(3)),
+            member("catalog2", Some(CatalogRole::Active), Some(4)),
+            member("catalog3", None, None),
+        ];
+        let text = picture.to_string();
+        let lines: Vec<String> = text.lines().map(words).collect();
+        for expected in [
+            "catalog standby - - -",
+            "catalog2 serving - - -",
+            "catalog3 down - - -",
+            "catalog2 is active, in epoch 4",
+        ] {
+            assert!(
+                lines.iter().any(|line| line == expected),
+                "{expected}:\n{text}"
+            );
+        }
     }
 
     /// A status counts as new when every part of it is newer than the command; a silent service

@@ -94,6 +94,8 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 pub struct Addresses {
     /// The catalog.
     pub catalog: SocketAddr,
+    /// Further catalogs, from the second one on.
+    pub other_catalogs: Vec<SocketAddr>,
     /// The replicas, from id 1 on.
     pub orders: Vec<SocketAddr>,
     /// The front-ends.
@@ -115,6 +117,7 @@ impl Addresses {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
             catalog: at(7100),
+            other_catalogs: Vec::new(),
             orders: vec![at(7201), at(7202), at(7203)],
             frontends: vec![FrontendAddresses {
                 public: at(8080),
@@ -130,6 +133,7 @@ impl Addresses {
         let frontends_at = first + 1 + u16::from(replicas);
         Self {
             catalog: at(first),
+            other_catalogs: Vec::new(),
             orders: (0..u16::from(replicas))
                 .map(|i| at(first + 1 + i))
                 .collect(),
@@ -142,9 +146,27 @@ impl Addresses {
         }
     }
 
+    /// The same with so many catalogs, the further ones on the ports from `first` on, at the address
+    /// of the first.
+    #[must_use]
+    pub fn with_catalogs(mut self, catalogs: u8, first: u16) -> Self {
+        let ip = self.catalog.ip();
+        let at = |i| SocketAddr::new(ip, first + i);
+        self.other_catalogs = (0..u16::from(catalogs.saturating_sub(1))).map(at).collect();
+        self
+    }
+
+    /// The port after the last one.
+    pub fn next_port(&self) -> u16 {
+        let ports = self.all().into_iter().map(|(_, address)| address.port());
+        ports.max().map_or(0, |highest| highest + 1)
+    }
+
     /// Every address with its service.
     pub fn all(&self) -> Vec<(String, SocketAddr)> {
         let mut all = vec![("catalog".to_owned(), self.catalog)];
+        let others = self.other_catalogs.iter().zip(2..);
+        all.extend(others.map(|(address, n)| (format!("catalog{n}"), *address)));
         all.extend(
             self.orders
                 .iter()
@@ -195,6 +217,9 @@ mod tests {
     #[test]
     fn addresses_differ_and_loopback_reaches_a_wildcard() {
         let addresses = Addresses::consecutive(9_000, 3, 2);
+        let two = addresses.clone().with_catalogs(2, addresses.next_port());
+        assert_eq!(two.other_catalogs[0].port(), 9_008);
+        assert_eq!(two.all()[1].0, "catalog2");
         let all = addresses.all();
         assert_eq!(all.len(), 8);
         assert_eq!(

@@ -6,8 +6,10 @@ use std::str::FromStr;
 /// A service of a cluster. The order is that in which a cluster starts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
-    /// The catalog.
+    /// The catalog; the first of several.
     Catalog,
+    /// A further catalog that shares the first one's database, counted from 2.
+    OtherCatalog(u8),
     /// A replica of the order service, by its id.
     Order(u8),
     /// A front-end, counted from 1.
@@ -18,7 +20,7 @@ impl Service {
     /// File name of its binary.
     pub fn binary(self) -> &'static str {
         match self {
-            Self::Catalog => "catalog",
+            Self::Catalog | Self::OtherCatalog(_) => "catalog",
             Self::Order(_) => "order",
             Self::Frontend(_) => "frontend",
         }
@@ -29,6 +31,7 @@ impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Catalog => f.pad("catalog"),
+            Self::OtherCatalog(n) => f.pad(&format!("catalog{n}")),
             Self::Order(id) => f.pad(&format!("order{id}")),
             // Most bazaars have one, and its name needs no number.
             Self::Frontend(1) => f.pad("frontend"),
@@ -49,6 +52,14 @@ impl FromStr for Service {
         match text {
             "catalog" => Ok(Self::Catalog),
             "frontend" => Ok(Self::Frontend(1)),
+            _ if text.starts_with("catalog") => {
+                let n = number(&text["catalog".len()..])?;
+                Ok(if n == 1 {
+                    Self::Catalog
+                } else {
+                    Self::OtherCatalog(n)
+                })
+            }
             _ => match (text.strip_prefix("order"), text.strip_prefix("frontend")) {
                 (Some(id), _) => number(id.trim_start_matches('-')).map(Self::Order),
                 (_, Some(n)) => number(n).map(Self::Frontend),
@@ -68,6 +79,7 @@ mod tests {
     fn every_name_parses_back() {
         for service in [
             Service::Catalog,
+            Service::OtherCatalog(2),
             Service::Order(3),
             Service::Frontend(1),
             Service::Frontend(2),
@@ -76,7 +88,17 @@ mod tests {
         }
         assert_eq!("2".parse(), Ok(Service::Order(2)));
         assert_eq!("order-2".parse(), Ok(Service::Order(2)));
-        for wrong in ["", "0", "order", "order0", "clerk", "frontendx", "-1"] {
+        for wrong in [
+            "",
+            "0",
+            "order",
+            "order0",
+            "clerk",
+            "frontendx",
+            "-1",
+            "catalog0",
+            "catalogue",
+        ] {
             assert!(
                 wrong
                     .parse::<Service>()

@@ -17,6 +17,8 @@ pub struct Spec {
     pub folder: PathBuf,
     /// Addresses of all services.
     pub addresses: Addresses,
+    /// The database that the catalogs share, `postgres://…`. None: the catalog has a file.
+    pub shared_database: Option<String>,
     /// Folder of the binaries.
     pub binaries: PathBuf,
     /// Bearer token of internal calls.
@@ -36,6 +38,7 @@ impl Spec {
         Self {
             folder: folder.into(),
             addresses,
+            shared_database: None,
             binaries: binaries::folder(),
             token: Some(secret::hex(32)),
             inherit: false,
@@ -64,11 +67,18 @@ impl Spec {
     pub fn services(&self) -> Vec<Service> {
         let orders = (1..=count(self.addresses.orders.len())).map(Service::Order);
         let frontends = (1..=count(self.addresses.frontends.len())).map(Service::Frontend);
-        [Service::Catalog]
+        self.catalogs()
             .into_iter()
             .chain(orders)
             .chain(frontends)
             .collect()
+    }
+
+    /// The catalogs.
+    pub fn catalogs(&self) -> Vec<Service> {
+        let others = 2..2 + count(self.addresses.other_catalogs.len());
+        let others = others.map(Service::OtherCatalog);
+        [Service::Catalog].into_iter().chain(others).collect()
     }
 
     /// A front-end by its index, counted from 0.
@@ -83,16 +93,21 @@ impl Spec {
     pub fn internal_url(&self, service: Service) -> String {
         let address = match service {
             Service::Catalog => self.addresses.catalog,
+            Service::OtherCatalog(n) => self.addresses.other_catalogs[usize::from(n) - 2],
             Service::Order(id) => self.addresses.orders[usize::from(id) - 1],
             Service::Frontend(n) => self.addresses.frontends[usize::from(n) - 1].internal,
         };
         format!("http://{}", reachable(address))
     }
 
-    /// Database file of a service; a front-end has none.
+    /// Database file of a service; a front-end has none, and neither have catalogs that share a
+    /// database.
     pub fn database(&self, service: Service) -> Option<PathBuf> {
         match service {
-            Service::Catalog => Some(self.folder.join("catalog.db")),
+            Service::Catalog if self.shared_database.is_none() => {
+                Some(self.folder.join("catalog.db"))
+            }
+            Service::Catalog | Service::OtherCatalog(_) => None,
             Service::Order(id) => Some(self.folder.join(format!("order{id}.db"))),
             Service::Frontend(_) => None,
         }
@@ -112,7 +127,9 @@ impl Spec {
         if let Some(token) = &self.token {
             put("BAZAAR_TOKEN", token.clone());
         }
-        put("CATALOG_URL", self.internal_url(Service::Catalog));
+        let catalogs = self.catalogs();
+        let urls = catalogs.iter().map(|catalog| self.internal_url(*catalog));
+        put("CATALOG_URL", urls.collect::<Vec<_>>().join(","));
         let replicas = (1..=count(self.addresses.orders.len()))
             .map(|id| format!("{id}={}", self.internal_url(Service::Order(id))));
         put("ORDER_REPLICAS", replicas.collect::<Vec<_>>().join(","));
@@ -121,9 +138,18 @@ impl Spec {
             .map(|path| path.display().to_string())
             .unwrap_or_default();
         match service {
-            Service::Catalog => {
-                put("CATALOG_LISTEN", self.addresses.catalog.to_string());
-                put("CATALOG_DB", database);
+            Service::Catalog | Service::OtherCatalog(_) => {
+                let listen = match service {
+                    Service::OtherCatalog(n) => self.addresses.other_catalogs[usize::from(n) - 2],
+                    _ => self.addresses.catalog,
+                };
+                put("CATALOG_LISTEN", listen.to_string());
+                if let Some(shared) = &self.shared_database {
+                    put("CATALOG_ADVERTISE_URL", self.internal_url(service));
+                    put("CATALOG_DB", shared.clone());
+                } else {
+                    put("CATALOG_DB", database);
+                }
             }
             Service::Order(id) => {
                 put("ORDER_ID", id.to_string());
@@ -188,5 +214,23 @@ mod tests {
             "127.0.0.1:9007"
         );
         assert!(spec.passes_on("PATH") && !spec.passes_on("ORDER_ID"));
+    }
+
+    /// Catalogs that share a database have no file; each has its own address and URL, and every
+    /// service knows all of them.
+    #[test]
+    fn catalogs_share_a_database() {
+        let addresses = Addresses::consecutive(9_000, 3, 1);
+        let next = addresses.next_port();
+        let mut spec = Spec::new(Path::new("/x"), addresses.with_catalogs(2, next));
+        spec.shared_database = Some("postgres://db/bazaar".into());
+        assert_eq!(spec.services().len(), 6);
+        assert_eq!(spec.database(Service::Catalog), None);
+        let second = spec.environment(Service::OtherCatalog(2));
+        assert_eq!(second["CATALOG_LISTEN"], "127.0.0.1:9006");
+        assert_eq!(second["CATALOG_ADVERTISE_URL"], "http://127.0.0.1:9006");
+        assert_eq!(second["CATALOG_DB"], "postgres://db/bazaar");
+        let urls = "http://127.0.0.1:9000,http://127.0.0.1:9006";
+        assert_eq!(spec.environment(Service::Frontend(1))["CATALOG_URL"], urls);
     }
 }

@@ -6,10 +6,10 @@
 //! - Nothing is retried here. The caller knows whether a repeat is safe:
 //!   [`CallError::outcome_unknown`] says whether the call may have been carried out.
 
+use super::mismatches::{self, Mismatch};
 use super::names::{self, Names};
 use super::protocol;
 use super::socket::OneWrite;
-use super::tokens;
 use crate::timing::{CALLER_IDLE, CONNECT_TIMEOUT};
 use crate::wire::catalog::NotActive;
 use crate::wire::public::ErrorBody;
@@ -306,7 +306,6 @@ impl HttpClient {
             }
         })?;
         let status = answer.status().as_u16();
-        tokens::answered(call.base, status, self.authorization.is_some());
         let field = |name| {
             answer
                 .headers()
@@ -314,13 +313,10 @@ impl HttpClient {
                 .and_then(|value| value.to_str().ok())
         };
         let epoch = field(super::EPOCH_HEADER).and_then(|epoch| epoch.parse().ok());
-        let unfit = protocol::unfit(field(protocol::HEADER)).map(|theirs| {
-            let ours = protocol::text();
-            format!(
-                "{} speaks protocol {theirs}, this program {ours}",
-                call.base
-            )
-        });
+        let unfit = protocol::unfit(field(protocol::HEADER)).map(str::to_owned);
+        let shown = self.authorization.is_some();
+        let token = (status == 401).then_some(Mismatch::Token { shown });
+        mismatches::answered(call.base, unfit.clone().map(Mismatch::Protocol).or(token));
         // ureq returns a connection to its pool only if the body was read to its end.
         let body = answer
             .body_mut()
@@ -330,7 +326,12 @@ impl HttpClient {
         let body = body.map_err(|e| CallError::NoAnswer(e.to_string()))?;
         match unfit {
             // Its own refusal of our version says more.
-            Some(why) if status != 400 => Err(CallError::Misfit(why)),
+            Some(theirs) if status != 400 => {
+                let (base, ours) = (call.base, protocol::text());
+                Err(CallError::Misfit(format!(
+                    "{base} speaks protocol {theirs}, this program protocol {ours}"
+                )))
+            }
             _ if status == 200 => Ok(Answered { body, epoch }),
             _ => Err(CallError::Status {
                 status,

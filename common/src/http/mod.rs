@@ -11,13 +11,13 @@ pub mod catalogs;
 pub mod client;
 pub mod edge;
 pub mod internal;
+pub mod mismatches;
 mod names;
 pub mod protocol;
 pub mod routes;
 mod socket;
 pub mod split;
 pub mod tiny;
-pub mod tokens;
 
 use crate::metrics::HttpMetrics;
 use crate::wire::public::{Data, ErrorBody, ErrorDetail};

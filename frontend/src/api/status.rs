@@ -5,7 +5,7 @@ use crate::leader::cell::LeaderCell;
 use crate::leader::health_table::{HealthTable, Observation};
 use crate::orders::evidence::OrderEvidence;
 use common::clock::BootInstant;
-use common::http::tokens;
+use common::http::mismatches;
 use common::wire::catalog::{CatalogHealth, CatalogRole, CatalogState};
 use common::wire::order::{ReplicaId, Term};
 use common::wire::public::{CatalogMember, CatalogStatus, ReplicaState, ReplicaStatus, Status};
@@ -96,7 +96,7 @@ impl StatusReport {
         if !reasons.is_empty() {
             // The cause, where that is it: without a trouble of its own it stops nobody from
             // trading.
-            reasons.extend(tokens::refusals());
+            reasons.extend(mismatches::reasons());
         }
         reasons
     }

@@ -42,7 +42,8 @@ impl Running {
 /// Finds the running processes of the bazaar in this folder. The files of process ids do not
 /// suffice: after a kill of the launcher, or a reboot, their numbers belong to no process or to
 /// another program. So a service counts if a process holds the lock of its file. A front-end has no
-/// file; it counts if the process with its id listens on its port. The system ends lock and
+/// file; it counts if the process with its id listens on its port. Neither have catalogs that share a
+/// database; one counts if the process with its id is a catalog. The system ends lock and
 /// listener with the process.
 pub fn running(folder: &Path) -> Running {
     let files = fs::read_dir(folder.join(PIDS))
@@ -54,10 +55,13 @@ pub fn running(folder: &Path) -> Running {
         let service = path.file_stem()?.to_str()?.to_owned();
         let holder = match service.parse().ok()? {
             Service::Frontend(_) => {
-                let started: u32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+                let started = started(&path)?;
                 listener_pid(port?).filter(|pid| *pid == started)
             }
-            _ => FileLock::holder(&folder.join(format!("{service}.db"))),
+            of => {
+                let holder = FileLock::holder(&folder.join(format!("{service}.db")));
+                holder.or_else(|| started(&path).filter(|pid| runs(*pid, of.binary())))
+            }
         };
         Some((service, holder?))
     };
@@ -65,6 +69,16 @@ pub fn running(folder: &Path) -> Running {
         launcher: FileLock::is_held(&folder.join("bazaar")),
         pids: files.filter_map(|file| look(file.path())).collect(),
     }
+}
+
+/// The process id that the launcher wrote down.
+fn started(path: &Path) -> Option<u32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Whether this process runs this program.
+fn runs(pid: u32, program: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == program)
 }
 
 /// The command that restarts or kills a service of the bazaar in this folder.

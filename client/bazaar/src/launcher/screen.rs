@@ -110,7 +110,7 @@ fn invitation(url: &str, stock: &str, folder: &Path) -> String {
 
 fn colour_of(service: Service) -> &'static str {
     match service {
-        Service::Catalog => "\x1b[33m",
+        Service::Catalog | Service::OtherCatalog(_) => "\x1b[33m",
         Service::Order(1) => "\x1b[36m",
         Service::Order(2) => "\x1b[34m",
         Service::Order(_) => "\x1b[35m",
