@@ -270,6 +270,26 @@ fn nothing_to_kill() {
     }
 }
 
+/// Several catalogs need a database that they can share: without one they are refused before
+/// anything is made.
+#[test]
+fn several_catalogs_need_a_shared_database() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = folder.path().join("run");
+    for database in ["", "catalog.db"] {
+        let ran = tool::run(
+            "bazaar",
+            &["run", "--catalogs", "2", "--dir", text(&run)],
+            &[("CATALOG_DB", database)],
+        );
+        assert!(
+            ran.code == Some(2) && ran.err.contains("CATALOG_DB=postgres://"),
+            "{ran:?}"
+        );
+        assert!(!run.exists(), "nothing was made");
+    }
+}
+
 /// `bazaar demo` shows a bazaar that loses nothing, and records what it printed, with two pictures.
 #[test]
 fn demo() {

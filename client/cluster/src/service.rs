@@ -45,7 +45,8 @@ impl FromStr for Service {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "'{text}' is no service: write catalog, order1 to order3 (or 1 to 3), or frontend"
+                "'{text}' is no service: write catalog, order1 to order3 (or 1 to 3), or frontend; \
+                 of several catalogs or front-ends the others are catalog2, frontend2 and so on"
             )
         };
         let number = |digits: &str| digits.parse().ok().filter(|n| *n > 0).ok_or_else(wrong);

@@ -32,6 +32,12 @@ pub struct Manifest {
     pub files: BTreeMap<String, Hash>,
 }
 
+/// What every format of a manifest has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
 impl Manifest {
     /// Writes the manifest of a set whose files are complete and durable.
     pub(super) fn write(
@@ -73,15 +79,16 @@ impl Manifest {
                 path.display()
             )
         })?;
-        let manifest: Self =
-            serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-        if manifest.format > FORMAT {
+        let misfit = |e: serde_json::Error| format!("{}: {e}", path.display());
+        // Alone and first: a newer format may lack a field that this one has.
+        let Format { format } = serde_json::from_str(&text).map_err(misfit)?;
+        if format > FORMAT {
             return Err(format!(
-                "{} has format {}, this program knows {FORMAT}: update it",
-                path.display(),
-                manifest.format
+                "{} has format {format}, this program knows {FORMAT}: update it",
+                path.display()
             ));
         }
+        let manifest: Self = serde_json::from_str(&text).map_err(misfit)?;
         for (name, wanted) in &manifest.files {
             let file = folder.join(name);
             if hash(&file)? != *wanted {
@@ -98,4 +105,21 @@ impl Manifest {
 
 fn hash(file: &Path) -> Result<Hash, String> {
     sha256(file).map_err(|e| format!("cannot read {}: {e}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A backup of a newer format is refused with the file's name and both numbers, whatever else
+    /// its manifest has or lacks.
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join(FILE), r#"{"format": 9}"#).expect("written");
+        let refused = Manifest::read(folder.path()).expect_err("newer");
+        for part in [FILE, "format 9", "knows 1"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+    }
 }
