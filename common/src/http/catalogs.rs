@@ -11,7 +11,7 @@
 //!           the gravest of the errors
 //! ```
 //!
-//! - All callers of a process share one [`Choice`]: what one of them learns, the others use.
+//! - All callers of a process share one choice: what one of them learns, the others use.
 //! - A catalog that was active once may still answer, because it was paused or cut off. So answers
 //!   carry an **epoch**, the choice keeps the highest, and a [`Says::Now`] of an older epoch counts
 //!   as no answer. A fact (a verdict with its rows, a granted claim) is true under any epoch.
