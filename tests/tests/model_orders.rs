@@ -24,6 +24,7 @@ fn base() -> Config {
         terms: 2,
         queries: false,
         min_copies: 1,
+        misdirected: None,
         faults: NONE,
         rules: Rules::DESIGN,
         reached: vec![],
@@ -177,6 +178,17 @@ fn slowness() {
             ..base()
         },
     );
+}
+
+/// A URL was given twice: nobody counts twice, and two copies are the most.
+#[test]
+fn misdirected() {
+    let config = Config {
+        misdirected: Some((0, 1)),
+        min_copies: 2,
+        ..base()
+    };
+    explore("misdirected", 2_400, config);
 }
 
 /// Repeats, three terms, three orders: `make model`.
@@ -394,5 +406,21 @@ fn unreachable_leader_says_it_leads() {
         base(),
         |r| r.unreachable_leader_refuses = false,
         &[is::SETTLES_CUT_OFF],
+    );
+}
+
+/// One replica that answers under two URLs counts for two copies, and the one that is named has
+/// none.
+#[test]
+fn followers_are_not_identified() {
+    let config = Config {
+        misdirected: Some((0, 1)),
+        ..base()
+    };
+    caught(
+        "followers are not identified",
+        config,
+        |r| r.identify_followers = false,
+        &[is::DURABLE],
     );
 }

@@ -65,6 +65,8 @@ pub struct Rules {
     /// A replica that leads but does not reach the catalog refuses to lead when it is asked. Off:
     /// it answers that it leads.
     pub unreachable_leader_refuses: bool,
+    /// A follower's URL that another replica, or one of another bazaar, answers counts for nothing.
+    pub identify_followers: bool,
 }
 
 impl Rules {
@@ -78,6 +80,7 @@ impl Rules {
         led_before_looking: true,
         durable_before_answer: true,
         unreachable_leader_refuses: true,
+        identify_followers: true,
     };
 }
 
@@ -96,6 +99,8 @@ pub struct Config {
     pub queries: bool,
     /// Replicas without which nothing is acknowledged.
     pub min_copies: usize,
+    /// The first one's URL leads to the second one: a URL was given twice.
+    pub misdirected: Option<(Index, Index)>,
     /// The faults.
     pub faults: Faults,
     /// The rules.

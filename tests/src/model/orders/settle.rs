@@ -74,7 +74,7 @@ impl State {
                 return true;
             }
             state.net.retain(|message| world.passes(message));
-            let next = state.next_delivery().or_else(|| state.next_work(world));
+            let next = state.next_delivery().or_else(|| state.next_work(config, world));
             let Some(next) =
                 next.or_else(|| state.next_choice(config, world, &wanted, &mut passed_over))
             else {
@@ -105,13 +105,18 @@ impl State {
     }
 
     /// The steps that replicas take by themselves.
-    fn next_work(&self, world: Continuation) -> Option<Action> {
+    fn next_work(&self, config: &Config, world: Continuation) -> Option<Action> {
         (0..REPLICAS)
             .filter(|own| world.alive(*own))
-            .find_map(|own| self.next_work_of(own, world))
+            .find_map(|own| self.next_work_of(config, own, world))
     }
 
-    fn next_work_of(&self, own: Index, world: Continuation) -> Option<Action> {
+    fn next_work_of(
+        &self,
+        config: &Config,
+        own: Index,
+        world: Continuation,
+    ) -> Option<Action> {
         let replica = &self.replicas[own];
         let current = self.catalog.term_info().term;
         let busy = replica.role.claiming().is_some() || replica.pipeline.is_some();
@@ -132,7 +137,8 @@ impl State {
             .filter(|other| *other != own)
             .find_map(|other| {
                 let in_sync = pipeline.tracker.in_sync().any(|f| f == id(other));
-                if !world.alive(other) {
+                let elsewhere = config.misdirected.is_some_and(|(url, _)| url == other);
+                if !world.alive(other) || elsewhere && config.rules.identify_followers {
                     return in_sync.then_some(Action::LoseSync {
                         leader: own,
                         follower: other,

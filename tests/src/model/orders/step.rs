@@ -30,7 +30,7 @@ impl State {
                 }
             }
             Action::Write(own) => self.write(*own),
-            Action::Replicate { from, to, heard } => self.replicate(*from, *to, *heard),
+            Action::Replicate { from, to, heard } => self.replicate(config, *from, *to, *heard),
             Action::LoseSync { leader, follower } => self.lose_sync(*leader, *follower),
             Action::Fetch(own) => self.fetch(config, *own),
             Action::ReadTerm(own) => {
@@ -268,9 +268,15 @@ impl State {
         self.answer(own, done);
     }
 
-    fn replicate(&mut self, from: Index, to: Index, heard: bool) {
+    fn replicate(&mut self, config: &Config, from: Index, named: Index, heard: bool) {
         let Some(leader) = &self.replicas[from].pipeline else {
             return;
+        };
+        let to = match config.misdirected {
+            // Its answer has another id than the settings name.
+            Some((url, _)) if url == named && config.rules.identify_followers => return,
+            Some((url, other)) if url == named => other,
+            _ => named,
         };
         let (term, received) = (leader.term, leader.received.clone());
         let known = self.replicas[to].role.known();
@@ -297,7 +303,7 @@ impl State {
         if let (true, Some(leader)) = (heard, self.replicas[from].pipeline.as_mut()) {
             let done = leader
                 .tracker
-                .follower_durable(id(to), rows, received.len() as u64);
+                .follower_durable(id(named), rows, received.len() as u64);
             self.answer(from, done);
         }
     }
