@@ -139,7 +139,7 @@ demo: build ## half a minute: clients trade, the leader is killed, and nothing i
 # The search of 'make test', a minute long, with more orders, faults and time. Needs about 2 GB of
 # memory.
 model: tools ## explores the model deeper, and prints how much was explored: minutes
-	cargo test --release -p tests --test model_orders --test model_cache -- \
+	cargo test --release -p tests --test model_orders --test model_cache --test model_catalogs -- \
 	  --include-ignored --nocapture
 
 check: tools ## formatting, lints and documentation, warnings as errors

@@ -74,7 +74,9 @@ impl State {
                 return true;
             }
             state.net.retain(|message| world.passes(message));
-            let next = state.next_delivery().or_else(|| state.next_work(config, world));
+            let next = state
+                .next_delivery()
+                .or_else(|| state.next_work(config, world));
             let Some(next) =
                 next.or_else(|| state.next_choice(config, world, &wanted, &mut passed_over))
             else {
@@ -111,12 +113,7 @@ impl State {
             .find_map(|own| self.next_work_of(config, own, world))
     }
 
-    fn next_work_of(
-        &self,
-        config: &Config,
-        own: Index,
-        world: Continuation,
-    ) -> Option<Action> {
+    fn next_work_of(&self, config: &Config, own: Index, world: Continuation) -> Option<Action> {
         let replica = &self.replicas[own];
         let current = self.catalog.term_info().term;
         let busy = replica.role.claiming().is_some() || replica.pipeline.is_some();
