@@ -1,30 +1,31 @@
 //! Routes of the catalog's listener. Workers answer what is in memory; the rest goes to the
 //! writer's queue or the journal's.
 
-use crate::sessions::Sessions;
+use crate::activity::standing::Standing;
 use crate::store::{JournalReader, StoreError};
+use crate::tenure::Tenure;
 use crate::visible_state::{NotServing, VisibleState};
-use crate::write_health::WriteHealth;
-use crate::writer::{WriterStage, WriterWork};
+use crate::writer::WriterWork;
+use common::chain::genesis_hash;
 use common::http::routes::{Action, Route, RouteTable, livez, metrics_page, with_body};
-use common::http::{Handler, Request, Responder, Response, first_after, protocol};
+use common::http::{EPOCH_HEADER, Handler, Request, Responder, Response, first_after, protocol};
 use common::metrics::{Metrics, QueueGauges};
-use common::queue::{Queue, QueueReceiver};
+use common::queue::QueueReceiver;
 use common::shutdown::Shutdown;
 use common::timing::PAGE_ROWS;
-use common::wire::catalog::{CatalogHealth, CatalogRole, LookupRequest, TermAnswer, TermInfo};
+use common::wire::catalog::{
+    CatalogHealth, CatalogRole, CatalogState, LookupRequest, TermAnswer, TermInfo,
+};
 use common::wire::order::Genesis;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(Debug)]
 pub struct Api {
-    pub visible: Arc<VisibleState>,
-    pub writes: Arc<WriteHealth>,
-    pub sessions: Arc<Sessions>,
+    /// The tenure, while this catalog is active: nearly every route needs it.
+    pub standing: Arc<Standing>,
     pub genesis: Genesis,
-    pub writer: Arc<WriterStage>,
-    pub journal: Queue<JournalPage>,
     pub metrics: Metrics,
     pub queues: QueueGauges,
 }
@@ -45,43 +46,55 @@ const ROUTES: RouteTable<Action<Api>> = RouteTable::new(&[
         responder.send(Response::json(200, &api.health()));
     }),
     Route::get("/term", |api, _, responder| {
-        responder.send(Response::json(200, &api.term()));
+        if let Some((tenure, responder)) = api.active(responder) {
+            responder.send(match tenure.visible.term_now() {
+                Ok(term) => Response::json(200, &api.term(term)),
+                Err(not) => not_serving(&not),
+            });
+        }
     }),
     Route::get("/genesis", |api, _, responder| {
-        responder.send(Response::json(200, &api.genesis));
+        if let Some((_, responder)) = api.active(responder) {
+            responder.send(Response::json(200, &api.genesis));
+        }
     }),
     Route::get("/journal", Api::journal_page),
     Route::post("/lookup", |api, request, responder| {
-        with_body(request, responder, |lookup: LookupRequest, responder| {
-            responder.send(match api.visible.lookup(lookup.names.as_deref()) {
-                Ok(stocks) => Response::json(200, &stocks),
-                Err(not) => not_serving(&not),
-            });
-        });
+        api.with_tenure(
+            request,
+            responder,
+            |tenure, lookup: LookupRequest, responder| {
+                responder.send(match tenure.visible.lookup(lookup.names.as_deref()) {
+                    Ok(stocks) => Response::json(200, &stocks),
+                    Err(not) => not_serving(&not),
+                });
+            },
+        );
     }),
     Route::post("/trades", |api, request, responder| {
-        with_body(request, responder, |trades, responder| {
-            api.trade(WriterWork::Trades(trades, responder), request.may_block);
+        let may_block = request.may_block;
+        api.with_tenure(request, responder, |tenure, trades, responder| {
+            api.trade(tenure, WriterWork::Trades(trades, responder), may_block);
         });
     }),
     Route::post("/claim", |api, request, responder| {
-        with_body(request, responder, |claim, responder| {
-            api.trade(WriterWork::Claim(claim, responder), false);
+        api.with_tenure(request, responder, |tenure, claim, responder| {
+            api.trade(tenure, WriterWork::Claim(claim, responder), false);
         });
     }),
     Route::post("/sessions/register", |api, request, responder| {
-        with_body(request, responder, |register, responder| {
-            api.sessions.register(register, responder);
+        api.with_tenure(request, responder, |tenure, register, responder| {
+            tenure.sessions.register(register, responder);
         });
     }),
     Route::post("/sessions/keep-alive", |api, request, responder| {
-        with_body(request, responder, |keep_alive, responder| {
-            responder.send(api.sessions.keep_alive(&keep_alive));
+        api.with_tenure(request, responder, |tenure, keep_alive, responder| {
+            responder.send(tenure.sessions.keep_alive(&keep_alive));
         });
     }),
     Route::post("/sessions/end", |api, request, responder| {
-        with_body(request, responder, |end, responder| {
-            responder.send(api.sessions.leave(&end));
+        api.with_tenure(request, responder, |tenure, end, responder| {
+            responder.send(tenure.sessions.leave(&end));
         });
     }),
 ]);
@@ -97,8 +110,33 @@ fn not_serving(not: &NotServing) -> Response {
 }
 
 impl Api {
-    fn term(&self) -> TermAnswer {
-        let TermInfo { term, owner } = self.visible.term();
+    /// The tenure, and a responder whose response carries its epoch. Without a tenure, answers 421.
+    fn active(&self, responder: Responder) -> Option<(Arc<Tenure>, Responder)> {
+        let Some(tenure) = self.standing.tenure() else {
+            responder.send(Response::json(421, &self.standing.not_active(false)));
+            return None;
+        };
+        let responder = match tenure.epoch() {
+            Some(epoch) => responder.with_header(EPOCH_HEADER, epoch.to_string()),
+            None => responder,
+        };
+        Some((tenure, responder))
+    }
+
+    fn with_tenure<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        responder: Responder,
+        handle: impl FnOnce(&Tenure, T, Responder),
+    ) {
+        if let Some((tenure, responder)) = self.active(responder) {
+            with_body(request, responder, |body, responder| {
+                handle(&tenure, body, responder)
+            });
+        }
+    }
+
+    fn term(&self, TermInfo { term, owner }: TermInfo) -> TermAnswer {
         TermAnswer {
             term,
             owner,
@@ -106,30 +144,48 @@ impl Api {
         }
     }
 
+    /// Always answered. Of a catalog that stands by it says no more than that.
     fn health(&self) -> CatalogHealth {
-        let position = self.visible.position();
-        CatalogHealth {
-            state: self.visible.state(),
+        let standby = CatalogHealth {
+            state: CatalogState::StartUpWait,
             cluster: self.genesis.cluster.clone(),
-            term: self.visible.term(),
-            last: position.last,
-            hash: position.hash,
-            sessions: self.sessions.len(),
-            write_fault: self.writes.fault(Instant::now()),
-            role: CatalogRole::Active,
-            epoch: 0,
+            term: TermInfo {
+                term: 0,
+                owner: None,
+            },
+            last: None,
+            hash: genesis_hash(&self.genesis),
+            sessions: 0,
+            write_fault: None,
+            role: CatalogRole::Standby,
+            epoch: self.standing.known().epoch,
             protocol: protocol::text().into(),
             version: protocol::release(),
+        };
+        let Some(tenure) = self.standing.tenure().filter(|tenure| tenure.holds()) else {
+            return standby;
+        };
+        let position = tenure.visible.position();
+        CatalogHealth {
+            state: tenure.visible.state(),
+            term: tenure.visible.term(),
+            last: position.last,
+            hash: position.hash,
+            sessions: tenure.sessions.len(),
+            write_fault: tenure.writes.fault(Instant::now()),
+            role: CatalogRole::Active,
+            epoch: tenure.epoch().unwrap_or(0),
+            ..standby
         }
     }
 
     /// A lone batch need not change threads: a worker that may block trades it itself (see
     /// [`common::stage`]). A claim is rare, so it always goes to the writer's thread.
-    fn trade(&self, work: WriterWork, may_block: bool) {
+    fn trade(&self, tenure: &Tenure, work: WriterWork, may_block: bool) {
         let put = if may_block {
-            self.writer.run_or_put(work)
+            tenure.writer.run_or_put(work)
         } else {
-            self.writer.put(work)
+            tenure.writer.put(work)
         };
         if let Err(WriterWork::Claim(_, responder) | WriterWork::Trades(_, responder)) = put {
             self.queues.refused("work");
@@ -138,14 +194,17 @@ impl Api {
     }
 
     fn journal_page(&self, request: &Request, responder: Responder) {
+        let Some((tenure, responder)) = self.active(responder) else {
+            return;
+        };
         let first = match first_after(request.query.as_deref()) {
             Ok(first) => first,
             Err(refusal) => return responder.send(refusal),
         };
-        if let Err(not) = self.visible.serving() {
+        if let Err(not) = tenure.visible.serving() {
             return responder.send(not_serving(&not));
         }
-        if let Err(page) = self.journal.put(JournalPage { first, responder }) {
+        if let Err(page) = tenure.journal.put(JournalPage { first, responder }) {
             self.queues.refused("journal");
             page.responder
                 .send(Response::unavailable("too many pages are asked for"));
@@ -178,7 +237,12 @@ fn read_page(
     visible: &VisibleState,
     first: u64,
 ) -> Result<Response, StoreError> {
-    let rows = visible.position().next().saturating_sub(first);
+    // A page that is not full says that no row follows: a statement about now.
+    let end = match visible.position_now() {
+        Ok(position) => position.next(),
+        Err(not) => return Ok(not_serving(&not)),
+    };
+    let rows = end.saturating_sub(first);
     let limit = usize::try_from(rows).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
     Ok(Response::json(200, &journal.rows(first, limit)?))
 }

@@ -24,6 +24,7 @@
 //! point of truth, and of failure), or keep sessions over a restart (it waits their leases out
 //! instead).
 
+pub mod activity;
 mod api;
 pub mod audit;
 pub mod batch;
@@ -38,9 +39,11 @@ pub mod service;
 pub mod session_table;
 mod sessions;
 pub mod settings;
+mod shared;
 mod stock_name;
 mod stocks;
 pub mod store;
+mod tenure;
 mod visible_state;
 mod write_health;
 mod writer;

@@ -22,6 +22,8 @@ pub struct CatalogMetrics {
     pub journal_rows: IntGauge,
     pub active: IntGauge,
     pub epoch: IntGauge,
+    pub takeovers: IntCounter,
+    pub renewals_failed: IntCounter,
 }
 
 impl CatalogMetrics {
@@ -77,6 +79,15 @@ impl CatalogMetrics {
             epoch: m.gauge(
                 "catalog_epoch",
                 "Epoch under which it is active, or that it saw last; 0 with a file of its own.",
+            ),
+            takeovers: m.counter(
+                "catalog_takeovers_total",
+                "Times that this catalog took over from another one, or from none.",
+            ),
+            renewals_failed: m.counter(
+                "catalog_renewals_failed_total",
+                "Renewals of the lease without an answer in time, or that the writer did not \
+                    deserve.",
             ),
         })
     }

@@ -5,6 +5,7 @@ use common::clock::BootInstant;
 use common::timing::{LEASE, LEASE_MARGIN, PUSH_OVERDUE};
 use common::wire::catalog::SessionId;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The sessions that may hold cached stocks.
 ///
@@ -14,11 +15,15 @@ use std::collections::BTreeMap;
 /// - A lease never gets shorter: its front-end counts on the longest one that it was granted.
 /// - A session with a push unanswered for longer than [`PUSH_OVERDUE`] is not renewed, so that a
 ///   front-end that reaches the catalog but cannot be reached delays trades by one lease at most.
+/// - A lease ends with the catalog's own at the latest, where it has one: another catalog takes over
+///   once that is over, and pushes nothing to sessions that it does not know.
 /// - The owner decides keep-alive and drop under one lock: a lease is never extended after its
 ///   session was dropped.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub struct SessionTable {
     sessions: BTreeMap<SessionId, Session>,
+    /// When the catalog's own lease ends, if it has one.
+    cap: Option<BootInstant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,15 +44,33 @@ pub enum KeepAlive {
 }
 
 impl SessionTable {
+    /// From now on leases end here at the latest.
+    pub fn cap_at(&mut self, own: BootInstant) {
+        assert!(
+            self.cap <= Some(own),
+            "the own lease never gets shorter: until {:?}, then until {own:?}",
+            self.cap
+        );
+        self.cap = Some(own);
+    }
+
+    /// How long a lease is that is granted now.
+    #[must_use]
+    pub fn granted(&self, now: BootInstant) -> Duration {
+        self.cap
+            .map_or(LEASE, |own| own.saturating_since(now).min(LEASE))
+    }
+
     /// Begins a session, whose probe push was acknowledged. False when this id is in use.
     #[must_use]
     pub fn grant(&mut self, id: SessionId, now: BootInstant) -> bool {
         let new = !self.sessions.contains_key(&id);
+        let lease_until = now + self.granted(now);
         if new {
             self.sessions.insert(
                 id,
                 Session {
-                    lease_until: now + LEASE,
+                    lease_until,
                     unanswered_since: None,
                 },
             );
@@ -57,6 +80,7 @@ impl SessionTable {
 
     /// Renews a lease from now on.
     pub fn keep_alive(&mut self, id: &SessionId, now: BootInstant) -> KeepAlive {
+        let renewed = now + self.granted(now);
         let Some(session) = self.sessions.get_mut(id) else {
             return KeepAlive::Unknown;
         };
@@ -66,7 +90,6 @@ impl SessionTable {
         {
             return KeepAlive::NotRenewed;
         }
-        let renewed = now + LEASE;
         assert!(
             renewed >= session.lease_until,
             "a lease never gets shorter: session {id} until {:?}, renewed until {renewed:?}",

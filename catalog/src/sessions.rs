@@ -14,6 +14,7 @@
 
 mod pushes;
 
+use crate::activity::standing::SharedLease;
 use crate::metrics::CatalogMetrics;
 use crate::push_round::PushRound;
 use crate::session_table::{KeepAlive, SessionTable};
@@ -23,11 +24,11 @@ use common::http::{Responder, Response};
 use common::queue::{Queue, QueueReceiver, queue};
 use common::shutdown::Shutdown;
 use common::threads::Thread;
-use common::timing::{KEEP_ALIVE, LEASE};
+use common::timing::KEEP_ALIVE;
 use common::wire::Empty;
 use common::wire::catalog::{KeepAliveRequest, LeaseAnswer, RegisterRequest, SessionId};
 use common::wire::frontend::EndSessionRequest;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use pushes::{Push, Pusher};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -62,6 +63,10 @@ struct Shared {
     client: HttpClient,
     stop: Shutdown,
     metrics: Arc<CatalogMetrics>,
+    /// The catalog's own lease, which ends that of each session; `None` with a file of its own.
+    lease: Option<Arc<SharedLease>>,
+    /// A session was removed.
+    removed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -82,12 +87,18 @@ struct Inner {
 
 impl Sessions {
     /// Starts without a session.
-    pub fn start(token: Option<&str>, metrics: &Arc<CatalogMetrics>) -> Self {
+    pub fn start(
+        token: Option<&str>,
+        metrics: &Arc<CatalogMetrics>,
+        lease: Option<Arc<SharedLease>>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             inner: Mutex::default(),
             client: HttpClient::new(2, token),
             stop: Shutdown::new(),
             metrics: Arc::clone(metrics),
+            lease,
+            removed: Condvar::new(),
         });
         let (registrations, waiting) = queue(MAX_REGISTRATIONS);
         let registrar = Thread::spawn("registrar", {
@@ -120,10 +131,14 @@ impl Sessions {
             // The push of the end may not have arrived yet: the front-end forgets its session here.
             return unknown_session();
         }
+        if let Err(refusal) = self.shared.cap(&mut inner) {
+            return refusal;
+        }
         // The clock is read under the lock. Read before, a thread that waits for the lock would
         // renew from a moment that is past, and the table could see time go back.
-        match inner.table.keep_alive(&request.session, BootInstant::now()) {
-            KeepAlive::Renewed => Response::json(200, &lease_answer(LEASE)),
+        let now = BootInstant::now();
+        match inner.table.keep_alive(&request.session, now) {
+            KeepAlive::Renewed => Response::json(200, &lease_answer(inner.table.granted(now))),
             KeepAlive::NotRenewed => Response::json(200, &lease_answer(Duration::ZERO)),
             KeepAlive::Unknown => unknown_session(),
         }
@@ -147,6 +162,7 @@ impl Sessions {
                 round.settle(id);
             }
             self.shared.count(&inner);
+            self.shared.removed.notify_all();
             tracing::info!(session = %id, "cache session ended: its front-end stops");
         }
         Response::json(200, &Empty {})
@@ -167,6 +183,24 @@ impl Sessions {
                 sent.is_ok(),
                 "session {session} has a push under way between two batches"
             );
+        }
+    }
+
+    /// Waits, after [`Sessions::end_all`], until each front-end has acknowledged the end of its
+    /// session, or the session is over.
+    pub fn wait_ended(&self) {
+        loop {
+            let now = BootInstant::now();
+            let ids: Vec<SessionId> = self.shared.inner.lock().table.ids().cloned().collect();
+            let lasting = ids
+                .iter()
+                .filter_map(|id| self.shared.drop_if_over(id, now));
+            let Some(next) = lasting.min() else { return };
+            let mut inner = self.shared.inner.lock();
+            // Unless one was removed since the list was made.
+            if inner.table.len() == ids.len() {
+                self.shared.removed.wait_for(&mut inner, next);
+            }
         }
     }
 
@@ -211,6 +245,20 @@ impl Shared {
         inner.table.remove(id);
         inner.end(id);
         self.count(&inner);
+        self.removed.notify_all();
+    }
+
+    /// Ends leases that are granted from now on with the catalog's own. Under the lock of the grant.
+    fn cap(&self, inner: &mut Inner) -> Result<(), Response> {
+        let Some(lease) = &self.lease else {
+            return Ok(());
+        };
+        let Some(until) = lease.holds_until() else {
+            let message = "no cache session is granted or renewed: the catalog has no lease now";
+            return Err(Response::unavailable(message));
+        };
+        inner.table.cap_at(until);
+        Ok(())
     }
 
     fn count(&self, inner: &Inner) {
@@ -254,7 +302,11 @@ impl Shared {
         if inner.left.contains(session) {
             return Response::error(409, "the front-end of this session has stopped");
         }
-        if !inner.table.grant(session.clone(), BootInstant::now()) {
+        if let Err(refusal) = self.cap(&mut inner) {
+            return refusal;
+        }
+        let now = BootInstant::now();
+        if !inner.table.grant(session.clone(), now) {
             return Response::error(409, "this session id is in use: choose another one");
         }
         // Before the lock is released: the next batch must find a pusher for each session.
@@ -262,7 +314,7 @@ impl Shared {
         inner.pushers.insert(session.clone(), pusher);
         self.count(&inner);
         tracing::info!(%session, url, "cache session begun");
-        Response::json(200, &lease_answer(LEASE))
+        Response::json(200, &lease_answer(inner.table.granted(now)))
     }
 
     /// The thread `session-keeper`: drops sessions that are not renewed, and joins the pushers of

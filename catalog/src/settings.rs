@@ -1,7 +1,7 @@
 //! The catalog's settings.
 
 use crate::store::Database;
-use common::settings::addresses::{CatalogUrls, ListenAddress};
+use common::settings::addresses::{CatalogUrls, ListenAddress, ServiceUrl};
 use common::settings::{Settings, Shared};
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -14,6 +14,8 @@ pub struct CatalogSettings {
     pub listen: ListenAddress,
     /// Where its state lives.
     pub database: Database,
+    /// Where callers reach it, for the other catalogs of a shared database to name.
+    pub advertise_url: String,
     /// CSV file of the stocks that a new bazaar starts with; the village's without.
     pub stocks: Option<PathBuf>,
     /// The settings that every service has.
@@ -45,9 +47,30 @@ impl CatalogSettings {
                 database
             ));
         }
+        let advertise: Option<ServiceUrl> = settings.optional(
+            "CATALOG_ADVERTISE_URL",
+            "its own URL among those of CATALOG_URL, with a shared database; unset: http:// and its \
+             address",
+        );
+        let shares = database.file().is_none();
+        if shares && advertise.is_none() && listen.is_wildcard() {
+            settings.mistake(format!(
+                "CATALOG_ADVERTISE_URL is not set, and CATALOG_LISTEN={listen} names no host: write \
+                 the URL under which the other services reach this catalog"
+            ));
+        }
+        let advertise_url = advertise.map_or_else(|| format!("http://{listen}"), |url| url.0);
+        if shares && !urls.is_empty() && !urls.contains(&advertise_url) {
+            settings.mistake(format!(
+                "CATALOG_ADVERTISE_URL={advertise_url} is none of CATALOG_URL={}: callers follow a \
+                 catalog only to a URL of that list, so write it there in the same way",
+                urls.join(",")
+            ));
+        }
         Self {
             listen,
             database,
+            advertise_url,
             stocks: settings.optional(
                 "CATALOG_STOCKS",
                 "CSV file (name,price,quantity) of the stocks that a new bazaar starts with",

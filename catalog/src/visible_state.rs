@@ -5,13 +5,20 @@
 //! changes.** Suppose readers saw the file: one would get the new quantity while a front-end still
 //! answers the old one from its cache, and a reader who asks both would see the stock go back in
 //! time.
+//!
+//! **Where several catalogs share a database, a statement about now leaves only while the lease
+//! holds of the tenure from which the value came**, checked under one lock with it. Checked after
+//! it, a catalog could take a value, be deposed, take over again, and answer that value under the
+//! new lease.
 
+use crate::activity::standing::SharedLease;
 use crate::market::Holding;
 use crate::store::Snapshot;
 use common::wire::catalog::{CatalogState, LookupAnswer, Stock, TermInfo};
 use common::wire::order::Position;
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The visible state. The writer changes it; the server's workers and the journal's reader read it.
 ///
@@ -22,6 +29,8 @@ use std::collections::BTreeSet;
 pub struct VisibleState {
     /// A read-write lock: a batch takes it for the swap alone, and readers do not delay each other.
     inner: RwLock<Inner>,
+    /// The lease of the tenure that the values belong to; `None` with a file of its own.
+    lease: Option<Arc<SharedLease>>,
 }
 
 #[derive(Debug)]
@@ -40,6 +49,10 @@ pub enum Service {
     /// The file is new, and nothing shows yet that no log is ahead of it.
     AwaitingClaim,
     Serving,
+    /// A log shows that history may be lost, and it is being written that it is.
+    InDoubt,
+    /// The catalog stops. Final: another one may trade.
+    Silent,
     /// Final until the file is mended and the catalog restarted. The reason names the remedy.
     HistoryLost(String),
 }
@@ -55,7 +68,8 @@ pub struct NotServing {
 impl Service {
     fn state(&self) -> CatalogState {
         match self {
-            Self::StartUpWait => CatalogState::StartUpWait,
+            // Neither is a state of its own for callers: it serves nothing for a moment.
+            Self::StartUpWait | Self::InDoubt | Self::Silent => CatalogState::StartUpWait,
             Self::AwaitingClaim => CatalogState::AwaitingClaim,
             Self::Serving => CatalogState::Serving,
             Self::HistoryLost(_) => CatalogState::HistoryLost,
@@ -71,14 +85,17 @@ impl Service {
             Self::AwaitingClaim => {
                 Some("the catalog's file is new: it serves once an order replica leads")
             }
+            Self::InDoubt => Some("the catalog finds out whether its history is lost"),
+            Self::Silent => Some("the catalog stops"),
             Self::HistoryLost(reason) => Some(reason),
         }
     }
 }
 
 impl VisibleState {
-    pub fn new(visible: Snapshot, service: Service) -> Self {
+    pub fn new(visible: Snapshot, service: Service, lease: Option<Arc<SharedLease>>) -> Self {
         Self {
+            lease,
             inner: RwLock::new(Inner {
                 visible,
                 changing: BTreeSet::new(),
@@ -89,6 +106,46 @@ impl VisibleState {
 
     pub fn term(&self) -> TermInfo {
         self.inner.read().visible.term
+    }
+
+    /// The term, as a statement about now.
+    ///
+    /// # Errors
+    /// Why none can be made.
+    pub fn term_now(&self) -> Result<TermInfo, NotServing> {
+        let inner = self.inner.read();
+        self.check_lease(&inner)?;
+        Ok(inner.visible.term)
+    }
+
+    /// Where the visible journal ends, as a statement about now.
+    ///
+    /// # Errors
+    /// Why none can be made.
+    pub fn position_now(&self) -> Result<Position, NotServing> {
+        let inner = self.inner.read();
+        inner.serving()?;
+        self.check_lease(&inner)?;
+        Ok(inner.visible.position)
+    }
+
+    /// Whether statements about now may leave; call it under the lock of the value.
+    fn check_lease(&self, inner: &Inner) -> Result<(), NotServing> {
+        let refused = |message: &str| {
+            Err(NotServing {
+                state: CatalogState::StartUpWait,
+                message: message.into(),
+            })
+        };
+        if matches!(inner.service, Service::Silent) {
+            return refused("the catalog stops");
+        }
+        match &self.lease {
+            Some(lease) if lease.holds_until().is_none() => {
+                refused("the catalog has no lease now: it cannot reach its database, or is deposed")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where the visible journal ends.
@@ -117,6 +174,7 @@ impl VisibleState {
         // Under the lock of the read: between two locks the history could be lost, and a stock
         // leave after every cache was emptied.
         inner.serving()?;
+        self.check_lease(&inner)?;
         let stock = |(name, holding): (&String, &Holding)| Stock {
             name: name.clone(),
             price: holding.price,
@@ -188,18 +246,36 @@ impl VisibleState {
         self.inner.write().rise(term);
     }
 
-    /// Begins to serve, unless the history is lost.
+    /// Begins to serve, unless the history is lost, or the catalog stops.
     pub fn serve(&self) {
         let mut inner = self.inner.write();
-        if !matches!(inner.service, Service::HistoryLost(_)) {
+        if !matches!(inner.service, Service::HistoryLost(_) | Service::Silent) {
             inner.service = Service::Serving;
         }
+    }
+
+    /// Serves nothing until it is known whether the history is lost.
+    pub fn doubt(&self) {
+        let mut inner = self.inner.write();
+        if !matches!(inner.service, Service::HistoryLost(_) | Service::Silent) {
+            inner.service = Service::InDoubt;
+        }
+    }
+
+    /// Says nothing about now any more, for good.
+    pub fn silence(&self) {
+        self.inner.write().service = Service::Silent;
+    }
+
+    /// Whether it says nothing any more.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.inner.read().service, Service::Silent)
     }
 
     /// Ends all service. The first reason stays: it names the remedy.
     pub fn lose_history(&self, reason: &str) {
         let mut inner = self.inner.write();
-        if !matches!(inner.service, Service::HistoryLost(_)) {
+        if !matches!(inner.service, Service::HistoryLost(_) | Service::Silent) {
             inner.service = Service::HistoryLost(reason.into());
         }
     }
@@ -275,7 +351,7 @@ mod tests {
     }
 
     fn serving() -> VisibleState {
-        VisibleState::new(snapshot(), Service::Serving)
+        VisibleState::new(snapshot(), Service::Serving, None)
     }
 
     /// While a batch is under way its stocks have their old value, not to be cached; afterwards the
@@ -307,10 +383,10 @@ mod tests {
                 CatalogState::HistoryLost,
             ),
         ] {
-            let visible = VisibleState::new(snapshot(), service);
+            let visible = VisibleState::new(snapshot(), service, None);
             assert_eq!(visible.lookup(None).expect_err("refused").state, state);
         }
-        let visible = VisibleState::new(snapshot(), Service::AwaitingClaim);
+        let visible = VisibleState::new(snapshot(), Service::AwaitingClaim, None);
         visible.serve();
         assert!(visible.serving().is_ok());
         visible.lose_history("cut");

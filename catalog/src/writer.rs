@@ -15,15 +15,21 @@
 //! 7. **Publish** the new state, and only then answer.
 //!
 //! A failed commit leaves nothing of the attempt in memory: the state is read again from the file.
-//! If that fails too, the process ends, since it could only guess.
+//! If that fails too, the process ends, since it could only guess. With a database that several
+//! catalogs share, see `writer/shared.rs`.
 //!
 //! The thread `writer` does this work while batches are queued, else the server's worker that read
 //! a lone batch (see [`common::stage`]). Claims are in `writer/claims.rs`, the comparison of
-//! histories in `writer/history.rs`.
+//! histories in `writer/history.rs`, the clean stop in `writer/stop.rs`.
 
 mod claims;
 mod history;
+mod shared;
+mod stop;
 
+use crate::activity::RENEWAL;
+use crate::activity::calls::Calls;
+use crate::activity::standing::{SharedLease, Standing};
 use crate::batch::{Staged, stage};
 use crate::leadership::Leadership;
 use crate::metrics::CatalogMetrics;
@@ -73,6 +79,33 @@ pub struct Writer {
     parked: Vec<(TradeRequest, Responder)>,
     /// The trouble with claims that was logged last. Front-ends ask again and again.
     logged: Option<String>,
+    /// The lease of this tenure, and how the writer moves it to the next epoch; `None` with a file
+    /// of its own.
+    shared: Option<Shared>,
+    standing: Arc<Standing>,
+    /// The catalog stops: nothing is taken any more.
+    stopped: bool,
+}
+
+/// The part of the writer's state that only a shared database needs.
+struct Shared {
+    lease: Arc<SharedLease>,
+    moves: Calls,
+}
+
+/// What a writer begins with.
+pub struct Context {
+    pub store: Box<dyn Store>,
+    pub state: Snapshot,
+    pub visible: Arc<VisibleState>,
+    pub sessions: Arc<Sessions>,
+    pub metrics: Arc<CatalogMetrics>,
+    pub writes: Arc<WriteHealth>,
+    /// It takes no trade before.
+    pub serve_from: BootInstant,
+    pub lease: Option<Arc<SharedLease>>,
+    pub moves: Option<Calls>,
+    pub standing: Arc<Standing>,
 }
 
 /// Why a batch was not committed.
@@ -94,28 +127,24 @@ const PROBE_BYTES_AFTER_FAILURE: usize = 32 * 1_024;
 const MAX_WORK: usize = 64;
 
 impl Writer {
-    /// A writer that takes no trade before `serve_from`.
-    pub fn new(
-        store: Box<dyn Store>,
-        state: Snapshot,
-        visible: Arc<VisibleState>,
-        sessions: Arc<Sessions>,
-        metrics: Arc<CatalogMetrics>,
-        writes: Arc<WriteHealth>,
-        serve_from: BootInstant,
-    ) -> Self {
-        let leadership = Leadership::new(state.term);
+    /// A writer with nothing under way.
+    pub fn new(context: Context) -> Self {
+        let Context { lease, moves, .. } = context;
+        let shared = lease.zip(moves);
         Self {
-            store,
-            state,
-            leadership,
-            visible,
-            sessions,
-            metrics,
-            writes,
-            serve_from,
+            leadership: Leadership::new(context.state.term),
+            store: context.store,
+            state: context.state,
+            visible: context.visible,
+            sessions: context.sessions,
+            metrics: context.metrics,
+            writes: context.writes,
+            serve_from: context.serve_from,
             parked: Vec::new(),
             logged: None,
+            shared: shared.map(|(lease, moves)| Shared { lease, moves }),
+            standing: context.standing,
+            stopped: false,
         }
     }
 
@@ -131,16 +160,22 @@ impl Writer {
         let taken = stage.state().wait_at_start(work, stop);
         stage.done(taken);
         loop {
-            let idle = writes.probe_due(Instant::now());
+            // The keeper of the lease wants a sign of life.
+            let idle = writes.probe_due(Instant::now()).min(RENEWAL);
             match work.take_batch_within(MAX_WORK, stop, idle) {
                 Taken::Batch(batch) => stage.work(batch),
-                // Unless a worker traded in place meanwhile.
-                Taken::Nothing if writes.probe_due(Instant::now()).is_zero() => {
-                    stage.state().probe();
-                }
-                Taken::Nothing => {}
+                Taken::Nothing => stage.state().idle(),
                 Taken::Ended => return,
             }
+        }
+    }
+
+    /// Nothing was queued for a while.
+    fn idle(&mut self) {
+        self.show_life();
+        // Unless a worker traded in place meanwhile.
+        if self.writes.probe_due(Instant::now()).is_zero() && !self.is_over() {
+            self.probe();
         }
     }
 
@@ -162,7 +197,11 @@ impl Writer {
         } else if outcome.is_ok() && failed {
             tracing::info!("the file can be written again");
         }
-        self.note_write(outcome.err().as_ref());
+        self.note_write(outcome.as_ref().err());
+        if outcome.is_err() && self.shared.is_some() {
+            // The database takes no batch after a write with an unknown outcome.
+            self.reload();
+        }
     }
 
     fn note_write(&self, error: Option<&StoreError>) {
@@ -194,19 +233,30 @@ impl Writer {
                         self.parked.push((request, responder));
                     }
                     WriterWork::Trades(_, responder) => {
-                        responder.send(nothing_happened("too many batches wait for the catalog"))
+                        responder.send(unavailable(
+                            "too many batches wait for the catalog",
+                            false,
+                            false,
+                        ));
                     }
                     WriterWork::CheckFailed(what) => self.distrust(&what),
                 }
             }
         }
-        // Also when a stop or lost history ended the wait: `trade` then refuses them.
+        // Also when a stop or lost history ended the wait: `trade` then refuses them, after a stop
+        // with a 421, so that callers try again.
+        self.stopped |= stop.is_triggered();
         let parked = std::mem::take(&mut self.parked);
         self.trade(parked);
         taken
     }
 
     fn trade(&mut self, requests: Vec<(TradeRequest, Responder)>) {
+        if self.is_over() {
+            let refusal = self.not_active(false);
+            let responders = requests.into_iter().map(|(_, responder)| responder);
+            return responders.for_each(|responder| responder.send(refusal.clone()));
+        }
         let mut taken = Vec::with_capacity(requests.len());
         for (request, responder) in requests {
             match self.admit(&request) {
@@ -221,7 +271,7 @@ impl Writer {
         }
         // A later batch of these may have shown that the history is lost. Then none may trade.
         if let Err(not) = self.visible.serving() {
-            let refusal = nothing_happened(&not.message);
+            let refusal = self.nothing_happened(&not.message);
             taken
                 .drain(..)
                 .for_each(|(_, responder)| responder.send(refusal.clone()));
@@ -261,6 +311,7 @@ impl Writer {
         self.check_history(request.replica, request.position)?;
         let term = self.leadership.term_info();
         if request.term != term.term {
+            self.check_lease()?;
             self.metrics.fenced.inc();
             tracing::warn!(
                 term = request.term,
@@ -271,7 +322,7 @@ impl Writer {
         }
         self.visible
             .serving()
-            .map_err(|not| nothing_happened(&not.message))
+            .map_err(|not| self.nothing_happened(&not.message))
     }
 
     /// Steps 2 to 6: afterwards the batch may become visible.
@@ -342,6 +393,16 @@ impl Writer {
     /// After a failure: memory as the file has it. Returns the response to the whole batch.
     fn recover(&mut self, failure: &Failure) -> Response {
         match failure {
+            // The fence comes first in a transaction, so that nothing of this one happened.
+            Failure::Undecided(StoreError::Fenced)
+            | Failure::Unknown(StoreError::Fenced) => self.fenced(),
+            Failure::Undecided(
+                error @ (StoreError::RowsLost(_) | StoreError::UnknownBefore { .. }),
+            ) => {
+                tracing::error!(%error, "memory and database may differ: loading again");
+                self.reload();
+                self.nothing_happened("the catalog had to load its journal again")
+            }
             Failure::Undecided(error) => {
                 // Rolled back when the batch was dropped: nothing of it is anywhere.
                 tracing::error!(%error, "a batch could not be decided");
@@ -352,7 +413,7 @@ impl Writer {
                 self.metrics.commit_failures.inc();
                 tracing::error!(%error, "a commit failed: its outcome is unknown");
                 self.reload();
-                unknown_outcome(&format!("the catalog could not write its file: {error}"))
+                self.unknown_outcome(&format!("the catalog could not write: {error}"))
             }
         }
     }
@@ -399,17 +460,25 @@ impl Writer {
             ),
             Err(error) => {
                 tracing::error!(%error, "the journal could not be read");
-                unknown_outcome(&format!("the catalog cannot read its journal: {error}"))
+                self.unknown_outcome(&format!("the catalog cannot read its journal: {error}"))
             }
         }
     }
 
     /// After a failed write nothing of the attempt may survive in memory: reads everything again.
-    /// A panic, and so the end of the process, when that fails too.
+    /// Of a file, a panic, and so the end of the process, when that fails too.
     fn reload(&mut self) {
+        if self.shared.is_some() {
+            return self.move_and_load();
+        }
         let snapshot = self.store.load(EPOCH).unwrap_or_else(|error| {
             panic!("the catalog's file can neither be written nor read: {error}");
         });
+        self.install(snapshot);
+    }
+
+    /// Takes a state that was loaded, and makes it visible.
+    fn install(&mut self, snapshot: Snapshot) {
         if snapshot.term.term > self.leadership.term_info().term {
             self.leadership.install(snapshot.term, BootInstant::now());
         }
@@ -422,6 +491,7 @@ impl stage::Work<WriterWork> for Writer {
     /// Trades next to each other share a transaction. A claim stands alone: what came before it is
     /// decided in the old term, what comes after it in the new one.
     fn work(&mut self, batch: Vec<WriterWork>) {
+        self.show_life();
         let mut trades = Vec::new();
         let mut orders = 0;
         for work in batch {
@@ -446,19 +516,12 @@ impl stage::Work<WriterWork> for Writer {
     }
 }
 
-fn nothing_happened(message: &str) -> Response {
-    unavailable(message, false)
-}
-
-fn unknown_outcome(message: &str) -> Response {
-    unavailable(message, true)
-}
-
-fn unavailable(message: &str, outcome_unknown: bool) -> Response {
+/// A 503; with `retry` the caller had better try again at once than say so to its client.
+fn unavailable(message: &str, outcome_unknown: bool, retry: bool) -> Response {
     let body = Unavailable {
         message: message.into(),
         outcome_unknown,
-        retry: false,
+        retry,
     };
     Response::json(503, &body).with_header("Retry-After", RETRY_AFTER.as_secs().to_string())
 }

@@ -68,6 +68,11 @@ impl Bench {
         self.start();
     }
 
+    /// Starts the catalog again, as if it had crashed: nothing says that it stopped cleanly.
+    fn restart_after_crash(&mut self) {
+        self.damage("DELETE FROM clean_stop");
+    }
+
     /// Stops the catalog, changes its file, and starts it again.
     fn damage(&mut self, statement: &str) {
         self.catalog = None;
@@ -265,7 +270,7 @@ fn verdicts_are_recorded() {
         (0, 2, Some(1))
     );
     assert_eq!(bench.quantity("FishCo").expect("serves"), (45, true));
-    bench.restart();
+    bench.restart_after_crash();
     let (term, _) = bench.claim(genesis);
     let again = bench
         .trade(term, genesis, first)
@@ -445,6 +450,9 @@ fn damage_is_found_after_a_start() {
         let connection =
             rusqlite::Connection::open(bench.folder.path().join("catalog.db")).expect("opens");
         connection.execute(damage, []).expect("damages");
+        // Else it serves at once, and the check comes later.
+        let crash = connection.execute("DELETE FROM clean_stop", []);
+        crash.expect("as if it had crashed");
         bench
     };
     let bench = trade_and_damage("UPDATE orders SET quantity = 2 WHERE number = 0");
@@ -469,7 +477,7 @@ fn parked_trades_are_answered() {
     let mut bench = Bench::new();
     let genesis = bench.genesis_position();
     let (term, _) = bench.claim(genesis);
-    bench.restart();
+    bench.restart_after_crash();
     std::thread::scope(|scope| {
         let trade =
             scope.spawn(|| bench.trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)]));
@@ -499,7 +507,7 @@ fn parked_trades_are_answered() {
     });
 }
 
-/// After a restart with an existing file, terms are read and claims granted at once, but stocks and
+/// After a crash, terms are read and claims granted at once, but stocks and
 /// rows leave only after the wait.
 #[test]
 fn the_start_up_wait() {
@@ -510,7 +518,7 @@ fn the_start_up_wait() {
         .trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)])
         .expect("trades")
         .end;
-    bench.restart();
+    bench.restart_after_crash();
     let started = Instant::now();
     assert_eq!(bench.get::<TermAnswer>("/term").expect("term").term, term);
     let (newer, granted_end) = bench.claim(end);
@@ -871,7 +879,69 @@ fn a_file_in_use_is_refused() {
     );
 }
 
-/// Everything that was traded before a stop is there after it, and the wait ends by itself.
+/// A clean stop ends every session and waits for the acknowledgement. The next start serves at once,
+/// and knows nothing of the stop any more: a crash after it is waited for.
+#[test]
+fn after_a_clean_stop_the_next_start_serves_at_once() {
+    let mut bench = Bench::new();
+    let genesis = bench.genesis_position();
+    let (term, _) = bench.claim(genesis);
+    let frontend = FakeFrontend::start();
+    frontend.register(&bench, "s1").expect("granted");
+    let trade = vec![order("a", "FishCo", Side::Buy, 1)];
+    let end = bench.trade(term, genesis, trade).expect("trades").end;
+    let began = Instant::now();
+    bench.restart();
+    let took = began.elapsed();
+    let ended = EndSessionRequest {
+        session: SessionId("s1".into()),
+    };
+    assert_eq!(*frontend.state.ends.lock(), [ended]);
+    assert_eq!(bench.quantity("FishCo").expect("serves"), (99, true));
+    println!("restart after a clean stop: {took:?}");
+    assert_eq!(status(&keep_alive(&bench, "s1").expect_err("over")), 404);
+    bench
+        .trade(term, end, vec![order("b", "FishCo", Side::Buy, 1)])
+        .expect("trades");
+    let file = bench.folder.path().join("catalog.db");
+    let connection = rusqlite::Connection::open(file).expect("opens");
+    let clean = "SELECT COUNT(*) FROM clean_stop";
+    let rows: u32 = connection
+        .query_row(clean, [], |row| row.get(0))
+        .expect("reads");
+    assert_eq!(rows, 0, "cleared before anything was served");
+}
+
+/// A front-end that does not acknowledge the end of its session is waited for: until its lease and
+/// the margin are over it may answer from its cache.
+#[test]
+fn a_clean_stop_waits_for_a_silent_front_end() {
+    let mut bench = Bench::new();
+    let genesis = bench.genesis_position();
+    bench.claim(genesis);
+    let frontend = FakeFrontend::start();
+    frontend.register(&bench, "s1").expect("granted");
+    let granted = Instant::now();
+    frontend.state.status.store(404, Ordering::SeqCst);
+    bench.catalog = None;
+    assert!(granted.elapsed() > Duration::from_millis(1_050));
+    bench.start();
+    assert_eq!(bench.quantity("FishCo").expect("serves"), (100, true));
+}
+
+/// A stop within the start-up wait is no clean one: earlier leases may last longer than it.
+#[test]
+fn a_stop_within_the_start_up_wait_is_no_clean_one() {
+    let mut bench = Bench::new();
+    let genesis = bench.genesis_position();
+    bench.claim(genesis);
+    bench.restart_after_crash();
+    bench.restart();
+    let state = bench.get::<CatalogHealth>("/health").expect("health").state;
+    assert_eq!(state, CatalogState::StartUpWait);
+}
+
+/// Everything that was traded before a stop is there after it.
 #[test]
 fn state_survives_a_restart() {
     let mut bench = Bench::new();

@@ -15,6 +15,20 @@ pub const POINTS: [&str; 9] = [
     "frontend-before-answer",
 ];
 
+/// Crash points where a catalog takes over from another one, moves itself to a newer epoch, or stops
+/// cleanly.
+pub const CATALOG_POINTS: [&str; 9] = [
+    "catalog-before-takeover",
+    "catalog-after-takeover",
+    "catalog-after-load",
+    "catalog-before-move",
+    "catalog-after-move",
+    "catalog-stop-begins",
+    "catalog-stop-ends-sessions",
+    "catalog-stop-silent",
+    "catalog-stop-clean",
+];
+
 /// Crash points between the steps in which a database file is made and takes its name.
 pub const FILE_POINTS: [&str; 7] = [
     "draft-filled",
@@ -31,7 +45,7 @@ pub const FILE_POINTS: [&str; 7] = [
 pub const VARIABLE: &str = "BAZAAR_CRASH_AT";
 
 fn all() -> impl Iterator<Item = &'static str> {
-    POINTS.into_iter().chain(FILE_POINTS)
+    POINTS.into_iter().chain(CATALOG_POINTS).chain(FILE_POINTS)
 }
 
 /// A place at which the process may be made to die.

@@ -2,6 +2,7 @@
 //! all of it, wrong starts.
 
 use client::api::ApiError;
+use client::stats::Kind;
 use cluster::service::Service::{self, Catalog, Frontend, Order};
 use cluster::wait;
 use common::wire::catalog::CatalogHealth;
@@ -99,6 +100,26 @@ fn catalog_killed_and_back() {
     });
     assert_eq!(number, Some(1));
     assert_eq!(bazaar.quantity("FishCo"), 97);
+    bazaar.close();
+}
+
+/// The catalog is stopped and started while clients trade. No client sees an error, and no order
+/// takes as long as the wait for leases that follows a crash.
+#[test]
+fn a_clean_restart_of_the_catalog_is_no_failure() {
+    let mut bazaar = Bazaar::start();
+    let outcome = bazaar.trade_while(4, |bazaar, control| {
+        for _ in 0..3 {
+            wait_steps(control, 100);
+            bazaar.cluster.restart(Catalog).expect("restarted");
+        }
+        wait_steps(control, 100);
+    });
+    assert_clean(&outcome);
+    assert!(!outcome.noticed_during_orders, "{:?}", outcome.examples);
+    let orders = outcome.stats.of(Kind::Order).summary();
+    println!("restarts of the catalog: {orders:?}");
+    assert!(orders.max_ms < 1_000.0, "{orders:?}");
     bazaar.close();
 }
 

@@ -84,6 +84,13 @@ pub trait Store: Send + fmt::Debug {
     /// [`StoreError`]
     fn set_history_lost(&mut self, reason: &str) -> Result<(), StoreError>;
 
+    /// Remembers that every cache session is over and nothing is said any more, so that the next
+    /// start or takeover need not wait for leases.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the outcome is unknown.
+    fn set_clean(&mut self) -> Result<(), StoreError>;
+
     /// Makes this many random bytes durable, in place of those of the probe before: shows whether
     /// the store can be written, and changes nothing else.
     ///

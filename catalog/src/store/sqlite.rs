@@ -84,6 +84,28 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Whether the run before stopped cleanly, and forgets that: read and cleared in one
+    /// transaction, before this run grants anything. The caller holds the file's lock.
+    ///
+    /// The table is made by the first clean stop, so that files of earlier versions need nothing
+    /// done.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn take_clean(&mut self) -> Result<bool, StoreError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let exists = transaction
+            .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'clean_stop'")?
+            .exists([])?;
+        let was_clean = exists && transaction.execute("DELETE FROM clean_stop", [])? > 0;
+        transaction.commit()?;
+        Ok(was_clean)
+    }
+}
+
 impl Store for SqliteStore {
     fn genesis(&self) -> &Genesis {
         &self.genesis
@@ -130,6 +152,17 @@ impl Store for SqliteStore {
         self.connection
             .execute("INSERT INTO history_lost (reason) VALUES (?)", [reason])?;
         Ok(())
+    }
+
+    fn set_clean(&mut self) -> Result<(), StoreError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(
+            "CREATE TABLE IF NOT EXISTS clean_stop (id INTEGER PRIMARY KEY CHECK (id = 1)) STRICT;
+             INSERT OR IGNORE INTO clean_stop (id) VALUES (1);",
+        )?;
+        Ok(transaction.commit()?)
     }
 
     /// The table is made by the first probe, so that files of earlier versions need nothing done.
@@ -228,6 +261,9 @@ pub fn read_snapshot(connection: &Connection, seed: Hash) -> Result<Snapshot, Db
 /// which no file has. The milliseconds since 1970 are: terms rise by one for each change of
 /// leader, with at least 200 ms between two, from 0 or from earlier such milliseconds.
 ///
+/// It also forgets that the file's run stopped cleanly: a later one, whose file this replaces, may
+/// have granted cache sessions since.
+///
 /// # Errors
 /// [`DbError`]
 pub fn set_fresh_term(connection: &Connection) -> Result<Term, DbError> {
@@ -235,6 +271,7 @@ pub fn set_fresh_term(connection: &Connection) -> Result<Term, DbError> {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let term = Term::try_from(since.as_millis()).unwrap_or(Term::MAX >> 1);
+    connection.execute_batch("DROP TABLE IF EXISTS clean_stop")?;
     connection.execute("UPDATE leadership SET term = ?1, owner = NULL", [term])?;
     Ok(term)
 }

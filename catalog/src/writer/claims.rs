@@ -1,7 +1,8 @@
 //! Claims: a replica asks for the next term.
 
 use crate::leadership::Claim;
-use crate::writer::{Writer, nothing_happened};
+use crate::store::StoreError;
+use crate::writer::Writer;
 use common::clock::BootInstant;
 use common::http::{Responder, Response};
 use common::wire::catalog::{CatalogState, ClaimAnswer, ClaimRequest};
@@ -9,7 +10,12 @@ use std::time::Instant;
 
 impl Writer {
     pub(super) fn claim(&mut self, request: &ClaimRequest, responder: Responder) {
-        responder.send(self.judge_claim(request));
+        let response = if self.is_over() {
+            self.not_active(false)
+        } else {
+            self.judge_claim(request)
+        };
+        responder.send(response);
     }
 
     fn judge_claim(&mut self, request: &ClaimRequest) -> Response {
@@ -34,12 +40,18 @@ impl Writer {
             Claim::Grant(granted) => granted,
             Claim::Wait { ms } => return Response::json(200, &ClaimAnswer::Wait { ms }),
             Claim::Stale(info) => {
+                if let Err(refusal) = self.check_lease() {
+                    return refusal;
+                }
                 self.metrics.fenced.inc();
                 return Response::json(412, &info);
             }
         };
         self.writes.begin(Instant::now());
         let written = self.store.set_term(granted);
+        if let Err(StoreError::Fenced) = written {
+            return self.fenced();
+        }
         self.note_write(written.as_ref().err());
         if let Err(error) = written {
             self.log_change(&format!(
@@ -47,7 +59,7 @@ impl Writer {
             ));
             // The outcome is unknown: a term that reached the disk must fence older ones.
             self.reload();
-            return nothing_happened(&format!("the catalog cannot write its file: {error}"));
+            return self.nothing_happened(&format!("the catalog cannot write the term: {error}"));
         }
         self.logged = None;
         // Durable first: a grant that a crash takes back would let two replicas lead one term.

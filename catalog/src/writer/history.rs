@@ -7,7 +7,7 @@
 
 use crate::leadership::ForeignLog;
 use crate::store::StoreError;
-use crate::writer::{Writer, nothing_happened};
+use crate::writer::Writer;
 use common::http::Response;
 use common::wire::catalog::CatalogState;
 use common::wire::order::{ClusterId, Position, ReplicaId};
@@ -52,6 +52,10 @@ impl Writer {
     }
 
     fn refuse_lost(&self) -> Result<(), Response> {
+        // Lost history counts once it is written. A catalog that was fenced says nothing of it.
+        if self.is_over() {
+            return Err(self.not_active(false));
+        }
         self.visible
             .serving()
             .map_err(|not| Response::error(409, &not.message))
@@ -109,8 +113,11 @@ impl Writer {
     }
 
     /// Ends all service until the file is mended. Logged and written once, with the first reason.
-    fn lose_history(&mut self, reason: &str) {
+    pub(super) fn lose_history(&mut self, reason: &str) {
         if self.visible.state() == CatalogState::HistoryLost {
+            return;
+        }
+        if self.shared.is_some() && !self.write_lost_history(reason) {
             return;
         }
         tracing::error!("trades and stocks are refused: {reason}");
@@ -118,6 +125,9 @@ impl Writer {
         // and keep what it gets.
         self.visible.lose_history(reason);
         self.sessions.end_all(reason);
+        if self.shared.is_some() {
+            return;
+        }
         if let Err(error) = self.store.set_history_lost(reason) {
             // Not fatal: the logs that showed it are still there, and show it again.
             tracing::error!(%error, "lost history was not recorded: a restart finds it out again");
@@ -132,13 +142,19 @@ impl Writer {
     }
 
     pub(super) fn cannot_read(&mut self, error: &StoreError) -> Response {
+        if matches!(error, StoreError::Fenced) {
+            return self.fenced();
+        }
         if error.is_damage() {
             self.lose_history(&format!(
                 "the catalog's file is damaged ({error}); \
                  stop all services and run 'catalog rebuild'"
             ));
         }
-        nothing_happened(&format!("the catalog cannot use its file: {error}"))
+        if self.is_over() {
+            return self.not_active(false);
+        }
+        self.nothing_happened(&format!("the catalog cannot use its file: {error}"))
     }
 
     /// Logs trouble with claims when it changes, not at each try: 90 lines a second were seen.

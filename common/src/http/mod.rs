@@ -242,6 +242,8 @@ pub struct Responder {
     metrics: Arc<HttpMetrics>,
     /// Whether the caller is a service of ours, which wants to know our version.
     internal: bool,
+    /// A field that the response gets whoever makes it.
+    header: Option<(&'static str, String)>,
 }
 
 impl Responder {
@@ -254,7 +256,15 @@ impl Responder {
             since: Instant::now(),
             metrics,
             internal: false,
+            header: None,
         }
+    }
+
+    /// The same, whose response gets one more field.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
+        self.header = Some((name, value));
+        self
     }
 
     /// The same for a listener that only our services call: its response carries the version.
@@ -285,6 +295,7 @@ impl Responder {
                 protocol::extend(&mut response.body);
                 response = response.with_header(protocol::HEADER, protocol::text());
             }
+            response.headers.extend(self.header.take());
             self.metrics
                 .answered(self.route, response.status, self.since.elapsed());
             sink.send(response);

@@ -159,15 +159,6 @@ impl PostgresStore {
         })
     }
 
-    /// Writes, as the last thing in this epoch, that every cache session is over: the next takeover
-    /// need not wait. The fence sees to it that the row is still the own one.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the outcome is unknown.
-    pub fn set_clean(&mut self) -> Result<(), StoreError> {
-        self.write(SET_CLEAN, &[]).map(drop)
-    }
-
     /// Taken out, so that a connection that failed is not used again.
     fn take(&mut self) -> Result<Connection, StoreError> {
         match self.open.take().filter(|open| !open.is_closed()) {
@@ -279,6 +270,11 @@ impl Store for PostgresStore {
 
     fn set_history_lost(&mut self, reason: &str) -> Result<(), StoreError> {
         self.write(LOSE_HISTORY, &[&reason]).map(drop)
+    }
+
+    fn set_clean(&mut self) -> Result<(), StoreError> {
+        // The fence sees to it that the row is still the own one.
+        self.write(SET_CLEAN, &[]).map(drop)
     }
 
     fn probe(&mut self, bytes: usize) -> Result<(), StoreError> {
