@@ -12,17 +12,25 @@
 //!  check: reads the whole journal once after a start
 //! ```
 //!
+//! With a shared database instead of a file, all of this belongs to a tenure: it begins with a
+//! takeover and ends when another catalog takes over.
+//!
+//! ```text
+//!  activity ──► activity row (own connection): renews the lease, or looks and takes over
+//!     └──► tenure: loads, begins; ends what a deposed catalog had
+//! ```
+//!
 //! Invariants:
 //! - Numbers are dense, in commit order, and a number's content never changes.
 //! - An order key has one verdict for ever (within the rings of refusals).
 //! - A batch of a term that is not the current one changes nothing.
 //! - A value in `visible_state::VisibleState` is durable, and no cache with a live lease holds an
 //!   older one.
+//! - Of several catalogs, one at most says anything about now, and none that was deposed writes.
 //! - No stock's quantity is below 0 or above [`market::MAX_QUANTITY`].
 //!
-//! On purpose it does not choose the leader (front-ends do), replicate itself (it is the single
-//! point of truth, and of failure), or keep sessions over a restart (it waits their leases out
-//! instead).
+//! On purpose it does not choose the leader (front-ends do), replicate itself (PostgreSQL does), or
+//! keep sessions over a restart (it waits their leases out, or ends them before it stops).
 
 pub mod activity;
 mod api;

@@ -1,4 +1,4 @@
-//! The running catalog: its threads, and the order in which they stop.
+//! The running catalog: the database that it opens, and the order in which its parts stop.
 
 use crate::activity::standing::Standing;
 use crate::api::Api;

@@ -49,8 +49,11 @@ impl Holder {
     fn open_table(&self) -> OpenTable {
         let holder = self.clone();
         Arc::new(move || {
-            let mut activity =
-                Activity::new(holder.database.clone(), holder.holder.clone(), holder.url.clone());
+            let mut activity = Activity::new(
+                holder.database.clone(),
+                holder.holder.clone(),
+                holder.url.clone(),
+            );
             activity.prepare()?;
             Ok(Box::new(activity))
         })
@@ -215,7 +218,10 @@ impl Tenures {
         let leased = Some((Arc::clone(lease), moves));
         let tenure = Tenure::begin(&self.around, store, snapshot, leased, BootInstant::BOOT)?;
         tracing::warn!(
-            epoch = lease.epoch(), orders, term, took_ms = began.elapsed().as_millis(),
+            epoch = lease.epoch(),
+            orders,
+            term,
+            took_ms = began.elapsed().as_millis(),
             "active"
         );
         Ok(tenure)

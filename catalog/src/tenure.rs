@@ -4,6 +4,7 @@
 //!
 //! A catalog on a file of its own has one tenure, from its start to its stop, which needs no lease.
 
+use crate::activity::RENEWAL;
 use crate::activity::calls::Calls;
 use crate::activity::standing::{SharedLease, Standing};
 use crate::api::{JournalPage, serve_journal};
@@ -128,7 +129,9 @@ impl Tenure {
         });
         let writer_thread = Thread::spawn("writer", {
             let (stop, writer, writes) = (stop.clone(), Arc::clone(&writer), Arc::clone(&writes));
-            move || Writer::run(&writer, &writes, &queued, &stop)
+            // The keeper of a lease wants signs of life.
+            let life = lease.as_ref().map_or(Duration::MAX, |_| RENEWAL);
+            move || Writer::run(&writer, &writes, &queued, life, &stop)
         });
         Ok(Arc::new(Self {
             visible,

@@ -27,7 +27,6 @@ mod history;
 mod shared;
 mod stop;
 
-use crate::activity::RENEWAL;
 use crate::activity::calls::Calls;
 use crate::activity::standing::{SharedLease, Standing};
 use crate::batch::{Staged, stage};
@@ -149,19 +148,19 @@ impl Writer {
     }
 
     /// The stage's thread: works until the service stops, and probes the file while nothing else is
-    /// written.
+    /// written. While it has nothing to do it shows each `life` that it lives.
     pub fn run(
         stage: &WriterStage,
         writes: &WriteHealth,
         work: &QueueReceiver<WriterWork>,
+        life: Duration,
         stop: &Shutdown,
     ) {
         // The state stays locked for the whole wait, so that no worker trades in place meanwhile.
         let taken = stage.state().wait_at_start(work, stop);
         stage.done(taken);
         loop {
-            // The keeper of the lease wants a sign of life.
-            let idle = writes.probe_due(Instant::now()).min(RENEWAL);
+            let idle = writes.probe_due(Instant::now()).min(life);
             match work.take_batch_within(MAX_WORK, stop, idle) {
                 Taken::Batch(batch) => stage.work(batch),
                 Taken::Nothing => stage.state().idle(),
@@ -190,6 +189,11 @@ impl Writer {
         };
         self.writes.begin(Instant::now());
         let outcome = self.store.probe(bytes);
+        if let Err(StoreError::Fenced) = outcome {
+            self.writes.wrote_nothing();
+            self.end_tenure();
+            return;
+        }
         if let Err(error) = &outcome
             && !failed
         {
@@ -394,8 +398,9 @@ impl Writer {
     fn recover(&mut self, failure: &Failure) -> Response {
         match failure {
             // The fence comes first in a transaction, so that nothing of this one happened.
-            Failure::Undecided(StoreError::Fenced)
-            | Failure::Unknown(StoreError::Fenced) => self.fenced(),
+            Failure::Undecided(StoreError::Fenced) | Failure::Unknown(StoreError::Fenced) => {
+                self.fenced()
+            }
             Failure::Undecided(
                 error @ (StoreError::RowsLost(_) | StoreError::UnknownBefore { .. }),
             ) => {

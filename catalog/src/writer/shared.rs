@@ -50,10 +50,14 @@ impl Writer {
 
     /// The fence found another epoch.
     pub(super) fn fenced(&self) -> Response {
+        self.end_tenure();
+        self.not_active(false)
+    }
+
+    pub(super) fn end_tenure(&self) {
         if let Some(shared) = &self.shared {
             shared.lease.end("the database has a newer epoch");
         }
-        self.not_active(false)
     }
 
     /// The response to a request that changed nothing. With several catalogs the next try may find
