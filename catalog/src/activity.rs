@@ -227,8 +227,8 @@ impl Lease {
         }
     }
 
-    /// Begins to move to the next epoch. Say so before the statement is sent: a renewal may find its
-    /// epoch gone before the answer to the move arrives.
+    /// Begins to move to the next epoch. Say so before the statement is sent: a renewal may find
+    /// its epoch gone before the answer to the move arrives.
     pub fn begin_move(&mut self) -> Takeover {
         self.moving = true;
         Takeover {

@@ -15,8 +15,8 @@ use std::time::Duration;
 /// - A lease never gets shorter: its front-end counts on the longest one that it was granted.
 /// - A session with a push unanswered for longer than [`PUSH_OVERDUE`] is not renewed, so that a
 ///   front-end that reaches the catalog but cannot be reached delays trades by one lease at most.
-/// - A lease ends with the catalog's own at the latest, where it has one: another catalog takes over
-///   once that is over, and pushes nothing to sessions that it does not know.
+/// - A lease ends with the catalog's own at the latest, where it has one: another catalog takes
+///   over once that is over, and pushes nothing to sessions that it does not know.
 /// - The owner decides keep-alive and drop under one lock: a lease is never extended after its
 ///   session was dropped.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]

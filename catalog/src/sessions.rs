@@ -248,7 +248,8 @@ impl Shared {
         self.removed.notify_all();
     }
 
-    /// Ends leases that are granted from now on with the catalog's own. Under the lock of the grant.
+    /// Ends leases that are granted from now on with the catalog's own. Under the lock of the
+    /// grant.
     fn cap(&self, inner: &mut Inner) -> Result<(), Response> {
         let Some(lease) = &self.lease else {
             return Ok(());

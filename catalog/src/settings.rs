@@ -49,14 +49,14 @@ impl CatalogSettings {
         }
         let advertise: Option<ServiceUrl> = settings.optional(
             "CATALOG_ADVERTISE_URL",
-            "its own URL among those of CATALOG_URL, with a shared database; unset: http:// and its \
-             address",
+            "its own URL among those of CATALOG_URL, with a shared database; unset: http:// and \
+             its address",
         );
         let shares = database.file().is_none();
         if shares && advertise.is_none() && listen.is_wildcard() {
             settings.mistake(format!(
-                "CATALOG_ADVERTISE_URL is not set, and CATALOG_LISTEN={listen} names no host: write \
-                 the URL under which the other services reach this catalog"
+                "CATALOG_ADVERTISE_URL is not set, and CATALOG_LISTEN={listen} names no host: \
+                 write the URL under which the other services reach this catalog"
             ));
         }
         let advertise_url = advertise.map_or_else(|| format!("http://{listen}"), |url| url.0);

@@ -1,5 +1,5 @@
-//! The threads of a catalog that shares its database with others: `activity`, which finds out who is
-//! active, and `tenure`, which loads after a takeover and ends what a deposed catalog had.
+//! The threads of a catalog that shares its database with others: `activity`, which finds out who
+//! is active, and `tenure`, which loads after a takeover and ends what a deposed catalog had.
 
 use crate::activity::calls::{ActivityTable, Calls, OpenTable};
 use crate::activity::keeper::Keeper;

@@ -879,8 +879,8 @@ fn a_file_in_use_is_refused() {
     );
 }
 
-/// A clean stop ends every session and waits for the acknowledgement. The next start serves at once,
-/// and knows nothing of the stop any more: a crash after it is waited for.
+/// A clean stop ends every session and waits for the acknowledgement. The next start serves at
+/// once, and knows nothing of the stop any more: a crash after it is waited for.
 #[test]
 fn after_a_clean_stop_the_next_start_serves_at_once() {
     let mut bench = Bench::new();

@@ -15,8 +15,8 @@ pub const POINTS: [&str; 9] = [
     "frontend-before-answer",
 ];
 
-/// Crash points where a catalog takes over from another one, moves itself to a newer epoch, or stops
-/// cleanly.
+/// Crash points where a catalog takes over from another one, moves itself to a newer epoch, or
+/// stops cleanly.
 pub const CATALOG_POINTS: [&str; 9] = [
     "catalog-before-takeover",
     "catalog-after-takeover",

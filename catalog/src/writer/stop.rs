@@ -1,14 +1,14 @@
-//! The clean stop, after which the next start or takeover waits for no lease. The order of its steps
-//! matters:
+//! The clean stop, after which the next start or takeover waits for no lease. The order of its
+//! steps matters:
 //!
 //! 1. While leases of an earlier run may last, `clean` would be a lie: the stop is not a clean one.
-//! 2. No lease is granted or renewed any more, and no batch taken; the one under way is over, as the
-//!    writer's state is held.
+//! 2. No lease is granted or renewed any more, and no batch taken; the one under way is over, as
+//!    the writer's state is held.
 //! 3. Every session is ended: its front-end acknowledges that its cache is empty, or its lease and
 //!    the margin are waited for.
 //! 4. Nothing is said about now any more. From here on, another catalog may trade.
-//! 5. `clean` is written, under the fence. Whatever comes of it, the process exits: it may have been
-//!    written, so that this process must not serve again.
+//! 5. `clean` is written, under the fence. Whatever comes of it, the process exits: it may have
+//!    been written, so that this process must not serve again.
 
 use super::Writer;
 use common::clock::BootInstant;
