@@ -58,6 +58,8 @@ pub fn stage(before: &Snapshot, orders: &[&Order], recorded: &[Option<Verdict>])
             continue;
         }
         let Some(holding) = before.market.get(&order.name) else {
+            // Not recorded. The set of stocks never changes, so a repeat gets the same verdict, and
+            // a client with wrong names cannot push real refusals out of the ring.
             verdicts.push(Verdict::UnknownStock);
             continue;
         };

@@ -14,7 +14,8 @@ use std::time::Duration;
 ///   front-end may answer from its cache, and a batch must wait for it.
 /// - A lease never gets shorter: its front-end counts on the longest one that it was granted.
 /// - A session with a push unanswered for longer than [`PUSH_OVERDUE`] is not renewed, so that a
-///   front-end that reaches the catalog but cannot be reached delays trades by one lease at most.
+///   front-end that reaches the catalog but cannot be reached delays trades by [`PUSH_OVERDUE`], a
+///   lease and the margin at most.
 /// - A lease ends with the catalog's own at the latest, where it has one: another catalog takes
 ///   over once that is over, and pushes nothing to sessions that it does not know.
 /// - The owner decides keep-alive and drop under one lock: a lease is never extended after its

@@ -320,7 +320,7 @@ impl Writer {
             tracing::warn!(
                 term = request.term,
                 current = term.term,
-                "a batch of an older term was refused"
+                "a batch of another term was refused"
             );
             return Err(Response::json(412, &term));
         }

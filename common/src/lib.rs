@@ -11,7 +11,7 @@
 //! | [`stage`] | state with one owner at a time behind a queue |
 //! | [`settings`], [`cli`] | environment variables; command lines: all mistakes reported at once |
 //! | [`terminal`] | standard output and error that may be gone; text of others made inert |
-//! | [`timing`] | every interval and time-out of the system, their order asserted at compile time |
+//! | [`timing`] | intervals and time-outs on which several services rely, their order asserted at compile time |
 //! | [`clock`] | a monotonic clock that counts suspended time |
 //! | [`crash`] | places at which fault tests let a service die |
 //! | [`service`] | a service's process from its command line to its exit code |

@@ -1,4 +1,4 @@
-//! The bounded queues between the listener's workers, which never wait, and the threads that make
+//! The bounded queues between the threads of the public listener, which never wait, and the threads that make
 //! calls: orders to the leader, queries and pages to the replicas, lookups to the catalog. A full
 //! queue refuses at once.
 

@@ -33,7 +33,8 @@
 //!
 //! Invariants: a cached value is never older than a trade that was acknowledged; an order is sent
 //! under one key however often it is sent; a response says "nothing happened" only when no attempt
-//! can have happened; a sitting leader is never deposed.
+//! can have happened; a sitting leader is deposed only when it
+//! has too few copies.
 //!
 //! On purpose it keeps no order, decides no trade, and repairs nothing at the other services.
 

@@ -1,7 +1,7 @@
 //! Routes of a replica's listener. Workers answer what is in memory; orders, appends, reads and
 //! claims go to their queues.
 
-use crate::leading::lone::Lone;
+use crate::leading::lone::LoneWorker;
 use crate::leading::sequencer::{OrderBatch, SequencerStage};
 use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
 use crate::metrics::OrderMetrics;
@@ -126,14 +126,14 @@ impl Api {
             responder,
         };
         if may_block && let Some(turn) = self.orders.reserve() {
-            let lone = Lone {
+            let worker = LoneWorker {
                 replica: &self.replica,
                 log: &self.writer,
                 metrics: &self.own,
                 timeout: self.replication_timeout,
             };
             // The turn ends before the rows are durable: the next batch may go to the catalog.
-            if let Some(rows) = turn.run(|sequencer| sequencer.trade_alone(batch, lone)) {
+            if let Some(rows) = turn.run(|sequencer| sequencer.trade_alone(batch, worker)) {
                 rows.finish();
             }
         } else if let Err(batch) = self.orders.put(batch) {

@@ -45,12 +45,15 @@
 //!    key, or from time and random bits. All attempts at this order carry this key.
 //! 2. The leader's **sequencer** sends its queue to the catalog in one batch, with its term and
 //!    with the position of the last row that it received.
-//! 3. The catalog refuses a batch of an older term. For each order it looks the key up in the
-//!    journal: a known key gets its recorded verdict again. A new one is decided and recorded. One
-//!    transaction for the whole batch; then the caches are invalidated, and only then the answer
-//!    leaves: a verdict for each order, and every row after the leader's last one.
+//! 3. The catalog refuses a batch of another term than its own. For each order it looks the key up
+//!    in the journal: a known key gets its recorded verdict again, a new one is decided, and its
+//!    trade or refusal recorded. One transaction holds the whole batch. The catalog marks the
+//!    stocks, pushes the invalidations, commits while these travel, waits for the acknowledgements,
+//!    makes the new quantities visible, and only then answers: with a verdict for each order, and
+//!    every row after the leader's last one.
 //! 4. The leader appends those rows to its log while it sends them to the followers, who do the
-//!    same. It already takes the next batch to the catalog meanwhile.
+//!    same. It already takes the next batch to the catalog meanwhile. A lone batch has one thread
+//!    for all of it (`leading/lone.rs`); under load the threads above share the work.
 //! 5. The **commit tracker** acknowledges an order once its row is durable at the leader and at
 //!    every follower in sync. A follower that does not answer in time falls out of sync, and orders
 //!    go on without it until it has caught up.
@@ -84,7 +87,8 @@
 //! the grant of its term. Otherwise it would say "no such order" of one that was acknowledged.
 //!
 //! **A new leader counts a follower as in sync only after an answer from it.** Otherwise the first
-//! order could be acknowledged on the assumption that a dead follower has it.
+//! order waits a whole time-out for a follower that is dead, and `ORDER_MIN_COPIES` counts a copy
+//! that nobody makes.
 //!
 //! **"Not found" needs a confirmed term.** A found row is true for ever and may come from anywhere.
 //! A missing row proves absence only if this replica led the same term before and after the read:
@@ -95,7 +99,8 @@
 //! A leader's thread for a follower asks where its log ends, sends the missing rows in pages, then
 //! new rows as they come. A returning replica also asks the others for what it missed, so that it
 //! is close before the leader notices it. Nothing has to be decided about when catch-up ends: a
-//! follower without missing rows is in sync.
+//! follower that lacks no more than the 1 000 newest rows comes into sync, and every order from then
+//! on waits for it.
 //!
 //! # Files
 //!
@@ -108,7 +113,8 @@
 //! `sequencer`, `log-writer`, `replication-<id>` (one per other replica), `reader-<n>` (orders by
 //! number, pages), `confirmer` (proves that a row is missing), `takeover` (claims a term, completes
 //! the log, leads), `term-keeper` (reads the term each 100 ms, and stops the replica from saying
-//! that it leads when it cannot), `check` (reads old rows once after a start).
+//! that it leads when it cannot), `genesis` (fetches the genesis for an empty file), `check` (reads
+//! old rows once after a start).
 //!
 //! - The log is a prefix of the journal, with a valid hash chain; a row is never overwritten.
 //! - It leads a term only after the catalog granted it and its log was complete up to the journal's

@@ -282,8 +282,8 @@ pub struct InitialStock {
     pub quantity: u64,
 }
 
-/// The catalog's decision on an order. Recorded there for ever (numbers) or for a long time
-/// (refusals), so that a repeat gets the same.
+/// The catalog's decision on an order. Recorded there for ever (numbers) or within the newest
+/// 1 000 000 refusals of clients' keys, so that a repeat gets the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

@@ -24,7 +24,7 @@ pub struct Health {
     pub term: Term,
     /// The leader, as far as the replica knows.
     pub leader: Option<ReplicaId>,
-    /// While it leads: the other replicas without which it acknowledges nothing.
+    /// While it leads: the followers in sync: each order waits for all of them.
     pub in_sync: Vec<ReplicaId>,
     /// While it leads: how many copies of a new order there would be.
     pub copies: Option<Copies>,

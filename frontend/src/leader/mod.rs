@@ -28,6 +28,7 @@
 //!      │                                        │◄──── granted 8 ─────┤ durable, 7 is fenced
 //!      │                                        ├─ missing rows ─────►│
 //!      │◄────────────── leads 8 ────────────────┤                     │
+//!      │ read the term: {8, owner 2}; probe 2: it leads 8: adopted     │
 //!      │ orders in flight, same order keys ────►│                     │
 //! ```
 //!

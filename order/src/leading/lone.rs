@@ -5,8 +5,8 @@
 //! replication threads: six context switches of a lone order. It does so after it gave up its turn
 //! at the sequencer: the next batch is at the catalog meanwhile.
 //!
-//! Nothing but a good answer is judged here. Whatever else comes back, the follower's own thread
-//! asks the follower anew, and finds out.
+//! This thread judges good answers only. After anything else the follower's own thread asks the
+//! follower anew, and finds out.
 
 use crate::leading::identity::identify;
 use crate::leading::links::Loan;
@@ -22,9 +22,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The parts of the service that a worker needs to make a lone batch durable.
+/// A server's worker with a lone batch: the parts of the service that it needs to make it durable.
 #[derive(Debug, Clone, Copy)]
-pub struct Lone<'a> {
+pub struct LoneWorker<'a> {
     pub replica: &'a Replica,
     pub log: &'a LogStage,
     pub metrics: &'a OrderMetrics,
@@ -34,7 +34,7 @@ pub struct Lone<'a> {
 
 /// The rows of a lone batch, on their way.
 pub struct LoneBatch<'a> {
-    pub lone: Lone<'a>,
+    pub worker: LoneWorker<'a>,
     pub term: Term,
     pub cluster: ClusterId,
     pub rows: Arc<Rows>,
@@ -48,9 +48,9 @@ impl LoneBatch<'_> {
     /// Sends, appends, and waits for the followers. Their answers, and the append, acknowledge the
     /// batch.
     pub fn finish(self) {
-        let Lone {
+        let LoneWorker {
             replica, metrics, ..
-        } = self.lone;
+        } = self.worker;
         let (term, rows) = (self.term, self.rows);
         let request = AppendRequest {
             term,
@@ -75,7 +75,7 @@ impl LoneBatch<'_> {
         // One after the other. A follower that hangs makes the batch wait for the whole time-out,
         // and the next one's answer lies ready by then.
         for mut loan in sent {
-            let left = self.lone.timeout.saturating_sub(began.elapsed());
+            let left = self.worker.timeout.saturating_sub(began.elapsed());
             let answer = loan.connection.receive(left.max(Duration::from_millis(1)));
             let position = match &answer {
                 Ok(answer) if answer.status == 200 => {

@@ -11,7 +11,7 @@
 //! ([`super::lone`]).
 
 use crate::leading::catalog::CatalogClient;
-use crate::leading::lone::{Lone, LoneBatch};
+use crate::leading::lone::{LoneBatch, LoneWorker};
 use crate::leading::pipeline::Waiter;
 use crate::log::writer::{AppendOrigin, LogStage, WriterWork};
 use crate::metrics::OrderMetrics;
@@ -66,16 +66,20 @@ impl Sequencer {
 
     /// Takes a lone batch through the catalog, on the caller's thread. Returns the rows that the
     /// caller is then to make durable, once it gave up its turn here.
-    pub fn trade_alone<'a>(&self, batch: OrderBatch, lone: Lone<'a>) -> Option<LoneBatch<'a>> {
-        self.trade(vec![batch], Some(lone))
+    pub fn trade_alone<'a>(
+        &self,
+        batch: OrderBatch,
+        worker: LoneWorker<'a>,
+    ) -> Option<LoneBatch<'a>> {
+        self.trade(vec![batch], Some(worker))
     }
 
-    /// One call to the catalog. With `lone` the caller makes the rows durable that are returned,
+    /// One call to the catalog. With `worker` the caller makes the rows durable that are returned,
     /// else the log writer and the replication threads do.
     fn trade<'a>(
         &self,
         mut batch: Vec<OrderBatch>,
-        lone: Option<Lone<'a>>,
+        worker: Option<LoneWorker<'a>>,
     ) -> Option<LoneBatch<'a>> {
         // Read once for the whole batch: position and term must be of one leadership.
         let Admitted {
@@ -116,7 +120,7 @@ impl Sequencer {
         match traded {
             Ok(answer) => {
                 crash::point("leader-after-catalog");
-                self.accept(answer, &request, batch.into_iter().zip(counts), lone)
+                self.accept(answer, &request, batch.into_iter().zip(counts), worker)
             }
             Err(error) => {
                 let response = self.failed(term, &error);
@@ -134,7 +138,7 @@ impl Sequencer {
         answer: TradeAnswer,
         request: &TradeRequest,
         batch: impl Iterator<Item = (OrderBatch, usize)>,
-        lone: Option<Lone<'a>>,
+        worker: Option<LoneWorker<'a>>,
     ) -> Option<LoneBatch<'a>> {
         let term = request.term;
         for (submission, verdict) in request.orders.iter().zip(&answer.verdicts) {
@@ -145,7 +149,7 @@ impl Sequencer {
             .traces
             .note(request.orders.iter().zip(&answer.verdicts));
         let passed_on = if answer.verdicts.len() == request.orders.len() {
-            self.pass_on(request, answer.rows, answer.end, lone)
+            self.pass_on(request, answer.rows, answer.end, worker)
         } else {
             Err(NotPassedOn)
         };
@@ -172,7 +176,7 @@ impl Sequencer {
     }
 
     /// Gives rows to the followers and the log writer, and fetches the rest when the answer could
-    /// not hold them all. With `lone`, returns the rows instead, if the answer holds all of them.
+    /// not hold them all. With `worker`, returns the rows instead, if the answer holds all of them.
     ///
     /// # Errors
     /// When they cannot be fetched, or this replica no longer leads. It then steps down: a leader
@@ -183,7 +187,7 @@ impl Sequencer {
         request: &TradeRequest,
         rows: Rows,
         end: Position,
-        lone: Option<Lone<'a>>,
+        worker: Option<LoneWorker<'a>>,
     ) -> Result<Option<LoneBatch<'a>>, NotPassedOn> {
         let term = request.term;
         let mut next = request.position.next();
@@ -200,15 +204,15 @@ impl Sequencer {
             }
             next = rows.end();
             let run = Arc::new(rows);
-            let lone = lone.filter(|_| next >= end.next() && !run.orders.is_empty());
+            let worker = worker.filter(|_| next >= end.next() && !run.orders.is_empty());
             // The followers first: their round trip takes longer than the own fsync.
             let loans = self
                 .replica
-                .receive(term, &run, lone.is_some())
+                .receive(term, &run, worker.is_some())
                 .map_err(|NotLeading| NotPassedOn)?;
             // The turn at the log is taken before this batch gives up its turn here: the next
             // batch's rows must not come first.
-            let turn = lone.and_then(|lone| lone.log.reserve());
+            let turn = worker.and_then(|worker| worker.log.reserve());
             if turn.is_none()
                 && !run.orders.is_empty()
                 && self
@@ -223,8 +227,8 @@ impl Sequencer {
                 return Err(NotPassedOn);
             }
             if next >= end.next() {
-                return Ok(lone.map(|lone| LoneBatch {
-                    lone,
+                return Ok(worker.map(|worker| LoneBatch {
+                    worker,
                     term,
                     cluster: request.cluster.clone(),
                     rows: run,

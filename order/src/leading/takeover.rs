@@ -28,7 +28,8 @@ pub struct Takeover {
 
 /// Pause after a page of the journal could not be had.
 const BACK_OFF: Duration = Duration::from_millis(20);
-/// A claim whose log does not grow for so long is given up.
+/// A claim whose log does not grow for so long is given up. Longer than the front-ends' patience
+/// with it (1 s): they ask another replica first, and the grant of that one ends this claim.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Takeover {

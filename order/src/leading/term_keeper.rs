@@ -1,5 +1,5 @@
-//! The term keeper: reads the catalog's term every 100 ms. A leader that cannot reach the catalog,
-//! or reads a newer term, does not lead.
+//! The term keeper: reads the catalog's term every 100 ms. A leader that cannot reach the catalog
+//! does not say that it leads; one that reads a newer term steps down.
 //!
 //! Without it a leader that is cut off from the catalog would look healthy to every front-end, and
 //! each order would run into its time-out. The catalog's workers answer this read, never its

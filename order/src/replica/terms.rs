@@ -140,7 +140,7 @@ impl Replica {
         } else {
             tracing::warn!(
                 term,
-                "the catalog does not answer: not leading until it does"
+                "the catalog does not answer: health shows no leader here until it does"
             );
         }
     }

@@ -2,12 +2,15 @@
 //! time is a parameter. The threads of [`crate::leader::monitor`] carry the commands out.
 //!
 //! ```text
-//!   Reading ──term──> Probing ──ask──> Asking ──leads──> Led ──it failed──> Reading
-//!      ^                 │ │             │                ^
-//!      │                 │ └─claiming────┴──> Completing ─┤
-//!      └──── Resting <───┴── nobody, refused ───┘         │
-//!                        └──── somebody leads ────────────┘
+//!   Reading ──term──> Probing ──the owner leads──────────────────────────────> Led
+//!      ^                 ├──ask the best──> Asking ──leads, dies──> Reading     │ it failed
+//!      │                 ├──claiming──────> Completing ──leads──> Reading       ├──> Reading
+//!      └──── Resting <───┴──nobody, refused                                     └ too few copies:
+//!                                                                                 Asking another
 //! ```
+//!
+//! A replica that says it leads is not believed: the next judgement reads the term and probes it
+//! again before it is adopted.
 
 mod choosing;
 mod copies;
@@ -50,7 +53,7 @@ const RECENT: Duration = HEARTBEAT.saturating_add(PROBE_TIMEOUT);
 
 /// The state of the election at one front-end. Its rules:
 ///
-/// 1. A sitting leader is adopted, not deposed: the leader is the catalog's owner of the current
+/// 1. A sitting leader is adopted, not deposed, unless it has had too few copies for long: the leader is the catalog's owner of the current
 ///    term, once its own health says that it leads that term. Any other replica that claims to lead
 ///    only makes the election read the term again.
 /// 2. Only health that was asked for after the judgement began counts in it, and only health asked
