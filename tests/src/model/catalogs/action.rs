@@ -174,7 +174,7 @@ impl World {
         match (statement.phase, &statement.task) {
             (Phase::Sent, Task::Takeover(..)) => {
                 let fenced = self.statements.iter().any(Statement::holds_lock);
-                !(fenced && config.rules.takeover_waits_for_fences) && !locked()
+                !(locked() || fenced && config.rules.takeover_waits_for_fences)
             }
             // It begins, and waits for the lock if there is one.
             (Phase::Sent, Task::Renewal(_)) => true,

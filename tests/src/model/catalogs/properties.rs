@@ -86,8 +86,8 @@ pub fn all(config: &Config) -> Vec<Property<Catalogs>> {
         }),
         Property::always(READ, |m: &Catalogs, w: &World| {
             let stale = |own: usize| w.answers(&m.0, own) && w.is_stale(w.visible(own));
-            !w.broken.contains(&Broken::Stale)
-                && !(m.0.synchronous && (0..w.catalogs.len()).any(stale))
+            let old = m.0.synchronous && (0..w.catalogs.len()).any(stale);
+            !old && !w.broken.contains(&Broken::Stale)
         }),
         Property::always(ONE_SPEAKS, |m: &Catalogs, w: &World| {
             let deposed = |own: usize| w.answers(&m.0, own) && w.store.holder != own;

@@ -40,12 +40,12 @@ impl World {
             Action::Grant(own) => self.grant(config, own),
             Action::Install(own) => self.install(own),
             Action::GiveUpRegistration(own) => {
-                if let Some(call) = self.fronts[own].pending.take() {
-                    if !config.rules.new_session_ids && call.answer.is_none() {
-                        self.strays.push((call.session, call.to));
-                        self.strays.sort_unstable();
-                        self.strays.dedup();
-                    }
+                let call = self.fronts[own].pending.take();
+                let late = call.filter(|c| !config.rules.new_session_ids && c.answer.is_none());
+                if let Some(call) = late {
+                    self.strays.push((call.session, call.to));
+                    self.strays.sort_unstable();
+                    self.strays.dedup();
                 }
             }
             Action::GrantStray(session, to) => {
