@@ -169,7 +169,7 @@ impl Keeper {
 
     fn trouble(&mut self, what: &str) {
         if self.logged.as_deref() != Some(what) {
-            tracing::warn!("{what}");
+            tracing::warn!("the activity row: {what}");
             self.logged = Some(what.into());
         }
     }
