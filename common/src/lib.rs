@@ -11,7 +11,7 @@
 //! | [`stage`] | state with one owner at a time behind a queue |
 //! | [`settings`], [`cli`] | environment variables; command lines: all mistakes reported at once |
 //! | [`terminal`] | standard output and error that may be gone; text of others made inert |
-//! | [`timing`] | intervals and time-outs on which several services rely, their order asserted at compile time |
+//! | [`timing`] | intervals and time-outs that several services share, in an asserted order |
 //! | [`clock`] | a monotonic clock that counts suspended time |
 //! | [`crash`] | places at which fault tests let a service die |
 //! | [`service`] | a service's process from its command line to its exit code |
@@ -49,7 +49,7 @@ pub mod timing;
 pub mod wire;
 
 /// The allocator of every program of the bazaar: it gives freed memory back to the system. glibc's
-/// raises its own thresholds when large blocks are freed, and then keeps them for good: 130 MB after
-/// strangers had sent large bodies to an internal listener, with 9 MB in use.
+/// raises its own thresholds when large blocks are freed, and then keeps them for good: 130 MB
+/// after strangers had sent large bodies to an internal listener, with 9 MB in use.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

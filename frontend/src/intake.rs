@@ -1,6 +1,6 @@
-//! The bounded queues between the threads of the public listener, which never wait, and the threads that make
-//! calls: orders to the leader, queries and pages to the replicas, lookups to the catalog. A full
-//! queue refuses at once.
+//! The bounded queues between the threads of the public listener, which never wait, and the threads
+//! that make calls: orders to the leader, queries and pages to the replicas, lookups to the
+//! catalog. A full queue refuses at once.
 
 use common::http::{Responder, Response};
 use common::metrics::QueueGauges;

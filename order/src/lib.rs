@@ -99,8 +99,8 @@
 //! A leader's thread for a follower asks where its log ends, sends the missing rows in pages, then
 //! new rows as they come. A returning replica also asks the others for what it missed, so that it
 //! is close before the leader notices it. Nothing has to be decided about when catch-up ends: a
-//! follower that lacks no more than the 1 000 newest rows comes into sync, and every order from then
-//! on waits for it.
+//! follower that lacks no more than the 1 000 newest rows comes into sync, and every order from
+//! then on waits for it.
 //!
 //! # Files
 //!

@@ -328,8 +328,14 @@ fn failed_starts_leave_nothing_behind() {
     }
 }
 
-/// Variables that take any text: files, folders and their like.
-const ANY_TEXT: [&str; 4] = ["CATALOG_DB", "CATALOG_STOCKS", "ORDER_DB", "BAZAAR_BIN_DIR"];
+/// Variables that take any text: files, folders, passwords.
+const ANY_TEXT: [&str; 5] = [
+    "CATALOG_DB",
+    "CATALOG_STOCKS",
+    "ORDER_DB",
+    "BAZAAR_BIN_DIR",
+    "PGPASSWORD",
+];
 
 /// The names in the table of variables of a `--help`.
 fn variables_of(help: &str) -> Vec<String> {

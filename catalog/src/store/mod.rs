@@ -141,6 +141,7 @@ pub trait Journal: Send {
 
 /// The place that `CATALOG_DB` names.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "one value a process")]
 pub enum Database {
     /// An SQLite file, of one catalog.
     File(PathBuf),

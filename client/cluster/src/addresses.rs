@@ -146,8 +146,8 @@ impl Addresses {
         }
     }
 
-    /// The same with so many catalogs, the further ones on the ports from `first` on, at the address
-    /// of the first.
+    /// The same with so many catalogs, the further ones on the ports from `first` on, at the
+    /// address of the first.
     #[must_use]
     pub fn with_catalogs(mut self, catalogs: u8, first: u16) -> Self {
         let ip = self.catalog.ip();

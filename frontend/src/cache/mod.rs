@@ -145,7 +145,7 @@ use std::sync::Arc;
 ///    only then ends it at the catalog. The other way round, the catalog would let trades go on
 ///    while the cache still answers.
 /// 10. A lease only grows while its session lives: an answer that overtook a later one does not
-///    shorten it.
+///     shorten it.
 #[derive(Debug)]
 pub struct Cache {
     entries: LruCache<Arc<str>, Arc<[u8]>>,

@@ -1,5 +1,5 @@
-//! The state of one leadership: the rows that came from the catalog, those that are not durable here
-//! yet, and the batches that wait for them.
+//! The state of one leadership: the rows that came from the catalog, those that are not durable
+//! here yet, and the batches that wait for them.
 
 use crate::leading::commit::{CommitTracker, Ended, IN_SYNC_LAG};
 use crate::leading::links::Links;

@@ -149,7 +149,7 @@ impl Connection {
     pub fn commit(&mut self) -> Result<(), StoreError> {
         let before = self.warnings();
         let messages = self.client.simple_query("COMMIT");
-        messages.map_err(|error| StoreError::from(error))?;
+        messages.map_err(StoreError::from)?;
         self.check_warnings(before)
     }
 

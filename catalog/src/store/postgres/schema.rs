@@ -92,7 +92,8 @@ pub fn create(client: &mut Client, epoch: u64, clean: bool) -> Result<(), StoreE
     client.batch_execute(&format!(
         "CREATE SCHEMA IF NOT EXISTS {SCHEMA}; {CREATE}
          INSERT INTO format VALUES ({FORMAT});
-         INSERT INTO activity (epoch, holder, url, clean, beat) VALUES ({epoch}, '', '', {clean}, 0)"
+         INSERT INTO activity (epoch, holder, url, clean, beat) \
+         VALUES ({epoch}, '', '', {clean}, 0)"
     ))?;
     Ok(())
 }

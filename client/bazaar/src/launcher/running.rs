@@ -42,8 +42,8 @@ impl Running {
 /// Finds the running processes of the bazaar in this folder. The files of process ids do not
 /// suffice: after a kill of the launcher, or a reboot, their numbers belong to no process or to
 /// another program. So a service counts if a process holds the lock of its file. A front-end has no
-/// file; it counts if the process with its id listens on its port. Neither have catalogs that share a
-/// database; one counts if the process with its id is a catalog. The system ends lock and
+/// file; it counts if the process with its id listens on its port. Neither have catalogs that share
+/// a database; one counts if the process with its id is a catalog. The system ends lock and
 /// listener with the process.
 pub fn running(folder: &Path) -> Running {
     let files = fs::read_dir(folder.join(PIDS))

@@ -53,9 +53,9 @@ const RECENT: Duration = HEARTBEAT.saturating_add(PROBE_TIMEOUT);
 
 /// The state of the election at one front-end. Its rules:
 ///
-/// 1. A sitting leader is adopted, not deposed, unless it has had too few copies for long: the leader is the catalog's owner of the current
-///    term, once its own health says that it leads that term. Any other replica that claims to lead
-///    only makes the election read the term again.
+/// 1. A sitting leader is adopted, not deposed, unless it has had too few copies for long: the
+///    leader is the catalog's owner of the current term, once its own health says that it leads
+///    that term. Any other replica that claims to lead only makes the election read the term again.
 /// 2. Only health that was asked for after the judgement began counts in it, and only health asked
 ///    for after a leader was adopted can end it: what is older may describe the time before.
 /// 3. `seen` of a request to lead is the term that the same judgement read at the catalog.

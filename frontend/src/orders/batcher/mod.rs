@@ -33,10 +33,10 @@
 //!
 //! # The trace that this prevents
 //!
-//! An earlier version had three flags in the place of that sentence: a list of idle forwarders, "one was
-//! woken", and "one will look by itself". Order A leaves with forwarder 1. Order B comes; B's batch
-//! is due in 20 ms (`HELD_WAIT`), so forwarder 2 sets an alarm for then: one "will look by
-//! itself". A is answered after 1 ms, and B is now due after another 150 µs (`RETURN_WAIT`). But
+//! An earlier version had three flags in the place of that sentence: a list of idle forwarders,
+//! "one was woken", and "one will look by itself". Order A leaves with forwarder 1. Order B comes;
+//! B's batch is due in 20 ms (`HELD_WAIT`), so forwarder 2 sets an alarm for then: one "will look
+//! by itself". A is answered after 1 ms, and B is now due after another 150 µs (`RETURN_WAIT`). But
 //! B does not wait *long enough* to wake anyone, and one forwarder "will look by itself" already:
 //! in 19 ms. Two clients that think for a few milliseconds met this with every twentieth order.
 
