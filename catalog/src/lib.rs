@@ -41,6 +41,7 @@ mod check;
 pub mod leadership;
 pub mod market;
 mod metrics;
+pub mod migrate;
 mod push_round;
 pub mod rebuild;
 pub mod service;

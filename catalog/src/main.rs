@@ -1,9 +1,11 @@
 //! The `catalog` binary.
 
 use argh::{FromArgs, SubCommands};
-use catalog::rebuild::{Rebuilt, rebuild};
+use catalog::migrate::migrate;
+use catalog::rebuild::{Rebuilt, rebuild, rebuild_on_server};
 use catalog::service::Catalog;
-use catalog::settings::{CatalogSettings, read_database};
+use catalog::settings::{CatalogSettings, read_database, read_password};
+use catalog::store::Database;
 use common::cli::{self, Program};
 use common::service::{self, Service};
 use common::{crash, terminal};
@@ -29,17 +31,31 @@ struct Arguments {
 #[argh(subcommand)]
 enum Command {
     Rebuild(Rebuild),
+    Migrate(Migrate),
 }
 
-/// Make the catalog's file (CATALOG_DB) anew from a complete order log, after it was lost or cut.
-/// Stop all services first. A file that is there is kept under another name. Recorded refusals are
-/// lost: a key that was refused may trade when it is used again.
+/// Make the catalog's file or database (CATALOG_DB) anew from a complete order log, after it was
+/// lost or cut. Stop all services first. What is there is kept under another name. Recorded refusals
+/// are lost: a key that was refused may trade when it is used again.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "rebuild")]
 struct Rebuild {
     /// the longest order log; compare them with 'order verify'
     #[argh(option)]
     from: PathBuf,
+}
+
+/// Copy everything that a catalog has from its file into an empty PostgreSQL database, or back into
+/// a new file. Stop all catalogs first. Both ends are compared by the chain; the source stays.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "migrate")]
+struct Migrate {
+    /// the source: a catalog's file, or postgres://user@host/database
+    #[argh(option)]
+    from: Database,
+    /// the target: postgres://user@host/database, or a new file
+    #[argh(option)]
+    to: Database,
 }
 
 fn main() -> ExitCode {
@@ -53,10 +69,15 @@ fn main() -> ExitCode {
         log: |settings| ("catalog".into(), settings.shared.log),
         start: Catalog::start,
     };
-    let of_rebuild = |_: &str| cli::read_settings(read_database).0;
-    service::run(program, &service, of_rebuild, |arguments: Arguments| {
-        let Command::Rebuild(Rebuild { from }) = arguments.command?;
-        Some(run_rebuild(&from))
+    let of_command = |command: &str| match command {
+        "migrate" => cli::read_settings(read_password).0,
+        _ => cli::read_settings(read_database).0,
+    };
+    service::run(program, &service, of_command, |arguments: Arguments| {
+        Some(match arguments.command? {
+            Command::Rebuild(Rebuild { from }) => run_rebuild(&from),
+            Command::Migrate(Migrate { from, to }) => run_migrate(from, to),
+        })
     })
 }
 
@@ -68,24 +89,47 @@ fn run_rebuild(from: &Path) -> ExitCode {
     if let Err(error) = crash::start() {
         return cli::start_failed("catalog rebuild", &error);
     }
-    let Some(path) = database.file() else {
-        let message = format!("CATALOG_DB={database}: a file is needed");
-        return cli::failed("catalog rebuild", &message);
+    let rebuilt = match &database {
+        Database::File(path) => rebuild(from, path),
+        Database::Server(url) => rebuild_on_server(from, url),
     };
-    match rebuild(from, path) {
-        Ok(rebuilt) => terminal::report("catalog rebuild", &words(&rebuilt, path)),
+    match rebuilt {
+        Ok(rebuilt) => terminal::report("catalog rebuild", &words(&rebuilt, &database)),
         Err(error) => cli::failed("catalog rebuild", &error),
     }
 }
 
-fn words(rebuilt: &Rebuilt, database: &Path) -> String {
+fn run_migrate(from: Database, to: Database) -> ExitCode {
+    let password = match cli::read_settings(read_password).1 {
+        Ok(password) => password,
+        Err(mistakes) => return cli::start_failed("catalog migrate", &mistakes),
+    };
+    let (from, to) = match password {
+        Some(password) => (from.with_password(&password), to.with_password(&password)),
+        None => (from, to),
+    };
+    match migrate(&from, &to) {
+        Ok(copied) => terminal::report(
+            "catalog migrate",
+            &format!(
+                "{to}: {} orders, last hash {}, term {}; both ends agree",
+                copied.position.next(),
+                copied.position.hash,
+                copied.term
+            ),
+        ),
+        Err(error) => cli::failed("catalog migrate", &error),
+    }
+}
+
+fn words(rebuilt: &Rebuilt, database: &Database) -> String {
     let kept_as = rebuilt.kept_as.as_ref().map_or(String::new(), |kept_as| {
-        format!("the file that was there is kept as {}\n", kept_as.display())
+        format!("what was there is kept as {kept_as}\n")
     });
     format!(
         "{}: {} orders, last hash {}, term {}\n{kept_as}\
          recorded refusals are lost: a key that was refused may trade when it is used again",
-        database.display(),
+        database,
         rebuilt.position.next(),
         rebuilt.position.hash,
         rebuilt.term

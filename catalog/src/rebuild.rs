@@ -9,16 +9,18 @@
 
 use crate::audit::{Audit, audit};
 use crate::market::{Decision, decide};
+use crate::store::postgres::PostgresUrl;
+use crate::store::postgres::transfer::import;
 use crate::store::sqlite::{create_tables, set_fresh_term, write_genesis};
 use common::chain::genesis_hash;
 use common::database::draft::{Draft, finish_install};
 use common::database::look::{look_at, scratch};
-use common::database::{CATALOG_FILE, DbError, ORDER_LOG, genesis, header, orders};
+use common::database::{CATALOG_FILE, DbError, ORDER_LOG, genesis, header, open_reader, orders};
 use common::wire::order::{Genesis, Order, Position, Term};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A new file.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct Rebuilt {
     /// The term.
     pub term: Term,
     /// Under which name the file that was there is kept.
-    pub kept_as: Option<PathBuf>,
+    pub kept_as: Option<String>,
 }
 
 /// Makes `database` from the order log `from`. A file that is there is kept under another name.
@@ -63,8 +65,21 @@ pub fn rebuild(from: &Path, database: &Path) -> Result<Rebuilt, Box<dyn Error>> 
     Ok(Rebuilt {
         position,
         term,
-        kept_as: ready.install()?,
+        kept_as: ready.install()?.map(|path| path.display().to_string()),
     })
+}
+
+/// The same on a server: a file is made first, and copied in one transaction. The tables that are
+/// there are kept in a schema of another name.
+///
+/// # Errors
+/// As [`rebuild`]; also while a catalog is active on the database.
+pub fn rebuild_on_server(from: &Path, url: &PostgresUrl) -> Result<Rebuilt, Box<dyn Error>> {
+    let scratch = scratch()?;
+    let file = scratch.path().join("catalog.db");
+    let rebuilt = rebuild(from, &file)?;
+    let (_, kept_as) = import(&open_reader(&file)?, url, true)?;
+    Ok(Rebuilt { kept_as, ..rebuilt })
 }
 
 /// Copies the journal, and trades it again from the genesis.

@@ -82,21 +82,24 @@ impl CatalogSettings {
 
 /// Reads where the catalog's state lives: all that `catalog rebuild` needs.
 pub fn read_database(settings: &mut Settings) -> Database {
-    let database = settings.get(
+    let database: Database = settings.get(
         "CATALOG_DB",
         "catalog.db",
         "database file, made when it does not exist; or postgres://user@host/database",
     );
+    match read_password(settings) {
+        Some(password) => database.with_password(&password),
+        None => database,
+    }
+}
+
+/// Reads the password that is in no URL.
+pub fn read_password(settings: &mut Settings) -> Option<String> {
     let password: Option<Password> = settings.optional(
         "PGPASSWORD",
-        "password for CATALOG_DB=postgres://…, unless the URL has one",
+        "password for a database's URL, unless the URL has one",
     );
-    match (database, password) {
-        (Database::Server(url), Some(Password(password))) => {
-            Database::Server(url.with_password(&password))
-        }
-        (database, _) => database,
-    }
+    password.map(|Password(text)| text)
 }
 
 /// Any text.

@@ -11,6 +11,7 @@
 //! | [`model`] | the design as two state machines, explored by a model checker |
 //! | [`history`] | what clients saw, and two checkers of it |
 //! | [`hostile`] | callers without the token, who do what a service never would |
+//! | [`postgres`] | a PostgreSQL server for one test, with a standby where one is needed |
 //! | [`recorder`] | the orders that were acknowledged |
 //! | [`tool`] | runs a binary to its end, with a deadline |
 //!
@@ -31,5 +32,6 @@ pub mod harness;
 pub mod history;
 pub mod hostile;
 pub mod model;
+pub mod postgres;
 pub mod recorder;
 pub mod tool;

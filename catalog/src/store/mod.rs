@@ -161,6 +161,15 @@ impl Database {
         })
     }
 
+    /// The same; a server's URL without a password gets this one.
+    #[must_use]
+    pub fn with_password(self, password: &str) -> Self {
+        match self {
+            Self::Server(url) => Self::Server(url.with_password(password)),
+            file => file,
+        }
+    }
+
     /// The file, where it is one.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {

@@ -22,6 +22,9 @@ mod launcher;
 mod status;
 
 use argh::{FromArgs, SubCommands};
+use catalog::settings::read_database;
+use catalog::store::Database;
+use catalog::store::postgres::PostgresUrl;
 use cluster::addresses::{Addresses, FrontendAddresses};
 use cluster::binaries;
 use cluster::service::Service;
@@ -174,6 +177,7 @@ fn main() -> ExitCode {
     let flags: Flags = cli::parse(program, |command| match command {
         "" | "run" => variables.clone(),
         "demo" => of_demo.clone(),
+        "backup" | "restore" => cli::read_settings(read_database).0,
         _ => String::new(),
     });
     match flags.command {
@@ -193,12 +197,14 @@ fn main() -> ExitCode {
         Command::Status(StatusFlags { watch, url, dir }) => {
             show_status(watch, url.map(|url| url.0).as_deref(), dir.as_deref())
         }
-        Command::Backup(Backup { folder, dir }) => report(make_backup(&folder, &dir)),
+        Command::Backup(Backup { folder, dir }) => {
+            with_server(|server| make_backup(&folder, &dir, server))
+        }
         Command::Restore(Restore {
             folder,
             dir,
             replace,
-        }) => report(restore_backup(&folder, &dir, replace)),
+        }) => with_server(|server| restore_backup(&folder, &dir, server, replace)),
         Command::Demo(Demo { record }) => match demo::run(record.as_deref()) {
             Ok((shown, written)) => {
                 let code = ExitCode::from(u8::from(!shown.is_well()));
@@ -344,10 +350,11 @@ fn show_status(watch: bool, url: Option<&str>, dir: Option<&Path>) -> ExitCode {
     }
 }
 
-fn make_backup(folder: &Path, dir: &Path) -> Result<String, String> {
+fn make_backup(folder: &Path, dir: &Path, server: Option<&PostgresUrl>) -> Result<String, String> {
     // A backup holds all orders: only its owner may read it.
     private::umask();
-    let taken = backup::take(folder, dir).map_err(|e| format!("no backup was made: {e}"))?;
+    let taken =
+        backup::take(folder, dir, server).map_err(|e| format!("no backup was made: {e}"))?;
     let mut message = String::new();
     for unread in taken.unread {
         message += &format!("not compared with the backup: {unread}\n");
@@ -359,9 +366,14 @@ fn make_backup(folder: &Path, dir: &Path) -> Result<String, String> {
     ))
 }
 
-fn restore_backup(folder: &Path, dir: &Path, replace: bool) -> Result<String, String> {
+fn restore_backup(
+    folder: &Path,
+    dir: &Path,
+    server: Option<&PostgresUrl>,
+    replace: bool,
+) -> Result<String, String> {
     private::umask();
-    let restored = backup::restore(folder, dir, replace)
+    let restored = backup::restore(folder, dir, server, replace)
         .map_err(|e| format!("{} was not restored: {e}", folder.display()))?;
     let mut message = String::new();
     for kept in restored.kept {
@@ -372,6 +384,18 @@ fn restore_backup(folder: &Path, dir: &Path, replace: bool) -> Result<String, St
         "{message}{}: orders {orders} last_hash {hash}; restored for the catalog and all replicas",
         dir.display()
     ))
+}
+
+/// Runs it with the database of `CATALOG_DB`, where that is a server.
+fn with_server(run: impl FnOnce(Option<&PostgresUrl>) -> Result<String, String>) -> ExitCode {
+    let database = cli::read_settings(read_database).1;
+    report(database.map_err(|e| e.to_string()).and_then(|database| {
+        run(match &database {
+            Database::Server(url) => Some(url),
+            // The folder's file.
+            Database::File(_) => None,
+        })
+    }))
 }
 
 fn report(outcome: Result<String, String>) -> ExitCode {

@@ -148,7 +148,7 @@ impl Draft {
         check(&connection)?;
         connection.close().map_err(|(_, error)| error)?;
         crash::point("draft-checked");
-        aside::rename(&self.path, &with_suffix(&self.target, READY))?;
+        aside::rename(&self.path, &ready_name(&self.target))?;
         crash::point("draft-ready");
         Ok(Ready {
             target: self.target.clone(),
@@ -178,9 +178,15 @@ impl Ready {
     /// # Errors
     /// [`DbError`]
     pub fn discard(self) -> Result<(), DbError> {
-        remove_parts(&with_suffix(&self.target, READY))?;
+        remove_parts(&ready_name(&self.target))?;
         aside::sync_folder(&self.target)
     }
+}
+
+/// The name of a file that is complete, until it takes its own.
+#[must_use]
+pub fn ready_name(target: &Path) -> PathBuf {
+    with_suffix(target, READY)
 }
 
 /// A file that has taken its name.
@@ -195,7 +201,7 @@ pub struct Installed {
 /// # Errors
 /// [`DbError`]
 pub fn finish_install(target: &Path) -> Result<Option<Installed>, DbError> {
-    let ready = with_suffix(target, READY);
+    let ready = ready_name(target);
     let Ok(metadata) = fs::symlink_metadata(&ready) else {
         return Ok(None);
     };

@@ -33,6 +33,7 @@ pub mod activity;
 mod connection;
 mod rows;
 mod schema;
+pub mod transfer;
 mod url;
 
 pub use rows::PostgresJournal;

@@ -60,22 +60,22 @@ pub fn lock(client: &mut Client) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Looked up as rows, with the snapshot of this statement. `to_regclass` asks a cache of the
+/// session, which does not notice tables that another session made while this one waited for the
+/// advisory lock (seen: both made them).
+const FIND: &str = "SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
+                    WHERE nspname = $1 AND relname = 'format'";
+
 /// Whether the database has the tables, of a version that this program knows.
 ///
 /// # Errors
 /// [`StoreError`]; also when the tables are of a newer version.
 pub fn exists(client: &mut Client) -> Result<bool, StoreError> {
-    let found: bool = client
-        .query_one(
-            "SELECT to_regclass($1) IS NOT NULL",
-            &[&format!("{SCHEMA}.format")],
-        )?
-        .try_get(0)?;
-    if !found {
+    if client.query_opt(FIND, &[&SCHEMA])?.is_none() {
         return Ok(false);
     }
     let version: i32 = client
-        .query_one("SELECT max(version) FROM format", &[])?
+        .query_one("SELECT max(version) FROM bazaar.format", &[])?
         .try_get(0)?;
     if version <= FORMAT {
         return Ok(true);
@@ -92,7 +92,7 @@ pub fn create(client: &mut Client, epoch: u64, clean: bool) -> Result<(), StoreE
     client.batch_execute(&format!(
         "CREATE SCHEMA IF NOT EXISTS {SCHEMA}; {CREATE}
          INSERT INTO format VALUES ({FORMAT});
-         INSERT INTO activity (epoch, holder, url, clean, beat) \
+         INSERT INTO activity (epoch, holder, url, clean, beat)
          VALUES ({epoch}, '', '', {clean}, 0)"
     ))?;
     Ok(())

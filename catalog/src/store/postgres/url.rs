@@ -1,10 +1,10 @@
 //! `CATALOG_DB=postgres://user:password@host1,host2:5433/database?sslmode=verify-full&…`: the
 //! parts that the library reads, and TLS as libpq names it.
 //!
-//! - `sslmode`: `disable`; `prefer` (the default: TLS where the server offers it); `require` (TLS,
-//!   whoever the server is); `verify-full` (TLS, and the certificate must name the host).
+//! - `sslmode`: `disable`; `prefer` (the default): TLS where the server offers it; `require`: TLS,
+//!   whoever the server is; `verify-full`: TLS, and the certificate must name the host.
 //! - `sslrootcert`: PEM file of the authorities that `verify-full` trusts.
-//! - `target_session_attrs`: `read-write`, the default here: a standby cannot take a trade.
+//! - `target_session_attrs`: `read-write`, the default here: a standby takes no trade.
 //!
 //! The password never leaves: neither `Debug` nor `Display` nor a mistake shows it.
 

@@ -8,10 +8,14 @@
 use super::{CATALOG, LOG, Manifest, logs_in, read_log};
 use crate::launcher::take_folder;
 use catalog::audit::audit;
+use catalog::store::postgres::PostgresUrl;
+use catalog::store::postgres::transfer::{KeptAs, import};
 use catalog::store::sqlite::set_fresh_term;
 use common::database::aside::PARTS;
-use common::database::draft::{Draft, Ready, finish_install};
-use common::database::{CATALOG_FILE, DbError, FileKind, ORDER_LOG, header, with_suffix};
+use common::database::draft::{Draft, Ready, finish_install, ready_name};
+use common::database::{
+    CATALOG_FILE, DbError, FileKind, ORDER_LOG, header, open_reader, with_suffix,
+};
 use common::filelock::FileLock;
 use common::wire::order::{Genesis, Position};
 use std::collections::BTreeSet;
@@ -29,12 +33,18 @@ pub struct Restored {
     pub kept: Vec<PathBuf>,
 }
 
-/// Restores the backup in `folder` into the bazaar's folder `dir`. It refuses to replace files
+/// Restores the backup in `folder` into the bazaar's folder `dir`, the catalog's part into `server`
+/// where catalogs share one. It refuses to replace files
 /// without `replace`; with it, it keeps them under other names.
 ///
 /// # Errors
 /// After an error the bazaar's folder is as before, unless the message says otherwise.
-pub fn restore(folder: &Path, dir: &Path, replace: bool) -> Result<Restored, String> {
+pub fn restore(
+    folder: &Path,
+    dir: &Path,
+    server: Option<&PostgresUrl>,
+    replace: bool,
+) -> Result<Restored, String> {
     let manifest = Manifest::read(folder)?;
     DirBuilder::new()
         .recursive(true)
@@ -55,14 +65,38 @@ pub fn restore(folder: &Path, dir: &Path, replace: bool) -> Result<Restored, Str
     for file in logs.iter().chain([&catalog]) {
         finish_install(file).map_err(|e| e.to_string())?;
     }
-    let ready = make_ready(folder, &manifest, &catalog, &logs)?;
     let mut kept = Vec::new();
+    let mut ready = make_ready(folder, &manifest, &catalog, &logs)?;
+    if let Some(url) = server {
+        // The catalog's file is ready last. On a server its content goes there, in one transaction,
+        // which is the commit then.
+        let file = ready.pop().ok_or("nothing was made ready")?;
+        let sent = send(&catalog, url, replace);
+        file.discard().map_err(|e| e.to_string())?;
+        match sent {
+            Ok(schema) => kept.extend(schema.map(|name| PathBuf::from(format!("schema {name}")))),
+            Err(error) => {
+                for log in ready {
+                    log.discard().map_err(|e| format!("{error}; and {e}"))?;
+                }
+                return Err(error);
+            }
+        }
+    }
     for file in ready {
         kept.extend(file.install().map_err(|e| {
             format!("{e}; the restore is committed: each service finishes its part when it starts")
         })?);
     }
     Ok(Restored { manifest, kept })
+}
+
+/// Copies the catalog's file that is ready into a database.
+fn send(catalog: &Path, url: &PostgresUrl, replace: bool) -> Result<KeptAs, String> {
+    let named = |e: String| format!("{url}: {e}");
+    let source = open_reader(&ready_name(catalog)).map_err(|e| named(e.to_string()))?;
+    let sent = import(&source, url, replace).map_err(|e| named(e.to_string()))?;
+    Ok(sent.1)
 }
 
 fn refuse_to_overwrite<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<(), String> {

@@ -2,6 +2,9 @@
 
 use super::{CATALOG, LOG, Manifest, logs_in, read_log};
 use catalog::audit::{Audit, audit};
+use catalog::store::postgres::PostgresUrl;
+use catalog::store::postgres::transfer::export;
+use catalog::store::sqlite::create_tables as create_catalog;
 use common::chain::genesis_hash;
 use common::database::draft::Draft;
 use common::database::look::look_at;
@@ -27,21 +30,22 @@ struct End {
     position: Position,
 }
 
-/// Makes a backup of the bazaar in `dir`, which may trade meanwhile. `folder` must be new or empty.
+/// Makes a backup of the bazaar in `dir`, which may trade meanwhile; its catalogs' state is on
+/// `server` where they share one. `folder` must be new or empty.
 /// After an error it removes `folder`.
 ///
 /// # Errors
 /// Names the file that could not be read, written or verified.
-pub fn take(folder: &Path, dir: &Path) -> Result<Taken, String> {
+pub fn take(folder: &Path, dir: &Path, server: Option<&PostgresUrl>) -> Result<Taken, String> {
     let source = dir.join(CATALOG);
-    if !source.exists() {
+    if server.is_none() && !source.exists() {
         return Err(format!(
             "there is no {}: name the folder of a bazaar with --dir",
             source.display()
         ));
     }
     make_folder(folder)?;
-    let taken = fill(folder, dir);
+    let taken = fill(folder, dir, server);
     if taken.is_err() {
         // The folder was new or empty, so everything in it is of this attempt.
         let _ = fs::remove_dir_all(folder);
@@ -65,7 +69,7 @@ fn make_folder(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn fill(folder: &Path, dir: &Path) -> Result<Taken, String> {
+fn fill(folder: &Path, dir: &Path, server: Option<&PostgresUrl>) -> Result<Taken, String> {
     let scratch = tempfile::TempDir::new_in(folder)
         .map_err(|e| format!("cannot write {}: {e}", folder.display()))?;
     // The ends of the logs before the snapshot: a replica's rows were in the journal first, so a
@@ -90,10 +94,20 @@ fn fill(folder: &Path, dir: &Path) -> Result<Taken, String> {
     }
     let source = dir.join(CATALOG);
     let named = |e: DbError| format!("{}: {e}", source.display());
-    let live = look_at(&source, CATALOG_FILE, scratch.path()).map_err(named)?;
     let copy = folder.join(CATALOG);
-    let draft = Draft::snapshot_of(&live, &copy, CATALOG_FILE).map_err(named)?;
-    drop(live);
+    let draft = match server {
+        Some(url) => {
+            let draft = Draft::begin(&copy, CATALOG_FILE, &create_catalog());
+            let mut draft = draft.map_err(|e| format!("{}: {e}", copy.display()))?;
+            let exported = export(url, draft.connection(), false);
+            exported.map_err(|e| format!("{url}: {e}"))?;
+            draft
+        }
+        None => {
+            let live = look_at(&source, CATALOG_FILE, scratch.path()).map_err(named)?;
+            Draft::snapshot_of(&live, &copy, CATALOG_FILE).map_err(named)?
+        }
+    };
     let mut found = None;
     let ready = draft.complete(|written| {
         found = Some(audit(written)?);
