@@ -1020,7 +1020,11 @@ fn a_lost_catalog_is_rebuilt_from_a_log() {
     drop(catalog);
     let rebuilt = rebuild(&folder.path().join("order1.db"), &database).expect("rebuilds");
     assert_eq!(rebuilt.position.last, Some(2));
-    assert!(rebuilt.kept_as.is_some_and(|kept| std::path::Path::new(&kept).exists()));
+    assert!(
+        rebuilt
+            .kept_as
+            .is_some_and(|kept| std::path::Path::new(&kept).exists())
+    );
     let bench = Bench {
         catalog: start_catalog(&folder),
         folder,
