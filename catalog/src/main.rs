@@ -35,8 +35,8 @@ enum Command {
 }
 
 /// Make the catalog's file or database (CATALOG_DB) anew from a complete order log, after it was
-/// lost or cut. Stop all services first. What is there is kept under another name. Recorded refusals
-/// are lost: a key that was refused may trade when it is used again.
+/// lost or cut. Stop all services first. What is there is kept under another name. Recorded
+/// refusals are lost: a key that was refused may trade when it is used again.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "rebuild")]
 struct Rebuild {

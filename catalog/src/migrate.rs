@@ -40,7 +40,8 @@ fn to_server(file: &Path, url: &PostgresUrl) -> Result<Audit, Box<dyn Error>> {
     // A copy where the file does not stand alone: opening it would run a recovery on it.
     let source = look_at(file, CATALOG_FILE, scratch.path());
     let source = source.map_err(|e| format!("{}: {e}", file.display()))?;
-    Ok(import(&source, url, false)?.0)
+    let imported = import(&source, url, false);
+    Ok(imported.map_err(|e| format!("{url}: {e}"))?.0)
 }
 
 fn to_file(url: &PostgresUrl, file: &Path) -> Result<Audit, Box<dyn Error>> {
@@ -57,7 +58,8 @@ fn to_file(url: &PostgresUrl, file: &Path) -> Result<Audit, Box<dyn Error>> {
 
 fn write_file(url: &PostgresUrl, file: &Path) -> Result<Audit, Box<dyn Error>> {
     let mut draft = Draft::begin(file, CATALOG_FILE, &create_tables())?;
-    let wanted = export(url, draft.connection(), true)?;
+    let exported = export(url, draft.connection(), true);
+    let wanted = exported.map_err(|e| format!("{url}: {e}"))?;
     let ready = draft.complete(|written| match audit(written)? {
         found if found == wanted => Ok(()),
         found => Err(DbError::Damaged(format!(

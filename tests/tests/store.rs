@@ -712,10 +712,7 @@ fn a_migration_brings_everything_over_and_back() {
     state.term = term;
     drop(file);
 
-    let (from, to) = (
-        Database::File(there.clone()),
-        Database::Server(database(&url)),
-    );
+    let (from, to) = (Database::File(there), Database::Server(database(&url)));
     let copied = migrate(&from, &to).expect("copies");
     assert_eq!((copied.position, copied.term), (state.position, 4));
     let again = migrate(&from, &to).expect_err("it is not empty");

@@ -60,9 +60,10 @@ pub fn import(
         (false, _) => None,
         (true, true) => Some(still(url)?),
         (true, false) => {
-            return Err(StoreError::Server(format!(
-                "{url} has a bazaar already: name an empty database"
-            )));
+            return Err(StoreError::Server(
+                "it has a bazaar already: name an empty database ('bazaar restore' has --replace)"
+                    .into(),
+            ));
         }
     };
     // The file is read between two statements.
@@ -96,7 +97,7 @@ fn still(url: &PostgresUrl) -> Result<ActivityRow, StoreError> {
         return Ok(after);
     }
     Err(StoreError::Server(format!(
-        "the catalog at {} is active on {url}: stop all catalogs first",
+        "the catalog at {} is active: stop all catalogs first",
         after.url
     )))
 }
@@ -258,8 +259,8 @@ fn judge(connection: &mut Connection, genesis: &Genesis) -> Result<Audit, StoreE
 pub fn export(url: &PostgresUrl, target: &mut File, stopped: bool) -> Result<Audit, StoreError> {
     let mut connection = Connection::open(url, "bazaar transfer")?;
     if !schema::exists(connection.client())? {
-        let message = format!("{url} has no bazaar: name its database");
-        return Err(StoreError::Server(message));
+        let message = "it has no bazaar: name the database of one";
+        return Err(StoreError::Server(message.into()));
     }
     if stopped {
         still(url)?;
