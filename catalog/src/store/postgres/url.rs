@@ -32,7 +32,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(1);
 /// A database server, as `CATALOG_DB` names it.
 #[derive(Clone)]
 pub struct PostgresUrl {
-    pub(super) config: Config,
+    /// Large, beside a file's path.
+    pub(super) config: Box<Config>,
     pub(super) tls: MakeRustlsConnect,
 }
 
@@ -95,7 +96,7 @@ impl FromStr for PostgresUrl {
         let (mode, client) = tls(&ssl_mode, roots.as_deref())?;
         config.ssl_mode(mode);
         Ok(Self {
-            config,
+            config: Box::new(config),
             tls: MakeRustlsConnect::new(client),
         })
     }
