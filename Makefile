@@ -25,15 +25,16 @@ SEED ?=
 URL ?=
 
 .PHONY: help tools build run-all kill restart status client backup restore clean-run \
-  test eval eval-quick demo model check faults soak fuzz bench \
+  test eval eval-quick demo model check deny faults soak fuzz bench \
+  compose-up compose-down compose-kill compose-restart test-hosts soak-hosts \
   ec2-up ec2-deploy ec2-eval ec2-logs ec2-down test-ec2
 
 help: ## this list
 	@echo 'The stock bazaar. Its goals:'
 	@awk -F ' ## ' '/^[a-z0-9-]+:.* ## / { \
-	  split($$1, goal, ":"); printf "  make %-10s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
+	  split($$1, goal, ":"); printf "  make %-15s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend.'
+	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend; the compose goals the same.'
 	@echo 'bench takes ROUNDS=, SECONDS= (of each load), ORDERS= (in the long log), KILLS=,'
 	@echo '  ONLY= (parts), BENCH_DIR= (on a disk), MICRO=1.'
 	@echo 'client takes P= (probability of a trade), N= (lookups), C= (clients at once), SEED=, URL=.'
@@ -142,11 +143,15 @@ model: tools ## explores the model deeper, and prints how much was explored: min
 	cargo test --release -p tests --test model_orders --test model_cache --test model_catalogs -- \
 	  --include-ignored --nocapture
 
-check: tools ## formatting, lints and documentation, warnings as errors
+check: tools ## formatting, lints, documentation and dependencies, warnings as errors
 	@! git grep -nE '^(<<<<<<<|>>>>>>>) ' # left behind by a merge
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+	@tests/deny.sh
+
+deny: tools ## dependencies: licences, bans, sources, known holes (cargo-deny, deny.toml)
+	@BAZAAR_DENY_REQUIRED=1 tests/deny.sh
 
 # Binaries with crash points, in a folder of their own: those that users run have none.
 FAULTS := $(TARGET)/faults/debug/faults
@@ -165,6 +170,16 @@ soak: tools ## random faults until the time is up: make soak MINUTES=20 SEED=7 S
 	@$(BUILD_FAULTS)
 	@$(INTERNAL_SERVER) "$(FAULTS)" --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+# Names, seeds and what they need: docs/tests.md.
+HOSTS := cargo test --workspace --test hosts -- --include-ignored --nocapture
+test-hosts: tools ## containers as hosts, killed and cut off from each other: make test-hosts SEED=7
+	cargo build --workspace --bins
+	@$(if $(SEED),BAZAAR_SEED=$(SEED)) $(HOSTS) scenarios
+
+soak-hosts: tools ## random faults between hosts: make soak-hosts MINUTES=20 SEED=7
+	cargo build --workspace --bins
+	@BAZAAR_HOSTS_MINUTES=$(MINUTES) $(if $(SEED),BAZAAR_SEED=$(SEED)) $(HOSTS) soak
+
 # Nightly Rust, which instruments the code, and cargo-fuzz: neither is needed for anything else.
 fuzz: SECONDS ?= 60
 fuzz: tools ## fuzzes the public listener's connection for a minute: make fuzz SECONDS=600
@@ -177,6 +192,23 @@ fuzz: tools ## fuzzes the public listener's connection for a minute: make fuzz S
 	mkdir -p common/fuzz/corpus/connection
 	cd common && cargo +nightly fuzz run connection fuzz/corpus/connection fuzz/seeds/connection -- \
 	  -max_total_time=$(SECONDS) -max_len=20000
+
+# The bazaar in containers: docs/containers.md.
+compose_service = $(if $(filter 1 2 3,$(ID)),order$(ID),$(ID))
+
+compose-up: ## builds the image and starts the bazaar in containers: docs/containers.md
+	@HA='$(HA)' docs/containers/up.sh
+
+compose-down: ## stops and removes the containers; with VOLUMES=1 also all that they stored
+	@docs/containers/compose.sh down $(if $(VOLUMES),--volumes)
+
+compose-kill: ## kills a service of compose-up: make compose-kill ID=3
+	@$(call need,ID,$@ ID=3)
+	@docs/containers/compose.sh kill -s KILL $(compose_service)
+
+compose-restart: ## brings a service of compose-up back: make compose-restart ID=3
+	@$(call need,ID,$@ ID=3)
+	@docs/containers/compose.sh restart $(compose_service)
 
 # Settings and walkthrough: docs/ec2. Variables of make reach the scripts:
 # make ec2-up EC2_TYPE=t3a.large

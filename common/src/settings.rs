@@ -3,10 +3,12 @@
 
 pub mod addresses;
 mod shared;
+mod token;
 mod values;
 
 pub use shared::Shared;
-pub use values::{Positive, ServerKind, Switch, Token, Whole};
+pub use token::{TOKEN, TOKEN_FILE, Token};
+pub use values::{Positive, ServerKind, Switch, Whole};
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -144,6 +146,12 @@ impl Settings {
         given.and_then(|value| self.parse(name, &value))
     }
 
+    /// Whether a variable has a value, right or wrong.
+    fn is_set(&self, name: &str) -> bool {
+        let value = self.environment.get(OsStr::new(name));
+        value.is_some_and(|value| !value.is_empty())
+    }
+
     /// Adds a mistake that shows only when values are seen together.
     pub fn mistake(&mut self, text: String) {
         self.mistakes.push(text);
@@ -231,7 +239,10 @@ const NOT_SHOWN: &str = "(not shown)";
 /// A value for people: never a secret. The URL of a database may hold a password; where in it
 /// cannot be said of one that does not parse, so nothing of it is shown.
 fn shown<'a>(name: &str, value: &'a str) -> &'a str {
-    let secret = ["TOKEN", "PASSWORD"].iter().any(|word| name.contains(word));
+    // The name of a secret's file is none: `BAZAAR_TOKEN_FILE` is shown.
+    let secret = ["TOKEN", "PASSWORD"]
+        .iter()
+        .any(|word| name.ends_with(word));
     if secret || value.contains("postgres") && value.contains("://") {
         NOT_SHOWN
     } else {

@@ -94,7 +94,11 @@ fn bring_back(bazaar: &mut Bazaar) {
     }
 }
 
-fn readable(api: &Api, recorded: &[Recorded]) {
+/// Every acknowledged order is read with equal content.
+///
+/// # Panics
+/// When one is not.
+pub fn readable(api: &Api, recorded: &[Recorded]) {
     for order in recorded {
         let found = api
             .order_by_number(order.number)

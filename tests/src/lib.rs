@@ -6,6 +6,7 @@
 //! | [`browser`] | a real browser, for the page |
 //! | [`faults`] | scenarios that injure a bazaar under load, and the judgement of their histories |
 //! | [`contract`] | the description of the public API, which every answer to a test must fit |
+//! | [`hosts`] | the bazaar in containers, as hosts that are cut off from each other |
 //! | [`harness`] | a bazaar for one test, in a folder that stays when the test fails |
 //! | [`closing`] | what must hold at the end of every test, whatever happened in it |
 //! | [`model`] | the design as two state machines, explored by a model checker |
@@ -31,6 +32,7 @@ pub mod faults;
 pub mod harness;
 pub mod history;
 pub mod hostile;
+pub mod hosts;
 pub mod model;
 pub mod postgres;
 pub mod recorder;

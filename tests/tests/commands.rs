@@ -326,6 +326,34 @@ fn demo() {
     }
 }
 
+/// `bazaar healthcheck` is 0 where a service answers 200, and 1 with one line where it does not,
+/// soon and without a token.
+#[test]
+fn healthcheck() {
+    let check = |url: &str| tool::run("bazaar", &["healthcheck", url], &[]);
+    let mut launched = launch();
+    let ready = format!("{}/readyz", launched.url);
+    let well = check(&ready);
+    assert_eq!((well.code, well.err.as_str()), (Some(0), ""), "{well:?}");
+    assert_eq!(check(&launched.url).code, Some(0), "/livez by default");
+    let one_line = |ran: &tool::Ran, why: &str| {
+        let line = ran.err.trim_end();
+        assert_eq!((ran.code, line.lines().count()), (Some(1), 1), "{ran:?}");
+        assert!(line.contains(why), "{why}: {ran:?}");
+    };
+    one_line(&check(&format!("{}/nowhere", launched.url)), "404");
+    launched.launcher.signal(Signal::TERM);
+    assert_eq!(launched.launcher.wait().code, Some(0));
+    one_line(&check(&ready), "no answer");
+    // Something that takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("an address"));
+    let began = std::time::Instant::now();
+    one_line(&check(&url), "no answer");
+    assert!(began.elapsed() < SOON / 2, "{:?}", began.elapsed());
+    assert_eq!(check("nowhere").code, Some(2), "a wrong address");
+}
+
 /// Every binary has --help, with its variables where it has some, and --version.
 #[test]
 fn help_and_version() {

@@ -193,6 +193,51 @@ fn wrong_settings() {
     );
 }
 
+/// Every program takes the token from a file too. A file that cannot be used is a mistake of the
+/// start, with variable, path and remedy, beside all other mistakes; two sources are one too.
+#[test]
+fn a_token_comes_from_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    for (program, arguments) in [
+        ("catalog", &[][..]),
+        ("order", &[]),
+        ("frontend", &[]),
+        ("bazaar", &["run"]),
+        ("eval", &["measure"]),
+    ] {
+        let variables = [("BAZAAR_TOKEN_FILE", text(&file)), ("ORDER_ID", "1")];
+        let ran = tool::run(program, arguments, &variables);
+        assert_told(
+            &ran,
+            &["BAZAAR_TOKEN_FILE=", text(&file), "name a file that"],
+        );
+    }
+    fs::write(&file, "a-s3cret-token\n").expect("written");
+    let both = [
+        ("BAZAAR_TOKEN_FILE", text(&file)),
+        ("BAZAAR_TOKEN", "a-s3cret-token"),
+    ];
+    let ran = tool::run("catalog", &[], &both);
+    assert_told(&ran, &["BAZAAR_TOKEN_FILE=", "both set"]);
+    assert!(!ran.err.contains("s3cret"), "{}", ran.err);
+
+    let database = folder.path().join("catalog.db");
+    let variables = [
+        ("CATALOG_LISTEN", "127.0.0.1:0"),
+        ("CATALOG_DB", text(&database)),
+        ("BAZAAR_TOKEN_FILE", text(&file)),
+    ];
+    let mut catalog = tool::start("catalog", &[], &variables);
+    catalog.wait_for("listening");
+    let url = format!("http://{}", word_behind(&catalog.out(), "address="));
+    let api = client::api::Api::new(&url);
+    let status = |api: &client::api::Api| api.get("/health").expect("answered").status;
+    assert_eq!(status(&api), 401);
+    assert_eq!(status(&api.with_token("a-s3cret-token")), 200);
+    assert!(!catalog.out().contains("s3cret"), "{}", catalog.out());
+}
+
 /// The exit codes of `order verify`: 0 for files that are equal, 1 for what differs or cannot be
 /// read, 2 for a wrong call.
 #[test]

@@ -1,5 +1,5 @@
 //! `bazaar`: starts all services on this machine, watches them, kills and restarts one of them, and
-//! backs them up.
+//! backs them up. In a container it asks a service how it is.
 //!
 //! | module | one idea |
 //! |---|---|
@@ -7,6 +7,7 @@
 //! | [`status`] | `bazaar status`: the cluster on one screen |
 //! | [`backup`] | `bazaar backup` and `restore`: one consistent, verified set of files |
 //! | [`demo`] | `bazaar demo`: the whole system in half a minute |
+//! | [`healthcheck`] | `bazaar healthcheck`: one service asked once, for container engines |
 //!
 //! Threads: the main thread runs the launcher's loop. The crate [`cluster`] keeps one thread that
 //! starts processes, for the life of the program. The thread `control` answers the launcher's
@@ -18,6 +19,7 @@
 
 mod backup;
 mod demo;
+mod healthcheck;
 mod launcher;
 mod status;
 
@@ -63,6 +65,7 @@ enum Command {
     Backup(Backup),
     Restore(Restore),
     Demo(Demo),
+    Healthcheck(Healthcheck),
 }
 
 /// Starts everything, shows the logs, and stops everything on Ctrl-C, SIGTERM, or the end of the
@@ -166,6 +169,17 @@ struct Demo {
     record: Option<PathBuf>,
 }
 
+/// Asks a service once how it is, for the health check of a container. Exit code 0: it answered
+/// 200; 1: it did not, and one line says why.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "healthcheck")]
+struct Healthcheck {
+    /// address of the answer, such as http://127.0.0.1:7100/livez or http://127.0.0.1:8080/readyz;
+    /// without a path: /livez
+    #[argh(positional)]
+    url: healthcheck::HealthUrl,
+}
+
 fn main() -> ExitCode {
     let (variables, settings) = cli::read_settings(read_environment);
     let (of_demo, _) = cli::read_settings(read_binaries);
@@ -212,6 +226,7 @@ fn main() -> ExitCode {
             }
             Err(error) => report(Err(error)),
         },
+        Command::Healthcheck(Healthcheck { url }) => report(healthcheck::ask(&url)),
     }
 }
 
@@ -256,10 +271,7 @@ fn read_environment(settings: &mut Settings) -> Environment {
             .one(),
         }],
     };
-    let token = settings.optional(
-        "BAZAAR_TOKEN",
-        "token of internal calls; unset: a random one",
-    );
+    let token = Token::read(settings, "token of internal calls; unset: a random one");
     let database: Option<String> = settings.optional(
         "CATALOG_DB",
         "postgres://… of the catalogs; else the catalog has a file in the folder",

@@ -4,6 +4,7 @@ use super::addresses::{Addresses, reachable};
 use super::service::Service;
 use super::{LOGS, binaries};
 use common::secret;
+use common::settings::{TOKEN, TOKEN_FILE};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -125,7 +126,10 @@ impl Spec {
             all.insert(name.into(), value);
         };
         if let Some(token) = &self.token {
-            put("BAZAAR_TOKEN", token.clone());
+            put(TOKEN, token.clone());
+            // This program may have read its token from the file of this variable, which the
+            // services inherit: they would refuse to have two sources.
+            put(TOKEN_FILE, String::new());
         }
         let catalogs = self.catalogs();
         let urls = catalogs.iter().map(|catalog| self.internal_url(*catalog));

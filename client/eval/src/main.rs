@@ -173,7 +173,7 @@ fn read_environment(settings: &mut Settings) -> Place {
         "EVAL_INTERNAL",
         "URL of its internal listener: server-side times, replacement",
     );
-    let token: Option<Token> = settings.optional("BAZAAR_TOKEN", "token of internal calls there");
+    let token = Token::read(settings, "token of internal calls there");
     let mut command = |name, help| settings.optional(name, help);
     let elsewhere = Elsewhere {
         url: String::new(),

@@ -27,8 +27,8 @@ impl Shared {
             .map_or(2, std::num::NonZero::get)
             .to_string();
         Self {
-            token: settings.optional(
-                "BAZAAR_TOKEN",
+            token: Token::read(
+                settings,
                 "secret that internal calls must show; unset: they are taken from loopback only",
             ),
             threads: settings

@@ -1,6 +1,5 @@
 //! Values that several settings have.
 
-use std::fmt;
 use std::str::FromStr;
 
 /// `on` or `off` (also `true`/`false`, `1`/`0`, `yes`/`no`).
@@ -45,29 +44,6 @@ impl<const LEAST: u64, const MOST: u64> FromStr for Whole<LEAST, MOST> {
             .filter(|n| (LEAST..=MOST).contains(n))
             .map(Self)
             .ok_or_else(|| format!("write a whole number from {LEAST} to {MOST}"))
-    }
-}
-
-/// A bearer token: 8 to 255 visible ASCII characters, so that it fits a header. Its text is never
-/// printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub String);
-
-impl FromStr for Token {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = (8..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if fits {
-            Ok(Self(text.into()))
-        } else {
-            Err("write 8 to 255 visible ASCII characters")
-        }
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(not shown)")
     }
 }
 

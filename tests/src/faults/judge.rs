@@ -5,11 +5,12 @@
 //! - the history is right ([`crate::history::check`]).
 
 use super::run;
-use crate::closing::parse_dump;
+use crate::closing::{DumpRow, parse_dump};
 use crate::harness::Bazaar;
 use crate::history::check::{self, Fault, Violation};
 use crate::history::{self, Answer, Call, Event, History};
 use crate::tool;
+use client::api::Api;
 use cluster::service::Service::{Catalog, Order};
 use cluster::wait;
 use common::wire::order::Genesis;
@@ -144,7 +145,7 @@ pub fn judge(
         }
     }
     bazaar.wait_level();
-    keys_keep_their_answers(&bazaar, events, refusals_from_us);
+    keys_keep_their_answers(&bazaar.api(), events, refusals_from_us);
     for id in 1..=3 {
         read_through(&mut bazaar, id, events);
     }
@@ -160,24 +161,40 @@ pub fn judge(
             .database(Order(1))
             .expect("a replica has a file");
         let rows = parse_dump(&tool::order("dump", &[&file]));
-        let violations = check::history(&genesis, &rows, events);
-        figures.lock().count(events, &violations);
-        let text: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        let path = bazaar.folder().join("violations.txt");
-        fs::write(&path, text.join("\n")).expect("the verdict is written");
-        assert!(
-            violations.is_empty(),
-            "{} violations, all in {}: {:#?}",
-            text.len(),
-            path.display(),
-            text.first()
-        );
+        verdict(&bazaar.folder(), &genesis, &rows, events, figures);
     });
 }
 
+/// Checks the history against the log, and counts. The violations are kept in the folder.
+///
+/// # Panics
+/// When there are any.
+pub fn verdict(
+    folder: &Path,
+    genesis: &Genesis,
+    rows: &[DumpRow],
+    events: &[Event],
+    figures: &Mutex<Figures>,
+) {
+    let violations = check::history(genesis, rows, events);
+    figures.lock().count(events, &violations);
+    let text: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    let path = folder.join("violations.txt");
+    fs::write(&path, text.join("\n")).expect("the verdict is written");
+    assert!(
+        violations.is_empty(),
+        "{} violations, all in {}: {:#?}",
+        text.len(),
+        path.display(),
+        text.first()
+    );
+}
+
 /// A sample of keys is sent again: what was refused stays refused, what traded keeps its number.
-fn keys_keep_their_answers(bazaar: &Bazaar, events: &[Event], refusals_from_us: u64) {
-    let api = bazaar.api();
+///
+/// # Panics
+/// When one has another answer.
+pub fn keys_keep_their_answers(api: &Api, events: &[Event], refusals_from_us: u64) {
     let keyed = |wanted: fn(&Answer) -> bool| {
         let fitting = events
             .iter()
@@ -219,7 +236,21 @@ fn read_through(bazaar: &mut Bazaar, id: u8, events: &[Event]) {
             .unwrap_or_else(|error| panic!("{error}"));
     }
     bazaar.wait_led_by(id, &[]);
-    let api = bazaar.api();
+    every_order_is_read(&bazaar.api(), id, events);
+    for other in others {
+        bazaar
+            .cluster
+            .restart(other)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+    bazaar.wait_level();
+}
+
+/// Reads every acknowledged order while this replica leads alone.
+///
+/// # Panics
+/// When one is missing or another one.
+pub fn every_order_is_read(api: &Api, id: u8, events: &[Event]) {
     for event in events {
         let (Call::Order { order, .. }, Answer::Number(number)) = (&event.call, &event.answer)
         else {
@@ -242,11 +273,4 @@ fn read_through(bazaar: &mut Bazaar, id: u8, events: &[Event]) {
         };
         assert_eq!(&content, order, "replica {id} has another order {number}");
     }
-    for other in others {
-        bazaar
-            .cluster
-            .restart(other)
-            .unwrap_or_else(|error| panic!("{error}"));
-    }
-    bazaar.wait_level();
 }
