@@ -1,6 +1,8 @@
 //! Planned restarts under load, and an upgrade: every process in turn, no error, and no order that
 //! takes long. Two versions work side by side meanwhile.
 
+#![allow(clippy::print_stdout, reason = "for the person who runs the test")]
+
 use client::api::Api;
 use cluster::service::Service::{self, Catalog, Frontend, Order};
 use cluster::wait;

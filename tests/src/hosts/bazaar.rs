@@ -11,7 +11,7 @@ use super::links;
 use crate::tool::Running;
 use client::api::Api;
 use cluster::addresses::PortBlock;
-use cluster::service::Service::{self, Catalog, Frontend, Order};
+use cluster::service::Service::{self, Catalog, Frontend, Order, OtherCatalog};
 use cluster::wait;
 use common::secret;
 use common::wire::catalog::CatalogHealth;
@@ -263,7 +263,7 @@ impl Hosts {
             ("ORDER_REPLICAS", replicas.collect::<Vec<_>>().join(",")),
         ];
         match service {
-            Catalog => all.extend([
+            Catalog | OtherCatalog(_) => all.extend([
                 ("CATALOG_LISTEN", "0.0.0.0:7100".into()),
                 ("CATALOG_DB", "/data/catalog.db".into()),
             ]),
@@ -299,7 +299,7 @@ impl Hosts {
     /// A client of a service's internal listener, with the token.
     pub fn internal(&self, service: Service) -> Api {
         let port = match service {
-            Catalog => 7_100,
+            Catalog | OtherCatalog(_) => 7_100,
             Order(id) => 7_200 + u16::from(id),
             Frontend(_) => 7_000,
         };
