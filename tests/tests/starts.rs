@@ -374,7 +374,8 @@ fn failed_starts_leave_nothing_behind() {
 }
 
 /// Variables that take any text: files, folders, passwords.
-const ANY_TEXT: [&str; 5] = [
+const ANY_TEXT: [&str; 6] = [
+    "BAZAAR_TOKEN_FILE",
     "CATALOG_DB",
     "CATALOG_STOCKS",
     "ORDER_DB",
