@@ -70,7 +70,7 @@ pub struct Seen {
 pub struct Takeover {
     /// The epoch that must be the present one.
     pub from: Epoch,
-    /// What must hold beside it.
+    /// The condition that must hold beside it.
     pub requires: Requires,
 }
 

@@ -47,7 +47,7 @@ pub struct Tenure {
     threads: Mutex<Vec<Thread>>,
 }
 
-/// What outlives a tenure.
+/// The parts of a catalog that outlive a tenure.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     pub standing: Arc<Standing>,

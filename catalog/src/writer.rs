@@ -92,7 +92,7 @@ struct Shared {
     moves: Calls,
 }
 
-/// What a writer begins with.
+/// The parts that a writer begins with.
 pub struct Context {
     pub store: Box<dyn Store>,
     pub state: Snapshot,

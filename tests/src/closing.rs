@@ -19,7 +19,7 @@ use common::wire::order::{Genesis, OrderKey, Side};
 use common::wire::public::NewOrder;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A row of `order dump`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,17 +60,32 @@ pub fn check(bazaar: &mut Bazaar) {
         .filter_map(|id| bazaar.cluster.spec().database(Service::Order(id)))
         .collect();
     let files: Vec<_> = files.iter().map(PathBuf::as_path).collect();
-    let verified = tool::order("verify", &files);
+    agree(&files, &recorded, &genesis, &now);
+    no_panic(bazaar);
+}
+
+/// The replicas' files are equal, hold every recorded order, and lead from the genesis to the
+/// quantities that the catalog showed last. Returns their rows.
+///
+/// # Panics
+/// When they do not.
+pub fn agree(
+    files: &[&Path],
+    recorded: &[Recorded],
+    genesis: &Genesis,
+    quantities: &BTreeMap<String, u64>,
+) -> Vec<DumpRow> {
+    let verified = tool::order("verify", files);
     assert!(!verified.is_empty(), "'order verify' says nothing");
     let rows = parse_dump(&tool::order("dump", &files[..1]));
     dense_and_unique(&rows);
-    contained(&recorded, &rows);
+    contained(recorded, &rows);
     assert_eq!(
-        recompute(&genesis, &rows),
-        now,
+        recompute(genesis, &rows),
+        *quantities,
         "quantities at the catalog differ from what the log says"
     );
-    no_panic(bazaar);
+    rows
 }
 
 fn bring_back(bazaar: &mut Bazaar) {

@@ -397,7 +397,7 @@ fn activity_statements_require_what_their_rules_say() {
     assert_eq!(rows.len(), 1, "one row");
 }
 
-/// What an older epoch decided is not written.
+/// A decision of an older epoch is not written.
 #[test]
 fn an_older_epoch_writes_nothing() {
     let Some(server) = Server::shared() else {

@@ -83,7 +83,7 @@ impl SharedLease {
     }
 }
 
-/// What this catalog knows of the activity row.
+/// The activity row, as far as this catalog knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     /// URL of the active catalog; `None` while there is none that answers.

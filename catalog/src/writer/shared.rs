@@ -21,7 +21,7 @@ use common::crash;
 use common::http::Response;
 
 impl Writer {
-    /// Tells the keeper of the lease that this thread, or the worker that stands in for it, works.
+    /// Shows the keeper of the lease that this thread, or the worker that stands in for it, works.
     pub(super) fn show_life(&self) {
         if let Some(shared) = &self.shared {
             shared.lease.show_life();

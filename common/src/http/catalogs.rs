@@ -37,13 +37,13 @@ pub const ROUND_PAUSE: Duration = Duration::from_millis(10);
 /// Least time for a call, however near the end of all is.
 const CALL_LEAST: Duration = Duration::from_millis(50);
 
-/// What an answer is about.
+/// The subject of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Says {
     /// The state of this moment (a term, stocks, a lease, that nothing follows): worth nothing from
     /// a catalog that is no longer active.
     Now,
-    /// What stays true for ever.
+    /// A fact that stays true for ever.
     Fact,
 }
 
@@ -93,7 +93,7 @@ fn graver(one: Option<CallError>, other: CallError) -> CallError {
     }
 }
 
-/// What the callers of one process know of the catalogs.
+/// The knowledge that all callers of one process share about the catalogs.
 #[derive(Debug)]
 struct Choice {
     urls: Vec<String>,

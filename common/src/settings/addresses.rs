@@ -130,7 +130,7 @@ impl CatalogUrls {
     pub const NAME: &str = "CATALOG_URL";
     /// Its default.
     pub const DEFAULT: &str = "http://127.0.0.1:7100";
-    /// What it is.
+    /// Its line in `--help`.
     pub const HELP: &str = "URL of the catalog; of all, separated by commas, where several share \
                             a database";
     /// Catalogs at most.

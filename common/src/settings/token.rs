@@ -126,16 +126,19 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("token");
         let name = path.to_str().expect("UTF-8");
-        let told = |pairs: &[(&str, &str)]| {
-            let told = read(pairs).expect_err("a mistake");
-            assert!(told.contains(TOKEN_FILE) && told.contains(name), "{told}");
-            assert!(!told.contains("s3cret"), "{told}");
-            told
+        let mistake = |pairs: &[(&str, &str)]| {
+            let mistake = read(pairs).expect_err("a mistake");
+            assert!(
+                mistake.contains(TOKEN_FILE) && mistake.contains(name),
+                "{mistake}"
+            );
+            assert!(!mistake.contains("s3cret"), "{mistake}");
+            mistake
         };
-        let missing = told(&[(TOKEN_FILE, name)]);
+        let missing = mistake(&[(TOKEN_FILE, name)]);
         assert!(missing.contains("No such file") && missing.contains("can read"));
         fs::create_dir(&path).expect("a folder");
-        assert!(told(&[(TOKEN_FILE, name)]).contains("no regular file"));
+        assert!(mistake(&[(TOKEN_FILE, name)]).contains("no regular file"));
         fs::remove_dir(&path).expect("removed");
         for (content, why) in [
             (&b""[..], "it is empty"),
@@ -148,11 +151,11 @@ mod tests {
             (b"s3cret-\xff-token", "no text"),
         ] {
             fs::write(&path, content).expect("written");
-            let error = told(&[(TOKEN_FILE, name)]);
+            let error = mistake(&[(TOKEN_FILE, name)]);
             assert!(error.contains(why) && error.contains("one line"), "{error}");
         }
         fs::write(&path, "a-good-token").expect("written");
-        let both = told(&[(TOKEN_FILE, name), (TOKEN, "a-s3cret-token")]);
+        let both = mistake(&[(TOKEN_FILE, name), (TOKEN, "a-s3cret-token")]);
         assert!(both.contains("unset one of them"), "{both}");
     }
 }

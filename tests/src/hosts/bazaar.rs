@@ -493,7 +493,7 @@ impl Hosts {
         );
     }
 
-    /// What a service logged since its container was made.
+    /// The log of a service since its container was made.
     fn log(&self, service: Service) -> String {
         let both = format!("exec docker logs {} 2>&1", self.container(service));
         engine::run("sh", &["-c", &both]).unwrap_or_else(|error| error)

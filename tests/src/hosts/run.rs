@@ -2,13 +2,13 @@
 
 use super::bazaar::{Hosts, SERVICES, SOON};
 use super::links::{self, Harm, Way};
-use crate::closing::{contained, dense_and_unique, parse_dump, readable, recompute};
+use crate::closing::{agree, readable};
+use crate::contract;
 use crate::faults::judge::{self, Figures, Keep};
 use crate::faults::run::{elapse, worst};
 use crate::history::load::{Load, Options};
 use crate::history::{Answer, Call, Event, History};
 use crate::recorder::Recorder;
-use crate::{contract, tool};
 use client::api::Api;
 use cluster::service::Service::{self, Catalog, Order};
 use cluster::wait;
@@ -248,16 +248,7 @@ impl Run {
         hosts.stop_all();
         let files: Vec<_> = (1..=3).map(|id| hosts.database(Order(id))).collect();
         let files: Vec<&Path> = files.iter().map(AsRef::as_ref).collect();
-        let verified = tool::order("verify", &files);
-        assert!(!verified.is_empty(), "'order verify' says nothing");
-        let rows = parse_dump(&tool::order("dump", &files[..1]));
-        dense_and_unique(&rows);
-        contained(&recorded, &rows);
-        assert_eq!(
-            recompute(&genesis, &rows),
-            now,
-            "quantities differ from the log"
-        );
+        let rows = agree(&files, &recorded, &genesis, &now);
         let figures = Mutex::new(Figures {
             faults: total,
             ..Figures::default()

@@ -98,26 +98,25 @@ const WRITE: &str = "
     SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated)";
 
 /// Refusals with the next ids; those beyond the ring go. Both parts see the table as it was before.
-const REFUSE_CLIENT: &str = "
-    WITH newest AS (SELECT coalesce(max(id), 0) AS id FROM client_refusals),
-    trimmed AS (
-        DELETE FROM client_refusals
-        WHERE id <= (SELECT id FROM newest) + cardinality($1::bytea[]) - $5::bigint
-    )
-    INSERT INTO client_refusals (id, key, name, type, quantity)
-    SELECT newest.id + u.at, u.key, u.name, u.type, u.quantity
-    FROM newest, unnest($1::bytea[], $2::text[], $3::smallint[], $4::bigint[])
-        WITH ORDINALITY AS u (key, name, type, quantity, at)";
-const REFUSE_FRONTEND: &str = "
-    WITH newest AS (SELECT coalesce(max(id), 0) AS id FROM frontend_refusals),
-    trimmed AS (
-        DELETE FROM frontend_refusals
-        WHERE id <= (SELECT id FROM newest) + cardinality($1::bytea[]) - $5::bigint
-    )
-    INSERT INTO frontend_refusals (id, key, name, type, quantity)
-    SELECT newest.id + u.at, u.key, u.name, u.type, u.quantity
-    FROM newest, unnest($1::bytea[], $2::text[], $3::smallint[], $4::bigint[])
-        WITH ORDINALITY AS u (key, name, type, quantity, at)";
+macro_rules! refuse {
+    ($ring:literal) => {
+        concat!(
+            "WITH newest AS (SELECT coalesce(max(id), 0) AS id FROM ",
+            $ring,
+            "), trimmed AS (DELETE FROM ",
+            $ring,
+            " WHERE id <= (SELECT id FROM newest) + cardinality($1::bytea[]) - $5::bigint)
+            INSERT INTO ",
+            $ring,
+            " (id, key, name, type, quantity)
+            SELECT newest.id + u.at, u.key, u.name, u.type, u.quantity
+            FROM newest, unnest($1::bytea[], $2::text[], $3::smallint[], $4::bigint[])
+                WITH ORDINALITY AS u (key, name, type, quantity, at)"
+        )
+    };
+}
+const REFUSE_CLIENT: &str = refuse!("client_refusals");
+const REFUSE_FRONTEND: &str = refuse!("frontend_refusals");
 
 const STOCKS: &str = "SELECT name, price_cents, quantity FROM stocks";
 const TERM: &str = "SELECT term, owner FROM leadership";

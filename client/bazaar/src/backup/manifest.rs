@@ -32,7 +32,7 @@ pub struct Manifest {
     pub files: BTreeMap<String, Hash>,
 }
 
-/// What every format of a manifest has.
+/// The fields that a manifest of every format has.
 #[derive(Deserialize)]
 struct Format {
     format: u32,

@@ -81,8 +81,11 @@ impl Core {
                 // They must not wait for a handler.
                 self.poller.wake();
             }
-            for (mut request, responder) in requests.drain(..) {
-                request.may_block = self.waiting.load(Ordering::SeqCst) > 0;
+            let last = requests.len().saturating_sub(1);
+            for (i, (mut request, responder)) in requests.drain(..).enumerate() {
+                // The last one only: those behind a request that blocks here would wait for it,
+                // heartbeats among them, although another thread is free.
+                request.may_block = i == last && self.waiting.load(Ordering::SeqCst) > 0;
                 self.shared.handler.handle(request, responder);
             }
             let timeout = if messages {

@@ -26,7 +26,7 @@ pub struct Poller {
     waker: OwnedFd,
 }
 
-/// What happened to the socket that was registered under `token`.
+/// An event of the socket that was registered under `token`.
 #[derive(Debug, Clone, Copy)]
 pub struct Event {
     /// The token.

@@ -1,4 +1,4 @@
-//! What can happen next. A pause of a process, and a message that is late, are that it does not
+//! The steps that can happen next. A pause of a process, and a message that is late, are that it does not
 //! happen while everything else goes on.
 
 use super::catalog::{Outcome, Role, Session, Stage};

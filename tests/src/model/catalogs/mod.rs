@@ -7,7 +7,7 @@
 //! | [`store`] | the database: rows, the activity row, statements on their way, locks |
 //! | [`catalog`] | a catalog process: role, lease, stocks in memory, batch, sessions, clean stop |
 //! | [`front`] | a front-end: one stock's cache, its session, calls on their way |
-//! | [`world`] | all of them, and the state that answers cannot be told apart by |
+//! | [`world`] | all of them, and the state that no answer distinguishes |
 //! | [`action`] | what can happen next |
 //! | [`step`] | what it does at the database and at the catalogs |
 //! | [`sessions`] | what it does between front-ends and catalogs |

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 pub struct World {
     /// The database.
     pub store: Store,
-    /// What a standby of the database has, when that is less.
+    /// The rows of a standby of the database, when they are fewer.
     pub replicated: Option<Box<Store>>,
     /// Statements on their way, sorted.
     pub statements: Vec<Statement>,
