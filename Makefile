@@ -106,7 +106,7 @@ clean-run: ## removes the state of run-all: the next run starts afresh
 # The binaries first: the system tests start them.
 test: tools ## all tests
 	cargo build --workspace --bins
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 	@echo 'the heart of the system tests again, with the edge behind the internal listeners:'
 	BAZAAR_INTERNAL_SERVER=edge cargo test -p tests --test internal --test trading --test failover
 	@! command -v python3 >/dev/null 2>&1 || \

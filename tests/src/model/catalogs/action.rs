@@ -1,5 +1,5 @@
-//! The steps that can happen next. A pause of a process, and a message that is late, are that it does not
-//! happen while everything else goes on.
+//! The steps that can happen next. A paused process and a late message need no step of their own:
+//! theirs do not happen while everything else goes on.
 
 use super::catalog::{Outcome, Role, Session, Stage};
 use super::config::{Config, Index, Key, StoreKind};
