@@ -1,5 +1,5 @@
-"""A bazaar of real processes: catalog, three replicas, front-end, with default settings, started without the launcher so that each one
-can be killed, paused and started again."""
+"""A bazaar of real processes: catalog, three replicas, front-end, with default settings, started
+without the launcher so that each one can be killed, paused and started again."""
 
 import http.client
 import os
@@ -20,14 +20,17 @@ QUANTITY = 1_000_000
 
 
 class Bazaar:
-    """A context manager. `files` are copied in first: `order.db` for each replica, and `catalog.db`."""
+    """A context manager. `files` are copied in first: `order.db` for each replica, and
+    `catalog.db`."""
 
     def __init__(self, machine, binaries, name, files=None):
         self.machine, self.binaries, self.name = machine, binaries, name
         self.folder = machine.folder / name
         self.folder.mkdir()
         stocks = self.folder / "stocks.csv"
-        stocks.write_text("name,price,quantity\n" + "".join(f"{stock},15.99,{QUANTITY}\n" for stock in STOCKS))
+        stocks.write_text(
+            "name,price,quantity\n" + "".join(f"{stock},15.99,{QUANTITY}\n" for stock in STOCKS)
+        )
         if files:
             shutil.copy(files / "catalog.db", self.folder)
             for replica in REPLICAS:
@@ -40,7 +43,7 @@ class Bazaar:
     def __enter__(self):
         for service in SERVICES:
             self.start(service)
-        until(self.settled, f"the bazaar '{self.name}' is ready, all replicas in touch", 60)
+        until(self.settled, f"the bazaar '{self.name}' is ready, all replicas in sync", 60)
         return self
 
     def __exit__(self, *_):
@@ -48,21 +51,36 @@ class Bazaar:
             self.process[service].end()
 
     def environment(self, service):
-        """The environment that `bazaar run` would give the service, without the caller's settings."""
+        """The environment that `bazaar run` would give the service, without the caller's
+        settings."""
         at = lambda port: f"127.0.0.1:{port}"
         mine = {
             "BAZAAR_LOG": "warn",
             "CATALOG_URL": f"http://{at(self.port['catalog'])}",
             "CATALOG_STOCKS": str(self.folder / "stocks.csv"),
-            "ORDER_REPLICAS": ",".join(f"{n}=http://{at(self.port[f'order{n}'])}" for n in REPLICAS),
+            "ORDER_REPLICAS": ",".join(
+                f"{n}=http://{at(self.port[f'order{n}'])}" for n in REPLICAS
+            ),
         }
         if service == "catalog":
-            mine |= {"CATALOG_LISTEN": at(self.port[service]), "CATALOG_DB": str(self.file(service))}
+            mine |= {
+                "CATALOG_LISTEN": at(self.port[service]),
+                "CATALOG_DB": str(self.file(service)),
+            }
         elif service == "frontend":
-            mine |= {"FRONTEND_LISTEN": at(self.public), "FRONTEND_INTERNAL_LISTEN": at(self.port[service])}
+            mine |= {
+                "FRONTEND_LISTEN": at(self.public),
+                "FRONTEND_INTERNAL_LISTEN": at(self.port[service]),
+            }
         else:
-            mine |= {"ORDER_ID": service[-1], "ORDER_LISTEN": at(self.port[service]), "ORDER_DB": str(self.file(service))}
-        return {name: value for name, value in os.environ.items() if not name.startswith(OURS)} | mine
+            mine |= {
+                "ORDER_ID": service[-1],
+                "ORDER_LISTEN": at(self.port[service]),
+                "ORDER_DB": str(self.file(service)),
+            }
+        return {
+            name: value for name, value in os.environ.items() if not name.startswith(OURS)
+        } | mine
 
     def file(self, service):
         return self.folder / f"{service}.db"
@@ -82,7 +100,8 @@ class Bazaar:
         return answer and answer["data"]
 
     def settled(self):
-        """Whether it is ready, and every replica leads or follows with all orders: nothing of a fault before is left."""
+        """Whether it is ready, and every replica leads or follows with all orders: nothing of a
+        fault before is left."""
         self.machine.check()
         if get(self.public, "/readyz")[0] != 200:
             return False
@@ -93,8 +112,10 @@ class Bazaar:
         healths = [self.health(f"order{replica}") for replica in REPLICAS]
         if not all(healths):
             return False
-        in_touch = [health["in_touch"] for health in healths if health["leading"] is not None]
-        return len({health["last"] for health in healths}) == 1 and [len(others) for others in in_touch] == [2]
+        in_sync = [health["in_sync"] for health in healths if health["leading"] is not None]
+        return len({health["last"] for health in healths}) == 1 and [
+            len(others) for others in in_sync
+        ] == [2]
 
     def health(self, service):
         return get_json(self.port[service], "/health")
@@ -116,11 +137,16 @@ class Bazaar:
     def metrics(self, service):
         """Every sample of `/metrics`, by its name with labels."""
         _, body = get(self.port[service], "/metrics")
-        lines = (line.rsplit(" ", 1) for line in body.decode().splitlines() if line and not line.startswith("#"))
+        lines = (
+            line.rsplit(" ", 1)
+            for line in body.decode().splitlines()
+            if line and not line.startswith("#")
+        )
         return {name: float(value) for name, value in lines}
 
     def restart_seconds(self, service, ready):
-        """Kills a service and starts it again: seconds until it answers at all, and until `ready` holds of its health."""
+        """Kills a service and starts it again: seconds until it answers at all, and until `ready`
+        holds of its health."""
         self.kill(service)
         before = time.monotonic()
         process = self.start(service)
@@ -141,7 +167,8 @@ class Bazaar:
 
 
 def make_log(machine, binaries, orders):
-    """A folder with `order.db` of so many orders, and the `catalog.db` that `catalog rebuild` makes of it."""
+    """A folder with `order.db` of so many orders, and the `catalog.db` that `catalog rebuild` makes
+    of it."""
     folder = machine.folder / f"log-{orders}"
     folder.mkdir()
     with Bazaar(machine, binaries, f"seed-{orders}") as seed:
@@ -152,7 +179,10 @@ def make_log(machine, binaries, orders):
         body = answer.read()
         connection.close()
         if answer.status != 200:
-            raise BenchError(f"the first order was answered with {answer.status}: {body.decode(errors='replace')}")
+            raise BenchError(
+                f"the first order was answered with {answer.status}: "
+                + body.decode(errors="replace")
+            )
         until(seed.settled, "the first order is in every log")
     biglog.extend(seed.file("order1"), orders, STOCKS)
     shutil.move(seed.file("order1"), folder / "order.db")

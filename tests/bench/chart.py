@@ -1,4 +1,5 @@
-"""The chart of a run: SVG by hand, with its own background and colours for bright and dark screens."""
+"""The chart of a run: SVG by hand, with its own background and colours for bright and dark
+screens."""
 
 from html import escape
 from math import ceil, log10
@@ -12,7 +13,8 @@ STYLE = """
   .back { fill: #ffffff } .line { stroke: #d1d9e0 }
   .s0 { fill: #0969da } .s1 { fill: #bc4c00 } .s2 { fill: #8250df } .s3 { fill: #1a7f37 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .small { fill: #9198a1 } .back { fill: #0d1117 } .line { stroke: #3d444d }
+    text { fill: #e6edf3 } .small { fill: #9198a1 } .back { fill: #0d1117 }
+    .line { stroke: #3d444d }
     .s0 { fill: #58a6ff } .s1 { fill: #f0883e } .s2 { fill: #bc8cff } .s3 { fill: #3fb950 }
   }"""
 WIDTH, HEIGHT, TOP, LEFT, RIGHT = 900, 250, 84, 60, 20
@@ -23,12 +25,36 @@ def chart(figures, caption):
     systems = [system for system in SERIES if figures.of("orders", system)]
     panels = []
     if systems:
-        of = lambda field: [(f"{n} connection{'s' * (n > 1)}", [figures.median("orders", s, field, connections=n) for s in systems])
-                            for n in (1, 5, 64, 512)]
+        of = lambda field: [
+            (
+                f"{n} connection{'s' * (n > 1)}",
+                [figures.median("orders", s, field, connections=n) for s in systems],
+            )
+            for n in (1, 5, 64, 512)
+        ]
         panels.append(("Durable writes per second (more is better)", of("rate"), 0, False))
-        panels.append(("Time of one write, median, in ms (less is better, logarithmic)", of("p50_ms"), 2, True))
-        panels.append(("Time of one write, 99th percentile, in ms (less is better, logarithmic)", of("p99_ms"), 2, True))
-    faults = {"kill_idle": "leader killed", "kill_loaded": "killed under load", "pause_idle": "leader paused", "etcd": "etcd, leader killed"}
+        panels.append(
+            (
+                "Time of one write, median, in ms (less is better, logarithmic)",
+                of("p50_ms"),
+                2,
+                True,
+            )
+        )
+        panels.append(
+            (
+                "Time of one write, 99th percentile, in ms (less is better, logarithmic)",
+                of("p99_ms"),
+                2,
+                True,
+            )
+        )
+    faults = {
+        "kill_idle": "leader killed",
+        "kill_loaded": "killed under load",
+        "pause_idle": "leader paused",
+        "etcd": "etcd, leader killed",
+    }
     gaps = []
     for system, name in faults.items():
         gap = figures.median("failover", system, "gap_ms")
@@ -36,12 +62,23 @@ def chart(figures, caption):
             # In etcd's colour, the second one.
             gaps.append((name, [None, gap] if system == "etcd" else [gap]))
     if gaps:
-        panels.append(("Longest time without an answer, leader fails, median, in ms (less is better, logarithmic)", gaps, 0, True))
+        panels.append(
+            (
+                "Longest time without an answer, leader fails, median, in ms "
+                "(less is better, logarithmic)",
+                gaps,
+                0,
+                True,
+            )
+        )
         systems = systems or ["bazaar", "etcd"]
     if not panels:
         return None
-    body = [f'<text x="{LEFT}" y="28" class="title">Stock bazaar: measured in turns on one machine</text>',
-            f'<text x="{LEFT}" y="46" class="small">{escape(caption)}</text>']
+    body = [
+        f'<text x="{LEFT}" y="28" class="title">'
+        "Stock bazaar: measured in turns on one machine</text>",
+        f'<text x="{LEFT}" y="46" class="small">{escape(caption)}</text>',
+    ]
     x = LEFT
     for n, system in enumerate(systems):
         name = NAMES[system]
@@ -51,9 +88,12 @@ def chart(figures, caption):
     for n, panel in enumerate(panels):
         body += draw(panel, TOP + n * HEIGHT)
     height = TOP + len(panels) * HEIGHT + 10
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">\n'
-            f"<title>Stock bazaar: durable writes and failover</title>\n<style>{STYLE}\n</style>\n"
-            f'<rect width="{WIDTH}" height="{height}" class="back"/>\n' + "\n".join(body) + "\n</svg>\n")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}" role="img">\n'
+        f"<title>Stock bazaar: durable writes and failover</title>\n<style>{STYLE}\n</style>\n"
+        f'<rect width="{WIDTH}" height="{height}" class="back"/>\n' + "\n".join(body) + "\n</svg>\n"
+    )
 
 
 def draw(panel, top):
@@ -64,8 +104,10 @@ def draw(panel, top):
     most = max(values)
     floor = 10 ** (ceil(log10(min(values))) - 1) if logarithmic else 0
     share = lambda v: log10(v / floor) / max(log10(most / floor), 1e-9) if logarithmic else v / most
-    out = [f'<text x="{LEFT}" y="{top + 24}" class="title">{escape(title)}</text>',
-           f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{low}" y2="{low}" class="line"/>']
+    out = [
+        f'<text x="{LEFT}" y="{top + 24}" class="title">{escape(title)}</text>',
+        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{low}" y2="{low}" class="line"/>',
+    ]
     wide = (WIDTH - LEFT - RIGHT) / len(groups)
     for g, (label, bars) in enumerate(groups):
         shown = [(n, value) for n, value in enumerate(bars) if value]
@@ -74,7 +116,16 @@ def draw(panel, top):
         for place, (n, value) in enumerate(shown):
             tall = max(share(value) * (low - high), 1)
             x = left + place * bar
-            out.append(f'<rect x="{x + 2:.1f}" y="{low - tall:.1f}" width="{bar - 4:.1f}" height="{tall:.1f}" class="s{n}"/>')
-            out.append(f'<text x="{x + bar / 2:.1f}" y="{low - tall - 4:.1f}" text-anchor="middle" class="small">{show(value, digits)}</text>')
-        out.append(f'<text x="{LEFT + (g + 0.5) * wide:.1f}" y="{low + 18}" text-anchor="middle">{escape(label)}</text>')
+            out.append(
+                f'<rect x="{x + 2:.1f}" y="{low - tall:.1f}" width="{bar - 4:.1f}" '
+                f'height="{tall:.1f}" class="s{n}"/>'
+            )
+            out.append(
+                f'<text x="{x + bar / 2:.1f}" y="{low - tall - 4:.1f}" text-anchor="middle" '
+                f'class="small">{show(value, digits)}</text>'
+            )
+        out.append(
+            f'<text x="{LEFT + (g + 0.5) * wide:.1f}" y="{low + 18}" text-anchor="middle">'
+            f"{escape(label)}</text>"
+        )
     return out

@@ -1,5 +1,5 @@
-"""One client that sends one request after the other and notes when each answer came. It works on a bare socket: what it takes itself adds
-to every gap that it sees."""
+"""One client that sends one request after the other and notes when each answer came. It works on a
+bare socket: what it takes itself adds to every gap that it sees."""
 
 import bisect
 import re
@@ -11,8 +11,9 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
 class Client(threading.Thread):
-    """Sends `request` to the first of `ports`, until it is stopped. It repeats nothing; after an error it goes on with the next port,
-    or with a new connection where there is only one. `judge` says of each answer's body what is wrong with it, or `None`. A context manager."""
+    """Sends `request` to the first of `ports`, until it is stopped. It repeats nothing; after an
+    error it goes on with the next port, or with a new connection where there is only one. `judge`
+    says of each answer's body what is wrong with it, or `None`. A context manager."""
 
     def __init__(self, ports, request, judge, timeout):
         super().__init__(name="client", daemon=True)
@@ -33,11 +34,17 @@ class Client(threading.Thread):
         while not self.stopping.is_set():
             try:
                 if connection is None:
-                    connection = socket.create_connection(("127.0.0.1", self.ports[at % len(self.ports)]), self.timeout)
+                    connection = socket.create_connection(
+                        ("127.0.0.1", self.ports[at % len(self.ports)]), self.timeout
+                    )
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.sendall(self.request)
                 status, body = read_answer(connection)
-                wrong = self.judge(body) if status in (200, 201) else f"status {status}: {body[:200].decode(errors='replace')}"
+                wrong = (
+                    self.judge(body)
+                    if status in (200, 201)
+                    else f"status {status}: {body[:200].decode(errors='replace')}"
+                )
                 if wrong is None:
                     self.times.append(time.monotonic())
                     continue
@@ -53,8 +60,9 @@ class Client(threading.Thread):
             connection.close()
 
     def gap_ms(self, since, until):
-        """The longest time without an answer, from the last answer before `since` to the first after `until`. The first answer after a
-        fault may have been on its way already; the longest gap is what the fault cost."""
+        """The longest time without an answer, from the last answer before `since` to the first
+        after `until`. The first answer after a fault may have been on its way already; the longest
+        gap is what the fault cost."""
         first = max(bisect.bisect_left(self.times, since) - 1, 0)
         window = self.times[first : bisect.bisect_right(self.times, until) + 1]
         return max((b - a for a, b in zip(window, window[1:])), default=until - since) * 1e3

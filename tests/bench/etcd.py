@@ -1,4 +1,5 @@
-"""etcd: three members with their defaults, which make each put durable on a majority before it is answered."""
+"""etcd: three members with their defaults, which make each put durable on a majority before it is
+answered."""
 
 import json
 import signal
@@ -8,8 +9,11 @@ from machine import BenchError, find, get_json, until
 
 MEMBERS = (1, 2, 3)
 BODY = b"value=" + b"x" * 46
-PUT = (b"PUT /v2/keys/bench/one HTTP/1.1\r\nHost: etcd\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-       b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY))
+PUT = (
+    b"PUT /v2/keys/bench/one HTTP/1.1\r\nHost: etcd\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+)
 
 
 def missing():
@@ -38,15 +42,38 @@ class Etcd:
     def start(self, member):
         client, peer = (f"http://127.0.0.1:{ports[member]}" for ports in (self.client, self.peer))
         cluster = ",".join(f"m{n}=http://127.0.0.1:{port}" for n, port in self.peer.items())
-        self.process[member] = self.machine.start(f"etcd{member}", [
-            find("etcd"), "--name", f"m{member}", "--data-dir", self.machine.folder / f"etcd{member}.data", "--enable-v2",
-            "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
-            "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster, "--initial-cluster-state", "new", "--log-level", "error",
-        ])
+        self.process[member] = self.machine.start(
+            f"etcd{member}",
+            [
+                find("etcd"),
+                "--name",
+                f"m{member}",
+                "--data-dir",
+                self.machine.folder / f"etcd{member}.data",
+                "--enable-v2",
+                "--listen-client-urls",
+                client,
+                "--advertise-client-urls",
+                client,
+                "--listen-peer-urls",
+                peer,
+                "--initial-advertise-peer-urls",
+                peer,
+                "--initial-cluster",
+                cluster,
+                "--initial-cluster-state",
+                "new",
+                "--log-level",
+                "error",
+            ],
+        )
 
     def settled(self):
         self.machine.check()
-        healthy = [(get_json(port, "/health") or {}).get("health") == "true" for port in self.client.values()]
+        healthy = [
+            (get_json(port, "/health") or {}).get("health") == "true"
+            for port in self.client.values()
+        ]
         return all(healthy) and self.leader()
 
     def leader(self):
@@ -60,8 +87,12 @@ class Etcd:
         return f"http://127.0.0.1:{self.client[until(self.leader, 'etcd has a leader')]}"
 
     def choose(self, seconds):
-        """Measures both ways that wrk can drive and takes the faster one from here on. Returns the figures of both."""
-        tried = {api: load.run(self.machine, self.url(), 64, seconds, [api]) for api in ("etcd_v2", "etcd_v3")}
+        """Measures both ways that wrk can drive and takes the faster one from here on. Returns the
+        figures of both."""
+        tried = {
+            api: load.run(self.machine, self.url(), 64, seconds, [api])
+            for api in ("etcd_v2", "etcd_v3")
+        }
         for api, figures in tried.items():
             if figures["errors"]:
                 raise BenchError(f"etcd refused puts over {api}: {figures['errors']}")
@@ -77,7 +108,10 @@ class Etcd:
     def ports_from_leader(self):
         """The members' ports, the leader's first."""
         leader = until(self.leader, "etcd has a leader")
-        return [self.client[leader], *(port for member, port in self.client.items() if member != leader)]
+        return [
+            self.client[leader],
+            *(port for member, port in self.client.items() if member != leader),
+        ]
 
     @staticmethod
     def judge(body):

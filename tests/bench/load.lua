@@ -1,4 +1,5 @@
--- Requests for wrk, made once and then used in turn, so that the generator takes as little of the processor as it can.
+-- Requests for wrk, made once and then used in turn, so that the generator takes as little of the
+-- processor as it can.
 --   wrk … -s load.lua URL -- orders
 --   wrk … -s load.lua URL -- queries COUNT      any of the first COUNT orders
 --   wrk … -s load.lua URL -- lookups
@@ -18,7 +19,8 @@ local make = {}
 function make.orders()
   for n = 1, 14 do
     for _, side in ipairs({"buy", "sell"}) do
-      table.insert(requests, post("/orders", string.format('{"name":"Stock%d","quantity":1,"type":"%s"}', n, side)))
+      local body = string.format('{"name":"Stock%d","quantity":1,"type":"%s"}', n, side)
+      table.insert(requests, post("/orders", body))
     end
   end
 end
@@ -39,7 +41,8 @@ function make.etcd_v2()
   local value = "value=" .. string.rep("x", 46)
   for n = 1, KEYS do
     local path = string.format("/v2/keys/bench/key%06d", n)
-    table.insert(requests, wrk.format("PUT", path, {["Content-Type"] = "application/x-www-form-urlencoded"}, value))
+    local form = {["Content-Type"] = "application/x-www-form-urlencoded"}
+    table.insert(requests, wrk.format("PUT", path, form, value))
   end
 end
 
@@ -58,7 +61,8 @@ function make.etcd_v3()
         text = text .. alphabet:sub(index, index)
       end
     end
-    table.insert(requests, post("/v3/kv/put", string.format('{"key":"%s","value":"%s"}', text, value)))
+    local body = string.format('{"key":"%s","value":"%s"}', text, value)
+    table.insert(requests, post("/v3/kv/put", body))
   end
 end
 
@@ -74,7 +78,8 @@ end
 function done(summary, latency)
   local errors = summary.errors
   print(string.format(
-    '{"requests":%d,"us":%d,"p50":%.1f,"p99":%.1f,"max":%.1f,"refused":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d}',
+    '{"requests":%d,"us":%d,"p50":%.1f,"p99":%.1f,"max":%.1f,' ..
+    '"refused":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d}',
     summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), latency.max,
     errors.status, errors.connect, errors.read, errors.write, errors.timeout))
 end

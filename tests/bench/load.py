@@ -1,4 +1,5 @@
-"""Load by wrk, one thread of it for every system: it takes less of the two cores than any other client, and counts what goes wrong."""
+"""Load by wrk, one thread of it for every system: it takes less of the two cores than any other
+client, and counts what goes wrong."""
 
 import json
 import signal
@@ -8,14 +9,28 @@ from pathlib import Path
 from machine import BenchError, find
 
 HERE = Path(__file__).parent
-#: Responses that are no success. wrk counts statuses from 400 on as refused; none of the systems answers with 3xx.
+#: Responses that are no success. wrk counts statuses from 400 on as refused; none of the systems
+#: answers with 3xx.
 WRONG = ("refused", "connect", "read", "write", "timeout", "unknown")
 
 
 def command(url, connections, seconds, kind, script="load.lua"):
     wrk = find("wrk")
-    # An answer may take as long as the longest fault lasts: it is then a slow answer, not a lost one.
-    return [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", HERE / script, url, "--", *map(str, kind)]
+    # An answer may take as long as the longest fault lasts: it is then a slow answer, not a lost
+    # one.
+    return [
+        wrk,
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "20s",
+        "-s",
+        HERE / script,
+        url,
+        "--",
+        *map(str, kind),
+    ]
 
 
 def read(output):
@@ -34,7 +49,9 @@ def read(output):
 
 
 def in_ms(raw):
-    return {"requests": raw["requests"]} | {f"{name}_ms": raw[name] / 1e3 for name in ("p50", "p99", "max") if name in raw}
+    return {"requests": raw["requests"]} | {
+        f"{name}_ms": raw[name] / 1e3 for name in ("p50", "p99", "max") if name in raw
+    }
 
 
 def run(machine, url, connections, seconds, kind, script="load.lua"):
@@ -43,14 +60,21 @@ def run(machine, url, connections, seconds, kind, script="load.lua"):
 
 
 class Background:
-    """A load that runs while something else is done. A context manager; `figures` are there afterwards."""
+    """A load that runs while something else is done. A context manager; `figures` are there
+    afterwards."""
 
     def __init__(self, machine, url, connections, kind, most_seconds=900):
         self.machine, self.figures = machine, None
         self.command = [str(word) for word in command(url, connections, most_seconds, kind)]
 
     def __enter__(self):
-        self.popen = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        self.popen = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         return self
 
     def __exit__(self, kind, *_):

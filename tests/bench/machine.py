@@ -1,4 +1,5 @@
-"""The machine as the bench uses it: a folder on a disk, free ports, processes that end with the bench, and what to say about it all."""
+"""The machine as the bench uses it: a folder on a disk, free ports, processes that end with the
+bench, and what to say about it all."""
 
 import json
 import os
@@ -20,7 +21,8 @@ class BenchError(Exception):
 
 
 def until(condition, what, seconds=30.0, step=0.01):
-    """Waits for a condition and returns its value. One that raises `OSError` (nobody listens yet) is not met yet."""
+    """Waits for a condition and returns its value. One that raises `OSError` (nobody listens yet)
+    is not met yet."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -68,7 +70,8 @@ class Process:
             self.popen.send_signal(number)
 
     def end(self, number=signal.SIGTERM, seconds=15):
-        """Ends it: asked first, killed when it does not follow. Its end is no failure from here on."""
+        """Ends it: asked first, killed when it does not follow. Its end is no failure from here
+        on."""
         self.ended = True
         self.send(number)
         # A stopped process takes no signal but this one.
@@ -89,12 +92,16 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Machine:
-    """Everything that must be gone when the bench ends, unless it is killed with -9. A context manager."""
+    """Everything that must be gone when the bench ends, unless it is killed with -9. A context
+    manager."""
 
     def __init__(self, parent):
         kind = file_system(parent)
         if kind in ("tmpfs", "ramfs"):
-            raise BenchError(f"{parent} lies in memory ({kind}), where an fsync costs nothing: name a folder on a disk with BENCH_DIR=")
+            raise BenchError(
+                f"{parent} lies in memory ({kind}), where an fsync costs nothing: "
+                "name a folder on a disk with BENCH_DIR="
+            )
         self.folder = Path(tempfile.mkdtemp(prefix="bazaar-bench-", dir=parent))
         # PostgreSQL refuses to run as root: its user must be able to pass through.
         self.folder.chmod(0o711)
@@ -118,24 +125,39 @@ class Machine:
             signal.signal(number, signal.default_int_handler)
 
     def start(self, name, command, env=None, user=None):
-        """Starts a process in a group of its own, so that Ctrl-C on a terminal reaches the bench alone, which then ends it."""
+        """Starts a process in a group of its own, so that Ctrl-C on a terminal reaches the bench
+        alone, which then ends it."""
         log = self.folder / f"{name}.log"
         as_user = {"user": user, "group": user, "extra_groups": []} if user else {}
         with open(log, "ab") as output:
             popen = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env=env, cwd="/" if user else None, start_new_session=True, **as_user,
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=env,
+                cwd="/" if user else None,
+                start_new_session=True,
+                **as_user,
             )
         process = Process(name, popen, log)
         self.processes.append(process)
         return process
 
     def run(self, command, timeout=120, user=None, env=None, stop=None):
-        """Runs a command to its end and returns what it printed. It is ended too when the bench is interrupted."""
+        """Runs a command to its end and returns what it printed. It is ended too when the bench is
+        interrupted."""
         as_user = {"user": user, "group": user, "extra_groups": []} if user else {}
         popen = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, env=env, cwd="/" if user else None, start_new_session=True, **as_user,
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=env,
+            cwd="/" if user else None,
+            start_new_session=True,
+            **as_user,
         )
         try:
             out, err = popen.communicate(timeout=timeout)
@@ -144,7 +166,9 @@ class Machine:
             popen.wait()
             raise
         if popen.returncode != 0:
-            raise BenchError(f"{' '.join(map(str, command))}: exit code {popen.returncode}\n{out}{err}")
+            raise BenchError(
+                f"{' '.join(map(str, command))}: exit code {popen.returncode}\n{out}{err}"
+            )
         return out
 
     def check(self):
@@ -152,11 +176,14 @@ class Machine:
         for process in self.processes:
             if not process.ended and process.popen.poll() is not None:
                 process.ended = True
-                raise BenchError(f"{process.name} died (exit code {process.popen.returncode}):\n{process.tail()}")
+                raise BenchError(
+                    f"{process.name} died (exit code {process.popen.returncode}):\n{process.tail()}"
+                )
 
     def ports(self):
-        """The first of 15 free ports: a block of 16, taken as the project's tests take theirs, by listening on its first port.
-        They lie below the range of outgoing connections, whose ports come and go."""
+        """The first of 15 free ports: a block of 16, taken as the project's tests take theirs, by
+        listening on its first port. They lie below the range of outgoing connections, whose ports
+        come and go."""
         blocks = list(range(10_240, 32_752, 16))
         random.shuffle(blocks)
         for first in blocks:
@@ -204,12 +231,15 @@ def fsync_us(folder, times=200):
 
 def memory_mb(pid):
     """Resident memory of a process now and at its highest, in MB."""
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    fields = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
     return tuple(int(fields[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
 
 
 def busy():
-    """Processes that ran or waited for a core in the last minute, on average: what the bench itself runs counts too."""
+    """Processes that ran or waited for a core in the last minute, on average: what the bench itself
+    runs counts too."""
     return os.getloadavg()[0]
 
 
@@ -220,7 +250,11 @@ def find(program):
 
 def describe(folder):
     """The machine, in words that say nothing about whose it is."""
-    cpu = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpu = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     memory = int(Path("/proc/meminfo").read_text().split()[1])
     return {
         "cores": os.cpu_count(),

@@ -3,7 +3,8 @@
 -- front-end returns.
 
 local ffi = require("ffi")
-ffi.cdef("typedef struct { long sec; long nsec; } bench_time; int clock_gettime(int clock, bench_time *time);")
+ffi.cdef("typedef struct { long sec; long nsec; } bench_time;" ..
+  "int clock_gettime(int clock, bench_time *time);")
 local MONOTONIC = 1
 local time = ffi.new("bench_time")
 
@@ -60,14 +61,17 @@ local function figures(name)
     if p50 == 0 and seen >= total * 0.5 then p50 = took end
     if p99 == 0 and seen >= total * 0.99 then p99 = took end
   end
-  return string.format('{"requests":%d,"p50":%d,"p99":%d,"max":%d}', total, p50, p99, times[#times] or 0)
+  local figures = '{"requests":%d,"p50":%d,"p99":%d,"max":%d}'
+  return string.format(figures, total, p50, p99, times[#times] or 0)
 end
 
 function done(summary)
   local errors, unknown = summary.errors, 0
   for _, thread in ipairs(threads) do unknown = unknown + thread:get("lost") end
   print(string.format(
-    '{"requests":%d,"us":%d,"refused":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d,"unknown":%d,"lookups":%s,"orders":%s}',
-    summary.requests, summary.duration, errors.status, errors.connect, errors.read, errors.write, errors.timeout, unknown,
+    '{"requests":%d,"us":%d,"refused":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d,' ..
+    '"unknown":%d,"lookups":%s,"orders":%s}',
+    summary.requests, summary.duration, errors.status, errors.connect, errors.read, errors.write,
+    errors.timeout, unknown,
     figures("lookups"), figures("orders")))
 end

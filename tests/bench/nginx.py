@@ -1,4 +1,5 @@
-"""nginx: answers a constant of the size of a stock from memory. It says how fast an HTTP server can be here that does nothing else."""
+"""nginx: answers a constant of the size of a stock from memory. It says how fast an HTTP server can
+be here that does nothing else."""
 
 import os
 
@@ -20,7 +21,10 @@ class Nginx:
         self.folder.mkdir()
 
     def __enter__(self):
-        temporary = " ".join(f"{name}_temp_path {self.folder};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        temporary = " ".join(
+            f"{name}_temp_path {self.folder};"
+            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
         (self.folder / "nginx.conf").write_text(f"""daemon off;
 worker_processes {os.cpu_count()};
 pid {self.folder}/nginx.pid;
@@ -37,7 +41,9 @@ http {{
     }}
 }}
 """)
-        self.process = self.machine.start("nginx", [find("nginx"), "-p", self.folder, "-c", self.folder / "nginx.conf"])
+        self.process = self.machine.start(
+            "nginx", [find("nginx"), "-p", self.folder, "-c", self.folder / "nginx.conf"]
+        )
         until(lambda: get(self.port, "/stocks/Stock1")[0] == 200, "nginx answers")
         return self
 
@@ -45,4 +51,6 @@ http {{
         self.process.end()
 
     def run(self, connections, seconds):
-        return load.run(self.machine, f"http://127.0.0.1:{self.port}", connections, seconds, ["lookups"])
+        return load.run(
+            self.machine, f"http://127.0.0.1:{self.port}", connections, seconds, ["lookups"]
+        )

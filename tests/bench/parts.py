@@ -1,4 +1,5 @@
-"""The parts of the bench. Each part starts what it needs, lets the systems take turns for some rounds, and records every figure."""
+"""The parts of the bench. Each part starts what it needs, lets the systems take turns for some
+rounds, and records every figure."""
 
 import re
 import signal
@@ -45,7 +46,9 @@ def orders(bench):
         if installed(bench, postgres):
             primary = stack.enter_context(postgres.Postgres(bench.machine))
             for script in postgres.SCRIPTS:
-                others.append((f"postgres_{script}", lambda n, s, script=script: primary.run(script, n, s)))
+                others.append(
+                    (f"postgres_{script}", lambda n, s, script=script: primary.run(script, n, s))
+                )
         ask = lambda n, s: bench.wrk(ours, n, ["orders"])
         ask(64, bench.seconds)  # not counted: caches, pools and files become warm
         acknowledged = 0
@@ -53,9 +56,17 @@ def orders(bench):
             bench.record("fsync", "disk", turn, us=fsync_us(bench.machine.folder))
             for connections in CONNECTIONS:
                 for system, run in [("bazaar", ask), *others]:
-                    figures = bench.measure("orders", system, turn, lambda: run(connections, bench.seconds), connections=connections)
+                    figures = bench.measure(
+                        "orders",
+                        system,
+                        turn,
+                        lambda: run(connections, bench.seconds),
+                        connections=connections,
+                    )
                     acknowledged += figures["requests"] if system == "bazaar" else 0
-            acknowledged += bench.measure("orders", "bazaar", turn, lambda: ask(CROWD, bench.seconds), connections=CROWD)["requests"]
+            acknowledged += bench.measure(
+                "orders", "bazaar", turn, lambda: ask(CROWD, bench.seconds), connections=CROWD
+            )["requests"]
         until(ours.settled, "every order is on every replica")
         held = ours.orders()
         if held < acknowledged:
@@ -73,17 +84,33 @@ def lookups(bench):
         for turn in bench.turns():
             for connections in (1, 64):
                 for system, run in systems:
-                    bench.measure("lookups", system, turn, lambda: run(connections, bench.seconds), connections=connections)
+                    bench.measure(
+                        "lookups",
+                        system,
+                        turn,
+                        lambda: run(connections, bench.seconds),
+                        connections=connections,
+                    )
 
 
 def mixed(bench):
-    """Four lookups and an order in turn, 64 connections: what a lookup takes, and how many of them the cache answers."""
+    """Four lookups and an order in turn, 64 connections: what a lookup takes, and how many of them
+    the cache answers."""
     with bench.bazaar("mixed") as ours:
         for turn in bench.turns():
             before = ours.metrics("frontend")
-            figures = bench.measure("mixed", "bazaar", turn, lambda: bench.wrk(ours, 64, ["mixed"], "mixed.lua"), connections=64)
+            figures = bench.measure(
+                "mixed",
+                "bazaar",
+                turn,
+                lambda: bench.wrk(ours, 64, ["mixed"], "mixed.lua"),
+                connections=64,
+            )
             after = ours.metrics("frontend")
-            hits, misses = (after[name] - before[name] for name in ("bazaar_cache_hits_total", "bazaar_cache_misses_total"))
+            hits, misses = (
+                after[name] - before[name]
+                for name in ("bazaar_cache_hits_total", "bazaar_cache_misses_total")
+            )
             figures |= {"hits": hits, "misses": misses, "hit_ratio": hits / max(hits + misses, 1)}
 
 
@@ -93,40 +120,56 @@ def queries(bench):
     with bench.bazaar("few", few) as small, bench.bazaar("many", bench.big_log()) as big:
         for turn in bench.turns():
             for system, ours, count in (("few", small, FEW), ("many", big, bench.orders)):
-                bench.measure("queries", system, turn, lambda: bench.wrk(ours, 64, ["queries", count]), connections=64)
+                bench.measure(
+                    "queries",
+                    system,
+                    turn,
+                    lambda: bench.wrk(ours, 64, ["queries", count]),
+                    connections=64,
+                )
         memory(bench, big, "queries")
 
 
 def growth(bench):
-    """Orders with a long log beside orders on empty files; start, memory and WAL with the long one."""
+    """Orders with a long log beside orders on empty files; start, memory and WAL with the long
+    one."""
     with bench.bazaar("empty") as empty, bench.bazaar("grown", bench.big_log()) as big:
         for turn in bench.turns():
             for system, ours in (("empty", empty), ("many", big)):
-                bench.measure("growth", system, turn, lambda: bench.wrk(ours, 64, ["orders"]), connections=64)
+                bench.measure(
+                    "growth", system, turn, lambda: bench.wrk(ours, 64, ["orders"]), connections=64
+                )
         memory(bench, big, "growth")
         for wal in sorted(big.folder.glob("*.db-wal")):
             bench.record("wal", wal.name.removesuffix(".db-wal"), 0, mb=wal.stat().st_size / 1e6)
         for turn in bench.turns():
-            answered, ready = big.restart_seconds(big.follower(), lambda health: health.get("eligible"))
+            answered, ready = big.restart_seconds(
+                big.follower(), lambda health: health.get("eligible")
+            )
             bench.record("start", "replica", turn, answered_s=answered, ready_s=ready)
             until(big.settled, "the replica follows", 120)
-            answered, ready = big.restart_seconds("catalog", lambda health: health.get("state") == "serving")
+            answered, ready = big.restart_seconds(
+                "catalog", lambda health: health.get("state") == "serving"
+            )
             bench.record("start", "catalog", turn, answered_s=answered, ready_s=ready)
             until(big.settled, "the catalog serves and a leader is known", 120)
 
 
 def catchup(bench):
-    """A replica whose file was removed fetches the whole log: alone, and while 64 connections trade."""
+    """A replica whose file was removed fetches the whole log: alone, and while 64 connections
+    trade."""
     with bench.bazaar("catchup", bench.big_log()) as ours:
         for turn in bench.turns():
             for loaded in (False, True):
-                until(ours.settled, "all replicas are in touch", 600)
+                until(ours.settled, "all replicas are in sync", 600)
                 lost = ours.follower()
                 ours.kill(lost)
                 for file in ours.folder.glob(f"{lost}.db*"):
                     file.unlink()
                 if loaded:
-                    with load.Background(bench.machine, bench.url(ours), 64, ["orders"]) as background:
+                    with load.Background(
+                        bench.machine, bench.url(ours), 64, ["orders"]
+                    ) as background:
                         figures = fetched(bench, ours, lost, loaded)
                     figures["errors"] = background.figures["errors"]
                     if figures["errors"]:
@@ -134,7 +177,7 @@ def catchup(bench):
                 else:
                     figures = fetched(bench, ours, lost, loaded)
                 bench.record("catchup", "loaded" if loaded else "idle", turn, **figures)
-        until(ours.settled, "all replicas are in touch", 600)
+        until(ours.settled, "all replicas are in sync", 600)
         memory(bench, ours, "catchup")
     bench.say(ours.verify().rstrip())
 
@@ -147,7 +190,8 @@ def memory(bench, ours, after):
 
 
 def fetched(bench, ours, lost, loaded):
-    """Starts a replica without a file: rows per second until it follows, and the foreground's rates before and meanwhile."""
+    """Starts a replica without a file: rows per second until it follows, and the foreground's rates
+    before and meanwhile."""
     leader = ours.leader()
     figures = {}
     if loaded:
@@ -164,7 +208,12 @@ def fetched(bench, ours, lost, loaded):
         bench.machine.check()
         health = ours.health(lost)
         # In touch again: from here on each order waits for it too.
-        return health and not health["catching_up"] and int(lost[-1]) in ours.health(leader)["in_touch"] and health
+        return (
+            health
+            and not health["catching_up"]
+            and int(lost[-1]) in ours.health(leader)["in_sync"]
+            and health
+        )
 
     health = until(caught_up, f"{lost} has caught up", 900, 0.005)
     took = time.monotonic() - begun
@@ -175,7 +224,8 @@ def fetched(bench, ours, lost, loaded):
 
 
 def failover(bench):
-    """kill -9 of the leader, and SIGSTOP for three seconds: how long one client that repeats nothing goes without an answer."""
+    """kill -9 of the leader, and SIGSTOP for three seconds: how long one client that repeats
+    nothing goes without an answer."""
     if installed(bench, etcd):
         with etcd.Etcd(bench.machine) as members:
             for turn in range(min(bench.kills, 5)):
@@ -186,12 +236,13 @@ def failover(bench):
             fault(bench, ours, "kill", turn, True)
         for turn in range(min(bench.kills, 5)):
             fault(bench, ours, "pause", turn, False)
-        until(ours.settled, "all replicas are in touch", 60)
+        until(ours.settled, "all replicas are in sync", 60)
     bench.say(ours.verify().rstrip())
 
 
 def fault(bench, ours, kind, turn, loaded):
-    """One fault of the leader, with one client watching; `loaded`: 64 connections trade meanwhile."""
+    """One fault of the leader, with one client watching; `loaded`: 64 connections trade
+    meanwhile."""
     before, after, pause = 0.7, 1.3, 3.0
     numbers = []
 
@@ -204,10 +255,12 @@ def fault(bench, ours, kind, turn, loaded):
         numbers.append(int(number[1]))
         return None
 
-    until(ours.settled, "all replicas are in touch", 60)
+    until(ours.settled, "all replicas are in sync", 60)
     leader = ours.leader()
     with ExitStack() as stack:
-        background = loaded and stack.enter_context(load.Background(bench.machine, bench.url(ours), 64, ["orders"]))
+        background = loaded and stack.enter_context(
+            load.Background(bench.machine, bench.url(ours), 64, ["orders"])
+        )
         client = stack.enter_context(Client([ours.public], ORDER, judge, 30))
         begun = time.monotonic()
         time.sleep(before)
@@ -216,7 +269,11 @@ def fault(bench, ours, kind, turn, loaded):
             ours.kill(leader)
         else:
             ours.process[leader].send(signal.SIGSTOP)
-        until(lambda: client.times and client.times[-1] > at + after, "the client is answered again", 60)
+        until(
+            lambda: client.times and client.times[-1] > at + after,
+            "the client is answered again",
+            60,
+        )
         until(lambda: kind == "kill" or time.monotonic() > at + pause, "the pause is over")
         if kind == "pause":
             ours.process[leader].send(signal.SIGCONT)
@@ -224,16 +281,26 @@ def fault(bench, ours, kind, turn, loaded):
     if kind == "kill":
         ours.start(leader)
     errors = list(client.errors)
-    figures = {"gap_ms": client.gap_ms(at, end), "quiet_gap_ms": client.gap_ms(begun, at - 0.01), "answers": len(client.times)}
+    figures = {
+        "gap_ms": client.gap_ms(at, end),
+        "quiet_gap_ms": client.gap_ms(begun, at - 0.01),
+        "answers": len(client.times),
+    }
     if loaded:
-        figures |= {"load_rate": background.figures["rate"], "load_max_ms": background.figures["max_ms"]}
+        figures |= {
+            "load_rate": background.figures["rate"],
+            "load_max_ms": background.figures["max_ms"],
+        }
         errors += [f"{count} × {what}" for what, count in background.figures["errors"].items()]
-    bench.record("failover", f"{kind}_{'loaded' if loaded else 'idle'}", turn, **figures, errors=errors)
+    bench.record(
+        "failover", f"{kind}_{'loaded' if loaded else 'idle'}", turn, **figures, errors=errors
+    )
 
 
 def kill_etcd(bench, members, turn):
-    """The same for etcd, with a client that asks the next member at once when it is refused, and after 0.2 s without an answer: what a
-    member has passed on to a leader that died is lost, and would be waited for in vain."""
+    """The same for etcd, with a client that asks the next member at once when it is refused, and
+    after 0.2 s without an answer: what a member has passed on to a leader that died is lost, and
+    would be waited for in vain."""
     until(members.settled, "etcd has a leader and three healthy members", 60)
     leader = members.leader()
     with Client(members.ports_from_leader(), etcd.PUT, etcd.Etcd.judge, 0.2) as client:
@@ -243,15 +310,25 @@ def kill_etcd(bench, members, turn):
         until(lambda: client.times and client.times[-1] > at + 1.3, "etcd answers again", 60)
         end = time.monotonic()
     members.start(leader)
-    bench.record("failover", "etcd", turn, gap_ms=client.gap_ms(at, end), answers=len(client.times), retries=len(client.errors))
+    bench.record(
+        "failover",
+        "etcd",
+        turn,
+        gap_ms=client.gap_ms(at, end),
+        answers=len(client.times),
+        retries=len(client.errors),
+    )
 
 
 def fsyncs(bench):
-    """How many fsyncs a batch costs, counted by strace beside the batches that the services count. strace slows them: no rate is taken."""
+    """How many fsyncs a batch costs, counted by strace beside the batches that the services count.
+    strace slows them: no rate is taken."""
     if not find("strace"):
         bench.skip("strace is not installed: apt install strace")
         return
-    batches = {"catalog": "bazaar_catalog_batch_orders_count"} | {f"order{n}": "bazaar_order_append_rows_count" for n in (1, 2, 3)}
+    batches = {"catalog": "bazaar_catalog_batch_orders_count"} | {
+        f"order{n}": "bazaar_order_append_rows_count" for n in (1, 2, 3)
+    }
     with bench.bazaar("fsyncs") as ours:
         for connections in (1, 64):
             bench.wrk(ours, connections, ["orders"])
@@ -260,16 +337,42 @@ def fsyncs(bench):
             try:
                 for service in batches:
                     out = bench.machine.folder / f"strace-{service}"
-                    tracers[service] = (subprocess.Popen(
-                        [find("strace"), "-c", "-f", "-e", "trace=fsync,fdatasync", "-o", str(out), "-p", str(ours.process[service].pid)],
-                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True), out)
+                    tracers[service] = (
+                        subprocess.Popen(
+                            [
+                                find("strace"),
+                                "-c",
+                                "-f",
+                                "-e",
+                                "trace=fsync,fdatasync",
+                                "-o",
+                                str(out),
+                                "-p",
+                                str(ours.process[service].pid),
+                            ],
+                            stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE,
+                            text=True,
+                            start_new_session=True,
+                        ),
+                        out,
+                    )
                 for service, (tracer, _) in tracers.items():
                     pid = ours.process[service].pid
                     try:
-                        until(lambda: traced(pid) or tracer.poll() is not None, f"strace follows {service}", 10)
+                        until(
+                            lambda: traced(pid) or tracer.poll() is not None,
+                            f"strace follows {service}",
+                            10,
+                        )
                     finally:
                         if tracer.poll() is not None:
-                            bench.skip(f"strace may not follow other processes: {tracer.stderr.read().strip()}; run the bench as root for this part")
+                            bench.skip(
+                                "strace may not follow other processes: "
+                                f"{tracer.stderr.read().strip()}; "
+                                "run the bench as root for this part"
+                            )
                             return
                 before = {service: ours.metrics(service)[name] for service, name in batches.items()}
                 bench.wrk(ours, connections, ["orders"])
@@ -280,11 +383,22 @@ def fsyncs(bench):
                 for tracer, _ in tracers.values():
                     tracer.communicate(timeout=20)
             for service, name in batches.items():
-                # Columns: share, seconds, microseconds per call, calls, errors where there are any, system call.
+                # Columns: share, seconds, microseconds per call, calls, errors where there are any,
+                # system call.
                 lines = [line.split() for line in tracers[service][1].read_text().splitlines()]
-                synced = sum(int(line[3]) for line in lines if line and line[-1] in ("fsync", "fdatasync"))
+                synced = sum(
+                    int(line[3]) for line in lines if line and line[-1] in ("fsync", "fdatasync")
+                )
                 count = ours.metrics(service)[name] - before[service]
-                bench.record("fsyncs", service, 0, connections=connections, fsyncs=synced, batches=count, per_batch=synced / max(count, 1))
+                bench.record(
+                    "fsyncs",
+                    service,
+                    0,
+                    connections=connections,
+                    fsyncs=synced,
+                    batches=count,
+                    per_batch=synced / max(count, 1),
+                )
 
 
 def traced(pid):
@@ -294,4 +408,7 @@ def traced(pid):
 
 
 #: In the sequence in which they run.
-PARTS = {part.__name__: part for part in (orders, lookups, mixed, failover, fsyncs, queries, growth, catchup)}
+PARTS = {
+    part.__name__: part
+    for part in (orders, lookups, mixed, failover, fsyncs, queries, growth, catchup)
+}
