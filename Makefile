@@ -25,7 +25,7 @@ SEED ?=
 URL ?=
 
 .PHONY: help tools build run-all kill restart status client backup restore clean-run \
-  test eval eval-quick demo model check deny faults soak fuzz bench \
+  test eval eval-quick demo model check deny faults soak fuzz bench scale \
   compose-up compose-down compose-kill compose-restart test-hosts soak-hosts \
   ec2-up ec2-deploy ec2-eval ec2-logs ec2-down test-ec2
 
@@ -247,6 +247,12 @@ bench: build ## measures beside etcd, PostgreSQL and nginx, 8 minutes: make benc
 	$(if $(MICRO),cargo bench -p common -p catalog -p frontend --bench '*')
 	@exec python3 -B tests/bench/bench.py --binaries "$(RELEASE)" --rounds $(ROUNDS) \
 	  --seconds $(SECONDS) --orders $(ORDERS) --kills $(KILLS) \
+	  --dir $(BENCH_DIR) $(if $(ONLY),--only $(ONLY))
+
+# Orders in the longest log that 'make scale' makes.
+LONGEST ?= 10000000
+scale: build ## measures how costs grow, and writes docs/scale.md, 20 minutes: make scale ONLY=stocks
+	@exec python3 -B tests/bench/scale.py --binaries "$(RELEASE)" --orders $(LONGEST) \
 	  --dir $(BENCH_DIR) $(if $(ONLY),--only $(ONLY))
 
 need = if [ -z "$($(1))" ]; then echo "say which: make $(2)" >&2; exit 2; fi

@@ -11,8 +11,6 @@ import biglog
 from machine import BenchError, get, get_json, until
 
 OURS = ("BAZAAR_", "CATALOG_", "ORDER_", "FRONTEND_", "CLIENT_")
-REPLICAS = (1, 2, 3)
-SERVICES = ("catalog", "order1", "order2", "order3", "frontend")
 #: As many as a fresh bazaar has; load.lua knows the names.
 STOCKS = [f"Stock{n}" for n in range(1, 15)]
 #: Enough of each that nothing runs out, in whatever sequence orders arrive.
@@ -21,34 +19,51 @@ QUANTITY = 1_000_000
 
 class Bazaar:
     """A context manager. `files` are copied in first: `order.db` for each replica, and
-    `catalog.db`."""
+    `catalog.db`. `settings` are environment variables for every service; `database` is a URL that
+    takes the place of the catalog's file; `stocks` are the names to begin with."""
 
-    def __init__(self, machine, binaries, name, files=None):
+    def __init__(
+        self,
+        machine,
+        binaries,
+        name,
+        files=None,
+        *,
+        replicas=3,
+        frontends=1,
+        stocks=STOCKS,
+        database=None,
+        settings=None,
+    ):
         self.machine, self.binaries, self.name = machine, binaries, name
+        self.replicas = tuple(range(1, replicas + 1))
+        self.frontends = ("frontend", *(f"frontend{n}" for n in range(2, frontends + 1)))
+        self.services = ("catalog", *(f"order{n}" for n in self.replicas), *self.frontends)
+        self.database, self.settings = database, settings or {}
         self.folder = machine.folder / name
         self.folder.mkdir()
-        stocks = self.folder / "stocks.csv"
-        stocks.write_text(
-            "name,price,quantity\n" + "".join(f"{stock},15.99,{QUANTITY}\n" for stock in STOCKS)
-        )
+        rows = "".join(f"{stock},15.99,{QUANTITY}\n" for stock in stocks)
+        (self.folder / "stocks.csv").write_text("name,price,quantity\n" + rows)
         if files:
             shutil.copy(files / "catalog.db", self.folder)
-            for replica in REPLICAS:
+            for replica in self.replicas:
                 shutil.copy(files / "order.db", self.folder / f"order{replica}.db")
-        first = machine.ports()
-        self.port = {service: first + n for n, service in enumerate(SERVICES)}
-        self.public = first + len(SERVICES)
+        ports = machine.ports(len(self.services) + len(self.frontends))
+        self.port = dict(zip(self.services, ports))
+        self.public_port = dict(zip(self.frontends, ports[len(self.services) :]))
+        self.public = self.public_port["frontend"]
         self.process = {}
 
     def __enter__(self):
-        for service in SERVICES:
+        for service in self.services:
             self.start(service)
-        until(self.settled, f"the bazaar '{self.name}' is ready, all replicas in sync", 60)
+        until(self.settled, f"the bazaar '{self.name}' is ready, all replicas in sync", 120)
         return self
 
     def __exit__(self, *_):
-        for service in reversed(SERVICES):
-            self.process[service].end()
+        for service in reversed(self.services):
+            if service in self.process:
+                self.process[service].end()
 
     def environment(self, service):
         """The environment that `bazaar run` would give the service, without the caller's
@@ -59,17 +74,17 @@ class Bazaar:
             "CATALOG_URL": f"http://{at(self.port['catalog'])}",
             "CATALOG_STOCKS": str(self.folder / "stocks.csv"),
             "ORDER_REPLICAS": ",".join(
-                f"{n}=http://{at(self.port[f'order{n}'])}" for n in REPLICAS
+                f"{n}=http://{at(self.port[f'order{n}'])}" for n in self.replicas
             ),
-        }
+        } | self.settings
         if service == "catalog":
             mine |= {
                 "CATALOG_LISTEN": at(self.port[service]),
-                "CATALOG_DB": str(self.file(service)),
+                "CATALOG_DB": self.database or str(self.file(service)),
             }
-        elif service == "frontend":
+        elif service in self.frontends:
             mine |= {
-                "FRONTEND_LISTEN": at(self.public),
+                "FRONTEND_LISTEN": at(self.public_port[service]),
                 "FRONTEND_INTERNAL_LISTEN": at(self.port[service]),
             }
         else:
@@ -86,7 +101,7 @@ class Bazaar:
         return self.folder / f"{service}.db"
 
     def start(self, service):
-        binary = self.binaries / service.rstrip("123")
+        binary = self.binaries / service.rstrip("0123456789")
         process = self.machine.start(f"{self.name}-{service}", [binary], self.environment(service))
         self.process[service] = process
         return process
@@ -107,15 +122,14 @@ class Bazaar:
             return False
         status = self.status()
         states = sorted(replica["state"] for replica in status["replicas"]) if status else []
-        if states != ["follower", "follower", "leader"]:
+        if states != ["follower"] * (len(self.replicas) - 1) + ["leader"]:
             return False
-        healths = [self.health(f"order{replica}") for replica in REPLICAS]
+        healths = [self.health(f"order{replica}") for replica in self.replicas]
         if not all(healths):
             return False
         in_sync = [health["in_sync"] for health in healths if health["leading"] is not None]
-        return len({health["last"] for health in healths}) == 1 and [
-            len(others) for others in in_sync
-        ] == [2]
+        complete = [len(others) for others in in_sync] == [len(self.replicas) - 1]
+        return complete and len({health["last"] for health in healths}) == 1
 
     def health(self, service):
         return get_json(self.port[service], "/health")
@@ -127,7 +141,7 @@ class Bazaar:
     def follower(self):
         """A service that does not lead."""
         leader = self.leader()
-        return next(f"order{replica}" for replica in REPLICAS if f"order{replica}" != leader)
+        return next(f"order{replica}" for replica in self.replicas if f"order{replica}" != leader)
 
     def orders(self, service=None):
         """How many orders the log of a service holds, the leader's by default."""
@@ -161,20 +175,22 @@ class Bazaar:
         return answered, time.monotonic() - before
 
     def verify(self):
-        """Compares the three logs as `order verify` does, after the services were stopped."""
-        files = [self.file(f"order{replica}") for replica in REPLICAS]
+        """Compares the logs as `order verify` does, after the services were stopped."""
+        files = [self.file(f"order{replica}") for replica in self.replicas]
         return self.machine.run([self.binaries / "order", "verify", *files], 600)
 
 
-def make_log(machine, binaries, orders):
+def make_log(machine, binaries, orders, key=None):
     """A folder with `order.db` of so many orders, and the `catalog.db` that `catalog rebuild` makes
-    of it."""
+    of it. The first order has the idempotency key, if one is given."""
     folder = machine.folder / f"log-{orders}"
     folder.mkdir()
     with Bazaar(machine, binaries, f"seed-{orders}") as seed:
         # Row 0 ties the generated rows to the genesis of this bazaar.
         connection = http.client.HTTPConnection("127.0.0.1", seed.public)
-        connection.request("POST", "/orders", '{"name":"Stock1","quantity":1,"type":"sell"}')
+        headers = {"Idempotency-Key": key} if key else {}
+        body = '{"name":"Stock1","quantity":1,"type":"sell"}'
+        connection.request("POST", "/orders", body, headers)
         answer = connection.getresponse()
         body = answer.read()
         connection.close()

@@ -21,7 +21,8 @@ from bazaar import Bazaar, make_log
 from chart import chart
 from machine import ENDS, BenchError, Machine, busy, describe, find
 from parts import PARTS
-from report import Figures, show, tables, targets, targets_table
+from report import Figures, show, tables
+from targets import targets, targets_table
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Orders in the log that the targets of queries, growth and catch-up are meant for.
@@ -59,9 +60,9 @@ class Bench:
             self.say(f"  round {turn + 1} of {self.rounds}")
             yield turn
 
-    def bazaar(self, name, files=None):
+    def bazaar(self, name, files=None, **options):
         self.started += 1
-        return Bazaar(self.machine, self.binaries, f"{name}{self.started}", files)
+        return Bazaar(self.machine, self.binaries, f"{name}{self.started}", files, **options)
 
     def url(self, ours):
         return f"http://127.0.0.1:{ours.public}"
@@ -258,7 +259,7 @@ def finish(chosen, bench, about, took):
         "took_s": round(took),
         "left_out": bench.skipped,
         "failures": bench.failures,
-        "targets": found,
+        "targets": [target.json() for target in found],
         "figures": bench.figures,
     }
     path.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")

@@ -6,18 +6,20 @@ from math import ceil, log10
 
 from report import NAMES, show
 
-SERIES = ("bazaar", "etcd", "postgres_update_insert", "postgres_insert")
+SERIES = ("bazaar", "bazaar_edge", "etcd", "postgres_update_insert", "postgres_insert")
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
   .title { font-size: 15px; font-weight: 600 } .small { font-size: 11px; fill: #59636e }
   .back { fill: #ffffff } .line { stroke: #d1d9e0 }
   .s0 { fill: #0969da } .s1 { fill: #bc4c00 } .s2 { fill: #8250df } .s3 { fill: #1a7f37 }
+  .s4 { fill: #9a6700 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .small { fill: #9198a1 } .back { fill: #0d1117 }
     .line { stroke: #3d444d }
     .s0 { fill: #58a6ff } .s1 { fill: #f0883e } .s2 { fill: #bc8cff } .s3 { fill: #3fb950 }
+    .s4 { fill: #d29922 }
   }"""
-WIDTH, HEIGHT, TOP, LEFT, RIGHT = 900, 250, 84, 60, 20
+WIDTH, HEIGHT, TOP, LEFT, RIGHT = 900, 250, 104, 60, 20
 
 
 def chart(figures, caption):
@@ -55,12 +57,13 @@ def chart(figures, caption):
         "pause_idle": "leader paused",
         "etcd": "etcd, leader killed",
     }
+    place = {system: n for n, system in enumerate(systems or ("bazaar", "etcd"))}
     gaps = []
     for system, name in faults.items():
         gap = figures.median("failover", system, "gap_ms")
         if gap is not None:
-            # In etcd's colour, the second one.
-            gaps.append((name, [None, gap] if system == "etcd" else [gap]))
+            colour = place["etcd" if system == "etcd" else "bazaar"]
+            gaps.append((name, [None] * colour + [gap]))
     if gaps:
         panels.append(
             (
@@ -79,12 +82,15 @@ def chart(figures, caption):
         "Stock bazaar: measured in turns on one machine</text>",
         f'<text x="{LEFT}" y="46" class="small">{escape(caption)}</text>',
     ]
-    x = LEFT
+    x, y = LEFT, 58
     for n, system in enumerate(systems):
         name = NAMES[system]
-        body.append(f'<rect x="{x:.0f}" y="58" width="11" height="11" class="s{n}"/>')
-        body.append(f'<text x="{x + 16:.0f}" y="68" class="small">{escape(name)}</text>')
-        x += 30 + 5.6 * len(name)
+        wide = 30 + 6.2 * len(name)
+        if x + wide > WIDTH - RIGHT:
+            x, y = LEFT, y + 20
+        body.append(f'<rect x="{x:.0f}" y="{y}" width="11" height="11" class="s{n}"/>')
+        body.append(f'<text x="{x + 16:.0f}" y="{y + 10}" class="small">{escape(name)}</text>')
+        x += wide
     for n, panel in enumerate(panels):
         body += draw(panel, TOP + n * HEIGHT)
     height = TOP + len(panels) * HEIGHT + 10

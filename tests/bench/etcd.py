@@ -23,9 +23,9 @@ def missing():
 class Etcd:
     """A context manager."""
 
-    def __init__(self, machine):
-        self.machine, self.process, self.api = machine, {}, None
-        first = machine.ports()
+    def __init__(self, machine, name="etcd"):
+        self.machine, self.name, self.process, self.api = machine, name, {}, None
+        first = machine.ports()[0]
         self.client = {member: first + 2 * n for n, member in enumerate(MEMBERS)}
         self.peer = {member: port + 1 for member, port in self.client.items()}
 
@@ -43,13 +43,13 @@ class Etcd:
         client, peer = (f"http://127.0.0.1:{ports[member]}" for ports in (self.client, self.peer))
         cluster = ",".join(f"m{n}=http://127.0.0.1:{port}" for n, port in self.peer.items())
         self.process[member] = self.machine.start(
-            f"etcd{member}",
+            f"{self.name}{member}",
             [
                 find("etcd"),
                 "--name",
                 f"m{member}",
                 "--data-dir",
-                self.machine.folder / f"etcd{member}.data",
+                self.machine.folder / f"{self.name}{member}.data",
                 "--enable-v2",
                 "--listen-client-urls",
                 client,

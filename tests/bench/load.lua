@@ -2,7 +2,7 @@
 -- processor as it can.
 --   wrk … -s load.lua URL -- orders
 --   wrk … -s load.lua URL -- queries COUNT      any of the first COUNT orders
---   wrk … -s load.lua URL -- lookups
+--   wrk … -s load.lua URL -- lookups [COUNT]    of the first COUNT stocks, 14 by default
 --   wrk … -s load.lua URL -- etcd_v2 | etcd_v3  puts of as many bytes as an order has
 -- The last line of the output is JSON; times are in microseconds.
 
@@ -31,9 +31,11 @@ function make.queries(count)
   end
 end
 
-function make.lookups()
-  for n = 1, 14 do
-    table.insert(requests, wrk.format("GET", "/stocks/Stock" .. n))
+function make.lookups(count)
+  local stocks = count or 14
+  for n = 1, math.min(stocks, 10000) do
+    local stock = stocks <= 10000 and n or math.random(stocks)
+    table.insert(requests, wrk.format("GET", "/stocks/Stock" .. stock))
   end
 end
 

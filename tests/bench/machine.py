@@ -180,22 +180,31 @@ class Machine:
                     f"{process.name} died (exit code {process.popen.returncode}):\n{process.tail()}"
                 )
 
-    def ports(self):
-        """The first of 15 free ports: a block of 16, taken as the project's tests take theirs, by
-        listening on its first port. They lie below the range of outgoing connections, whose ports
-        come and go."""
-        blocks = list(range(10_240, 32_752, 16))
+    def ports(self, count=15):
+        """So many free ports that follow each other, at most 63. They come from blocks that are
+        taken as the project's tests take theirs, by listening on the first port of each, and lie
+        below the range of outgoing connections, whose ports come and go."""
+        blocks = list(range(10_240, 32_752 - 64, 16))
         random.shuffle(blocks)
+        size = count // 16 + 1
         for first in blocks:
-            try:
-                lock = socket.create_server(("127.0.0.1", first))
-            except OSError:
-                continue
-            if all(is_free(port) for port in range(first + 1, first + 16)):
-                self.locks.append(lock)
-                return first + 1
-            lock.close()
+            taken = [first + 16 * n for n in range(size)]
+            locks = [lock for lock in map(listen, taken) if lock]
+            rest = [port for port in range(first + 1, first + 16 * size) if port not in taken]
+            if len(locks) == size and all(map(is_free, rest)) and len(rest) >= count:
+                self.locks += locks
+                return rest
+            for lock in locks:
+                lock.close()
         raise BenchError("no block of free ports is left below 32768")
+
+
+def listen(port):
+    """A listener on a port, or `None` if it is taken."""
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError:
+        return None
 
 
 def is_free(port):
@@ -235,6 +244,20 @@ def memory_mb(pid):
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
     return tuple(int(fields[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
+
+
+def process_work(pid):
+    """Processor time of a process so far in µs, and its voluntary context switches: the sums over
+    its threads, without those that ended."""
+    cpu_ns = switches = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            cpu_ns += int((task / "schedstat").read_text().split()[0])
+            status = (task / "status").read_text()
+        except FileNotFoundError:
+            continue
+        switches += int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+    return cpu_ns / 1e3, switches
 
 
 def busy():

@@ -17,7 +17,7 @@ class Nginx:
     """A context manager."""
 
     def __init__(self, machine):
-        self.machine, self.port, self.folder = machine, machine.ports(), machine.folder / "nginx"
+        self.machine, self.port, self.folder = machine, machine.ports()[0], machine.folder / "nginx"
         self.folder.mkdir()
 
     def __enter__(self):

@@ -12,13 +12,15 @@ import etcd
 import load
 import nginx
 import postgres
-from bazaar import Bazaar, make_log
+from bazaar import make_log
 from client import Client
-from machine import find, fsync_us, memory_mb, until
+from machine import BenchError, find, fsync_us, memory_mb, process_work, until
 
 CONNECTIONS = (1, 5, 64)
 CROWD = 512
 FEW = 1_000
+#: Our edge behind the internal listeners instead of tiny_http.
+EDGE = {"BAZAAR_INTERNAL_SERVER": "edge"}
 BODY = b'{"name":"Stock1","quantity":1,"type":"sell"}'
 ORDER = b"POST /orders HTTP/1.1\r\nHost: bazaar\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
@@ -32,9 +34,14 @@ def installed(bench, module):
 
 
 def orders(bench):
-    """Orders, puts and transactions per second at 1, 5, 64 and, ours alone, 512 connections."""
+    """Orders, puts and transactions per second at 1, 5, 64 and, ours alone, 512 connections. Ours
+    runs twice: with tiny_http behind the internal listeners, and with the edge."""
     with ExitStack() as stack:
-        ours = stack.enter_context(bench.bazaar("orders"))
+        ours = {
+            "bazaar": stack.enter_context(bench.bazaar("orders")),
+            "bazaar_edge": stack.enter_context(bench.bazaar("edge", settings=EDGE)),
+        }
+        acknowledged = dict.fromkeys(ours, 0)
         others = []
         if installed(bench, etcd):
             members = stack.enter_context(etcd.Etcd(bench.machine))
@@ -49,13 +56,16 @@ def orders(bench):
                 others.append(
                     (f"postgres_{script}", lambda n, s, script=script: primary.run(script, n, s))
                 )
-        ask = lambda n, s: bench.wrk(ours, n, ["orders"])
-        ask(64, bench.seconds)  # not counted: caches, pools and files become warm
-        acknowledged = 0
+        own = [
+            (name, lambda n, s, bazaar=bazaar: bench.wrk(bazaar, n, ["orders"], seconds=s))
+            for name, bazaar in ours.items()
+        ]
+        for _, run in own:
+            run(64, bench.seconds)  # not counted: caches, pools and files become warm
         for turn in bench.turns():
             bench.record("fsync", "disk", turn, us=fsync_us(bench.machine.folder))
-            for connections in CONNECTIONS:
-                for system, run in [("bazaar", ask), *others]:
+            for connections in (*CONNECTIONS, CROWD):
+                for system, run in own if connections == CROWD else [*own, *others]:
                     figures = bench.measure(
                         "orders",
                         system,
@@ -63,15 +73,84 @@ def orders(bench):
                         lambda: run(connections, bench.seconds),
                         connections=connections,
                     )
-                    acknowledged += figures["requests"] if system == "bazaar" else 0
-            acknowledged += bench.measure(
-                "orders", "bazaar", turn, lambda: ask(CROWD, bench.seconds), connections=CROWD
-            )["requests"]
-        until(ours.settled, "every order is on every replica")
-        held = ours.orders()
-        if held < acknowledged:
-            bench.fail(f"{acknowledged} orders were acknowledged, the logs hold {held}")
-    bench.say(ours.verify().rstrip())
+                    if system in acknowledged:
+                        acknowledged[system] += figures["requests"]
+        for name, bazaar in ours.items():
+            count(bench, bazaar, acknowledged[name])
+    for bazaar in ours.values():
+        bench.say(bazaar.verify().rstrip())
+
+
+def count(bench, ours, acknowledged):
+    """Fails the bench where the logs hold fewer orders than were acknowledged."""
+    until(ours.settled, "every order is on every replica", 60)
+    held = ours.orders()
+    if held < acknowledged:
+        bench.fail(f"{ours.name}: {acknowledged} orders were acknowledged, the logs hold {held}")
+
+
+def stores(bench):
+    """Orders with the catalog's state in a file, in one PostgreSQL, and in one with two synchronous
+    standbys."""
+    if not installed(bench, postgres):
+        return
+    with ExitStack() as stack:
+        ours = {"file": stack.enter_context(bench.bazaar("file"))}
+        for name, standbys in (("postgres", 0), ("postgres_sync", 2)):
+            server = stack.enter_context(postgres.Postgres(bench.machine, name, standbys))
+            url = server.url("bazaar")
+            ours[name] = stack.enter_context(bench.bazaar(name, database=url))
+        for bazaar in ours.values():
+            bench.wrk(bazaar, 64, ["orders"])  # not counted: caches, pools and files become warm
+        for turn in bench.turns():
+            for connections in (*CONNECTIONS, CROWD):
+                for name, bazaar in ours.items():
+                    run = lambda: bench.wrk(bazaar, connections, ["orders"])
+                    bench.measure("stores", name, turn, run, connections=connections)
+        for bazaar in ours.values():
+            until(bazaar.settled, "every order is on every replica", 60)
+
+
+def work(bench):
+    """How an order's processor time and context switches divide among the processes, and how many
+    orders share a batch. The simulation of docs/scale.md calculates with these figures."""
+    for system, settings in (("bazaar", {}), ("bazaar_edge", EDGE)):
+        with bench.bazaar(f"work_{system}", settings=settings) as ours:
+            bench.wrk(ours, 64, ["orders"])  # not counted: caches, pools and files become warm
+            for turn in bench.turns():
+                for connections in (1, 5, 16, 64, 256, CROWD):
+                    record_work(bench, ours, system, turn, connections)
+
+
+def record_work(bench, ours, system, turn, connections):
+    """Runs one load, and adds up the work of every process meanwhile."""
+    until(ours.settled, "every order is on every replica", 60)
+    leader = ours.leader()
+    before = {service: process_work(process.pid) for service, process in ours.process.items()}
+    seen = {service: ours.metrics(service) for service in ("catalog", leader)}
+    run = lambda: bench.wrk(ours, connections, ["orders"])
+    figures = bench.measure("work", system, turn, run, connections=connections)
+    after = {service: process_work(process.pid) for service, process in ours.process.items()}
+    orders = max(figures["requests"], 1)
+    for service in ours.process:
+        role = "leader" if service == leader else service.rstrip("0123456789")
+        role = "follower" if role == "order" else role
+        for field, name in enumerate(("cpu_us", "switches")):
+            share = (after[service][field] - before[service][field]) / orders
+            figures[f"{role}_{name}"] = figures.get(f"{role}_{name}", 0) + share
+    figures["switches"] = sum(v for name, v in figures.items() if name.endswith("_switches"))
+    figures["cpu_us"] = sum(v for name, v in figures.items() if name.endswith("_cpu_us"))
+    now = {service: ours.metrics(service) for service in seen}
+    mean = lambda service, name, per=1: histogram_mean(seen[service], now[service], name) * per
+    figures["batch"] = mean("catalog", "bazaar_catalog_batch_orders")
+    figures["commit_us"] = mean("catalog", "bazaar_catalog_commit_seconds", 1e6)
+    figures["append_us"] = mean(leader, "bazaar_order_append_seconds", 1e6)
+
+
+def histogram_mean(before, after, name):
+    """The mean of a histogram's values between two readings of `/metrics`."""
+    count = after.get(f"{name}_count", 0) - before.get(f"{name}_count", 0)
+    return (after.get(f"{name}_sum", 0) - before.get(f"{name}_sum", 0)) / max(count, 1)
 
 
 def lookups(bench):
@@ -227,9 +306,7 @@ def failover(bench):
     """kill -9 of the leader, and SIGSTOP for three seconds: how long one client that repeats
     nothing goes without an answer."""
     if installed(bench, etcd):
-        with etcd.Etcd(bench.machine) as members:
-            for turn in range(min(bench.kills, 5)):
-                kill_etcd(bench, members, turn)
+        kill_etcd_often(bench, min(bench.kills, 5))
     with bench.bazaar("failover") as ours:
         for turn in range(bench.kills):
             fault(bench, ours, "kill", turn, False)
@@ -295,6 +372,23 @@ def fault(bench, ours, kind, turn, loaded):
     bench.record(
         "failover", f"{kind}_{'loaded' if loaded else 'idle'}", turn, **figures, errors=errors
     )
+
+
+def kill_etcd_often(bench, kills):
+    """Kills etcd's leader so many times. A cluster that is not whole again is replaced by a new one
+    twice; after that the bench goes on with the kills that it has, and says so."""
+    done, failed = 0, 0
+    while done < kills and failed < 3:
+        try:
+            with etcd.Etcd(bench.machine, f"etcd-{failed}") as members:
+                while done < kills:
+                    kill_etcd(bench, members, done)
+                    done += 1
+        except BenchError as error:
+            failed += 1
+            bench.say(f"  etcd: {error}")
+    if done < kills:
+        bench.skip(f"etcd came back after {done} of {kills} kills of its leader")
 
 
 def kill_etcd(bench, members, turn):
@@ -410,5 +504,16 @@ def traced(pid):
 #: In the sequence in which they run.
 PARTS = {
     part.__name__: part
-    for part in (orders, lookups, mixed, failover, fsyncs, queries, growth, catchup)
+    for part in (
+        orders,
+        work,
+        stores,
+        lookups,
+        mixed,
+        failover,
+        fsyncs,
+        queries,
+        growth,
+        catchup,
+    )
 }

@@ -45,9 +45,10 @@ def missing():
 class Postgres:
     """A context manager."""
 
-    def __init__(self, machine):
-        self.machine, self.bin = machine, programs()
-        self.folder = machine.folder / "postgres"
+    def __init__(self, machine, name="postgres", standbys=2):
+        self.machine, self.name, self.bin = machine, name, programs()
+        self.standbys = [f"standby{n}" for n in range(1, standbys + 1)]
+        self.folder = machine.folder / f"{name}.data"
         self.folder.mkdir()
         # PostgreSQL refuses to run as root; its package made this user.
         self.user = "postgres" if os.geteuid() == 0 else None
@@ -55,8 +56,7 @@ class Postgres:
         if self.user:
             account = pwd.getpwnam(self.user)
             os.chown(self.folder, account.pw_uid, account.pw_gid)
-        first = machine.ports()
-        self.port = {"primary": first, "standby1": first + 1, "standby2": first + 2}
+        self.port = dict(zip(("primary", *self.standbys), machine.ports()))
         self.process, self.runs = {}, 0
 
     def __enter__(self):
@@ -74,7 +74,7 @@ class Postgres:
         )
         self.start("primary")
         until(lambda: self.answers("SELECT 1") == "1", "PostgreSQL's primary answers", 60, 0.1)
-        for standby in ("standby1", "standby2"):
+        for standby in self.standbys:
             self.do(
                 "pg_basebackup",
                 "-D",
@@ -95,12 +95,15 @@ class Postgres:
             )
             self.start(standby)
         self.sql(TABLES)
-        self.sql("ALTER SYSTEM SET synchronous_standby_names = '2 (standby1, standby2)'")
+        if not self.standbys:
+            return self
+        names = f"{len(self.standbys)} ({', '.join(self.standbys)})"
+        self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
         self.sql("SELECT pg_reload_conf()")
         in_sync = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
         until(
-            lambda: self.answers(in_sync) == "2",
-            "both standbys of PostgreSQL are synchronous",
+            lambda: self.answers(in_sync) == str(len(self.standbys)),
+            "every standby of PostgreSQL is synchronous",
             60,
             0.1,
         )
@@ -124,7 +127,9 @@ class Postgres:
             word for setting, value in settings.items() for word in ("-c", f"{setting}={value}")
         ]
         self.process[name] = self.machine.start(
-            name, [self.bin / "postgres", "-D", self.folder / name, *options], user=self.user
+            f"{self.name}-{name}",
+            [self.bin / "postgres", "-D", self.folder / name, *options],
+            user=self.user,
         )
 
     def do(self, program, *arguments, timeout=120):
@@ -147,6 +152,11 @@ class Postgres:
             "-c",
             text,
         ).strip()
+
+    def url(self, database):
+        """The URL of a new database."""
+        self.sql(f"CREATE DATABASE {database}")
+        return f"postgres://{self.owner}@127.0.0.1:{self.port['primary']}/{database}"
 
     def answers(self, text):
         self.machine.check()

@@ -4,11 +4,18 @@ from statistics import median
 
 NAMES = {
     "bazaar": "this bazaar, orders",
+    "bazaar_edge": "the same, edge inside",
     "etcd": "etcd, 3 members, puts",
     "postgres_update_insert": "PostgreSQL, 2 sync. standbys, UPDATE+INSERT",
     "postgres_insert": "PostgreSQL, 2 sync. standbys, INSERT",
     "nginx": "nginx, a constant of that size",
+    "file": "catalog in a file (SQLite)",
+    "postgres": "catalog in one PostgreSQL",
+    "postgres_sync": "catalog in PostgreSQL, 2 sync. standbys",
 }
+ROLES = ("frontend", "leader", "catalog", "follower")
+#: This bazaar with either server behind the internal listeners.
+OURS = ("bazaar", "bazaar_edge")
 
 
 class Figures:
@@ -87,7 +94,17 @@ def table(head, rows):
 
 def tables(f):
     """The tables of a run, with their titles: those of the parts that ran."""
-    made = (durable(f), cached(f), mixture(f), gaps(f), synced(f), long_log(f), costs(f))
+    made = (
+        durable(f),
+        worked(f),
+        stored(f),
+        cached(f),
+        mixture(f),
+        gaps(f),
+        synced(f),
+        long_log(f),
+        costs(f),
+    )
     return [(title, table(head, rows)) for title, head, rows in made if rows]
 
 
@@ -95,14 +112,16 @@ def durable(f):
     columns = (1, 5, 64, 512)
     systems = [
         system
-        for system in ("bazaar", "etcd", "postgres_update_insert", "postgres_insert")
+        for system in ("bazaar", "bazaar_edge", "etcd", "postgres_update_insert", "postgres_insert")
         if f.of("orders", system)
     ]
     cells = lambda system, field, digits: [
         show(f.median("orders", system, field, connections=n), digits) for n in columns
     ]
     rows = [[f"{NAMES[system]}/s", *cells(system, "rate", 0)] for system in systems]
-    for system in systems[1:]:
+    for system in systems:
+        if system in OURS:
+            continue
         ratios = [f.ratio("orders", "bazaar", system, "rate", {"connections": n}) for n in columns]
         rows.append([f"ratio to {NAMES[system]}", *[show(ratio, 2) for ratio in ratios]])
     for name, field in (("p50", "p50_ms"), ("p99", "p99_ms")):
@@ -111,10 +130,59 @@ def durable(f):
         rows.append(
             [
                 "answers that were no success, this bazaar",
-                *[str(f.errors("orders", "bazaar", connections=n)) for n in columns],
+                *[str(sum(f.errors("orders", s, connections=n) for s in OURS)) for n in columns],
             ]
         )
     return "Durable writes, by connections", ["", *map(str, columns)], rows
+
+
+def worked(f):
+    """The processor time of an order by process, and how often a thread of each one waits."""
+    rows = []
+    for system in OURS:
+        for n in sorted({figure["connections"] for figure in f.of("work", system)}):
+            pick = lambda field, digits=0: show(
+                f.median("work", system, field, connections=n), digits
+            )
+            rows.append(
+                [
+                    f"{NAMES[system]}, at {n}",
+                    pick("rate"),
+                    pick("batch", 1),
+                    pick("cpu_us"),
+                    *[pick(f"{role}_cpu_us") for role in ROLES],
+                    pick("switches", 1),
+                ]
+            )
+    return (
+        "Work for one order: µs of processor time, and voluntary context switches",
+        ["", "orders/s", "in a batch", "µs", *ROLES, "switches"],
+        rows,
+    )
+
+
+def stored(f):
+    """Where the catalog's state lies, and what it costs."""
+    columns = (1, 5, 64, 512)
+    rows = []
+    for name, field, digits in (
+        ("orders/s", "rate", 0),
+        ("p50 ms", "p50_ms", 2),
+        ("p99 ms", "p99_ms", 2),
+    ):
+        for system in ("file", "postgres", "postgres_sync"):
+            if f.of("stores", system):
+                cells = [f.median("stores", system, field, connections=n) for n in columns]
+                rows.append([f"{NAMES[system]}: {name}", *[show(cell, digits) for cell in cells]])
+    for system in ("postgres", "postgres_sync"):
+        if f.of("stores", system):
+            ratios = [
+                f.ratio("stores", system, "file", "rate", {"connections": n}) for n in columns
+            ]
+            rows.append(
+                [f"{NAMES[system]}: orders, of those with a file", *[show(r, 2) for r in ratios]]
+            )
+    return "Stores of the catalog, by connections", ["", *map(str, columns)], rows
 
 
 def cached(f):
@@ -248,143 +316,4 @@ def costs(f):
         "Start, memory, catch-up and disk (medians where there are several)",
         ["", "measured"],
         rows,
-    )
-
-
-def targets(f):
-    """Each target with what was measured: `met` is `None` where a part or a system to compare with
-    was left out."""
-    found = []
-
-    def target(name, measured, bound, least, digits=2, unit=""):
-        met = None if measured is None else (measured >= bound if least else measured <= bound)
-        sign = "≥" if least else "≤"
-        found.append(
-            {
-                "target": name,
-                "bound": f"{sign} {bound:,}{unit}".replace(",", " "),
-                "measured": measured,
-                "shown": f"{show(measured, digits)}{unit if measured is not None else ''}",
-                "met": met,
-            }
-        )
-
-    at = lambda n: {"connections": n}
-    if f.of("orders", "bazaar"):
-        to_etcd = lambda n: f.ratio("orders", "bazaar", "etcd", "rate", at(n))
-        target("1 orders at 64 connections, of etcd's puts", to_etcd(64), 2.5, True)
-        target("1 the same, least that is accepted", to_etcd(64), 2.0, True)
-        target("1 orders at 5 connections, of etcd's puts", to_etcd(5), 1.5, True)
-        p50 = f.ratio("orders", "bazaar", "etcd", "p50_ms", at(1))
-        target("1 p50 at 1 connection, of etcd's", p50, 1.2, False)
-        target("1 the same, stretch", p50, 1.0, False)
-        target(
-            "1 orders at 512 connections, of those at 64",
-            f.ratio("orders", "bazaar", "bazaar", "rate", at(512), at(64)),
-            0.8,
-            True,
-        )
-        target(
-            "1 p99 at 512 connections",
-            f.median("orders", "bazaar", "p99_ms", **at(512)),
-            100,
-            False,
-            1,
-            " ms",
-        )
-        target("1 answers that were no success", f.errors("orders", "bazaar"), 0, False, 0)
-    if f.of("failover", "kill_idle"):
-        gap = lambda system: f.median("failover", system, "gap_ms")
-        target("2 leader killed: median gap", gap("kill_idle"), 30, False, 1, " ms")
-        target(
-            "2 leader killed: worst gap",
-            f.worst("failover", "kill_idle", "gap_ms"),
-            200,
-            False,
-            1,
-            " ms",
-        )
-        target(
-            "2 leader killed: errors",
-            f.errors("failover", "kill_idle") + f.errors("failover", "kill_loaded"),
-            0,
-            False,
-            0,
-        )
-        target("2 leader killed under load: median gap", gap("kill_loaded"), 60, False, 1, " ms")
-        target("2 leader paused: median gap", gap("pause_idle"), 700, False, 1, " ms")
-    if f.of("queries", "many"):
-        target(
-            "3 order queries/s at 64 connections",
-            f.median("queries", "few", "rate"),
-            20_000,
-            True,
-            0,
-        )
-        target(
-            "3 the same with a long log, of those with a short one",
-            f.ratio("queries", "many", "few", "rate", {}),
-            0.8,
-            True,
-        )
-    if f.of("growth", "many"):
-        target(
-            "4 orders with a long log, of those on empty files",
-            f.ratio("growth", "many", "empty", "rate", {}),
-            0.8,
-            True,
-        )
-        target(
-            "4 longest wait for an order with a long log",
-            f.worst("growth", "many", "max_ms"),
-            100,
-            False,
-            1,
-            " ms",
-        )
-        target("4 start of a replica", f.median("start", "replica", "ready_s"), 2, False, 2, " s")
-        target("4 start of the catalog", f.median("start", "catalog", "ready_s"), 2, False, 2, " s")
-        target(
-            "4 largest resident memory at any time",
-            max((x["highest_mb"] for x in f.figures if x["part"] == "memory"), default=None),
-            150,
-            False,
-            0,
-            " MB",
-        )
-    if f.of("catchup", "idle"):
-        share = [
-            x["foreground_meanwhile"] / x["foreground_before"] for x in f.of("catchup", "loaded")
-        ]
-        target("5 catch-up alone, orders/s", f.median("catchup", "idle", "rate"), 100_000, True, 0)
-        target(
-            "5 catch-up under load, orders/s",
-            f.median("catchup", "loaded", "rate"),
-            30_000,
-            True,
-            0,
-        )
-        target(
-            "5 foreground meanwhile, of its rate before",
-            median(share) if share else None,
-            0.7,
-            True,
-        )
-    if mixed := f.of("mixed", "bazaar"):
-        target(
-            "6 lookups' p99 under mixed load",
-            median(x["lookups"]["p99_ms"] for x in mixed),
-            5,
-            False,
-            2,
-            " ms",
-        )
-    return found
-
-
-def targets_table(found):
-    word = {True: "met", False: "NOT met", None: "not measured"}
-    return table(
-        ["target", "bound", "measured", ""],
-        [[t["target"], t["bound"], t["shown"], word[t["met"]]] for t in found],
     )

@@ -1,0 +1,270 @@
+"""A simulation of an order's way, with measured costs: clients, the front-end's batcher, leader,
+catalog, two followers, a disk, and the processors that they share. Pure: no process, no clock.
+
+Time is in microseconds. Steps are those of docs/architecture.md, "The way of an order":
+
+1. A client sends an order; the front-end reads it. A batch leaves by the batcher's rule: at once
+   while none is under way, else when 32 wait or the one under way is answered. After an answer the
+   next batch waits 150 µs for the clients that return.
+2. The leader sends one batch at a time to the catalog, which decides it, and commits beside the
+   invalidation of the front-end's cache.
+3. Leader and followers append, each with one write to its disk for all batches that wait; the
+   catalog takes the next batch meanwhile.
+4. The batch is durable everywhere: the front-end answers its clients, who order again.
+
+Each step needs processor time, which the processors give in the sequence of the requests, and may
+need the disk or a network, which are delays without a queue.
+"""
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, replace
+
+#: As in frontend/src/orders: the batcher's rule, its threads, and the largest batch.
+OVERLAP_AT, RETURN_WAIT_US, FORWARDERS, MAX_BATCH = 32, 150, 4, 512
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Processor time in µs, of a batch and of each order in it."""
+
+    batch: float
+    order: float
+
+    def of(self, orders):
+        return self.batch + self.order * orders
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Everything that an order's time is made of. `hop_us` is a message's time between two
+    processes that no processor works on: waking, and the network."""
+
+    client_us: float
+    frontend: Cost
+    leader: Cost
+    catalog: Cost
+    follower: Cost
+    commit_us: float
+    append_us: float
+    hop_us: float
+    cores: int = 2
+    #: Processors of each machine are its own: client, front-end, leader, catalog, followers.
+    apart: bool = False
+
+
+def fit(one, many):
+    """The cost of a batch and of an order, from the processor time of an order alone in its batch
+    and of one among `many[0]`."""
+    size, of_many = many
+    order = max((of_many - one / size) / (1 - 1 / size), 0.0)
+    return Cost(batch=max(one - order, 0.0), order=order)
+
+
+def costs(alone, crowd, cores):
+    """Costs from two measured loads of `make bench ONLY=work`: one connection, and 512. They set
+    every constant; `hop_us` follows from the median at one connection."""
+    of = lambda role: fit(alone[f"{role}_cpu_us"], (crowd["batch"], crowd[f"{role}_cpu_us"]))
+    # Two followers: their processor time was added up.
+    both = of("follower")
+    # Neither wait holds processor time of the process that waits.
+    disk = lambda name, role: max(alone[name] - alone[f"{role}_cpu_us"] * IN_WRITE, 20.0)
+    made = Costs(
+        client_us=CLIENT_US,
+        frontend=of("frontend"),
+        leader=of("leader"),
+        catalog=of("catalog"),
+        follower=Cost(both.batch / 2, both.order / 2),
+        commit_us=disk("commit_us", "catalog"),
+        append_us=disk("append_us", "leader"),
+        hop_us=0.0,
+        cores=cores,
+    )
+    bare = simulate(made, 1)["p50_us"]
+    # Eight messages follow each other: client, front-end, leader, catalog, and the same way back
+    # with the followers between.
+    return replace(made, hop_us=max(alone["p50_ms"] * 1e3 - bare, 0.0) / HOPS)
+
+
+#: Processor time of the load generator for an order: wrk, one thread.
+CLIENT_US = 12.0
+#: Share of a process's work on a batch that falls between the begin and the end of its write.
+IN_WRITE = 0.3
+HOPS = 8
+
+
+class Processors:
+    """A pool of processors that serves requests in their sequence."""
+
+    def __init__(self, count):
+        self.free = [0.0] * count
+
+    def run(self, now, work):
+        """When work that is ready now will be done."""
+        start = max(now, heapq.heappop(self.free))
+        heapq.heappush(self.free, start + work)
+        return start + work
+
+
+class Simulation:
+    """One run. Events are functions with a time; those of the same time keep their sequence."""
+
+    def __init__(self, given, clients):
+        self.c, self.clients = given, clients
+        self.now, self.events, self.count = 0.0, [], 0
+        names = ("client", "frontend", "leader", "catalog", "follower1", "follower2")
+        shared = Processors(given.cores)
+        self.cpu = {name: Processors(given.cores) if given.apart else shared for name in names}
+        self.waiting, self.away = deque(), 0
+        #: How many clients may return after an answer, and how long a batch waits for them.
+        self.returning = (1, 0.0)
+        self.at_leader, self.catalog_busy = deque(), False
+        self.logs = {name: (deque(), [False]) for name in ("leader", "follower1", "follower2")}
+        self.times, self.batches = [], []
+
+    def at(self, time, do, *arguments):
+        self.count += 1
+        heapq.heappush(self.events, (time, self.count, do, arguments))
+
+    def work(self, role, us, do, *arguments):
+        """Does something once a processor of the role's machine has worked so long."""
+        self.at(self.cpu[role].run(self.now, us), do, *arguments)
+
+    def run(self, orders):
+        for _ in range(self.clients):
+            self.at(0.0, self.send)
+        while self.events and len(self.times) < orders:
+            self.now, _, do, arguments = heapq.heappop(self.events)
+            do(*arguments)
+        return self
+
+    # Client and front-end.
+
+    def send(self):
+        began = self.now
+        hop = self.c.hop_us
+        self.work("client", self.c.client_us, lambda: self.at(self.now + hop, self.read, began))
+
+    def read(self, began):
+        # Half of the front-end's work on an order comes before its batch, half with its answer.
+        self.work("frontend", self.c.frontend.order / 2, self.gather, began)
+
+    def gather(self, began):
+        self.waiting.append(began)
+        self.look()
+
+    def look(self):
+        """The batcher's rule."""
+        if not self.waiting or self.away >= FORWARDERS:
+            return
+        orders, until = self.returning
+        wanted = OVERLAP_AT if self.away else min(orders, OVERLAP_AT) if self.now < until else 1
+        if len(self.waiting) >= wanted:
+            size = min(len(self.waiting), MAX_BATCH)
+            batch = [self.waiting.popleft() for _ in range(size)]
+            self.away, self.returning = self.away + 1, (1, 0.0)
+            self.work("frontend", self.c.frontend.batch / 2, self.forward, batch)
+
+    def forward(self, batch):
+        self.at(self.now + self.c.hop_us, self.take, batch)
+
+    # Leader and catalog.
+
+    def take(self, batch):
+        self.at_leader.append(batch)
+        self.sequence()
+
+    def sequence(self):
+        if self.catalog_busy or not self.at_leader:
+            return
+        self.catalog_busy = True
+        group = [self.at_leader.popleft()]
+        while self.at_leader and sum(map(len, group)) + len(self.at_leader[0]) <= MAX_BATCH:
+            group.append(self.at_leader.popleft())
+        size = sum(map(len, group))
+        self.batches.append(size)
+        call = lambda: self.at(self.now + self.c.hop_us, self.decide, group, size)
+        self.work("leader", self.c.leader.of(size) / 2, call)
+
+    def decide(self, group, size):
+        done = lambda: self.at(self.now + self.c.commit_us, self.committed, group, size)
+        self.work("catalog", self.c.catalog.of(size) / 2, done)
+
+    def committed(self, group, size):
+        answer = lambda: self.at(self.now + self.c.hop_us, self.decided, group, size)
+        self.work("catalog", self.c.catalog.of(size) / 2, answer)
+
+    def decided(self, group, size):
+        self.catalog_busy = False
+        left = [3]
+        for name in self.logs:
+            delay = 0.0 if name == "leader" else self.c.hop_us
+            self.at(self.now + delay, self.append, name, (group, size, left))
+        self.sequence()
+
+    # Logs.
+
+    def append(self, name, entry):
+        queue, busy = self.logs[name]
+        queue.append(entry)
+        if not busy[0]:
+            self.write(name)
+
+    def write(self, name):
+        """One write for all batches that wait."""
+        queue, busy = self.logs[name]
+        entries = list(queue)
+        queue.clear()
+        busy[0] = bool(entries)
+        if not entries:
+            return
+        size = sum(entry[1] for entry in entries)
+        role = "leader" if name == "leader" else "follower"
+        cost = self.c.leader.of(size) / 4 if role == "leader" else self.c.follower.of(size)
+        flushed = lambda: self.at(self.now + self.c.append_us, self.written, name, entries)
+        self.work(name, cost, flushed)
+
+    def written(self, name, entries):
+        delay = 0.0 if name == "leader" else self.c.hop_us
+        for group, size, left in entries:
+            left[0] -= 1
+            if left[0] == 0:
+                self.at(self.now + delay, self.durable, group, size)
+        self.write(name)
+
+    def durable(self, group, size):
+        for batch in group:
+            back = lambda batch=batch: self.at(self.now + self.c.hop_us, self.answer, batch)
+            self.work("leader", self.c.leader.of(len(batch)) / 4, back)
+
+    def answer(self, batch):
+        self.away -= 1
+        self.returning = (len(batch) + len(self.waiting), self.now + RETURN_WAIT_US)
+        self.at(self.now + RETURN_WAIT_US, self.look)
+        cost = self.c.frontend.batch / 2 + self.c.frontend.order / 2 * len(batch)
+        self.work("frontend", cost, self.answered, batch)
+
+    def answered(self, batch):
+        for began in batch:
+            self.at(self.now + self.c.hop_us, self.receive, began)
+        self.look()
+
+    def receive(self, began):
+        self.times.append((self.now, self.now - began))
+        self.send()
+
+
+def simulate(given, clients, orders=None):
+    """Rate, median, 99th percentile and mean batch of so many clients that order one after the
+    other. The first quarter of the orders is warm-up."""
+    orders = orders or max(600, 40 * clients)
+    done = Simulation(given, clients).run(orders)
+    kept = done.times[len(done.times) // 4 :]
+    times = sorted(time for _, time in kept)
+    span = kept[-1][0] - kept[0][0]
+    return {
+        "rate": (len(kept) - 1) / span * 1e6,
+        "p50_us": times[len(times) // 2],
+        "p99_us": times[int(len(times) * 0.99)],
+        "batch": sum(done.batches) / len(done.batches),
+    }
