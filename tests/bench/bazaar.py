@@ -48,6 +48,8 @@ class Bazaar:
             shutil.copy(files / "catalog.db", self.folder)
             for replica in self.replicas:
                 shutil.copy(files / "order.db", self.folder / f"order{replica}.db")
+            # Else the first orders wait for the disk, which still writes the copies.
+            os.sync()
         ports = machine.ports(len(self.services) + len(self.frontends))
         self.port = dict(zip(self.services, ports))
         self.public_port = dict(zip(self.frontends, ports[len(self.services) :]))

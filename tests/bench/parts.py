@@ -15,6 +15,7 @@ import postgres
 from bazaar import make_log
 from client import Client
 from machine import BenchError, find, fsync_us, memory_mb, process_work, until
+from report import ROLES
 
 CONNECTIONS = (1, 5, 64)
 CROWD = 512
@@ -139,7 +140,7 @@ def record_work(bench, ours, system, turn, connections):
             share = (after[service][field] - before[service][field]) / orders
             figures[f"{role}_{name}"] = figures.get(f"{role}_{name}", 0) + share
     figures["switches"] = sum(v for name, v in figures.items() if name.endswith("_switches"))
-    figures["cpu_us"] = sum(v for name, v in figures.items() if name.endswith("_cpu_us"))
+    figures["cpu_us"] = sum(figures[f"{role}_cpu_us"] for role in ROLES)
     now = {service: ours.metrics(service) for service in seen}
     mean = lambda service, name, per=1: histogram_mean(seen[service], now[service], name) * per
     figures["batch"] = mean("catalog", "bazaar_catalog_batch_orders")

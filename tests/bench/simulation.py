@@ -70,7 +70,7 @@ def costs(alone, crowd, cores):
     # Neither wait holds processor time of the process that waits.
     disk = lambda name, role: max(alone[name] - alone[f"{role}_cpu_us"] * IN_WRITE, 20.0)
     made = Costs(
-        client_us=CLIENT_US,
+        client_us=crowd["client_cpu_us"],
         frontend=of("frontend"),
         leader=of("leader"),
         catalog=of("catalog"),
@@ -86,8 +86,6 @@ def costs(alone, crowd, cores):
     return replace(made, hop_us=max(alone["p50_ms"] * 1e3 - bare, 0.0) / HOPS)
 
 
-#: Processor time of the load generator for an order: wrk, one thread.
-CLIENT_US = 12.0
 #: Share of a process's work on a batch that falls between the begin and the end of its write.
 IN_WRITE = 0.3
 HOPS = 8
@@ -238,15 +236,15 @@ class Simulation:
             self.work("leader", self.c.leader.of(len(batch)) / 4, back)
 
     def answer(self, batch):
-        self.away -= 1
-        self.returning = (len(batch) + len(self.waiting), self.now + RETURN_WAIT_US)
-        self.at(self.now + RETURN_WAIT_US, self.look)
         cost = self.c.frontend.batch / 2 + self.c.frontend.order / 2 * len(batch)
         self.work("frontend", cost, self.answered, batch)
 
     def answered(self, batch):
         for began in batch:
             self.at(self.now + self.c.hop_us, self.receive, began)
+        self.away -= 1
+        self.returning = (len(batch) + len(self.waiting), self.now + RETURN_WAIT_US)
+        self.at(self.now + RETURN_WAIT_US, self.look)
         self.look()
 
     def receive(self, began):
