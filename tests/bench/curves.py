@@ -14,7 +14,7 @@ from statistics import median
 import load
 import parts
 from bazaar import Bazaar, make_log
-from machine import BenchError, memory_mb, process_work, until
+from machine import BenchError, memory_mb, until
 
 BODY = json.dumps({"name": "Stock1", "quantity": 1, "type": "sell"})
 #: The key of the first order of each long log: a repeat must find the oldest row.
@@ -78,10 +78,7 @@ def frontends(run):
     """Front-ends, each with a session: an order waits for an invalidation of every cache."""
     for count in (1, 2, 5, 10, 20):
         with run.bazaar("frontends", frontends=count) as ours:
-            work = process_work(ours.process["catalog"].pid)[0]
-            time.sleep(1)
-            idle = process_work(ours.process["catalog"].pid)[0] - work
-            yield {"frontends": count, **run.trade(ours), "catalog_idle_ms_per_s": idle / 1e3}
+            yield {"frontends": count, **run.trade(ours)}
 
 
 def replicas(run):

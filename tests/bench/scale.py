@@ -41,7 +41,6 @@ COLUMNS = {
         ("p50_ms_at_1", "order p50 at 1, ms", 2),
         ("rate_at_64", "orders/s at 64", 0),
         ("p99_ms_at_64", "p99 at 64, ms", 1),
-        ("catalog_idle_ms_per_s", "catalog's processor time when idle, ms/s", 1),
     ],
     "replicas": [
         ("replicas", "replicas", 0),
@@ -130,6 +129,7 @@ def tables(folder):
     made["predictions"] = table(*predictions(work, cores))
     made["what_if"] = table(*what_if(work, cores))
     about = read(folder / "machine.csv")[0]
+    about["cores"] = cores
     made["machine"] = table(list(about), [[str(value) for value in about.values()]])
     return made
 

@@ -236,12 +236,15 @@ class Simulation:
             self.work("leader", self.c.leader.of(len(batch)) / 4, back)
 
     def answer(self, batch):
-        cost = self.c.frontend.batch / 2 + self.c.frontend.order / 2 * len(batch)
-        self.work("frontend", cost, self.answered, batch)
+        each = self.c.frontend.order / 2
+        cost = self.c.frontend.batch / 2 + each * len(batch)
+        end = self.cpu["frontend"].run(self.now, cost)
+        # The first clients have their response while the last ones still wait for theirs.
+        for n, began in enumerate(reversed(batch)):
+            self.at(end - n * each + self.c.hop_us, self.receive, began)
+        self.at(end, self.answered, batch)
 
     def answered(self, batch):
-        for began in batch:
-            self.at(self.now + self.c.hop_us, self.receive, began)
         self.away -= 1
         self.returning = (len(batch) + len(self.waiting), self.now + RETURN_WAIT_US)
         self.at(self.now + RETURN_WAIT_US, self.look)
