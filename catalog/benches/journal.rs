@@ -2,7 +2,7 @@
 //! lies with what cargo builds, hence on a disk: a folder in memory would make an fsync cost
 //! nothing.
 
-use catalog::batch::stage;
+use catalog::batch::decide_batch;
 use catalog::store::Store;
 use catalog::store::sqlite::SqliteStore;
 use common::wire::money::Price;
@@ -25,11 +25,11 @@ fn journal(criterion: &mut Criterion) {
                 let orders: Vec<Order> = (next..next + rows).map(order).collect();
                 let orders: Vec<&Order> = orders.iter().collect();
                 let mut batch = store.begin(&state, &orders).expect("begins");
-                let staged = stage(&state, &orders, batch.recorded());
-                batch.write(&state, &staged).expect("writes");
+                let decided = decide_batch(&state, &orders, batch.recorded());
+                batch.write(&state, &decided).expect("writes");
                 batch.commit().expect("commits");
-                state.position = staged.position;
-                state.market.get_mut(NAME).expect("a stock").quantity = staged.quantities[NAME];
+                state.position = decided.position;
+                state.market.get_mut(NAME).expect("a stock").quantity = decided.quantities[NAME];
             });
         });
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// A batch that is decided and not yet committed.
 #[derive(Debug)]
-pub struct Staged {
+pub struct DecidedBatch {
     /// One per order, in the same sequence.
     pub verdicts: Vec<Verdict>,
     /// The new rows; without any, `first` is the number that the next one gets.
@@ -27,7 +27,7 @@ pub struct Staged {
     pub quantities: BTreeMap<String, u64>,
 }
 
-impl Staged {
+impl DecidedBatch {
     /// Whether there is nothing to write: every verdict was recorded before, or names no stock.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -42,7 +42,11 @@ impl Staged {
 /// When the result breaks an invariant of the journal: numbers are dense, and each stock's quantity
 /// follows from its trades.
 #[must_use]
-pub fn stage(before: &Snapshot, orders: &[&Order], recorded: &[Option<Verdict>]) -> Staged {
+pub fn decide_batch(
+    before: &Snapshot,
+    orders: &[&Order],
+    recorded: &[Option<Verdict>],
+) -> DecidedBatch {
     assert_eq!(orders.len(), recorded.len(), "each order is looked up");
     let mut verdicts = Vec::with_capacity(orders.len());
     let (mut accepted, mut hashes, mut refused) = (Vec::new(), Vec::new(), Vec::new());
@@ -107,7 +111,7 @@ pub fn stage(before: &Snapshot, orders: &[&Order], recorded: &[Option<Verdict>])
         let start = before.market[name].quantity;
         assert_follows(name, start, &rows.orders, *left);
     }
-    Staged {
+    DecidedBatch {
         verdicts,
         rows,
         hashes,
@@ -116,6 +120,10 @@ pub fn stage(before: &Snapshot, orders: &[&Order], recorded: &[Option<Verdict>])
         quantities,
     }
 }
+
+/// The name under which the suite of both stores calls it.
+#[doc(hidden)]
+pub use self::decide_batch as stage;
 
 /// The verdict for an order whose key this batch has decided already.
 fn repeated((first, verdict): &(&Order, Verdict), order: &Order) -> Verdict {
@@ -194,7 +202,7 @@ mod tests {
             buy(1, 2),
             buy(3, 2),
         ];
-        let staged = stage(&before(), &orders.each_ref(), &[None; 6]);
+        let decided = decide_batch(&before(), &orders.each_ref(), &[None; 6]);
         let refused = Verdict::InsufficientQuantity;
         let wanted = [
             Verdict::Accepted(0),
@@ -204,11 +212,11 @@ mod tests {
             Verdict::KeyReused,
             Verdict::Accepted(1),
         ];
-        assert_eq!(staged.verdicts, wanted);
-        assert_eq!((staged.rows.first, staged.rows.end()), (0, 2));
-        assert_eq!(staged.hashes.last(), Some(&staged.rows.hash));
-        assert_eq!(staged.refused, [buy(2, 3)]);
-        assert_eq!(staged.quantities["FishCo"], 0);
+        assert_eq!(decided.verdicts, wanted);
+        assert_eq!((decided.rows.first, decided.rows.end()), (0, 2));
+        assert_eq!(decided.hashes.last(), Some(&decided.rows.hash));
+        assert_eq!(decided.refused, [buy(2, 3)]);
+        assert_eq!(decided.quantities["FishCo"], 0);
     }
 
     /// A recorded verdict is given again, whatever the stock has become, and writes nothing.
@@ -216,9 +224,9 @@ mod tests {
     fn a_recorded_verdict_is_given_again_and_writes_nothing() {
         let orders = [buy(1, 9), buy(2, 1)];
         let recorded = [Verdict::Accepted(4), Verdict::KeyReused];
-        let staged = stage(&before(), &orders.each_ref(), &recorded.map(Some));
-        assert_eq!(staged.verdicts, recorded);
-        assert!(staged.is_empty() && staged.quantities.is_empty());
+        let decided = decide_batch(&before(), &orders.each_ref(), &recorded.map(Some));
+        assert_eq!(decided.verdicts, recorded);
+        assert!(decided.is_empty() && decided.quantities.is_empty());
     }
 
     #[test]

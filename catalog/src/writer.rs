@@ -29,7 +29,7 @@ mod stop;
 
 use crate::activity::calls::Calls;
 use crate::activity::standing::{SharedLease, Standing};
-use crate::batch::{Staged, stage};
+use crate::batch::{DecidedBatch, decide_batch};
 use crate::leadership::Leadership;
 use crate::metrics::CatalogMetrics;
 use crate::sessions::Sessions;
@@ -287,13 +287,13 @@ impl Writer {
         let submissions = taken.iter().flat_map(|(request, _)| &request.orders);
         let orders: Vec<&Order> = submissions.map(|submission| &submission.order).collect();
         match self.decide_and_commit(&orders) {
-            Ok(staged) => {
-                self.publish(&staged);
+            Ok(decided) => {
+                self.publish(&decided);
                 crash::point("catalog-after-publish");
-                let mut verdicts = staged.verdicts.iter().copied();
+                let mut verdicts = decided.verdicts.iter().copied();
                 for (request, responder) in taken {
                     let own = verdicts.by_ref().take(request.orders.len()).collect();
-                    responder.send(self.answer(&request, own, &staged.rows));
+                    responder.send(self.answer(&request, own, &decided.rows));
                 }
             }
             Err(failure) => {
@@ -330,23 +330,23 @@ impl Writer {
     }
 
     /// Steps 2 to 6: afterwards the batch may become visible.
-    fn decide_and_commit(&mut self, orders: &[&Order]) -> Result<Staged, Failure> {
+    fn decide_and_commit(&mut self, orders: &[&Order]) -> Result<DecidedBatch, Failure> {
         self.writes.begin(Instant::now());
         let begun = self.store.begin(&self.state, orders);
         let mut batch = begun.map_err(Failure::Undecided)?;
-        let staged = stage(&self.state, orders, batch.recorded());
+        let decided = decide_batch(&self.state, orders, batch.recorded());
         batch
-            .write(&self.state, &staged)
+            .write(&self.state, &decided)
             .map_err(Failure::Undecided)?;
         self.metrics
             .batch_orders
-            .observe(staged.verdicts.len() as f64);
+            .observe(decided.verdicts.len() as f64);
         // Mark, push, commit: the order is explained at the top of this file.
-        self.visible.mark(staged.quantities.keys());
+        self.visible.mark(decided.quantities.keys());
         let invalidation = self.metrics.invalidation_seconds.start_timer();
-        let pushed = (!staged.quantities.is_empty()).then(|| {
+        let pushed = (!decided.quantities.is_empty()).then(|| {
             self.sessions
-                .push(staged.quantities.keys().cloned().collect())
+                .push(decided.quantities.keys().cloned().collect())
         });
         let commit = self.metrics.commit_seconds.start_timer();
         crash::point("catalog-before-commit");
@@ -354,7 +354,7 @@ impl Writer {
         crash::point("catalog-after-commit");
         commit.observe_duration();
         match &committed {
-            Ok(()) if staged.is_empty() => self.writes.wrote_nothing(),
+            Ok(()) if decided.is_empty() => self.writes.wrote_nothing(),
             outcome => self.note_write(outcome.as_ref().err()),
         }
         // Before the error leaves: step 6 holds for a failed commit, too.
@@ -363,11 +363,11 @@ impl Writer {
         }
         invalidation.observe_duration();
         committed.map_err(Failure::Unknown)?;
-        Ok(staged)
+        Ok(decided)
     }
 
-    fn publish(&mut self, staged: &Staged) {
-        for (name, quantity) in &staged.quantities {
+    fn publish(&mut self, decided: &DecidedBatch) {
+        for (name, quantity) in &decided.quantities {
             self.state
                 .market
                 .get_mut(name)
@@ -375,23 +375,23 @@ impl Writer {
                 .quantity = *quantity;
         }
         assert!(
-            staged.position.next() >= self.state.position.next(),
+            decided.position.next() >= self.state.position.next(),
             "the journal never gets shorter: its last row is {:?}, the next one {:?}",
             self.state.position.last,
-            staged.position.last
+            decided.position.last
         );
-        self.state.position = staged.position;
+        self.state.position = decided.position;
         self.visible.publish(
-            staged
+            decided
                 .quantities
                 .iter()
                 .map(|(name, quantity)| (name, *quantity)),
-            staged.position,
+            decided.position,
         );
         self.metrics
             .journal_rows
-            .set(i64::try_from(staged.position.next()).unwrap_or(i64::MAX));
-        self.count(staged);
+            .set(i64::try_from(decided.position.next()).unwrap_or(i64::MAX));
+        self.count(decided);
     }
 
     /// After a failure: memory as the file has it. Returns the response to the whole batch.
@@ -423,8 +423,8 @@ impl Writer {
         }
     }
 
-    fn count(&self, staged: &Staged) {
-        for verdict in &staged.verdicts {
+    fn count(&self, decided: &DecidedBatch) {
+        for verdict in &decided.verdicts {
             let label = match verdict {
                 Verdict::Accepted(_) => "accepted",
                 Verdict::InsufficientQuantity => "insufficient_quantity",

@@ -30,6 +30,13 @@ pub const COPIES_GRACE: Duration = Duration::from_millis(800);
 pub const CLAIM_BACK_OFF: Duration = Duration::from_millis(100);
 /// … up to this.
 pub const CLAIM_BACK_OFF_MOST: Duration = Duration::from_millis(5_000);
+/// A claim whose log does not grow for so long has stalled: the front-end asks another replica to
+/// lead.
+pub const CLAIM_STALL: Duration = Duration::from_millis(1_000);
+/// A replica gives up its own claim when its log does not grow for so long. Longer than
+/// [`CLAIM_STALL`]: the grant of another replica is the usual end of a stalled claim, and this one
+/// is for the case that no front-end is there to ask.
+pub const CLAIM_GIVE_UP: Duration = Duration::from_millis(3_000);
 /// How long a fresh front-end waits for the replica with the highest id before it takes a lower
 /// one.
 pub const FIRST_CHOICE_WAIT: Duration = Duration::from_millis(1_000);
@@ -112,6 +119,8 @@ const _: () = assert!(
 const _: () = assert!(ms(ORDER_TOTAL) < ms(CLIENT_TIMEOUT));
 const _: () = assert!(ms(PROBE_TIMEOUT) < 2 * ms(HEARTBEAT));
 const _: () = assert!(MAX_BATCH <= ANSWER_ROWS);
+// A front-end asks another replica before the claiming one gives up.
+const _: () = assert!(ms(CLAIM_STALL) < ms(CLAIM_GIVE_UP));
 // A relieved leader's orders still wait when the next one leads.
 const _: () = assert!(ms(COPIES_MISSING) + ms(CLAIM_SPACING) + ms(HEARTBEAT) < ms(COPIES_GRACE));
 const _: () = assert!(ms(COPIES_GRACE) < ms(ORDER_TOTAL));

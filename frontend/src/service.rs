@@ -48,7 +48,7 @@ use std::time::Duration;
 /// threads to be joined.
 const STOP_REST: Duration = Duration::from_millis(500);
 
-/// Threads that read from the replicas, those of both stages, and so connections to each.
+/// Threads that read from the replicas, those of both steps, and so connections to each.
 const READERS: usize = queries::THREADS + pages::THREADS + 2;
 
 /// A running front-end. Dropping it stops it, in this order:

@@ -118,7 +118,7 @@ impl Api {
     /// A lone batch need not change threads: a worker that may block takes it through the catalog
     /// itself (see [`common::stage`]), and then makes it durable.
     fn order(&self, batch: OrdersRequest, responder: Responder, may_block: bool) {
-        if self.replica.leading().is_none() {
+        if self.replica.led_term().is_none() {
             return responder.send(Response::json(421, &self.replica.not_leader(false)));
         }
         let batch = OrderBatch {

@@ -103,7 +103,7 @@ impl Queries {
         }
         // Before the read: a leadership that began after it says nothing of what was acknowledged
         // before it.
-        let led = self.replica.leading();
+        let led = self.replica.led_term();
         let found = self.reader.read(|connection, seed| {
             let numbers = query.numbers.iter();
             numbers
@@ -129,7 +129,7 @@ impl Queries {
         }
         let limit = page.limit.min(MAX_ORDERS_PAGE);
         // Before the read, for the reason that `query` has.
-        let led = self.replica.leading();
+        let led = self.replica.led_term();
         // One row more than asked for shows whether there are more.
         let read = self
             .reader
@@ -219,7 +219,7 @@ impl Confirmer {
             } in batch
             {
                 let absence = match &current {
-                    Ok(info) if info.term == term && self.replica.leading() == Some(term) => {
+                    Ok(info) if info.term == term && self.replica.led_term() == Some(term) => {
                         Absence::Confirmed
                     }
                     Ok(info) => {

@@ -54,7 +54,7 @@ struct State {
     role: RoleState,
     file: FileState,
     /// Peers that this replica has not yet asked for the rows that it missed.
-    peers_to_query: BTreeSet<ReplicaId>,
+    peers_to_ask: BTreeSet<ReplicaId>,
     /// `Some` exactly while the role is leading.
     pipeline: Option<Pipeline>,
     stopping: bool,
@@ -92,7 +92,7 @@ impl Replica {
         let state = State {
             role: RoleState::default(),
             file,
-            peers_to_query: peers.iter().copied().collect(),
+            peers_to_ask: peers.iter().copied().collect(),
             pipeline: None,
             stopping: false,
             settled_cluster: None,
@@ -115,11 +115,11 @@ impl Replica {
         let known = state.role.known();
         Health {
             replica: self.id,
-            leading: state.leads_openly(),
+            leading: state.openly_led_term(),
             claiming: state.role.claiming(),
             eligible: state.may_lead(),
             // A leader's log is complete, even if it began to lead before it asked every peer.
-            catching_up: !state.peers_to_query.is_empty() && state.role.leading().is_none(),
+            catching_up: !state.peers_to_ask.is_empty() && state.role.led_term().is_none(),
             last: state.file.durable.and_then(|end| end.last),
             cluster: state.file.cluster.clone(),
             term: known.term,
@@ -162,14 +162,14 @@ impl State {
     /// Whether it may lead: its log can be written and is of this bazaar, it is not stopping, and
     /// it does not hold a term in which it dares take no orders.
     fn may_lead(&self) -> bool {
-        let stuck = self.pipeline.is_some() && self.leads_openly().is_none();
+        let stuck = self.pipeline.is_some() && self.openly_led_term().is_none();
         let fit = self.file.durable.is_some() && self.file.writable && !self.foreign;
         fit && !self.stopping && !stuck
     }
 
     /// The term that `/health` shows as led. A leader that may be unable to take orders does not
     /// show it, so that front-ends elect another one.
-    fn leads_openly(&self) -> Option<Term> {
+    fn openly_led_term(&self) -> Option<Term> {
         let pipeline = self.pipeline.as_ref()?;
         (pipeline.catalog_answers && !pipeline.is_overdue() && self.file.writable)
             .then_some(pipeline.term)

@@ -47,7 +47,7 @@ impl RoleState {
     }
 
     /// The term that it leads.
-    pub fn leading(&self) -> Option<Term> {
+    pub fn led_term(&self) -> Option<Term> {
         if let Role::Leading(term) = self.role {
             Some(term)
         } else {
@@ -68,7 +68,7 @@ impl RoleState {
     #[must_use]
     pub fn observe_term(&mut self, observed: TermInfo) -> Option<Term> {
         if observed.term > self.known.term {
-            let led = self.leading();
+            let led = self.led_term();
             self.change(Role::Follower, observed);
             return led;
         }
@@ -87,7 +87,7 @@ impl RoleState {
         if term < self.known.term {
             return Err(self.known);
         }
-        let led = self.leading().filter(|led| *led < term);
+        let led = self.led_term().filter(|led| *led < term);
         let known = TermInfo {
             term,
             owner: Some(own),
@@ -158,7 +158,7 @@ mod tests {
         let mut s = RoleState::default();
         assert!(!s.lead(1));
         assert_eq!(s.begin_claim(1, own()), Ok(None));
-        assert_eq!((s.claiming(), s.leading()), (Some(1), None));
+        assert_eq!((s.claiming(), s.led_term()), (Some(1), None));
         assert!(!s.lead(2) && s.lead(1));
         assert_eq!(
             s.observe_term(TermInfo {
@@ -168,13 +168,13 @@ mod tests {
             None
         );
         assert_eq!(s.known().owner, Some(own()));
-        assert_eq!(s.leading(), Some(1));
+        assert_eq!(s.led_term(), Some(1));
         let newer = TermInfo {
             term: 5,
             owner: None,
         };
         assert_eq!(s.observe_term(newer), Some(1));
-        assert_eq!((s.leading(), s.claiming(), s.known()), (None, None, newer));
+        assert_eq!((s.led_term(), s.claiming(), s.known()), (None, None, newer));
     }
 
     /// A grant that arrives after a newer term became known is not taken.

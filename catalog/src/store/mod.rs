@@ -2,12 +2,12 @@
 //! [`Store`]; readers of the journal have connections of their own ([`Journal`]).
 //!
 //! Decisions ([`crate::batch`], [`crate::market`], the chain) know no store, and a store decides
-//! nothing: it gives the recorded verdicts, takes a staged batch, and makes it durable.
+//! nothing: it gives the recorded verdicts, takes a decided batch, and makes it durable.
 
 pub mod postgres;
 pub mod sqlite;
 
-use crate::batch::Staged;
+use crate::batch::DecidedBatch;
 use crate::market::Market;
 use common::chain::Hash;
 use common::database::DbError;
@@ -120,7 +120,7 @@ pub trait Batch {
     ///
     /// # Errors
     /// [`StoreError`]: nothing happened.
-    fn write(&mut self, before: &Snapshot, staged: &Staged) -> Result<(), StoreError>;
+    fn write(&mut self, before: &Snapshot, decided: &DecidedBatch) -> Result<(), StoreError>;
 
     /// Makes the batch durable.
     ///

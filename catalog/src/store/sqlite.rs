@@ -1,7 +1,7 @@
 //! The store of one catalog: an SQLite file. One connection writes, the writer thread's; readers
 //! have their own.
 
-use crate::batch::Staged;
+use crate::batch::DecidedBatch;
 use crate::market::{Holding, Market};
 use crate::store::{
     Batch, CLIENT_REFUSALS, FRONTEND_REFUSALS, Journal, Recorded, Snapshot, Store, StoreError,
@@ -301,15 +301,15 @@ impl Batch for SqliteBatch<'_> {
         &self.recorded
     }
 
-    fn write(&mut self, _before: &Snapshot, staged: &Staged) -> Result<(), StoreError> {
-        let first = staged.rows.first;
-        for ((number, order), hash) in (first..).zip(&staged.rows.orders).zip(&staged.hashes) {
+    fn write(&mut self, _before: &Snapshot, decided: &DecidedBatch) -> Result<(), StoreError> {
+        let first = decided.rows.first;
+        for ((number, order), hash) in (first..).zip(&decided.rows.orders).zip(&decided.hashes) {
             orders::insert(&self.transaction, number, order, *hash)?;
         }
-        for order in &staged.refused {
+        for order in &decided.refused {
             self.refuse(order)?;
         }
-        for (name, quantity) in &staged.quantities {
+        for (name, quantity) in &decided.quantities {
             let mut update = self
                 .transaction
                 .prepare_cached("UPDATE stocks SET quantity = ?2 WHERE name = ?1")?;

@@ -154,11 +154,11 @@ pub struct Cache {
     /// A session whose registration was sent and not answered.
     pending: Option<SessionId>,
     lease_end: BootInstant,
-    /// Counts the sessions; a fill of an older count is void.
-    epoch: u64,
+    /// Rises with each session's beginning and end; a fill of an older generation is void.
+    generation: u64,
     /// Fills begun so far, which stamps them.
     stamp: u64,
-    /// Fills in flight of this epoch, by name.
+    /// Fills in flight of this generation, by name.
     in_flight: HashMap<Arc<str>, InFlight>,
 }
 
@@ -174,7 +174,7 @@ struct InFlight {
 #[derive(Debug)]
 pub struct Fill {
     name: Arc<str>,
-    epoch: u64,
+    generation: u64,
     stamp: u64,
 }
 
@@ -197,7 +197,7 @@ impl Cache {
             current: None,
             pending: None,
             lease_end: BootInstant::BOOT,
-            epoch: 0,
+            generation: 0,
             stamp: 0,
             in_flight: HashMap::new(),
         }
@@ -241,19 +241,20 @@ impl Cache {
         flight.count += 1;
         Fill {
             name,
-            epoch: self.epoch,
+            generation: self.generation,
             stamp: self.stamp,
         }
     }
 
     /// Ends a fill. `body` is the answer's, where there is one that may be cached.
     pub fn finish_fill(&mut self, fill: &Fill, body: Option<Arc<[u8]>>) -> FillEnd {
-        if fill.epoch != self.epoch {
+        if fill.generation != self.generation {
             return FillEnd::Voided;
         }
-        // Only the last `finish_fill` of a name removes it, and a new session raises the epoch.
+        // Only the last `finish_fill` of a name removes it, and a new session begins a new
+        // generation.
         let Some(flight) = self.in_flight.get_mut(&fill.name) else {
-            unreachable!("a fill of this epoch is in flight until it is finished: {fill:?}");
+            unreachable!("a fill of this generation is in flight until it is finished: {fill:?}");
         };
         let voided = fill.stamp <= flight.void_up_to;
         assert!(
@@ -348,7 +349,7 @@ impl Cache {
     fn forget(&mut self) {
         self.entries.clear();
         self.in_flight.clear();
-        self.epoch += 1;
+        self.generation += 1;
         self.current = None;
         self.lease_end = BootInstant::BOOT;
     }

@@ -39,7 +39,7 @@ pub struct SessionConfig {
 #[must_use]
 pub fn start(config: SessionConfig) -> Thread {
     Thread::spawn("session", move || {
-        SessionKeeper {
+        LeaseKeeper {
             config,
             complained: false,
             pace: KEEP_ALIVE,
@@ -48,7 +48,7 @@ pub fn start(config: SessionConfig) -> Thread {
     })
 }
 
-struct SessionKeeper {
+struct LeaseKeeper {
     config: SessionConfig,
     /// Whether the log has a line that there is no session: one is enough, not four a second.
     complained: bool,
@@ -56,7 +56,7 @@ struct SessionKeeper {
     pace: Duration,
 }
 
-impl SessionKeeper {
+impl LeaseKeeper {
     fn run(mut self) {
         let mut session = None;
         while !self.config.stop.is_triggered() {

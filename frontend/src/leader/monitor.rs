@@ -159,13 +159,13 @@ impl MonitorThread {
                 judgement,
                 candidate,
                 seen,
-                longest,
+                newest_row,
             } => {
                 let cluster = self.cluster();
                 let request = LeadRequest {
                     cluster,
                     seen,
-                    longest,
+                    longest: newest_row,
                 };
                 let url = &self.replicas[&candidate];
                 self.calls.ask(judgement, candidate, url, request);

@@ -9,7 +9,7 @@ use common::wire::public::{OrderInfo, OrdersPage};
 use common::wire::replica::{PageAnswer, PageCall, PageEnd, PageRequest};
 use std::time::Instant;
 
-/// Threads of stage 1.
+/// Threads of step 1.
 pub const THREADS: usize = 1;
 
 /// A page that is waited for.

@@ -9,7 +9,7 @@ use common::wire::public::OrderInfo;
 use common::wire::replica::{QueryAnswer, QueryAnswers, QueryRequest};
 use std::time::Instant;
 
-/// Threads of stage 1: while one waits for an answer, another can ask for what came since.
+/// Threads of step 1: while one waits for an answer, another can ask for what came since.
 pub const THREADS: usize = 2;
 
 /// A query that waits for its answer.

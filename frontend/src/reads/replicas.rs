@@ -1,12 +1,12 @@
-//! Reads of the order log at the replicas, in two stages, so that a read that any replica can
+//! Reads of the order log at the replicas, in two steps, so that a read that any replica can
 //! answer never waits behind one that only a leader can.
 //!
 //! 1. **Found.** An order, or a page that more orders follow, is immutable, and true from every
-//!    replica that has it. The threads of this stage ask for nothing else. Such a call waits for
+//!    replica that has it. The threads of this step ask for nothing else. Such a call waits for
 //!    the replica's file alone and is bounded by [`FOUND_TIMEOUT`]; nothing is asked twice.
 //! 2. **Leader.** That there is no such order, or that none follows, only a leader may say that
 //!    confirms its term at the catalog. It may have to be waited for, as long as the read's whole
-//!    time. Reads that stage 1 did not answer go here; one thread asks for all of them together,
+//!    time. Reads that step 1 did not answer go here; one thread asks for all of them together,
 //!    again and again.
 //!
 //! The trace that this prevents: the catalog is down, so no leader can say that a page is the last
@@ -44,9 +44,9 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 pub trait ReplicaRead: Waiting + Send + Sized + 'static {
     /// Names the threads.
     const THREAD: &'static str;
-    /// Between the stages.
+    /// Between the steps.
     const LEADER_QUEUE: QueueKind;
-    /// Reads that stage 1 takes at once.
+    /// Reads that step 1 takes at once.
     const BATCH: usize;
     /// For the client, when no replica and no leader answered in time.
     const UNANSWERED: &'static str;
@@ -102,7 +102,7 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Stage 1. A leader that answers has all that the others have.
+    /// Step 1. A leader that answers has all that the others have.
     fn ask_for_found<R: ReplicaRead>(&self, reads: Vec<R>, known: &LeaderSnapshot) -> Vec<R> {
         let rest = self.ask_leader(reads, known, true);
         if rest.well {
@@ -111,7 +111,7 @@ impl Replicas {
         self.ask_others(rest.reads, known)
     }
 
-    /// One round of stage 2. Other replicas are asked as well: they may have come up since.
+    /// Asks the leader, then the others. Other replicas are asked as well: they may have come up since.
     fn ask_all<R: ReplicaRead>(&self, reads: Vec<R>, known: &LeaderSnapshot) -> Vec<R> {
         let rest = self.ask_leader(reads, known, false);
         self.ask_others(rest.reads, known)
@@ -172,14 +172,14 @@ impl Replicas {
     }
 }
 
-/// One stage of one kind of read.
-struct Stage<R> {
+/// One step of one kind of read.
+struct Step<R> {
     replicas: Replicas,
     queue: QueueReceiver<R>,
     stop: Shutdown,
 }
 
-/// Starts the threads of both stages: so many for the first, one for the second. The service's stop
+/// Starts the threads of both steps: so many for the first, one for the second. The service's stop
 /// ends them, once their queues are empty.
 #[must_use]
 pub fn start<R: ReplicaRead>(
@@ -191,27 +191,27 @@ pub fn start<R: ReplicaRead>(
 ) -> Vec<Thread> {
     let (to_leader, for_leader) = queue(R::LEADER_QUEUE.bound);
     gauges.watch(R::LEADER_QUEUE.name, &to_leader);
-    let stage = |queue: &QueueReceiver<R>| Stage {
+    let step = |queue: &QueueReceiver<R>| Step {
         replicas: replicas.clone(),
         queue: queue.clone(),
         stop: stop.clone(),
     };
     let first = |i| {
-        let (stage, to_leader, gauges) = (stage(arrived), to_leader.clone(), gauges.clone());
+        let (step, to_leader, gauges) = (step(arrived), to_leader.clone(), gauges.clone());
         Thread::spawn(&format!("{}-{i}", R::THREAD), move || {
-            stage.answer_found(&to_leader, &gauges);
+            step.answer_found(&to_leader, &gauges);
         })
     };
     let mut threads: Vec<Thread> = (0..threads).map(first).collect();
-    let second = stage(&for_leader);
+    let second = step(&for_leader);
     threads.push(Thread::spawn(&format!("{}-leader", R::THREAD), move || {
         second.wait_for_leader();
     }));
     threads
 }
 
-impl<R: ReplicaRead> Stage<R> {
-    /// Stage 1.
+impl<R: ReplicaRead> Step<R> {
+    /// Step 1.
     fn answer_found(&self, to_leader: &Queue<R>, gauges: &QueueGauges) {
         while let Some(reads) = self.queue.take_batch(R::BATCH, &self.stop) {
             let known = self.replicas.cell.snapshot();
@@ -221,18 +221,18 @@ impl<R: ReplicaRead> Stage<R> {
         }
     }
 
-    /// Stage 2.
+    /// Step 2.
     fn wait_for_leader(&self) {
         while let Some(mut reads) = self.queue.take_batch(MAX_BATCH, &self.stop) {
             while !reads.is_empty() {
-                reads = self.round(reads);
+                reads = self.ask_once(reads);
             }
         }
     }
 
     /// Asks everyone once, and pauses if that did not answer all. Reads that arrive meanwhile are
     /// taken along.
-    fn round(&self, reads: Vec<R>) -> Vec<R> {
+    fn ask_once(&self, reads: Vec<R>) -> Vec<R> {
         let known = self.replicas.cell.snapshot();
         let reads = self.replicas.ask_all(reads, &known);
         let mut reads = give_up_expired(reads);

@@ -79,9 +79,9 @@ impl Replication {
     /// Works until the service stops.
     pub fn run(mut self) {
         while !self.stop.is_triggered() {
-            if let Some(term) = self.replica.leading() {
+            if let Some(term) = self.replica.led_term() {
                 self.lead(term);
-            } else if self.replica.must_query(self.peer) {
+            } else if self.replica.must_ask(self.peer) {
                 self.catch_up.step();
             } else {
                 // A leadership ends the wait at once, a file that was set aside at the next look.
@@ -94,7 +94,7 @@ impl Replication {
     fn lead(&mut self, term: Term) {
         // `None` until it has answered, and while another thread sends to it.
         let mut link: Option<Link<SplitConnection>> = None;
-        while self.replica.leading() == Some(term) && !self.stop.is_triggered() {
+        while self.replica.led_term() == Some(term) && !self.stop.is_triggered() {
             let to_send = self
                 .replica
                 .rows_for(term, self.peer, &mut link, PAGE_ROWS, LOOK_AROUND);

@@ -8,6 +8,7 @@ use common::http::client::CallError;
 use common::http::{Responder, Response};
 use common::queue::QueueReceiver;
 use common::shutdown::Shutdown;
+use common::timing::CLAIM_GIVE_UP;
 use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermInfo};
 use common::wire::order::{Position, Rows, Term};
 use common::wire::replica::{LeadAnswer, LeadRequest};
@@ -28,9 +29,6 @@ pub struct Takeover {
 
 /// Pause after a page of the journal could not be had.
 const BACK_OFF: Duration = Duration::from_millis(20);
-/// A claim whose log does not grow for so long is given up. Longer than the front-ends' patience
-/// with it (1 s): they ask another replica first, and the grant of that one ends this claim.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Takeover {
     /// Works until the service stops.
@@ -47,7 +45,7 @@ impl Takeover {
     /// Claims a term, and answers the front-end. Returns the claim when rows are missing yet: the
     /// front-end does not wait for them, it watches `claiming` in `/health`.
     fn claim(&mut self, request: &LeadRequest, responder: Responder) -> Option<(Term, Position)> {
-        if let Some(term) = self.replica.leading_openly() {
+        if let Some(term) = self.replica.openly_led_term() {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
         }
@@ -137,7 +135,7 @@ impl Takeover {
     }
 
     /// Completes the log from the journal, then leads. Gives up when a newer term exists, or the
-    /// log has not grown for [`PATIENCE`]: the front-ends leave a claiming replica alone only as
+    /// log has not grown for [`CLAIM_GIVE_UP`]: the front-ends leave a claiming replica alone only as
     /// long as it grows.
     fn complete(&self, term: Term, end: Position) {
         let mut grown = Instant::now();
@@ -147,7 +145,7 @@ impl Takeover {
             }
             match self.fetch() {
                 Ok(true) => grown = Instant::now(),
-                grew if grown.elapsed() > PATIENCE => {
+                grew if grown.elapsed() > CLAIM_GIVE_UP => {
                     tracing::warn!(
                         term,
                         why = grew.err(),

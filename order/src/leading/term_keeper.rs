@@ -51,13 +51,13 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
     while !stop.wait(pause) {
         pause = TERM_READ;
         // Before the call: the answer judges the leadership that stood when it was asked for.
-        let leading = replica.leading();
+        let led = replica.led_term();
         match catalog.term() {
             Ok(answer) => {
                 misses.reached();
                 replica.note_catalog(&answer);
                 let info = answer.term_info();
-                match (replica.observe_term(info), leading) {
+                match (replica.observe_term(info), led) {
                     // The catalog granted this term and now has an older one: its file was
                     // replaced. The next claim shows whether rows are missing too.
                     (Err(known), Some(term)) if known.term == term => {
@@ -83,7 +83,7 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
                     continue;
                 }
                 // One miss may be a lost packet. Two in a row make front-ends look elsewhere.
-                if let (true, Some(term)) = (misses.missed(Instant::now()), leading) {
+                if let (true, Some(term)) = (misses.missed(Instant::now()), led) {
                     replica.catalog_answers(term, false);
                 }
             }

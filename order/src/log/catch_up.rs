@@ -39,7 +39,7 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    /// Fetches one page. The caller repeats this while [`Replica::must_query`] says so, and looks
+    /// Fetches one page. The caller repeats this while [`Replica::must_ask`] returns true, and looks
     /// in between whether this replica leads now.
     pub fn step(&mut self) {
         if self.replica.durable().is_none() {
@@ -60,16 +60,16 @@ impl CatchUp {
                 // The peer may be down for long, so it is not asked again. The journal has every
                 // row that it has; the leader sends the rest.
                 tracing::info!(from = %self.peer, %error, "rows that were missed were not fetched");
-                return self.replica.queried(self.peer);
+                return self.replica.asked(self.peer);
             }
         };
         if rows.orders.is_empty() {
-            return self.replica.queried(self.peer);
+            return self.replica.asked(self.peer);
         }
         let count = rows.orders.len();
         if let Err(error) = append_and_wait(&self.writer, rows, &self.stop) {
             tracing::error!(from = %self.peer, error, "a page was refused");
-            return self.replica.queried(self.peer);
+            return self.replica.asked(self.peer);
         }
         tracing::info!(from = %self.peer, count, "caught up a page");
         let (http, url) = (&self.http, &self.url);

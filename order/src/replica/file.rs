@@ -61,7 +61,7 @@ impl Replica {
         state.file.durable = None;
         state.file.cluster = None;
         state.file.generation += 1;
-        state.peers_to_query = self.peers.iter().copied().collect();
+        state.peers_to_ask = self.peers.iter().copied().collect();
         self.end_any_leadership(state, "its file was set aside");
     }
 
@@ -81,13 +81,13 @@ impl Replica {
     }
 
     /// Whether this peer is yet to be asked for the rows that this replica missed.
-    pub fn must_query(&self, peer: ReplicaId) -> bool {
-        self.state.lock().peers_to_query.contains(&peer)
+    pub fn must_ask(&self, peer: ReplicaId) -> bool {
+        self.state.lock().peers_to_ask.contains(&peer)
     }
 
     /// This peer gave every row that it has, or cannot be asked.
-    pub fn queried(&self, peer: ReplicaId) {
-        self.state.lock().peers_to_query.remove(&peer);
+    pub fn asked(&self, peer: ReplicaId) {
+        self.state.lock().peers_to_ask.remove(&peer);
     }
 }
 

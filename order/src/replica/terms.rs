@@ -10,13 +10,13 @@ use std::time::Duration;
 
 impl Replica {
     /// The term that it leads.
-    pub fn leading(&self) -> Option<Term> {
-        self.state.lock().role.leading()
+    pub fn led_term(&self) -> Option<Term> {
+        self.state.lock().role.led_term()
     }
 
     /// The term that it leads and shows in `/health`.
-    pub fn leading_openly(&self) -> Option<Term> {
-        self.state.lock().leads_openly()
+    pub fn openly_led_term(&self) -> Option<Term> {
+        self.state.lock().openly_led_term()
     }
 
     /// The highest term that it knows of, and its owner as far as that is known.
@@ -118,7 +118,7 @@ impl Replica {
     /// Waits until it leads, at most `timeout`.
     pub fn wait_leading(&self, timeout: Duration) {
         let mut state = self.state.lock();
-        if state.role.leading().is_none() {
+        if state.role.led_term().is_none() {
             self.changed.wait_for(&mut state, timeout);
         }
     }
@@ -150,7 +150,7 @@ impl Replica {
         let state = self.state.lock();
         // The caller read the term before it took this lock. Without the comparison, a late report
         // on term 4 would end the leadership of term 5.
-        if state.role.leading() == Some(term) {
+        if state.role.led_term() == Some(term) {
             self.end_any_leadership(state, why);
         }
     }
@@ -164,7 +164,7 @@ impl Replica {
     }
 
     pub(super) fn end_any_leadership(&self, mut state: MutexGuard<'_, State>, why: &str) {
-        if let Some(term) = state.role.leading() {
+        if let Some(term) = state.role.led_term() {
             let led = state.role.step_down(term);
             assert!(led, "it leads term {term}");
             self.end_leadership(state, term, why);
@@ -176,7 +176,7 @@ impl Replica {
     /// follower in sync has, too. The next leader answers the same order keys.
     fn end_leadership(&self, mut state: MutexGuard<'_, State>, term: Term, why: &str) {
         assert_ne!(
-            state.role.leading(),
+            state.role.led_term(),
             Some(term),
             "the role of term {term} ends before its pipeline"
         );
@@ -228,10 +228,10 @@ mod tests {
     fn a_stopping_replica_is_no_candidate() {
         let replica = replica();
         assert!(replica.begin_claim(1) && replica.lead(1, EMPTY));
-        assert_eq!(replica.leading_openly(), Some(1));
+        assert_eq!(replica.openly_led_term(), Some(1));
         replica.begin_shutdown();
         assert!(replica.begin_claim(2) && !replica.lead(2, EMPTY));
-        assert_eq!((replica.leading(), replica.candidacy()), (None, None));
+        assert_eq!((replica.led_term(), replica.candidacy()), (None, None));
         assert!(!replica.health().eligible);
     }
 
@@ -241,6 +241,6 @@ mod tests {
         assert!(replica.begin_claim(1) && replica.lead(1, EMPTY));
         assert!(replica.begin_claim(2) && replica.lead(2, EMPTY));
         replica.step_down(1, "a late report");
-        assert_eq!(replica.leading(), Some(2));
+        assert_eq!(replica.led_term(), Some(2));
     }
 }

@@ -39,7 +39,7 @@ mod url;
 pub use rows::PostgresJournal;
 pub use url::PostgresUrl;
 
-use crate::batch::Staged;
+use crate::batch::DecidedBatch;
 use crate::market::{Holding, Market};
 use crate::store::{
     Batch, CLIENT_REFUSALS, FRONTEND_REFUSALS, Recorded, Snapshot, Store, StoreError,
@@ -401,11 +401,11 @@ impl Batch for PostgresBatch<'_> {
         &self.recorded
     }
 
-    fn write(&mut self, before: &Snapshot, staged: &Staged) -> Result<(), StoreError> {
-        if !staged.rows.orders.is_empty() {
-            self.write_rows(before, staged)?;
+    fn write(&mut self, before: &Snapshot, decided: &DecidedBatch) -> Result<(), StoreError> {
+        if !decided.rows.orders.is_empty() {
+            self.write_rows(before, decided)?;
         }
-        let (clients, frontends): (Vec<&Order>, Vec<&Order>) = staged
+        let (clients, frontends): (Vec<&Order>, Vec<&Order>) = decided
             .refused
             .iter()
             .partition(|order| order.key.is_client());
@@ -419,15 +419,19 @@ impl Batch for PostgresBatch<'_> {
 }
 
 impl PostgresBatch<'_> {
-    fn write_rows(&mut self, before: &Snapshot, staged: &Staged) -> Result<(), StoreError> {
-        let rows = &staged.rows;
+    fn write_rows(&mut self, before: &Snapshot, decided: &DecidedBatch) -> Result<(), StoreError> {
+        let rows = &decided.rows;
         let columns = Columns::of(&rows.orders.iter().collect::<Vec<_>>());
         let numbers: Vec<i64> = (rows.first..rows.end()).map(signed).collect();
-        let hashes: Vec<&[u8]> = staged.hashes.iter().map(|hash| hash.0.as_slice()).collect();
-        let names: Vec<&str> = staged.quantities.keys().map(String::as_str).collect();
+        let hashes: Vec<&[u8]> = decided
+            .hashes
+            .iter()
+            .map(|hash| hash.0.as_slice())
+            .collect();
+        let names: Vec<&str> = decided.quantities.keys().map(String::as_str).collect();
         let held = |name: &&str| signed(before.market[*name].quantity);
         let before: Vec<i64> = names.iter().map(held).collect();
-        let after: Vec<i64> = staged.quantities.values().copied().map(signed).collect();
+        let after: Vec<i64> = decided.quantities.values().copied().map(signed).collect();
         let written = self.fenced.query(
             WRITE,
             &[

@@ -30,7 +30,7 @@ const FIRST_CONNECTION: u64 = LISTENER + 1;
 
 /// Reads and writes of one connection before the others have their turn.
 const STEPS: usize = 8;
-/// Connections that go on in one round without a new event from the kernel: a feed event for many
+/// Connections that go on in one pass without a new event from the kernel: a feed event for many
 /// subscribers must not make all others wait.
 const AGAIN: usize = 32;
 /// How often a core with connections looks whether it has become crowded.
@@ -79,8 +79,8 @@ impl Connections {
         }
     }
 
-    /// One round: what the kernel reported, what other threads sent, what is due.
-    pub fn round(&mut self, events: &[epoll::Event], mailbox: &Mailbox) {
+    /// One pass: what the kernel reported, what other threads sent, what is due.
+    pub fn serve_events(&mut self, events: &[epoll::Event], mailbox: &Mailbox) {
         self.look_at_the_clock();
         for _ in 0..self.again.len().min(AGAIN) {
             if let Some(slot) = self.again.pop_front() {
@@ -165,7 +165,7 @@ impl Connections {
         self.context.date.refresh(self.context.now);
     }
 
-    /// When the next round is due without an event.
+    /// When the next pass is due without an event.
     fn next_look(&self) -> Option<Instant> {
         if !self.again.is_empty() {
             return Some(self.context.now);
@@ -277,7 +277,7 @@ impl Connections {
         }
     }
 
-    /// Gives an event to every subscriber. The next rounds write it, for some of them in each.
+    /// Gives an event to every subscriber. The next passes write it, for some of them in each.
     fn push_event(&mut self, event: &[u8]) {
         let (entries, core, again) = (&mut self.entries, &mut self.context, &mut self.again);
         self.subscribers.retain(|to| {

@@ -5,9 +5,9 @@
 //! ([`super::limits::Threads`]):
 //!
 //! - **Apart**, at the public listener: one thread per core. Handlers never block, so they are
-//!   called within the round, and a cached read costs no more than it must.
+//!   called within the pass, and a cached read costs no more than it must.
 //! - **Together**, at internal listeners: several threads wait for the same connections, and an
-//!   event wakes one of them. It calls the handler after the round, without the lock, and may do
+//!   event wakes one of them. It calls the handler after the pass, without the lock, and may do
 //!   the request's work there while another thread waits for events. So a lone request costs one
 //!   wake-up, and one that waits for a disk or another service keeps nobody from being served.
 //!
@@ -68,7 +68,7 @@ impl Core {
             self.mailbox.attend();
             let sleep_until = {
                 let mut connections = self.connections.lock();
-                connections.round(&events, &self.mailbox);
+                connections.serve_events(&events, &self.mailbox);
                 if connections.is_over() {
                     connections.close_all();
                     break;
@@ -112,8 +112,8 @@ impl Core {
     }
 
     fn answer(&self, to: ConnectionId, response: Response) {
-        // `try_lock`: while a thread has its round, the response goes to that thread's next one
-        // instead of holding its sender up. It also lets a handler answer from within a round.
+        // `try_lock`: while a thread serves events, the response goes to that thread's next one
+        // instead of holding its sender up. It also lets a handler answer from within a pass.
         let unsent = match self.connections.try_lock() {
             Some(mut connections) => connections.answer_now(to, response),
             None => Err(response),

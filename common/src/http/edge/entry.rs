@@ -45,7 +45,7 @@ pub struct CoreContext {
     pub shared: Arc<Shared>,
     /// The owner, through which responses come back.
     pub core: Weak<Core>,
-    /// Requests that the core's thread gives to the handler after its round.
+    /// Requests that the core's thread gives to the handler after its pass.
     pub requests: Vec<(Request, Responder)>,
     pub meters: Meters,
     pub date: Date,
@@ -115,7 +115,7 @@ impl Handlers for EdgeHandlers<'_> {
             .for_services(self.shared.config.access.is_internal());
         match self.shared.config.threads {
             Threads::Apart(_) => self.shared.handler.handle(request, responder),
-            // It may block, which nobody may under the lock of this round.
+            // It may block, which nobody may under the lock of this pass.
             Threads::Together(_) => self.requests.push((request, responder)),
         }
     }

@@ -37,7 +37,7 @@ pub enum Message {
 
 /// The messages that a core has not taken yet. They are bounded by the number of connections, each
 /// of which has at most one request open, and by the events that are published, a few each second,
-/// while the core is busy with one round.
+/// while the core is busy with one pass.
 #[derive(Default)]
 pub struct Mailbox {
     state: Mutex<State>,
@@ -59,7 +59,7 @@ impl fmt::Debug for Mailbox {
 }
 
 impl Mailbox {
-    /// A thread of the core begins a round: it looks before it sleeps.
+    /// A thread of the core begins a pass: it looks before it sleeps.
     pub fn attend(&self) {
         self.state.lock().attended = true;
     }

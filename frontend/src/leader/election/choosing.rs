@@ -3,9 +3,9 @@
 
 use super::event::LeadOutcome;
 use super::replica_health::{Outcome, Probe, log_length};
-use super::{CLAIM_STALL, Command, Election, LONGEST_WAIT, Phase, REST_LONG, REST_SHORT, is_fit};
+use super::{Command, Election, LONGEST_WAIT, Phase, REST_LONG, REST_SHORT, is_fit};
 use common::clock::BootInstant;
-use common::timing::{CLAIM_BACK_OFF, PROBE_TIMEOUT};
+use common::timing::{CLAIM_BACK_OFF, CLAIM_STALL, PROBE_TIMEOUT};
 use common::wire::catalog::TermInfo;
 use common::wire::order::{ReplicaId, Term};
 use common::wire::replica::{Health, LeadAnswer};
@@ -67,17 +67,17 @@ impl Election {
             .all(|replica| replica.fresh(began).is_some() || replica.is_dead());
         if settled || now.saturating_since(began) >= PROBE_TIMEOUT {
             let candidate = self.candidate(&fresh, now);
-            let longest = fresh.iter().filter_map(|(_, health)| health.last).max();
-            self.ask(candidate, seen, longest, now, out);
+            let newest_row = fresh.iter().filter_map(|(_, health)| health.last).max();
+            self.ask(candidate, seen, newest_row, now, out);
         }
     }
 
     /// The highest id that may lead. Replicas that could not lead just now come after the others.
     fn candidate(&self, fresh: &[(ReplicaId, &Health)], now: BootInstant) -> Option<ReplicaId> {
-        let longest = fresh.iter().map(|(_, health)| log_length(health)).max()?;
+        let most_orders = fresh.iter().map(|(_, health)| log_length(health)).max()?;
         fresh
             .iter()
-            .filter(|(_, health)| is_fit(health, longest))
+            .filter(|(_, health)| is_fit(health, most_orders))
             .map(|(id, _)| *id)
             .max_by_key(|id| (!self.replicas[id].is_passed_over(now), *id))
     }
@@ -86,7 +86,7 @@ impl Election {
         &mut self,
         candidate: Option<ReplicaId>,
         seen: TermInfo,
-        longest: Option<u64>,
+        newest_row: Option<u64>,
         now: BootInstant,
         out: &mut Vec<Command>,
     ) {
@@ -103,14 +103,14 @@ impl Election {
         if let Some(left) = self.refusals.wait(seen, now) {
             return self.rest(now + left.min(CLAIM_BACK_OFF));
         }
-        self.ask_to_lead(candidate, seen, longest, out);
+        self.ask_to_lead(candidate, seen, newest_row, out);
     }
 
     pub(super) fn ask_to_lead(
         &mut self,
         candidate: ReplicaId,
         seen: TermInfo,
-        longest: Option<u64>,
+        newest_row: Option<u64>,
         out: &mut Vec<Command>,
     ) {
         self.phase = Phase::Asking { candidate, seen };
@@ -118,7 +118,7 @@ impl Election {
             judgement: self.judgement,
             candidate,
             seen: seen.term,
-            longest,
+            newest_row,
         });
     }
 

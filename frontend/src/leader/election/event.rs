@@ -48,7 +48,7 @@ pub enum Command {
         /// The term that this judgement read.
         seen: Term,
         /// Number of the last row of the longest log that it saw.
-        longest: Option<u64>,
+        newest_row: Option<u64>,
     },
     /// Stop waiting for the answer to that.
     Abandon,

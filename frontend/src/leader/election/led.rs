@@ -140,16 +140,16 @@ impl Election {
         }
         let own = seen.term == term && seen.owner == Some(leader);
         let relief = self.relief(leader, now).filter(|_| own && relieve);
-        if let Some((next, longest)) = relief {
+        if let Some((next, newest_row)) = relief {
             if let Some(replica) = self.replicas.get_mut(&leader) {
                 replica.relieved = Some(now);
             }
-            self.ask_to_lead(next, seen, longest, out);
+            self.ask_to_lead(next, seen, newest_row, out);
         }
     }
 
-    /// A replica that may have the copies which the leader lacks, and the longest log. `None`
-    /// when fewer replicas answer than copies are wanted. First those that were never relieved
+    /// A replica that may have the copies which the leader lacks, and the last row of the longest
+    /// log. `None` when fewer replicas answer than copies are wanted. First those that were never relieved
     /// themselves, then those for whom that is longest ago; among equals the highest id.
     fn relief(&self, leader: ReplicaId, now: BootInstant) -> Option<(ReplicaId, Option<u64>)> {
         let wanted = self.copies.wanted()?;
@@ -158,13 +158,13 @@ impl Election {
             .iter()
             .filter_map(|(id, replica)| Some((*id, replica.fresh(now - RECENT)?)))
             .collect();
-        let longest = recent.iter().map(|(_, health)| log_length(health)).max()?;
+        let most_orders = recent.iter().map(|(_, health)| log_length(health)).max()?;
         let next = recent
             .iter()
-            .filter(|(id, health)| *id != leader && is_fit(health, longest))
+            .filter(|(id, health)| *id != leader && is_fit(health, most_orders))
             .map(|(id, _)| *id)
             .min_by_key(|id| (self.replicas[id].relieved, Reverse(*id)))?;
-        let last = recent.iter().filter_map(|(_, health)| health.last).max();
-        (recent.len() >= wanted).then_some((next, last))
+        let newest_row = recent.iter().filter_map(|(_, health)| health.last).max();
+        (recent.len() >= wanted).then_some((next, newest_row))
     }
 }

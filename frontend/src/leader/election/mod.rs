@@ -26,7 +26,7 @@ pub use event::{Command, Event, Judgement, LeadOutcome};
 pub use replica_health::{Outcome, Probe};
 
 use common::clock::BootInstant;
-use common::timing::{ELIGIBLE_LAG, FIRST_CHOICE_WAIT, HEARTBEAT, PROBE_TIMEOUT};
+use common::timing::{CLAIM_STALL, ELIGIBLE_LAG, FIRST_CHOICE_WAIT, HEARTBEAT, PROBE_TIMEOUT};
 use common::wire::catalog::{TermAnswer, TermInfo};
 use common::wire::order::{ClusterId, ReplicaId, Term};
 use common::wire::replica::Health;
@@ -38,8 +38,6 @@ use std::time::Duration;
 
 /// How often [`Election::tick`] is wanted while there is no leader.
 pub const TICK: Duration = Duration::from_millis(10);
-/// A claim whose log does not grow for so long is given up.
-const CLAIM_STALL: Duration = Duration::from_millis(1_000);
 /// Pause before judging anew after a contested or refused claim.
 const REST_SHORT: Duration = Duration::from_millis(10);
 /// Pause before judging anew while the catalog or every replica is away.
@@ -315,7 +313,7 @@ impl Election {
     }
 }
 
-/// Whether a replica may be asked to lead, beside a log of this length.
-fn is_fit(health: &Health, longest: u64) -> bool {
-    health.eligible && log_length(health) + ELIGIBLE_LAG >= longest
+/// Whether a replica may be asked to lead, beside a log of so many orders.
+fn is_fit(health: &Health, most_orders: u64) -> bool {
+    health.eligible && log_length(health) + ELIGIBLE_LAG >= most_orders
 }

@@ -32,7 +32,8 @@ pub struct Probe {
 pub(super) struct ReplicaHealth {
     newest: Option<(BootInstant, Health)>,
     misses: u32,
-    refused: bool,
+    /// The newest probe shows that it serves nothing for us, so no second miss is waited for.
+    unusable: bool,
     /// It was asked to lead and could not; others go first until then.
     passed_over_until: Option<BootInstant>,
     /// The claim of this term that did not move on.
@@ -49,13 +50,13 @@ impl ReplicaHealth {
                 *self = Self {
                     newest: Some((probe.began, health.clone())),
                     misses: 0,
-                    refused: false,
+                    unusable: false,
                     passed_over_until: self.passed_over_until,
                     stalled: self.stalled,
                     relieved: self.relieved,
                 };
             }
-            Outcome::Refused | Outcome::WrongReplica(_) | Outcome::Foreign => self.refused = true,
+            Outcome::Refused | Outcome::WrongReplica(_) | Outcome::Foreign => self.unusable = true,
             Outcome::Missed => self.misses += 1,
         }
     }
@@ -65,19 +66,19 @@ impl ReplicaHealth {
         let newest = self.newest.as_ref();
         if newest.is_some_and(|(_, health)| cluster.differs_from(health.cluster.as_ref())) {
             self.newest = None;
-            self.refused = true;
+            self.unusable = true;
         }
     }
 
     /// Whether it counts as unreachable.
     pub fn is_dead(&self) -> bool {
-        self.refused || self.misses >= MISSES
+        self.unusable || self.misses >= MISSES
     }
 
     /// A new leader's misses count from when it was adopted.
     pub fn forgive_misses(&mut self) {
         self.misses = 0;
-        self.refused = false;
+        self.unusable = false;
     }
 
     /// Its health, where the probe began at `since` or later and no later one failed for good.

@@ -307,10 +307,10 @@ fn describe(command: &Command) -> String {
         Command::AskToLead {
             candidate,
             seen,
-            longest,
+            newest_row,
             ..
         } => {
-            let end = longest.map_or("no row".into(), |last| format!("row {last}"));
+            let end = newest_row.map_or("no row".into(), |last| format!("row {last}"));
             format!("ask {candidate} to lead: term {seen} seen, longest log ends at {end}")
         }
         Command::Abandon => "abandon the request to lead".into(),

@@ -76,7 +76,7 @@ pub struct Cache {
     /// When the lease ends, on the front-end's clock.
     pub lease_end: BootInstant,
     /// Fills of an older count are void.
-    epoch: u8,
+    generation: u8,
     /// Fills begun so far since the oldest one in flight.
     stamp: u8,
     /// Fills with a stamp up to this one are void.
@@ -86,7 +86,7 @@ pub struct Cache {
 /// A fill in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fill {
-    epoch: u8,
+    generation: u8,
     stamp: u8,
 }
 
@@ -97,7 +97,7 @@ impl Default for Cache {
             current: None,
             pending: None,
             lease_end: BootInstant::BOOT,
-            epoch: 0,
+            generation: 0,
             stamp: 0,
             void_up_to: 0,
         }
@@ -124,7 +124,7 @@ impl Cache {
     pub fn begin_fill(&mut self) -> Fill {
         self.stamp += 1;
         Fill {
-            epoch: self.epoch,
+            generation: self.generation,
             stamp: self.stamp,
         }
     }
@@ -139,13 +139,13 @@ impl Cache {
 
     /// Whether a fill was voided.
     pub fn is_void(&self, fill: Fill) -> bool {
-        fill.epoch != self.epoch || fill.stamp <= self.void_up_to
+        fill.generation != self.generation || fill.stamp <= self.void_up_to
     }
 
     /// With no fill in flight the counts are as good as new: states shall not differ by how many
     /// there were.
     pub fn reset_counts(&mut self) {
-        (self.epoch, self.stamp, self.void_up_to) = (0, 0, 0);
+        (self.generation, self.stamp, self.void_up_to) = (0, 0, 0);
     }
 
     /// Rule 3: an invalidation. False: for another session.
@@ -193,7 +193,7 @@ impl Cache {
     fn forget(&mut self) {
         *self = Self {
             pending: self.pending,
-            epoch: self.epoch + 1,
+            generation: self.generation + 1,
             ..Self::default()
         };
     }

@@ -75,7 +75,7 @@ impl State {
         let Some(query) = self.query.take() else {
             return;
         };
-        let leads = self.replicas[query.replica].role.leading();
+        let leads = self.replicas[query.replica].role.led_term();
         let current = leads == Some(self.catalog.term_info().term);
         if current && (leads == query.led || !config.rules.led_before_looking) {
             self.broken.insert(Broken::AcknowledgedNotFound);

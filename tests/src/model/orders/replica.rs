@@ -86,7 +86,7 @@ impl Replica {
     /// Whether it says that it leads this term.
     #[must_use]
     pub fn leads(&self, term: Term) -> bool {
-        self.role.leading() == Some(term)
+        self.role.led_term() == Some(term)
     }
 }
 

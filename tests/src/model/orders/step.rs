@@ -53,7 +53,7 @@ impl State {
             }
             Action::EndWait => self.catalog.serving = true,
             Action::Look(replica) => {
-                let led = self.replicas[*replica].role.leading();
+                let led = self.replicas[*replica].role.led_term();
                 self.query = Some(Query {
                     replica: *replica,
                     led,
