@@ -237,11 +237,11 @@ impl Writer {
                         self.parked.push((request, responder));
                     }
                     WriterWork::Trades(_, responder) => {
-                        responder.send(unavailable(
-                            "too many batches wait for the catalog",
-                            false,
-                            false,
-                        ));
+                        responder.send(unavailable(&Unavailable {
+                            message: "too many batches wait for the catalog".into(),
+                            outcome_unknown: false,
+                            retry: false,
+                        }));
                     }
                     WriterWork::CheckFailed(what) => self.distrust(&what),
                 }
@@ -521,14 +521,8 @@ impl stage::Work<WriterWork> for Writer {
     }
 }
 
-/// A 503; with `retry` the caller had better try again at once than say so to its client.
-fn unavailable(message: &str, outcome_unknown: bool, retry: bool) -> Response {
-    let body = Unavailable {
-        message: message.into(),
-        outcome_unknown,
-        retry,
-    };
-    Response::json(503, &body).with_header("Retry-After", RETRY_AFTER.as_secs().to_string())
+fn unavailable(body: &Unavailable) -> Response {
+    Response::json(503, body).with_header("Retry-After", RETRY_AFTER.as_secs().to_string())
 }
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);

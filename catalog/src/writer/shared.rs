@@ -19,6 +19,7 @@ use crate::store::{Snapshot, StoreError};
 use common::clock::BootInstant;
 use common::crash;
 use common::http::Response;
+use common::wire::replica::Unavailable;
 
 impl Writer {
     /// Shows the keeper of the lease that this thread, or the worker that stands in for it, works.
@@ -66,7 +67,11 @@ impl Writer {
         if self.is_over() {
             return self.not_active(false);
         }
-        unavailable(message, false, self.shared.is_some())
+        unavailable(&Unavailable {
+            message: message.into(),
+            outcome_unknown: false,
+            retry: self.shared.is_some(),
+        })
     }
 
     /// The response to a batch that may have traded. With several catalogs its repetition finds the
@@ -75,7 +80,11 @@ impl Writer {
         if self.shared.is_some() && self.is_over() {
             return self.not_active(true);
         }
-        unavailable(message, true, self.shared.is_some())
+        unavailable(&Unavailable {
+            message: message.into(),
+            outcome_unknown: true,
+            retry: self.shared.is_some(),
+        })
     }
 
     /// Takes the next epoch from itself, and loads under it.

@@ -44,6 +44,15 @@ struct Waiting<W> {
     waiter: W,
 }
 
+/// A follower's progress, as numbers of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows durable there.
+    pub rows: u64,
+    /// With so many it comes into sync.
+    pub enough: u64,
+}
+
 /// How a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -118,11 +127,11 @@ impl<W> CommitTracker<W> {
         self.take_ended()
     }
 
-    /// Notes that a follower has `rows` durable rows; with `enough` or more of them it comes into
-    /// sync. A follower that lost rows (its file was set aside) is out of sync until it has them
-    /// again: orders were acknowledged on the strength of its copies.
+    /// Takes a follower's progress. A follower that lost rows (its file was set aside) is out of
+    /// sync until it has them again: orders were acknowledged on the strength of its copies.
     #[must_use]
-    pub fn follower_durable(&mut self, id: ReplicaId, rows: u64, enough: u64) -> Ended<W> {
+    pub fn follower_durable(&mut self, id: ReplicaId, progress: Progress) -> Ended<W> {
+        let Progress { rows, enough } = progress;
         let follower = self.followers.entry(id).or_default();
         follower.in_sync = rows >= follower.durable && (follower.in_sync || rows >= enough);
         follower.durable = rows;

@@ -92,7 +92,7 @@ impl LoneBatch<'_> {
                     metrics
                         .replication_seconds
                         .observe(began.elapsed().as_secs_f64());
-                    replica.borrowed_at(term, loan, position.next());
+                    replica.borrowed_at(term, loan, position);
                 }
                 None => {
                     let late = answer.is_err_and(|error| is_timeout(&error));

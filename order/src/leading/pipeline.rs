@@ -1,7 +1,7 @@
 //! The state of one leadership: the rows that came from the catalog, those that are not durable
 //! here yet, and the batches that wait for them.
 
-use crate::leading::commit::{CommitTracker, Ended, IN_SYNC_LAG};
+use crate::leading::commit::{CommitTracker, Ended, IN_SYNC_LAG, Progress};
 use crate::leading::links::Links;
 use crate::leading::shortage::Shortage;
 use crate::log::cache::LogCache;
@@ -37,6 +37,15 @@ pub struct Pipeline {
 pub struct Waiter {
     pub responder: Responder,
     pub verdicts: Vec<Verdict>,
+}
+
+/// A follower's report of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerReport {
+    pub follower: ReplicaId,
+    /// How many rows are durable there.
+    pub rows: u64,
+    pub source: PositionSource,
 }
 
 /// Which answer of a follower showed where its log ends.
@@ -103,24 +112,19 @@ impl Pipeline {
         self.cache.push(Arc::clone(rows));
     }
 
-    /// Notes that `next` rows are durable here.
+    /// Notes that `rows` rows are durable here.
     #[must_use]
-    pub fn written(&mut self, next: u64) -> Ended<Waiter> {
-        while self.appending.front().is_some_and(|(end, _)| *end <= next) {
+    pub fn written(&mut self, rows: u64) -> Ended<Waiter> {
+        while self.appending.front().is_some_and(|(end, _)| *end <= rows) {
             self.appending.pop_front();
         }
-        self.tracker.local_durable(next)
+        self.tracker.local_durable(rows)
     }
 
-    /// Notes that a follower has `next` durable rows.
+    /// Takes a follower's report.
     #[must_use]
-    pub fn follower_at(
-        &mut self,
-        id: ReplicaId,
-        next: u64,
-        source: PositionSource,
-    ) -> Ended<Waiter> {
-        let lag_allowed = match source {
+    pub fn follower_at(&mut self, report: FollowerReport) -> Ended<Waiter> {
+        let lag_allowed = match report.source {
             PositionSource::Append => IN_SYNC_LAG,
             // A follower whose disk hangs still answers questions. With a lag allowed, a mere
             // question would bring it into sync, and orders would wait for it again, one time-out
@@ -128,7 +132,11 @@ impl Pipeline {
             PositionSource::Question => 0,
         };
         let enough = self.received.next().saturating_sub(lag_allowed);
-        let done = self.tracker.follower_durable(id, next, enough);
+        let progress = Progress {
+            rows: report.rows,
+            enough,
+        };
+        let done = self.tracker.follower_durable(report.follower, progress);
         self.count_copies();
         done
     }

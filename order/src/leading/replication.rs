@@ -22,7 +22,7 @@ use crate::leading::catalog::CatalogClient;
 use crate::leading::identity::{Mismatch, identify};
 use crate::leading::links::Link;
 use crate::leading::pace::Pace;
-use crate::leading::pipeline::PositionSource;
+use crate::leading::pipeline::{FollowerReport, PositionSource};
 use crate::log::catch_up::CatchUp;
 use crate::log::reader::LogReader;
 use crate::metrics::OrderMetrics;
@@ -101,7 +101,12 @@ impl Replication {
             let (source, sent) = match to_send {
                 ToSend::Question => (PositionSource::Question, self.ask(term)),
                 ToSend::Rows(rows) => (PositionSource::Append, self.send(term, &rows)),
-                ToSend::FromFile(next) => (PositionSource::Append, self.send_from_file(term, next)),
+                ToSend::FromFile(next) => {
+                    let began = Instant::now();
+                    let page = self.read_page(next);
+                    let sent = page.and_then(|rows| self.send_page(term, &rows, began));
+                    (PositionSource::Append, sent)
+                }
                 // Nothing would notice a follower that died or lost its file, until the next order
                 // had to wait for it.
                 ToSend::Nothing
@@ -122,10 +127,14 @@ impl Replication {
             let kept = link.take().and_then(|link| link.connection);
             match sent {
                 Ok(position) => {
-                    let next = position.next();
-                    self.replica.follower_at(term, self.peer, next, source);
+                    let report = FollowerReport {
+                        follower: self.peer,
+                        rows: position.next(),
+                        source,
+                    };
+                    self.replica.follower_at(term, report);
                     link = Some(Link {
-                        next,
+                        next: position.next(),
                         answered: Instant::now(),
                         connection: kept.or_else(|| self.open()),
                     });
@@ -257,26 +266,33 @@ impl Replication {
         })
     }
 
-    fn send_from_file(&mut self, term: Term, from: u64) -> Result<Position, AskAgainAfter> {
-        let began = Instant::now();
+    fn read_page(&mut self, first: u64) -> Result<Rows, AskAgainAfter> {
         // One short read per page: a longer one would hold back the checkpoint of the -wal.
         let page = self
             .reader
-            .read(|connection, seed| orders::read(connection, seed, from, PAGE_ROWS));
+            .read(|connection, seed| orders::read(connection, seed, first, PAGE_ROWS));
         match page {
-            Ok(Some(rows)) => {
-                let sent = self.send(term, &rows);
-                let received = || self.replica.received(term)?.last;
-                let pause = self.pace.pause(began.elapsed(), Instant::now(), received);
-                let _stopped = self.stop.wait(pause);
-                sent
-            }
+            Ok(Some(rows)) => Ok(rows),
             Ok(None) => Err(FAILED_CALL),
             Err(error) => {
                 tracing::warn!(%error, "the log could not be read");
                 Err(FAILED_CALL)
             }
         }
+    }
+
+    /// Sends a page of the file whose reading began at `began`, then leaves time for orders.
+    fn send_page(
+        &mut self,
+        term: Term,
+        rows: &Rows,
+        began: Instant,
+    ) -> Result<Position, AskAgainAfter> {
+        let sent = self.send(term, rows);
+        let received = || self.replica.received(term)?.last;
+        let pause = self.pace.pause(began.elapsed(), Instant::now(), received);
+        let _stopped = self.stop.wait(pause);
+        sent
     }
 
     fn send(&mut self, term: Term, rows: &Rows) -> Result<Position, AskAgainAfter> {

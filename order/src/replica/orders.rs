@@ -3,7 +3,7 @@
 
 use crate::leading::commit::{Ended, Outcome};
 use crate::leading::links::{Link, Loan, Taken};
-use crate::leading::pipeline::{PositionSource, Waiter};
+use crate::leading::pipeline::{FollowerReport, PositionSource, Waiter};
 use crate::replica::{Replica, State};
 use common::crash;
 use common::http::Response;
@@ -134,8 +134,8 @@ impl Replica {
         }
     }
 
-    /// A follower answered the borrower of its connection: it has `next` durable rows.
-    pub fn borrowed_at(&self, term: Term, loan: Loan<SplitConnection>, next: u64) {
+    /// A follower answered the borrower of its connection: its durable log ends at `end`.
+    pub fn borrowed_at(&self, term: Term, loan: Loan<SplitConnection>, end: Position) {
         let mut state = self.state.lock();
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
             return;
@@ -144,12 +144,17 @@ impl Replica {
             return;
         }
         let follower = loan.follower;
-        pipeline.links.give_back(loan, next, Instant::now());
-        if next < pipeline.received.next() {
+        pipeline.links.give_back(loan, end.next(), Instant::now());
+        if end.next() < pipeline.received.next() {
             // Rows came meanwhile: the follower's thread sends them.
             self.changed.notify_all();
         }
-        self.count_follower(state, term, follower, next, PositionSource::Append);
+        let report = FollowerReport {
+            follower,
+            rows: end.next(),
+            source: PositionSource::Append,
+        };
+        self.count_follower(state, term, report);
     }
 
     /// The borrower got no good answer. The follower's thread asks the follower anew. `late`: it
@@ -176,29 +181,28 @@ impl Replica {
         }
     }
 
-    /// A follower answered that it has `next` durable rows.
-    pub fn follower_at(&self, term: Term, id: ReplicaId, next: u64, source: PositionSource) {
+    /// A follower answered its own thread.
+    pub fn follower_at(&self, term: Term, report: FollowerReport) {
         let state = self.state.lock();
-        self.count_follower(state, term, id, next, source);
+        self.count_follower(state, term, report);
     }
 
     fn count_follower(
         &self,
         mut state: MutexGuard<'_, State>,
         term: Term,
-        id: ReplicaId,
-        next: u64,
-        source: PositionSource,
+        report: FollowerReport,
     ) {
+        let id = report.follower;
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
             return;
         };
         let before = pipeline.tracker.copies();
         let received = pipeline.received.next();
-        let ended = pipeline.follower_at(id, next, source);
+        let ended = pipeline.follower_at(report);
         let after = pipeline.tracker.copies();
         drop(state);
-        let lag = i64::try_from(received.saturating_sub(next)).unwrap_or(i64::MAX);
+        let lag = i64::try_from(received.saturating_sub(report.rows)).unwrap_or(i64::MAX);
         self.metrics
             .follower_lag
             .with_label_values(&[&id.to_string()])

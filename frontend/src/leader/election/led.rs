@@ -1,7 +1,7 @@
 //! While there is a leader: it is adopted, watched, relieved and released.
 
 use super::replica_health::{Outcome, Probe, log_length};
-use super::{Check, Command, Election, Phase, RECENT, is_fit};
+use super::{Check, CheckReason, Command, Election, Leadership, Phase, RECENT, is_fit};
 use common::clock::BootInstant;
 use common::wire::catalog::TermInfo;
 use common::wire::order::{ReplicaId, Term};
@@ -20,12 +20,12 @@ impl Election {
         self.checking = None;
         self.copies.adopted();
         self.refusals.clear();
-        self.phase = Phase::Led {
+        self.phase = Phase::Led(Leadership {
             leader,
             term,
             since: now,
             doubted: None,
-        };
+        });
         for (id, replica) in &mut self.replicas {
             replica.stalled = None;
             if *id == leader {
@@ -51,10 +51,11 @@ impl Election {
         &mut self,
         id: ReplicaId,
         probe: &Probe,
-        (leader, term, since, doubted): (ReplicaId, Term, BootInstant, Option<BootInstant>),
+        own: Leadership,
         now: BootInstant,
         out: &mut Vec<Command>,
     ) {
+        let Leadership { leader, term, .. } = own;
         let release = |why| Command::Release { leader, term, why };
         if let Outcome::Health(health) = &probe.outcome
             && id != leader
@@ -63,7 +64,7 @@ impl Election {
         {
             // Perhaps a newer term fences the one that we believe in: the catalog knows.
             self.looked_for = health.leading;
-            self.check_term(false, out);
+            self.check_term(CheckReason::NewerTerm, out);
         }
         if id != leader {
             if let Outcome::Health(health) = &probe.outcome
@@ -77,28 +78,26 @@ impl Election {
             }
             return;
         }
-        if probe.began < since {
+        if probe.began < own.since {
             return;
         }
         let why = match &probe.outcome {
             Outcome::Refused => "it refuses connections",
             Outcome::Missed if self.replicas[&id].is_dead() => "it misses its heartbeats",
-            Outcome::Missed => return out.extend(doubted.map(|_| Command::ProbeNow(leader))),
+            Outcome::Missed => return out.extend(own.doubted.map(|_| Command::ProbeNow(leader))),
             Outcome::WrongReplica(_) => "another replica answers under its URL",
             Outcome::Foreign => "its file belongs to another bazaar",
             Outcome::Health(health) if health.leading == Some(term) => {
                 self.copies.saw(health.copies, now);
                 if self.copies.due(now).is_some() && self.relief(leader, now).is_some() {
                     self.copies.asked(now);
-                    self.check_term(true, out);
+                    self.check_term(CheckReason::TooFewCopies, out);
                 }
-                if doubted.is_some_and(|doubted| probe.began >= doubted) {
-                    self.phase = Phase::Led {
-                        leader,
-                        term,
-                        since,
+                if own.doubted.is_some_and(|doubted| probe.began >= doubted) {
+                    self.phase = Phase::Led(Leadership {
                         doubted: None,
-                    };
+                        ..own
+                    });
                     out.push(Command::Confirm);
                 }
                 return;
@@ -111,14 +110,14 @@ impl Election {
 
     /// Reads the term while there is a leader; one read at a time, however many replicas name newer
     /// ones.
-    fn check_term(&mut self, relieve: bool, out: &mut Vec<Command>) {
+    fn check_term(&mut self, reason: CheckReason, out: &mut Vec<Command>) {
         if self.checking.is_some() {
             return;
         }
         self.judgement += 1;
         self.checking = Some(Check {
             judgement: self.judgement,
-            relieve,
+            reason,
         });
         out.push(Command::ReadTerm(self.judgement));
     }
@@ -127,19 +126,21 @@ impl Election {
     /// relieved?
     pub(super) fn check_leader(
         &mut self,
-        leader: ReplicaId,
-        term: Term,
-        (seen, relieve): (TermInfo, bool),
+        own: Leadership,
+        seen: TermInfo,
+        reason: CheckReason,
         now: BootInstant,
         out: &mut Vec<Command>,
     ) {
+        let Leadership { leader, term, .. } = own;
         if seen.term > term {
             let why = "the catalog granted a newer term";
             out.push(Command::Release { leader, term, why });
             return self.begin_judgement(now, out);
         }
-        let own = seen.term == term && seen.owner == Some(leader);
-        let relief = self.relief(leader, now).filter(|_| own && relieve);
+        let leads = seen.term == term && seen.owner == Some(leader);
+        let relieve = leads && reason == CheckReason::TooFewCopies;
+        let relief = self.relief(leader, now).filter(|_| relieve);
         if let Some((next, newest_row)) = relief {
             if let Some(replica) = self.replicas.get_mut(&leader) {
                 replica.relieved = Some(now);
@@ -149,8 +150,8 @@ impl Election {
     }
 
     /// A replica that may have the copies which the leader lacks, and the last row of the longest
-    /// log. `None` when fewer replicas answer than copies are wanted. First those that were never relieved
-    /// themselves, then those for whom that is longest ago; among equals the highest id.
+    /// log. `None` when fewer replicas answer than copies are wanted. First those that were never
+    /// relieved themselves, then those for whom that is longest ago; among equals the highest id.
     fn relief(&self, leader: ReplicaId, now: BootInstant) -> Option<(ReplicaId, Option<u64>)> {
         let wanted = self.copies.wanted()?;
         let recent: Vec<(ReplicaId, &Health)> = self

@@ -92,20 +92,31 @@ pub struct Election {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Check {
     judgement: Judgement,
-    /// Whether the leader is to be relieved, if the term is still its own.
-    relieve: bool,
+    reason: CheckReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CheckReason {
+    /// A replica names a newer term.
+    NewerTerm,
+    /// The leader has too few copies. It is relieved if the term is still its own.
+    TooFewCopies,
+}
+
+/// A leadership as this front-end sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Leadership {
+    leader: ReplicaId,
+    term: Term,
+    since: BootInstant,
+    /// A call failed then; a probe that began later settles whether it leads.
+    doubted: Option<BootInstant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// There is a leader.
-    Led {
-        leader: ReplicaId,
-        term: Term,
-        since: BootInstant,
-        /// A call failed then; a probe that began later settles whether it leads.
-        doubted: Option<BootInstant>,
-    },
+    Led(Leadership),
     /// The catalog is asked for the term, and the replicas are probed meanwhile.
     Reading { began: BootInstant },
     /// The term is known; probes that began since are waited for.
@@ -155,7 +166,7 @@ impl Election {
 
     /// Whether there is a leader.
     pub fn is_led(&self) -> bool {
-        matches!(self.phase, Phase::Led { .. })
+        matches!(self.phase, Phase::Led(_))
     }
 
     /// Lets time-outs take effect; wanted each [`TICK`] while there is no leader.
@@ -190,9 +201,9 @@ impl Election {
                 let Some(replica) = self.replicas.get_mut(id) else {
                     return;
                 };
-                let old_failure = matches!(self.phase, Phase::Led { leader, since, .. }
-                    if leader == *id
-                        && probe.began < since
+                let old_failure = matches!(self.phase, Phase::Led(own)
+                    if own.leader == *id
+                        && probe.began < own.since
                         && !matches!(probe.outcome, Outcome::Health(_)));
                 if !old_failure {
                     replica.update(probe);
@@ -210,11 +221,11 @@ impl Election {
                         self.decide(now, out);
                     }
                     (Phase::Reading { .. }, None) => self.rest(now + REST_LONG),
-                    (Phase::Led { leader, term, .. }, seen) => {
+                    (Phase::Led(own), seen) => {
                         if let Some(check) = self.checking.take_if(|c| c.judgement == *judgement)
                             && let Some(seen) = seen
                         {
-                            self.check_leader(leader, term, (seen, check.relieve), now, out);
+                            self.check_leader(own, seen, check.reason, now, out);
                         }
                     }
                     _ => {}
@@ -224,16 +235,11 @@ impl Election {
                 self.on_lead_answer(*answer, now, out)
             }
             Event::Failed(failed) => {
-                if let Phase::Led {
-                    leader,
-                    term,
-                    doubted,
-                    ..
-                } = &mut self.phase
-                    && term == failed
+                if let Phase::Led(own) = &mut self.phase
+                    && own.term == *failed
                 {
-                    *doubted = Some(now);
-                    out.push(Command::ProbeNow(*leader));
+                    own.doubted = Some(now);
+                    out.push(Command::ProbeNow(own.leader));
                 }
             }
             Event::Term(..) | Event::Lead(..) => {}
@@ -242,12 +248,7 @@ impl Election {
 
     fn on_probe(&mut self, id: ReplicaId, probe: &Probe, now: BootInstant, out: &mut Vec<Command>) {
         match self.phase {
-            Phase::Led {
-                leader,
-                term,
-                since,
-                doubted,
-            } => self.on_probe_led(id, probe, (leader, term, since, doubted), now, out),
+            Phase::Led(own) => self.on_probe_led(id, probe, own, now, out),
             Phase::Probing { .. } => self.decide(now, out),
             Phase::Asking { candidate, .. } if candidate == id && self.replicas[&id].is_dead() => {
                 out.push(Command::Abandon);

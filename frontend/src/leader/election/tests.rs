@@ -326,12 +326,12 @@ fn describe(command: &Command) -> String {
 fn describe_phase(phase: Phase, now: BootInstant) -> String {
     let by = |owner: Option<ReplicaId>| owner.map_or("nobody".into(), |id| id.to_string());
     match phase {
-        Phase::Led {
+        Phase::Led(Leadership {
             leader,
             term,
             doubted,
             ..
-        } => {
+        }) => {
             let doubt = if doubted.is_some() { ", doubted" } else { "" };
             format!("{leader} leads term {term}{doubt}")
         }

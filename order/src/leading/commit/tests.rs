@@ -94,7 +94,8 @@ impl Runner for Story {
                 let follower = word(words.next_pos(), "follower")?;
                 let rows = word(words.take_key("rows"), "rows (rows=)")?;
                 let enough = word(words.take_key("enough"), "rows (enough=)")?;
-                self.tracker.follower_durable(follower, rows, enough)
+                let progress = Progress { rows, enough };
+                self.tracker.follower_durable(follower, progress)
             }
             // A follower did not answer in time.
             "lost" => {
@@ -174,7 +175,7 @@ proptest! {
                 }
                 3 => {
                     acked.insert(who, rows);
-                    t.follower_durable(id(who), rows, 10)
+                    t.follower_durable(id(who), Progress { rows, enough: 10 })
                 }
                 _ => t.follower_lost(id(who)).1,
             };

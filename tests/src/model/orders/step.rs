@@ -7,7 +7,7 @@ use super::replica::{Waiter, id, index};
 use super::state::{Broken, Message, Query, State};
 use common::wire::catalog::TermInfo;
 use common::wire::order::Term;
-use order::leading::commit::{Ended, Outcome};
+use order::leading::commit::{Ended, Outcome, Progress};
 
 impl State {
     /// Takes one step.
@@ -299,11 +299,12 @@ impl State {
         if received.len() > follower.log.len() {
             follower.log.clone_from(&received);
         }
-        let rows = follower.log.len() as u64;
+        let progress = Progress {
+            rows: follower.log.len() as u64,
+            enough: received.len() as u64,
+        };
         if let (true, Some(leader)) = (heard, self.replicas[from].pipeline.as_mut()) {
-            let done = leader
-                .tracker
-                .follower_durable(id(named), rows, received.len() as u64);
+            let done = leader.tracker.follower_durable(id(named), progress);
             self.answer(from, done);
         }
     }
