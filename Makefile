@@ -126,7 +126,7 @@ eval eval-quick: export EVAL_DUMP = $(DUMP)
 # The bazaar's files: on many systems /tmp lies in memory, where an fsync costs nothing.
 eval eval-quick demo: export TMPDIR ?= /var/tmp
 
-eval: build ## measures all and writes docs/evaluation.md, 5 minutes: make eval URL=http://host:8080
+eval: build ## measures all and writes docs/evaluation.md, 6 minutes: make eval URL=http://host:8080
 	@"$(RELEASE)/eval" measure $(if $(SEED),--seed $(SEED))
 	@"$(RELEASE)/eval" draw
 

@@ -2,8 +2,8 @@
 //! thread can send to several services, do its own work, and then read their responses.
 //!
 //! [`super::client`] is for everything else: its calls block from the first byte to the last. To
-//! run such a call beside other work takes another thread, and a lone order would pay two wake-ups
-//! for it, only to save the caller a wait that it has to do anyway.
+//! run such a call beside other work takes another thread, and a lone order would pay for waking
+//! it, only to save the caller a wait that it has to do anyway.
 //!
 //! Nothing is retried and nothing reconnects. A connection that failed is dropped, and its owner
 //! falls back to the ordinary client, which also judges what the failure means.

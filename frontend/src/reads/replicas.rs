@@ -111,7 +111,7 @@ impl Replicas {
         self.ask_others(rest.reads, known)
     }
 
-    /// Asks the leader, then the others. Other replicas are asked as well: they may have come up since.
+    /// Asks the leader, then the others, which may have come up since.
     fn ask_all<R: ReplicaRead>(&self, reads: Vec<R>, known: &LeaderSnapshot) -> Vec<R> {
         let rest = self.ask_leader(reads, known, false);
         self.ask_others(rest.reads, known)

@@ -4,7 +4,7 @@
 //! whatever goes wrong. While that thread has nothing to send, it *offers* the follower's
 //! connection. A thread that takes a lone batch through the catalog may then *borrow* it: it sends
 //! the batch's rows and reads the follower's answer itself, since it has to wait for that anyway.
-//! So a lone order wakes no thread here (docs/performance.md has the cost of wake-ups).
+//! So a lone order wakes no thread here.
 //!
 //! At any time one thread at most sends to a follower. Two would send the same rows, or later ones
 //! first, and a follower that met a gap would be asked anew.

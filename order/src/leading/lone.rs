@@ -2,8 +2,8 @@
 //!
 //! That thread has to wait for the leader's own fsync and for the followers anyway. So it sends the
 //! rows to them, appends, and reads their answers, without waking the log writer and the
-//! replication threads: six context switches of a lone order. It does so after it gave up its turn
-//! at the sequencer: the next batch is at the catalog meanwhile.
+//! replication threads. It does so after it gave up its turn at the sequencer: the next batch is at
+//! the catalog meanwhile.
 //!
 //! This thread judges good answers only. After anything else the follower's own thread asks the
 //! follower anew, and finds out.

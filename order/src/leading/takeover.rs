@@ -135,8 +135,8 @@ impl Takeover {
     }
 
     /// Completes the log from the journal, then leads. Gives up when a newer term exists, or the
-    /// log has not grown for [`CLAIM_GIVE_UP`]: the front-ends leave a claiming replica alone only as
-    /// long as it grows.
+    /// log has not grown for [`CLAIM_GIVE_UP`]: the front-ends leave a claiming replica alone only
+    /// as long as it grows.
     fn complete(&self, term: Term, end: Position) {
         let mut grown = Instant::now();
         while self.replica.known_term().term == term && !self.stop.is_triggered() {

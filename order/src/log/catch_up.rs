@@ -39,8 +39,8 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    /// Fetches one page. The caller repeats this while [`Replica::must_ask`] returns true, and looks
-    /// in between whether this replica leads now.
+    /// Fetches one page. The caller repeats this while [`Replica::must_ask`] returns true, and
+    /// looks in between whether this replica leads now.
     pub fn step(&mut self) {
         if self.replica.durable().is_none() {
             let _stopped = self.stop.wait(BACK_OFF);

@@ -132,10 +132,10 @@ impl Connections {
     /// Writes a response on the thread that made it, if its connection waits for nothing but that.
     /// Returns whether a thread of the core has to look now.
     ///
-    /// Through the mailbox, the core would be woken to do this one write, a context switch on the
-    /// way of every lone order. Where the connection has more to do (pipelined requests, output
-    /// that waits, the end of the peer or of the server) it is the core's: its next request must
-    /// not reach the handler from here, where the caller may hold locks of the service.
+    /// Through the mailbox, every lone order would wake the core for this one write. Where the
+    /// connection has more to do (pipelined requests, output that waits, the end of the peer or of
+    /// the server) it is the core's: its next request must not reach the handler from here, where
+    /// the caller may hold locks of the service.
     ///
     /// # Errors
     /// The response itself, which then goes through the mailbox.
