@@ -29,7 +29,8 @@ RUN set -e; \
     for crate in $(find . -mindepth 2 -name Cargo.toml -exec dirname {} ';'); do \
       mkdir -p "$crate/src" "$crate/benches"; \
       touch "$crate/src/lib.rs"; \
-      for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/\1/p' "$crate/Cargo.toml"); do \
+      name='/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/\1/p'; \
+      for bench in $(sed -n "$name" "$crate/Cargo.toml"); do \
         echo 'fn main() {}' > "$crate/benches/$bench.rs"; \
       done; \
     done; \

@@ -1,12 +1,14 @@
 #!/bin/sh
-# Compares the edge, tiny_http and nginx, each serving the same constant answer from memory, with wrk on one thread. They run in
-# turns, a short round each, so that whatever else the machine does meets all of them. Prints a markdown table: medians; what a
-# server does of nginx's rate, as the median over rounds of both in the same round; and processor time per request, which a busy
-# machine disturbs least.
+# Compares the edge, tiny_http and nginx, each serving the same constant answer from memory, with wrk
+# on one thread. They run in turns, a short round each, so that whatever else the machine does meets
+# all of them. Prints a markdown table: medians; a server's share of nginx's rate, as the median over
+# rounds of both in the same round; and processor time per request, which a busy machine disturbs
+# least.
 #
 #   common/benches/edge_compare.sh [rounds] [seconds]
 #
-# nginx answers with its own head, of nearly the same size. A server that is not installed is left out, with a line that says so.
+# nginx answers with its own head, of nearly the same size. A server that is not installed is left
+# out, with a line that says so.
 set -eu
 
 rounds=${1:-5}
@@ -27,7 +29,8 @@ trap stop EXIT
 trap 'exit 1' INT TERM
 
 command -v wrk >/dev/null || { echo "skipped: wrk is not installed"; exit 0; }
-[ -n "${EDGE_CONSTANT:-}" ] || (cd "$root" && cargo build -q --release -p common --example edge_constant)
+[ -n "${EDGE_CONSTANT:-}" ] ||
+    (cd "$root" && cargo build -q --release -p common --example edge_constant)
 constant=${EDGE_CONSTANT:-$target/release/examples/edge_constant}
 threads=$(nproc)
 
@@ -49,7 +52,11 @@ events { worker_connections 16384; }
 http {
     access_log off;
     keepalive_requests 1000000000;
-    client_body_temp_path $work; proxy_temp_path $work; fastcgi_temp_path $work; uwsgi_temp_path $work; scgi_temp_path $work;
+    client_body_temp_path $work;
+    proxy_temp_path $work;
+    fastcgi_temp_path $work;
+    uwsgi_temp_path $work;
+    scgi_temp_path $work;
     server {
         listen 127.0.0.1:18083 reuseport backlog=4096;
         server_tokens off;
@@ -78,7 +85,8 @@ done
 
 # Processor time of a process and its children so far, in ticks.
 ticks() {
-    for pid in "$1" $(cat "/proc/$1/task/$1/children"); do cat "/proc/$pid/stat"; done | awk '{sum += $14 + $15} END {print sum}'
+    for pid in "$1" $(cat "/proc/$1/task/$1/children"); do cat "/proc/$pid/stat"; done |
+        awk '{sum += $14 + $15} END {print sum}'
 }
 
 # Requests per second, p99, requests and ticks of one round.
@@ -87,7 +95,13 @@ measure() {
     before=$(ticks "$pid")
     wrk -t1 -c"$2" -d"${seconds}s" --latency "http://127.0.0.1:$1$path" >"$work/out"
     if grep -q -e 'Non-2xx' -e 'Socket errors' "$work/out"; then cat "$work/out" >&2; exit 1; fi
-    awk -v ticks="$(($(ticks "$pid") - before))" '/99%/ {unit = ($2 ~ /us$/) ? 1 : ($2 ~ /ms$/) ? 1000 : 1000000; p99 = int($2 * unit)} /requests in/ {requests = $1} /Requests\/sec/ {rate = $2}
+    awk -v ticks="$(($(ticks "$pid") - before))" '
+        /99%/ {
+            unit = ($2 ~ /us$/) ? 1 : ($2 ~ /ms$/) ? 1000 : 1000000
+            p99 = int($2 * unit)
+        }
+        /requests in/ {requests = $1}
+        /Requests\/sec/ {rate = $2}
         END {print rate, p99, requests, ticks}' "$work/out"
 }
 
@@ -101,7 +115,9 @@ for connections in 1 64; do
     done
 done
 
-echo "| connections | server | requests/s (median of $rounds) | lowest | highest | p99 in µs (median) | of nginx | µs of processor per request |"
+columns="connections | server | requests/s (median of $rounds) | lowest | highest"
+columns="$columns | p99 in µs (median) | of nginx | µs of processor per request"
+echo "| $columns |"
 echo "|---|---|---|---|---|---|---|---|"
 for connections in 1 64; do
     for server in $servers; do
@@ -112,9 +128,11 @@ for connections in 1 64; do
         p99=$(cut -d' ' -f2 "$rounds_of" | median)
         share=–
         if [ -f "$work/nginx.$connections" ]; then
-            share=$(paste -d' ' "$rounds_of" "$work/nginx.$connections" | awk '{printf "%.2f\n", $1 / $5}' | median)
+            share=$(paste -d' ' "$rounds_of" "$work/nginx.$connections" |
+                awk '{printf "%.2f\n", $1 / $5}' | median)
         fi
-        cost=$(awk -v second="$(getconf CLK_TCK)" '{r += $3; t += $4} END {printf "%.1f", t * 1000000 / second / r}' "$rounds_of")
+        cost=$(awk -v second="$(getconf CLK_TCK)" '{r += $3; t += $4}
+            END {printf "%.1f", t * 1000000 / second / r}' "$rounds_of")
         echo "| $connections | ${server%:*} | $middle | $lowest | $highest | $p99 | $share | $cost |"
     done
 done
