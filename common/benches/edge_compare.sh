@@ -1,9 +1,9 @@
 #!/bin/sh
-# Compares the edge, tiny_http and nginx, each serving the same constant answer from memory, with wrk
-# on one thread. They run in turns, a short round each, so that whatever else the machine does meets
-# all of them. Prints a markdown table: medians; a server's share of nginx's rate, as the median over
-# rounds of both in the same round; and processor time per request, which a busy machine disturbs
-# least.
+# Compares the edge, tiny_http and nginx, each serving the same constant answer from memory, with
+# wrk on one thread. They run in turns, a short round each, so that whatever else the machine does
+# meets all of them. Prints a markdown table: medians; a server's share of nginx's rate, as the
+# median over rounds of both in the same round; and processor time per request, which a busy machine
+# disturbs least.
 #
 #   common/benches/edge_compare.sh [rounds] [seconds]
 #
@@ -133,6 +133,7 @@ for connections in 1 64; do
         fi
         cost=$(awk -v second="$(getconf CLK_TCK)" '{r += $3; t += $4}
             END {printf "%.1f", t * 1000000 / second / r}' "$rounds_of")
-        echo "| $connections | ${server%:*} | $middle | $lowest | $highest | $p99 | $share | $cost |"
+        name=${server%:*}
+        echo "| $connections | $name | $middle | $lowest | $highest | $p99 | $share | $cost |"
     done
 done

@@ -2,8 +2,8 @@
 //!
 //! A thread of the stage owns the state while work is queued. A caller that may block, and that
 //! finds nothing pending, does its work itself ([`Stage::run_or_put`], [`Stage::reserve`]). A hop
-//! to the thread costs wake-ups (docs/performance.md has the figures), and gains nothing while there
-//! is no other work to gather with or to overlap.
+//! to the thread costs wake-ups (docs/performance.md has the figures), and gains nothing while
+//! there is no other work to gather with or to overlap.
 //!
 //! The rule: **an item runs in place only if no other item is pending.** An item is pending from
 //! before it is queued or run until it is done. So

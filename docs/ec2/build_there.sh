@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Builds on the first machine, with its C library, and fetches the binaries. Sourced by deploy.sh; run in the project's folder.
+# Builds on the first machine, with its C library, and fetches the binaries. Sourced by deploy.sh;
+# run in the project's folder.
 
 need git 'apt install git'
 say 'building on machine 1: some minutes'
@@ -12,9 +13,12 @@ set -euo pipefail
 PATH=$PATH:$HOME/.cargo/bin
 if ! command -v cc >/dev/null || ! command -v curl >/dev/null; then
   sudo apt-get update -qq
-  sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends build-essential curl ca-certificates
+  sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    build-essential curl ca-certificates
 fi
-command -v cargo >/dev/null || curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain none
+command -v cargo >/dev/null ||
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+  sh -s -- -y --profile minimal --default-toolchain none
 cd "$HOME/bazaar-build"
 cargo build --quiet --release -p catalog -p order -p frontend --bins
 END

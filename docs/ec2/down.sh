@@ -13,13 +13,16 @@ remove_machines() {
   cloud ec2 wait instance-terminated --instance-ids "${ids[@]}"
 }
 
-# A group cannot go before the last network interface in it, which may stay some seconds longer than its machine.
+# A group cannot go before the last network interface in it, which may stay some seconds longer than
+# its machine.
 remove_group() {
   local group tries error
   group=$(group)
   [ -n "$group" ] || return 0
   for ((tries = 12; tries > 0; tries--)); do
-    if error=$(aws --region "$EC2_REGION" ec2 delete-security-group --group-id "$group" 2>&1); then return 0; fi
+    if error=$(aws --region "$EC2_REGION" ec2 delete-security-group --group-id "$group" 2>&1); then
+      return 0
+    fi
     [[ $error == *DependencyViolation* ]] || break
     sleep 5
   done
@@ -40,7 +43,8 @@ check() {
   group=$(group)
   key=$(key_pair)
   [ -z "$machines$disks$group$key" ] ||
-    die "still there in $EC2_REGION with the tag bazaar=$EC2_NAME; run this again, or remove it in the console: $(xargs <<<"$machines $disks $group $key")"
+    die "still there in $EC2_REGION with the tag bazaar=$EC2_NAME; run this again, or remove it" \
+      "in the console: $(xargs <<<"$machines $disks $group $key")"
 }
 
 check_cloud
@@ -48,7 +52,8 @@ remove_machines
 remove_group
 remove_key
 check
-rm -f "$EC2_STATE"/bin/{catalog,order,frontend} "$KEY" "$KEY.pub" "$HOSTS" "$EC2_STATE/settings" "$EC2_STATE/known_hosts"
+rm -f "$EC2_STATE"/bin/{catalog,order,frontend} "$KEY" "$KEY.pub" "$HOSTS" \
+  "$EC2_STATE/settings" "$EC2_STATE/known_hosts"
 for folder in "$EC2_STATE/bin" "$EC2_STATE"; do
   [ ! -d "$folder" ] || rmdir "$folder"
 done

@@ -3,4 +3,7 @@
 . "$(dirname "$0")/settings.sh"
 . "$(dirname "$0")/remote.sh"
 
-remote 1 "sudo sh -c '\${DESTDIR-}/opt/bazaar/bin/order dump \${DESTDIR-}/var/lib/bazaar-order-1/order1.db'"
+# Expanded there.
+# shellcheck disable=SC2016
+file='${DESTDIR-}/var/lib/bazaar-order-1/order1.db'
+remote 1 "sudo sh -c '\${DESTDIR-}/opt/bazaar/bin/order dump $file'"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs on a machine, as root, in what deploy.sh copied there; the token comes on standard input. DESTDIR is put before all paths.
+# Runs on a machine, as root, in what deploy.sh copied there; the token comes on standard input.
+# DESTDIR is put before all paths.
 set -euo pipefail
 cd "$(dirname "$0")"
 DESTDIR=${DESTDIR-}
@@ -17,7 +18,8 @@ install -d "$DESTDIR/opt/bazaar/bin" "$DESTDIR/etc/systemd/system"
 install -m 755 bin/* "$DESTDIR/opt/bazaar/bin"
 cp -r units/. "$DESTDIR/etc/systemd/system"
 
-# The catalog's user cannot look into the folder of the settings. A bazaar that has begun keeps the stocks that it has.
+# The catalog's user cannot look into the folder of the settings. A bazaar that has begun keeps the
+# stocks that it has.
 if [ -f stocks.csv ] && [ -f env/catalog.env ]; then
   install -m 644 stocks.csv "$DESTDIR/opt/bazaar/stocks.csv"
   printf 'CATALOG_STOCKS=%s\n' "$DESTDIR/opt/bazaar/stocks.csv" >>env/catalog.env

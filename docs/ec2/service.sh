@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# service.sh kill|restart|pause|resume 1|2|3|catalog|frontend: what a crash experiment does to a service.
+# service.sh kill|restart|pause|resume 1|2|3|catalog|frontend: what a crash experiment does to a
+# service.
 . "$(dirname "$0")/settings.sh"
 . "$(dirname "$0")/remote.sh"
 
@@ -12,7 +13,8 @@ case $service in
   *) die "'$service' is no service: $how" ;;
 esac
 case ${1-} in
-  # The stop only ends what Restart=always would do a second later: it stays dead until it is brought back.
+  # The stop only ends what Restart=always would do a second later: it stays dead until it is
+  # brought back.
   kill) remote "$machine" "sudo systemctl kill --signal=KILL $unit; sudo systemctl stop $unit" ;;
   restart) remote "$machine" "sudo systemctl restart $unit" ;;
   pause) remote "$machine" "sudo systemctl kill --signal=STOP $unit" ;;

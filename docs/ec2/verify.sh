@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# Compares the replicas' files on all machines: exit code 1 when one is damaged, or their canonical copies differ.
+# Compares the replicas' files on all machines: exit code 1 when one is damaged, or their canonical
+# copies differ.
 . "$(dirname "$0")/settings.sh"
 . "$(dirname "$0")/remote.sh"
 
 all=
+# shellcheck disable=SC2016
+logs='${DESTDIR-}/var/lib/bazaar-order-*/order*.db'
 for ((number = 1; number <= MACHINES; number++)); do
-  # The pattern is root's to expand: nobody else may look into the folders. Files that differ are judged below, with those of all.
-  answer=$(remote "$number" "sudo sh -c '\${DESTDIR-}/opt/bazaar/bin/order verify \${DESTDIR-}/var/lib/bazaar-order-*/order*.db || true'")
+  # The pattern is root's to expand: nobody else may look into the folders. Files that differ are
+  # judged below, with those of all.
+  answer=$(remote "$number" \
+    "sudo sh -c '\${DESTDIR-}/opt/bazaar/bin/order verify $logs || true'")
   printf "== machine %s\n%s\n" "$number" "$answer"
   all+=$answer$'\n'
 done

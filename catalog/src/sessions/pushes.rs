@@ -2,9 +2,10 @@
 //!
 //! The writer itself sends each push before the commit, on a connection kept for it, and reads the
 //! acknowledgements after the commit. So a push that goes well wakes no other thread. Where that
-//! fails, or the session has no such connection, its thread `pusher` takes the push over. It repeats
-//! the push until the front-end acknowledges it or the session is over, and then opens the
-//! connection for the next one. A push that arrives twice is harmless: it removes the same entries.
+//! fails, or the session has no such connection, its thread `pusher` takes the push over. It
+//! repeats the push until the front-end acknowledges it or the session is over, and then opens the
+//! connection for the next one. A push that arrives twice is harmless: it removes the same
+//! entries.
 
 use crate::push_round::PushRound;
 use crate::sessions::{Inner, Sessions, Shared};

@@ -16,7 +16,11 @@ finish() {
     kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
-  if [ "$code" = 0 ]; then rm -rf "$WORK"; else printf 'failed; its files are in %s\n' "$WORK" >&2; fi
+  if [ "$code" = 0 ]; then
+    rm -rf "$WORK"
+  else
+    printf 'failed; its files are in %s\n' "$WORK" >&2
+  fi
   exit "$code"
 }
 trap finish EXIT

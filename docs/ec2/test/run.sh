@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# All tests of the EC2 scripts: nothing leaves this machine, and each has a bounded time. Called by 'make test-ec2'.
+# All tests of the EC2 scripts: nothing leaves this machine, and each has a bounded time. Called by
+# 'make test-ec2'.
 set -euo pipefail
 tests=$(dirname "$0")
 
 missing=
-for pair in shellcheck:shellcheck systemd-analyze:systemd sshd:openssh-server ssh:openssh-client curl:curl python3:python3-venv; do
+for pair in shellcheck:shellcheck systemd-analyze:systemd sshd:openssh-server ssh:openssh-client \
+  curl:curl python3:python3-venv; do
   PATH=$PATH:/usr/sbin:/sbin command -v "${pair%:*}" >/dev/null || missing+=" ${pair#*:}"
 done
 if [ -n "$missing" ]; then
@@ -17,7 +19,8 @@ if ! cmp -s "$tests/requirements.txt" "$VENV/made-from"; then
   echo "making $VENV with the AWS CLI and moto: about 500 MB"
   rm -rf "$VENV"
   python3 -m venv "$VENV"
-  timeout 600 "$VENV/bin/pip" install --quiet --disable-pip-version-check --requirement "$tests/requirements.txt"
+  timeout 600 "$VENV/bin/pip" install --quiet --disable-pip-version-check \
+    --requirement "$tests/requirements.txt"
   cp "$tests/requirements.txt" "$VENV/made-from"
 fi
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Goal: systemd takes the units and what they share, restarts each service always, and finds little that they are exposed to; and it
-# notices a mistake in them.
+# Goal: systemd takes the units and what they share, restarts each service always, and finds little
+# that they are exposed to; and it notices a mistake in them.
 . "$(dirname "$0")/lib.sh"
 
 # systemd wants the programs to be where the units say; here they are where they were built.
@@ -8,13 +8,14 @@ units=$WORK/units
 cp -r "$EC2/units" "$units"
 built=$(cd "$BINARIES" && pwd)
 sed -i "s|/opt/bazaar/bin|$built|" "$units"/*.service
-names=("$units"/bazaar-catalog.service "$units"/bazaar-order@2.service "$units"/bazaar-frontend.service)
+names=("$units"/bazaar-{catalog,order@2,frontend}.service)
 verify() { systemd-analyze verify --man=no "${names[@]}" 2>&1; }
 
 answer=$(verify) || fail "systemd does not take the units: $answer"
 equal 'what systemd says of them' '' "$answer"
 # 0 is exposed to nothing, 100 to all.
-systemd-analyze security --offline=yes --no-pager --threshold=15 "${names[@]}" >"$WORK/output" 2>&1 ||
+systemd-analyze security --offline=yes --no-pager --threshold=15 "${names[@]}" \
+  >"$WORK/output" 2>&1 ||
   fail "exposed to more than 15 of 100: $(grep '→' "$WORK/output")"
 grep '→' "$WORK/output"
 for line in Restart=always StandardOutput=journal NoNewPrivileges=yes DynamicUser=yes; do
@@ -25,4 +26,5 @@ done
 sed -i 's/^Restart=always/Restart=allways/' "$units/bazaar-.service.d/common.conf"
 [[ $(verify || true) == *allways* ]] || fail 'a mistake in what units share was not noticed'
 sed -i 's|^ExecStart=.*|ExecStart=/nowhere/catalog|' "$units/bazaar-catalog.service"
-[[ $(verify || true) == *'/nowhere/catalog is not executable'* ]] || fail 'a program that is not there was not noticed'
+[[ $(verify || true) == *'/nowhere/catalog is not executable'* ]] ||
+  fail 'a program that is not there was not noticed'
