@@ -187,12 +187,7 @@ impl Replica {
         self.count_follower(state, term, report);
     }
 
-    fn count_follower(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        term: Term,
-        report: FollowerReport,
-    ) {
+    fn count_follower(&self, mut state: MutexGuard<'_, State>, term: Term, report: FollowerReport) {
         let id = report.follower;
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
             return;
