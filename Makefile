@@ -161,14 +161,17 @@ BUILD_FAULTS := cargo build --quiet --workspace --bins --features common/crash-p
 # The server behind the internal listeners.
 INTERNAL_SERVER := $(if $(SERVER),BAZAAR_INTERNAL_SERVER=$(SERVER))
 
-faults: tools ## all fault scenarios, about 6 minutes: make faults SEED=7 ONLY=name SERVER=edge
+# The catalogs' store: postgres, or a file where it is left out.
+STORE_OPTION := $(if $(STORE),--store $(STORE))
+
+faults: tools ## all fault scenarios, 6 minutes: make faults SEED=7 ONLY=name SERVER=edge STORE=postgres
 	@$(BUILD_FAULTS)
-	@$(INTERNAL_SERVER) "$(FAULTS)" $(if $(SEED),--seed $(SEED)) $(ONLY)
+	@$(INTERNAL_SERVER) "$(FAULTS)" $(STORE_OPTION) $(if $(SEED),--seed $(SEED)) $(ONLY)
 
 MINUTES ?= 20
-soak: tools ## random faults until the time is up: make soak MINUTES=20 SEED=7 SERVER=edge
+soak: tools ## random faults until the time is up: make soak MINUTES=20 SEED=7 STORE=postgres
 	@$(BUILD_FAULTS)
-	@$(INTERNAL_SERVER) "$(FAULTS)" --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@$(INTERNAL_SERVER) "$(FAULTS)" $(STORE_OPTION) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Names, seeds and what they need: docs/tests.md.
 HOSTS := cargo test --workspace --test hosts -- --include-ignored --nocapture

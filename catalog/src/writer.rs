@@ -78,6 +78,8 @@ pub struct Writer {
     parked: Vec<(TradeRequest, Responder)>,
     /// The trouble with claims that was logged last. Front-ends ask again and again.
     logged: Option<String>,
+    /// Why batches cannot be decided, as it was logged last. Leaders repeat them at once.
+    undecided: Option<String>,
     /// The lease of this tenure, and how the writer moves it to the next epoch; `None` with a file
     /// of its own.
     shared: Option<Shared>,
@@ -141,6 +143,7 @@ impl Writer {
             serve_from: context.serve_from,
             parked: Vec::new(),
             logged: None,
+            undecided: None,
             shared: shared.map(|(lease, moves)| Shared { lease, moves }),
             standing: context.standing,
             stopped: false,
@@ -288,6 +291,7 @@ impl Writer {
         let orders: Vec<&Order> = submissions.map(|submission| &submission.order).collect();
         match self.decide_and_commit(&orders) {
             Ok(decided) => {
+                self.undecided = None;
                 self.publish(&decided);
                 crash::point("catalog-after-publish");
                 let mut verdicts = decided.verdicts.iter().copied();
@@ -410,7 +414,11 @@ impl Writer {
             }
             Failure::Undecided(error) => {
                 // Rolled back when the batch was dropped: nothing of it is anywhere.
-                tracing::error!(%error, "a batch could not be decided");
+                let why = error.to_string();
+                if self.undecided.as_ref() != Some(&why) {
+                    tracing::error!(%error, "a batch could not be decided");
+                    self.undecided = Some(why);
+                }
                 self.note_write(Some(error));
                 self.cannot_read(error)
             }

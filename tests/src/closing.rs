@@ -45,7 +45,7 @@ pub fn check(bazaar: &mut Bazaar) {
     }
     let genesis: Genesis = bazaar
         .cluster
-        .internal(Service::Catalog)
+        .internal(bazaar.active_catalog())
         .internal("/genesis")
         .expect("the catalog has a genesis");
     let stocks = bazaar.api().stocks().expect("the stocks");

@@ -8,6 +8,7 @@ use cluster::addresses::PortBlock;
 use cluster::service::Service;
 use cluster::wait;
 use cluster::{Cluster, Spec};
+use common::wire::catalog::{CatalogHealth, CatalogRole};
 use common::wire::order::Side;
 use common::wire::public::{NewOrder, Status};
 use common::wire::replica::Health;
@@ -219,6 +220,34 @@ impl Bazaar {
         term
     }
 
+    /// The catalog that is active; the only one, where there is one.
+    #[must_use]
+    pub fn find_active(&self) -> Option<Service> {
+        let catalogs = self.cluster.spec().catalogs();
+        if let [only] = catalogs[..] {
+            return Some(only);
+        }
+        catalogs.into_iter().find(|catalog| {
+            self.catalog_health(*catalog)
+                .is_some_and(|health| health.role == CatalogRole::Active)
+        })
+    }
+
+    /// Waits until a catalog is active.
+    ///
+    /// # Panics
+    /// When none is in time.
+    #[must_use]
+    pub fn active_catalog(&self) -> Service {
+        wait::until(SOON, || self.find_active()).expect("a catalog is active")
+    }
+
+    /// A catalog's own health; `None` while it does not answer.
+    #[must_use]
+    pub fn catalog_health(&self, catalog: Service) -> Option<CatalogHealth> {
+        self.cluster.internal(catalog).internal("/health").ok()
+    }
+
     /// Waits until every replica has the catalog's last order, and is in sync with the leader.
     ///
     /// # Panics
@@ -226,11 +255,7 @@ impl Bazaar {
     pub fn wait_level(&self) {
         let mut last = String::new();
         let level = wait::until(SOON, || {
-            let catalog = self.cluster.internal(Service::Catalog);
-            let end = catalog
-                .internal::<common::wire::catalog::CatalogHealth>("/health")
-                .ok()?
-                .last;
+            let end = self.catalog_health(self.find_active()?)?.last;
             let health: Vec<_> = self.replicas().map(|id| self.health(id)).collect();
             last = format!("the catalog's last is {end:?}, the replicas say {health:#?}");
             let level = health

@@ -6,8 +6,9 @@ use cluster::{process, wait};
 use parking_lot::Mutex;
 use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::Permissions;
 use std::io::Write as _;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock, Weak};
@@ -31,6 +32,10 @@ pub struct Server {
     child: Option<Child>,
     /// Its name as a standby.
     name: String,
+    /// Whether a commit reaches the disk before it is answered.
+    fsync: bool,
+    /// Whether it offers TLS.
+    tls: bool,
 }
 
 /// An installed PostgreSQL.
@@ -133,8 +138,41 @@ impl Server {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with(|_| ())
+    }
+
+    /// The same with a commit that reaches the disk before it is answered, as users run it: times
+    /// are then those of a real one.
+    #[must_use]
+    pub fn start_durable() -> Option<Self> {
+        Self::start_with(|server| server.fsync = true)
+    }
+
+    /// The same with TLS, and the file of the authority of its certificate, which is for the host
+    /// `localhost`.
+    ///
+    /// # Panics
+    /// When `openssl` is missing.
+    #[must_use]
+    pub fn start_with_tls() -> Option<(Self, PathBuf)> {
+        let server = Self::start_with(|server| {
+            server.tls = true;
+            make_certificates(server.folder.path());
+            let (_, group) = installed().and_then(|found| found.user).unzip();
+            let key = server.folder.path().join("server.key");
+            // The server takes a key that root owns and its group may read.
+            chown(&key, None, group).expect("root may");
+            let mode = if group.is_some() { 0o640 } else { 0o600 };
+            fs::set_permissions(&key, Permissions::from_mode(mode)).expect("its own file");
+        })?;
+        let authority = server.folder.path().join("authority.pem");
+        Some((server, authority))
+    }
+
+    fn start_with(set: impl FnOnce(&mut Self)) -> Option<Self> {
         let installed = installed()?;
         let mut server = Self::new(installed, "primary");
+        set(&mut server);
         let data = server.data();
         installed.run(
             "initdb",
@@ -221,6 +259,8 @@ impl Server {
             ports: PortBlock::take().expect("free ports"),
             child: None,
             name: name.into(),
+            fsync: false,
+            tls: false,
         }
     }
 
@@ -234,6 +274,23 @@ impl Server {
     /// # Panics
     /// When it does not take connections in time.
     pub fn up(&mut self) {
+        let mut child = self.spawn();
+        let up = wait::until(PATIENCE, || {
+            // After a kill it refuses to start as long as a backend of before still ends.
+            if child.try_wait().expect("its status").is_some() {
+                child = self.spawn();
+            }
+            self.connect("postgres").ok()
+        });
+        self.child = Some(child);
+        assert!(
+            up.is_some(),
+            "it does not start: {}",
+            fs::read_to_string(self.log()).unwrap_or_default()
+        );
+    }
+
+    fn spawn(&self) -> Child {
         let installed = installed().expect("it was started before");
         let log = fs::File::options()
             .create(true)
@@ -242,13 +299,19 @@ impl Server {
             .expect("a log");
         let mut command = installed.command("postgres");
         command.args(["-D", &self.data()]);
+        let of_folder = |name: &str| self.folder.path().join(name).display().to_string();
+        if self.tls {
+            let certificate = format!("ssl_cert_file={}", of_folder("server.pem"));
+            let key = format!("ssl_key_file={}", of_folder("server.key"));
+            command.args(["-c", "ssl=on", "-c", &certificate, "-c", &key]);
+        }
         let sockets = format!("unix_socket_directories={}", self.folder.path().display());
         for setting in [
             "listen_addresses=127.0.0.1",
             &format!("port={}", self.port()),
             &sockets,
-            // Processes are killed, not the machine: the kernel keeps what was written.
-            "fsync=off",
+            // Where only processes are killed, the kernel keeps what was written.
+            if self.fsync { "fsync=on" } else { "fsync=off" },
             "shared_buffers=16MB",
             "wal_level=replica",
             &format!("cluster_name={}", self.name),
@@ -257,16 +320,12 @@ impl Server {
             command.args(["-c", setting]);
         }
         command.stdout(log.try_clone().expect("a log")).stderr(log);
-        self.child = Some(process::spawn(command).expect("it starts"));
-        let up = wait::until(PATIENCE, || self.connect("postgres").ok());
-        assert!(
-            up.is_some(),
-            "it does not start: {}",
-            fs::read_to_string(self.log()).unwrap_or_default()
-        );
+        process::spawn(command).expect("it starts")
     }
 
-    fn log(&self) -> PathBuf {
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
 
@@ -284,6 +343,16 @@ impl Server {
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .expect("makes it");
         self.url(name)
+    }
+
+    /// Removes a database, with the connections that are left to it.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn drop_database(&self, name: &str) {
+        self.admin()
+            .batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
+            .expect("removes it");
     }
 
     /// The URL of a database.
@@ -365,6 +434,33 @@ impl Server {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// An authority, and a certificate of its for `localhost`.
+fn make_certificates(folder: &Path) {
+    let openssl = |arguments: &str| {
+        let ran = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl is installed");
+        let err = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "openssl {arguments}: {err}");
+    };
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!(
+        "req -x509 {new} -keyout authority.key -out authority.pem -days 2 -subj /CN=authority"
+    ));
+    openssl(&format!(
+        "req {new} -keyout server.key -out server.csr -subj /CN=localhost"
+    ));
+    let extensions = folder.join("extensions");
+    fs::write(extensions, "subjectAltName=DNS:localhost\n").expect("written");
+    openssl(
+        "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 \
+         -extfile extensions -out server.pem",
+    );
 }
 
 impl Drop for Server {

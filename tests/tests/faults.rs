@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tests::faults::judge::Figures;
+use tests::faults::store::Store;
 use tests::faults::{Scenario, run, short};
 
 /// The seed, unless `BAZAAR_SEED` gives another.
@@ -40,7 +41,7 @@ fn run_all(scenarios: &[Scenario]) {
     println!("BAZAAR_SEED={seed}");
     for scenario in scenarios {
         let figures = Mutex::new(Figures::default());
-        run::run(scenario, seed, &figures);
+        run::run(scenario, &Store::File, seed, &figures);
         let figures = figures.into_inner();
         println!("{}: {figures:?}", scenario.name);
         assert!(

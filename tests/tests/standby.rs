@@ -37,8 +37,8 @@ impl Two {
         let postgres = Server::start()?;
         let direct = postgres.database("bazaar");
         let address = direct.split(['@', '/']).nth(3).expect("a host and port");
-        let proxy = Proxy::start(address.parse().expect("an address")).expect("a proxy");
-        let over_the_proxy = direct.replace(address, proxy.url().trim_start_matches("http://"));
+        let proxy = Proxy::for_bytes(address.parse().expect("an address")).expect("a proxy");
+        let over_the_proxy = direct.replace(address, &proxy.address().to_string());
         let ports = PortBlock::take().expect("free ports");
         let folder = tempfile::tempdir().expect("a folder");
         let mut first = Spec::new(folder.path(), ports.addresses(3, 2));

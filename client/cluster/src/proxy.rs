@@ -68,6 +68,8 @@ struct State {
 #[derive(Debug)]
 struct Shared {
     to: SocketAddr,
+    /// Whether the bytes are HTTP, of which it knows where a request ends.
+    http: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -81,11 +83,24 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy to this address, on a free port of loopback.
+    /// A proxy for HTTP to this address, on a free port of loopback.
     ///
     /// # Errors
     /// When no port or thread is left.
     pub fn start(to: SocketAddr) -> io::Result<Self> {
+        Self::listen(to, true)
+    }
+
+    /// The same for another protocol, as a database's. [`Harm::Repeat`] does nothing to it: a
+    /// request of such a protocol belongs to its connection, and to no other.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub fn for_bytes(to: SocketAddr) -> io::Result<Self> {
+        Self::listen(to, false)
+    }
+
+    fn listen(to: SocketAddr, http: bool) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let listens_at = listener.local_addr()?;
         let state = Mutex::new(State {
@@ -96,6 +111,7 @@ impl Proxy {
         });
         let shared = Arc::new(Shared {
             to,
+            http,
             state,
             changed: Condvar::new(),
         });
@@ -113,6 +129,11 @@ impl Proxy {
     /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.listens_at)
+    }
+
+    /// Its own address.
+    pub fn address(&self) -> SocketAddr {
+        self.listens_at
     }
 
     /// Changes the harm, and resets its counts.
@@ -211,7 +232,7 @@ fn pump(shared: &Shared, direction: Direction, from: &TcpStream, to: &TcpStream)
             }
             Err(_) => break false,
         };
-        if direction == Direction::Request {
+        if shared.http && direction == Direction::Request {
             message.extend_from_slice(&piece[..length]);
             if let Some(whole) = whole_message(&message) {
                 if shared.repeats_this() {

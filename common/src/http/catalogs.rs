@@ -18,7 +18,8 @@
 //! - When a newer epoch shows, calls in flight to the other catalogs end at once: they wait for one
 //!   that is no longer active, which may hang.
 //! - A round in which every catalog answered 421 ends with that 421: nobody is away, one of them is
-//!   about to take over, so the caller asks again soon and counts no miss.
+//!   about to take over, so the caller asks again soon and counts no miss. A dead process answers
+//!   nothing, but its machine refuses the connection: [`Unanswered`] says when that is all.
 //!
 //! With one catalog a call is one call: no lock is taken, nothing is allocated.
 
@@ -45,6 +46,25 @@ pub enum Says {
     Now,
     /// A fact that stays true for ever.
     Fact,
+}
+
+/// The end of a round without an answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// The gravest error of the round.
+    pub error: CallError,
+    /// Whether one that stands by answered, and each of the others did too or took no connection,
+    /// as where a process has died: then one takes over within a lease and its margin.
+    pub takeover_expected: bool,
+}
+
+impl From<CallError> for Unanswered {
+    fn from(error: CallError) -> Self {
+        Self {
+            error,
+            takeover_expected: false,
+        }
+    }
 }
 
 /// The way of one call through the catalogs: each at most once.
@@ -267,6 +287,19 @@ impl Catalogs {
         self.round(says, |client, url| client.get_dated(url, path, timeout))
     }
 
+    /// As [`Catalogs::get`]; an error says more.
+    ///
+    /// # Errors
+    /// [`Unanswered`]
+    pub fn try_get<A: DeserializeOwned>(
+        &self,
+        says: Says,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<A, Unanswered> {
+        self.try_round(says, |client, url| client.get_dated(url, path, timeout))
+    }
+
     /// Sends `body` with POST, in one round.
     ///
     /// # Errors
@@ -349,23 +382,34 @@ impl Catalogs {
     pub fn round<A>(
         &self,
         says: Says,
-        mut call: impl FnMut(&HttpClient, &str) -> Result<(A, Option<u64>), CallError>,
+        call: impl FnMut(&HttpClient, &str) -> Result<(A, Option<u64>), CallError>,
     ) -> Result<A, CallError> {
+        self.try_round(says, call)
+            .map_err(|unanswered| unanswered.error)
+    }
+
+    fn try_round<A>(
+        &self,
+        says: Says,
+        mut call: impl FnMut(&HttpClient, &str) -> Result<(A, Option<u64>), CallError>,
+    ) -> Result<A, Unanswered> {
         if let Some(client) = &self.lone {
             let answered = call(client, &self.choice.urls[0]);
-            return self.judge(says, 0, answered);
+            return self.judge(says, 0, answered).map_err(Unanswered::from);
         }
         let preferred = self.choice.preferred.load(Ordering::Relaxed);
         let mut round = Round::new(self.choice.urls.len(), preferred);
         let mut gravest = None;
         let mut standby = None;
+        let mut all_refuse = true;
         while let Some(catalog) = round.take() {
             let client = self.pool.clients[catalog].lock().clone();
             let answered = call(&client, &self.choice.urls[catalog]);
             let error = match self.judge(says, catalog, answered) {
                 Err(error) if leads_on(&error) => error,
-                ended => return ended,
+                ended => return ended.map_err(Unanswered::from),
             };
+            all_refuse &= matches!(error, CallError::NotSent(_)) || error.no_catalog_is_active();
             if let Some(NotActive { active, .. }) = error.refusal(421) {
                 standby = standby.or(Some(catalog));
                 let urls = &self.choice.urls;
@@ -384,7 +428,10 @@ impl Catalogs {
                 Ordering::Relaxed,
             );
         }
-        Err(gravest)
+        Err(Unanswered {
+            error: gravest,
+            takeover_expected: standby.is_some() && all_refuse,
+        })
     }
 
     /// Judges an answer by its epoch.
@@ -580,6 +627,22 @@ mod tests {
             })
         };
         assert!(ended(deposed, || standby(None)).outcome_unknown());
+    }
+
+    /// A takeover is expected where one stands by and no other one is merely silent: it may be cut
+    /// off from this caller alone.
+    #[test]
+    fn a_takeover_is_expected_where_the_others_are_dead() {
+        let expected = |a: fn() -> Answer, b: fn() -> Answer| {
+            let all = catalogs(&[A, B]);
+            let answer = |url: &str| if url == A { a() } else { b() };
+            let ended = all.try_round(Says::Now, |_, url| answer(url));
+            ended.expect_err("nobody").takeover_expected
+        };
+        let stands_by: fn() -> Answer = || standby(Some(A));
+        assert!(expected(refused, stands_by) && expected(stands_by, stands_by));
+        assert!(!expected(silent, stands_by) && !expected(refused, refused));
+        assert!(!expected(|| status(503, 1), stands_by));
     }
 
     /// A statement about now of an older epoch is no answer; a fact is one under any epoch.

@@ -1,6 +1,6 @@
 //! A replica's calls to the catalog, or to the active one among several.
 
-use common::http::catalogs::{Catalogs, Says};
+use common::http::catalogs::{Catalogs, Says, Unanswered};
 use common::http::client::CallError;
 use common::timing::{LEADER_TO_CATALOG, PROBE_TIMEOUT};
 use common::wire::catalog::{ClaimAnswer, ClaimRequest, TermAnswer, TradeAnswer, TradeRequest};
@@ -32,9 +32,9 @@ impl CatalogClient {
     /// reached. A 421 says that every catalog answers and none is active: that is no miss.
     ///
     /// # Errors
-    /// [`CallError`]
-    pub fn term(&self) -> Result<TermAnswer, CallError> {
-        self.catalogs.get(Says::Now, "/term", PROBE_TIMEOUT)
+    /// [`Unanswered`]
+    pub fn term(&self) -> Result<TermAnswer, Unanswered> {
+        self.catalogs.try_get(Says::Now, "/term", PROBE_TIMEOUT)
     }
 
     /// Claims a term.

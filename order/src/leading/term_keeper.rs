@@ -9,28 +9,43 @@
 //! keeper then reads again soon, so that the leader goes on as soon as the next one answers. A read
 //! that every catalog answered with "not active" is no miss, and misses count at most once per
 //! [`TERM_READ`]: reading more often must not make a leader step down sooner.
+//!
+//! The machine of a catalog that died refuses the connection. While another one stands by, such a
+//! read is no miss either, for as long as a takeover takes: an election would fail as long, and
+//! cost time after it. A catalog that is silent may be cut off from this leader alone: that counts.
 
 use crate::leading::catalog::CatalogClient;
 use crate::replica::Replica;
+use common::http::catalogs::Unanswered;
 use common::shutdown::Shutdown;
-use common::timing::{MISSES, TERM_READ};
+use common::timing::{LEASE, MISSES, TERM_READ};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Pause after a read that no active catalog answered, where another one may take over.
 const SOON: Duration = Duration::from_millis(20);
+/// A catalog that stands by takes over within a lease and its margin, and then loads.
+const TAKEOVER: Duration = Duration::from_millis(LEASE.as_millis() as u64 + 400);
 
 /// Counts the reads in a row that were missed.
 #[derive(Debug, Default)]
 struct Misses {
     count: u32,
     last: Option<Instant>,
+    /// The first read in a row after which a takeover was to be expected.
+    takeover_since: Option<Instant>,
 }
 
 impl Misses {
     /// The catalogs were reached.
     fn reached(&mut self) {
         *self = Self::default();
+    }
+
+    /// A takeover is to be expected. Returns whether it is not overdue.
+    fn awaits_takeover(&mut self, now: Instant) -> bool {
+        let since = *self.takeover_since.get_or_insert(now);
+        now.duration_since(since) < TAKEOVER
     }
 
     /// A read was missed. Returns whether there are too many.
@@ -73,13 +88,19 @@ pub fn keep_term(replica: &Arc<Replica>, catalog: &CatalogClient, stop: &Shutdow
                     (_, None) => {}
                 }
             }
-            Err(error) => {
+            Err(Unanswered {
+                error,
+                takeover_expected,
+            }) => {
                 if catalog.are_several() {
                     pause = SOON;
                 }
                 tracing::debug!(%error, "the term could not be read");
                 if error.no_catalog_is_active() {
                     misses.reached();
+                    continue;
+                }
+                if takeover_expected && misses.awaits_takeover(Instant::now()) {
                     continue;
                 }
                 // One miss may be a lost packet. Two in a row make front-ends look elsewhere.
@@ -108,5 +129,16 @@ mod tests {
         misses.reached();
         assert!(!misses.missed(at(110)));
         assert!(misses.missed(at(300)));
+    }
+
+    /// A leader waits for a takeover as long as one takes, and no longer: further reads count then.
+    #[test]
+    fn a_takeover_is_waited_for_within_a_bound() {
+        let (mut misses, start) = (Misses::default(), Instant::now());
+        assert!(misses.awaits_takeover(start));
+        assert!(misses.awaits_takeover(start + TAKEOVER / 2));
+        assert!(!misses.awaits_takeover(start + TAKEOVER));
+        misses.reached();
+        assert!(misses.awaits_takeover(start + TAKEOVER));
     }
 }

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tests::faults::judge::Figures;
+use tests::faults::store::Store;
 use tests::faults::{self, Scenario, run, soak};
 
 /// The end of `--help`.
@@ -23,6 +24,9 @@ struct Arguments {
     /// random faults for so many minutes, instead of the scenarios
     #[argh(option)]
     minutes: Option<u64>,
+    /// the catalogs' store: file (the default), or postgres, which is started for the run
+    #[argh(option, default = "String::from(\"file\")")]
+    store: String,
     /// run only scenarios whose names contain one of these
     #[argh(positional)]
     names: Vec<String>,
@@ -35,6 +39,14 @@ fn main() -> ExitCode {
         commands: &[],
     };
     let arguments: Arguments = cli::parse(program, |_| HELP.into());
+    let store = match &*arguments.store {
+        "file" => Store::File,
+        "postgres" => Store::postgres(),
+        other => {
+            say(&format!("--store {other}: write file or postgres"));
+            return ExitCode::from(2);
+        }
+    };
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     say(&format!("seed {seed}"));
     say(&format!(
@@ -53,7 +65,7 @@ fn main() -> ExitCode {
     let mut all = Figures::default();
     let mut failed = Vec::new();
     let mut one = |scenario: &Scenario, seed: u64| {
-        if !line(scenario, seed, &mut all) {
+        if !line(scenario, &store, seed, &mut all) {
             failed.push(format!("{} with seed {seed}", scenario.name));
         }
     };
@@ -64,18 +76,23 @@ fn main() -> ExitCode {
                 if Instant::now() >= until {
                     break;
                 }
-                one(&soak::ROUND, seed.wrapping_add(round));
+                one(&round_of(&store), seed.wrapping_add(round));
             }
         }
         None => {
             let wanted = |name: &str| {
                 arguments.names.is_empty() || arguments.names.iter().any(|part| name.contains(part))
             };
-            for scenario in faults::all()
-                .iter()
-                .filter(|scenario| wanted(scenario.name))
-            {
-                one(scenario, seed);
+            let mut scenarios = faults::all();
+            if !arguments.names.is_empty() {
+                scenarios.extend(faults::by_name());
+            }
+            scenarios.retain(|scenario| wanted(scenario.name));
+            for scenario in &scenarios {
+                match scenario.skipped(&store) {
+                    Some(why) => say(&format!("{:<24} skipped: {why}", scenario.name)),
+                    None => one(scenario, seed),
+                }
             }
         }
     }
@@ -88,6 +105,14 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// A round of random faults, as this store has it.
+fn round_of(store: &Store) -> Scenario {
+    match store {
+        Store::File => soak::ROUND,
+        Store::Postgres(_) => soak::SHARED_ROUND,
+    }
+}
+
 /// A line on standard output. A failed write is no reason to stop: the exit code has the outcome.
 fn say(line: &str) {
     let _ = terminal::print(&format!("{line}\n"));
@@ -95,9 +120,12 @@ fn say(line: &str) {
 
 /// Runs one and prints its line. False when it failed: what it left, and where, stands on standard
 /// error.
-fn line(scenario: &Scenario, seed: u64, all: &mut Figures) -> bool {
+fn line(scenario: &Scenario, store: &Store, seed: u64, all: &mut Figures) -> bool {
     let figures = Mutex::new(Figures::default());
-    let passed = catch_unwind(AssertUnwindSafe(|| run::run(scenario, seed, &figures))).is_ok();
+    let passed = catch_unwind(AssertUnwindSafe(|| {
+        run::run(scenario, store, seed, &figures)
+    }))
+    .is_ok();
     let figures = figures.into_inner();
     print(scenario.name, &figures);
     for note in &figures.notes {
@@ -105,7 +133,8 @@ fn line(scenario: &Scenario, seed: u64, all: &mut Figures) -> bool {
     }
     if !passed {
         say(&format!(
-            "  FAILED; again with: --seed {seed} {}",
+            "  FAILED; again with: --store {} --seed {seed} {}",
+            store.name(),
             scenario.name
         ));
     }

@@ -149,9 +149,22 @@ fn outage(run: &mut Run, service: Service, end: impl FnOnce()) {
     run.healthy();
 }
 
+/// A follower, the leader and the catalog, unless that keeps its state in a database: its disk is
+/// the database's business.
+fn with_files(run: &mut Run) -> Vec<Service> {
+    let services = [Order(run.follower()), Order(run.leader()), Catalog];
+    let spec = run.bazaar.cluster.spec();
+    let mut with = services.to_vec();
+    with.retain(|service| spec.database(*service).is_some());
+    if with.len() < services.len() {
+        run.note("the catalog was skipped: it has no file".into());
+    }
+    with
+}
+
 /// The disk of a follower, of the leader and of the catalog is full for a while.
 fn disk_full(run: &mut Run) {
-    for service in [Order(run.follower()), Order(run.leader()), Catalog] {
+    for service in with_files(run) {
         let Some(mount) = move_to_own_disk(run, service) else {
             return;
         };
@@ -167,7 +180,7 @@ fn disk_full(run: &mut Run) {
 /// The disk of a follower, of the leader and of the catalog refuses every write. (Permissions would
 /// not bind a test that runs as root.)
 fn read_only(run: &mut Run) {
-    for service in [Order(run.follower()), Order(run.leader()), Catalog] {
+    for service in with_files(run) {
         let Some(mount) = move_to_own_disk(run, service) else {
             return;
         };
@@ -199,7 +212,7 @@ fn write_fails(run: &mut Run) {
             .expect("executable");
     }
     run.bazaar.cluster.spec_mut().binaries = folder;
-    for service in [Order(run.follower()), Order(run.leader()), Catalog] {
+    for service in with_files(run) {
         run.stop(service);
         run.revive(service);
         run.healthy();

@@ -19,12 +19,12 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new("file-damaged", file_damaged),
     Scenario::new("file-truncated", file_truncated),
     Scenario::new("wal-damaged", wal_damaged),
-    Scenario::new("catalog-file-cut", catalog_file_cut),
-    Scenario::new("catalog-file-damaged", catalog_file_damaged),
-    Scenario::new("catalog-wal-damaged", catalog_wal_damaged),
+    Scenario::new("catalog-file-cut", catalog_file_cut).with_file(),
+    Scenario::new("catalog-file-damaged", catalog_file_damaged).with_file(),
+    Scenario::new("catalog-wal-damaged", catalog_wal_damaged).with_file(),
     Scenario::new("another-cluster", another_cluster),
     Scenario::new("another-program", another_program),
-    Scenario::new("rebuild-dies", rebuild_dies),
+    Scenario::new("rebuild-dies", rebuild_dies).with_file(),
 ];
 
 /// Places in a file that are damaged, one after the other.

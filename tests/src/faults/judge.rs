@@ -5,13 +5,14 @@
 //! - the history is right ([`crate::history::check`]).
 
 use super::run;
+use super::store::Store;
 use crate::closing::{DumpRow, parse_dump};
 use crate::harness::Bazaar;
 use crate::history::check::{self, Fault, Violation};
 use crate::history::{self, Answer, Call, Event, History};
 use crate::tool;
 use client::api::Api;
-use cluster::service::Service::{Catalog, Order};
+use cluster::service::Service::Order;
 use cluster::wait;
 use common::wire::order::Genesis;
 use common::wire::public::NewOrder;
@@ -87,16 +88,24 @@ pub struct Keep {
     folder: PathBuf,
     seed: String,
     history: Arc<History>,
+    store: Store,
 }
 
 impl Keep {
     /// For a run in this folder.
-    pub fn new(folder: &Path, scenario: &str, seed: u64, history: &Arc<History>) -> Self {
+    pub fn new(
+        folder: &Path,
+        scenario: &str,
+        seed: u64,
+        history: &Arc<History>,
+        store: &Store,
+    ) -> Self {
         let seed = format!("scenario {scenario}\nBAZAAR_SEED={seed}\n");
         Self {
             folder: folder.into(),
             seed,
             history: Arc::clone(history),
+            store: store.clone(),
         }
     }
 
@@ -110,6 +119,7 @@ impl Keep {
 impl Drop for Keep {
     fn drop(&mut self) {
         if thread::panicking() {
+            self.store.keep_log(&self.folder);
             let written = fs::write(self.folder.join("seed.txt"), &self.seed).and_then(|()| {
                 history::write(&self.folder.join("history.jsonl"), &self.history.events())
             });
@@ -151,7 +161,7 @@ pub fn judge(
     }
     let genesis: Genesis = bazaar
         .cluster
-        .internal(Catalog)
+        .internal(bazaar.active_catalog())
         .internal("/genesis")
         .expect("the genesis");
     bazaar.close_after(|bazaar| {

@@ -10,10 +10,13 @@
 //! | [`takeovers`] | what goes wrong while something else is being mended |
 //! | [`links`] | cuts, delays, resets, lost answers, repeats |
 //! | [`crashes`] | death at each crash point |
+//! | [`store`] | where the catalogs keep their state |
+//! | [`catalogs`] | two catalogs over one PostgreSQL |
 //! | [`files`] | files deleted, damaged, cut, exchanged |
 //! | [`disks`] | disks that are full, refuse writes or are read-only |
 //! | [`soak`] | random faults until the time is up |
 
+pub mod catalogs;
 pub mod crashes;
 pub mod disks;
 pub mod files;
@@ -23,10 +26,23 @@ pub mod network;
 pub mod processes;
 pub mod run;
 pub mod soak;
+pub mod store;
 pub mod takeovers;
 
 use cluster::Spec;
 use run::Run;
+use store::Store;
+
+/// The stores that a scenario is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// One catalog, on a file or on PostgreSQL.
+    AnyStore,
+    /// A catalog's file.
+    File,
+    /// Two catalogs over one PostgreSQL.
+    TwoCatalogs,
+}
 
 /// A schedule of faults.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +55,8 @@ pub struct Scenario {
     pub edge: bool,
     /// Whether each client keeps to one front-end.
     pub faithful: bool,
+    /// The stores that it is about.
+    pub about: About,
     /// Settings of its own.
     pub set: fn(&mut Spec),
     /// Its action.
@@ -53,6 +71,7 @@ impl Scenario {
             network: false,
             edge: false,
             faithful: false,
+            about: About::AnyStore,
             set: |_| (),
             run,
         }
@@ -62,6 +81,36 @@ impl Scenario {
     #[must_use]
     pub const fn with_edge(self) -> Self {
         Self { edge: true, ..self }
+    }
+
+    /// The same on a catalog's file only.
+    #[must_use]
+    pub const fn with_file(self) -> Self {
+        Self {
+            about: About::File,
+            ..self
+        }
+    }
+
+    /// The same with two catalogs over one PostgreSQL.
+    #[must_use]
+    pub const fn with_two_catalogs(self) -> Self {
+        Self {
+            about: About::TwoCatalogs,
+            ..self
+        }
+    }
+
+    /// Why it does not run with this store.
+    #[must_use]
+    pub fn skipped(&self, store: &Store) -> Option<&'static str> {
+        match (self.about, store) {
+            (About::File, Store::Postgres(_)) => Some("it is about the catalog's file"),
+            (About::TwoCatalogs, Store::File) => {
+                Some("two catalogs share a PostgreSQL: STORE=postgres")
+            }
+            _ => None,
+        }
     }
 
     /// The same with proxies.
@@ -83,8 +132,15 @@ pub fn all() -> Vec<Scenario> {
         crashes::SCENARIOS,
         files::SCENARIOS,
         disks::SCENARIOS,
+        catalogs::SCENARIOS,
+        catalogs::CRASHES,
     ]
     .concat()
+}
+
+/// Those that only run by their name: they measure, and take minutes.
+pub fn by_name() -> Vec<Scenario> {
+    catalogs::MEASUREMENTS.to_vec()
 }
 
 /// The scenarios that `make test` runs too: a minute at most.

@@ -1,4 +1,4 @@
-//! A proxy on every way between two services of a cluster.
+//! A proxy on every way between two services of a cluster, and from the catalogs to their database.
 
 use cluster::Spec;
 use cluster::proxy::{Harm, Proxy};
@@ -12,6 +12,8 @@ pub type Way = (Service, Service);
 #[derive(Debug, Default)]
 pub struct Network {
     proxies: BTreeMap<Way, Proxy>,
+    /// The ways from the catalogs to their database, where they have one.
+    databases: BTreeMap<Service, Proxy>,
 }
 
 impl Network {
@@ -22,10 +24,17 @@ impl Network {
     /// When no port is left.
     pub fn between(spec: &mut Spec) -> Self {
         let mut network = Self::default();
+        let catalogs = spec.catalogs();
+        for catalog in &catalogs {
+            network.put_database(spec, *catalog);
+        }
         for service in spec.services() {
-            if service != Catalog {
-                let url = network.put(spec, (service, Catalog));
-                spec.set_for(service, "CATALOG_URL", &url);
+            if !catalogs.contains(&service) {
+                let urls: Vec<String> = catalogs
+                    .iter()
+                    .map(|catalog| network.put(spec, (service, *catalog)))
+                    .collect();
+                spec.set_for(service, "CATALOG_URL", &urls.join(","));
                 let replicas: Vec<String> = (1..=3)
                     .map(|id| match Order(id) {
                         own if own == service => format!("{id}={}", spec.internal_url(own)),
@@ -34,6 +43,7 @@ impl Network {
                     .collect();
                 spec.set_for(service, "ORDER_REPLICAS", &replicas.join(","));
             }
+            // One way for all catalogs: a front-end has one URL for its invalidations.
             if matches!(service, Frontend(_)) {
                 let url = network.put(spec, (Catalog, service));
                 spec.set_for(service, "FRONTEND_INTERNAL_URL", &url);
@@ -54,7 +64,40 @@ impl Network {
         url
     }
 
-    /// Every way there is.
+    fn put_database(&mut self, spec: &mut Spec, catalog: Service) {
+        let Some(url) = spec.shared_database.clone() else {
+            return;
+        };
+        let address = url.split(['@', '/']).nth(3).expect("a host and port");
+        let parsed = address.parse().expect("a URL of ours has an address");
+        let proxy = Proxy::for_bytes(parsed).expect("a proxy starts");
+        let over = url.replace(address, &proxy.address().to_string());
+        spec.set_for(catalog, "CATALOG_DB", &over);
+        self.databases.insert(catalog, proxy);
+    }
+
+    /// Does harm on a catalog's way to its database.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn harm_database(&self, catalog: Service, harm: Harm) {
+        self.databases[&catalog].set(harm);
+    }
+
+    /// How much met the harm on a catalog's way to its database.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn met_database(&self, catalog: Service) -> u64 {
+        self.databases[&catalog].met()
+    }
+
+    /// The catalogs with a way to a database.
+    pub fn databases(&self) -> Vec<Service> {
+        self.databases.keys().copied().collect()
+    }
+
+    /// Every way between two services.
     pub fn ways(&self) -> Vec<Way> {
         self.proxies.keys().copied().collect()
     }
@@ -75,7 +118,7 @@ impl Network {
         self.proxies[&way].met()
     }
 
-    /// Does the same on all ways.
+    /// Does the same on all ways between services.
     pub fn harm_all(&self, harm: Harm) {
         for proxy in self.proxies.values() {
             proxy.set(harm);
@@ -90,5 +133,8 @@ impl Network {
     /// Ends all harm.
     pub fn heal(&self) {
         self.harm_all(Harm::None);
+        for proxy in self.databases.values() {
+            proxy.set(Harm::None);
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! A bazaar with two front-ends under load, what can be done to it, and when it counts as healthy.
 
+use super::About;
 use super::Scenario;
 use super::judge::{self, Figures};
 use super::network::Network;
+use super::store::Store;
 use crate::harness::{Bazaar, INTERNAL_SERVER, SOON};
 use crate::history::load::{Load, Options};
 use crate::history::{Answer, Call, Event, History};
-use cluster::service::Service::{self, Catalog, Frontend, Order};
+use cluster::service::Service;
 use cluster::wait;
+use common::wire::catalog::CatalogRole;
 use common::wire::public::Status;
 use fastrand::Rng;
 use parking_lot::Mutex;
@@ -31,6 +34,8 @@ pub struct Run {
     pub rng: Rng,
     /// The ways between its services, where the scenario has proxies.
     pub network: Network,
+    /// Where its catalogs keep their state.
+    pub store: Store,
     load: Load,
     faults: u64,
     refusals_from_us: u64,
@@ -42,13 +47,18 @@ pub struct Run {
 ///
 /// # Panics
 /// When the bazaar does not behave; its folder then stays.
-pub fn run(scenario: &Scenario, seed: u64, figures: &Mutex<Figures>) {
+pub fn run(scenario: &Scenario, store: &Store, seed: u64, figures: &Mutex<Figures>) {
     let network = RefCell::new(Network::default());
     let bazaar = Bazaar::start_with(FRONTENDS, |spec| {
         if scenario.edge {
             spec.set(INTERNAL_SERVER, "edge");
         }
         (scenario.set)(spec);
+        store.provide(spec);
+        if scenario.about == About::TwoCatalogs {
+            let next = spec.addresses.next_port();
+            spec.addresses = spec.addresses.clone().with_catalogs(2, next);
+        }
         if scenario.network {
             *network.borrow_mut() = Network::between(spec);
         }
@@ -66,13 +76,14 @@ pub fn run(scenario: &Scenario, seed: u64, figures: &Mutex<Figures>) {
         bazaar,
         rng: Rng::with_seed(seed),
         network,
+        store: store.clone(),
         load,
         faults: 0,
         refusals_from_us: 0,
         notes: Vec::new(),
     };
     // Kept from here on when anything fails: `judge` writes the same, and more, at the end.
-    let keep = judge::Keep::new(&run.bazaar.folder(), scenario.name, seed, &history);
+    let keep = judge::Keep::new(&run.bazaar.folder(), scenario.name, seed, &history, store);
     run.healthy();
     (scenario.run)(&mut run);
     run.network.heal();
@@ -91,7 +102,9 @@ pub fn run(scenario: &Scenario, seed: u64, figures: &Mutex<Figures>) {
         notes,
         ..Figures::default()
     };
+    let spec = bazaar.cluster.spec().clone();
     judge::judge(bazaar, &history.events(), refusals_from_us, figures);
+    store.remove(&spec);
     keep.not_needed();
 }
 
@@ -203,16 +216,26 @@ impl Run {
     /// # Panics
     /// When it does not, or another one does.
     pub fn wait_death(&mut self, service: Service) {
-        let died = wait::until(SOON, || {
+        assert!(self.dies_within(service, SOON), "{service} does not die");
+        self.fault();
+    }
+
+    /// Whether a service dies by itself within a time.
+    ///
+    /// # Panics
+    /// When another one does.
+    pub fn dies_within(&mut self, service: Service, time: Duration) -> bool {
+        let died = wait::until(time, || {
             Some(self.bazaar.cluster.died()).filter(|died| !died.is_empty())
         });
-        let died: Vec<Service> = died
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(service, _)| service)
+        let others: Vec<Service> = died
+            .iter()
+            .flatten()
+            .map(|(died, _)| *died)
+            .filter(|died| *died != service)
             .collect();
-        assert_eq!(died, [service], "who died");
-        self.fault();
+        assert_eq!(others, [], "who died beside {service}");
+        died.is_some()
     }
 
     /// Takes no offence at a service that ended by itself because it could not start (exit code 2),
@@ -228,6 +251,36 @@ impl Run {
                 "who ended, and how"
             );
         }
+    }
+
+    /// The catalog that is active, once there is one.
+    #[must_use]
+    pub fn active(&self) -> Service {
+        self.bazaar.active_catalog()
+    }
+
+    /// The catalogs that are not this one.
+    #[must_use]
+    pub fn other_catalog(&self, catalog: Service) -> Service {
+        let catalogs = self.bazaar.cluster.spec().catalogs();
+        let other = catalogs.into_iter().find(|other| *other != catalog);
+        other.expect("there are two catalogs")
+    }
+
+    /// Waits until this catalog is active.
+    ///
+    /// # Panics
+    /// When it is not in time.
+    pub fn wait_active(&self, catalog: Service) {
+        let active = wait::until(SOON, || {
+            let health = self.bazaar.catalog_health(catalog)?;
+            (health.role == CatalogRole::Active).then_some(())
+        });
+        assert!(
+            active.is_some(),
+            "{catalog} is not active: {:?}",
+            self.bazaar.catalog_health(catalog)
+        );
     }
 
     /// A status from any front-end that answers: one of them may be the injured one.
@@ -297,6 +350,31 @@ impl Run {
         }
         self.progress(HEALTHY);
         self.wait_in_sync();
+        self.wait_standing_by();
+    }
+
+    /// Waits until one of several catalogs is active, and the others stand by.
+    fn wait_standing_by(&self) {
+        let catalogs = self.bazaar.cluster.spec().catalogs();
+        if catalogs.len() == 1 {
+            return;
+        }
+        let mut last = None;
+        let stand_by = wait::until(SOON, || {
+            let health: Vec<_> = catalogs
+                .iter()
+                .filter_map(|catalog| self.bazaar.catalog_health(*catalog))
+                .map(|health| health.role)
+                .collect();
+            let active = health.iter().filter(|role| **role == CatalogRole::Active);
+            let fits = health.len() == catalogs.len() && active.count() == 1;
+            last = Some(health);
+            fits.then_some(())
+        });
+        assert!(
+            stand_by.is_some(),
+            "one catalog is active, and the other stands by: {last:?}"
+        );
     }
 
     /// Waits until the leader counts both others as in sync. Their logs are compared at the end,
@@ -346,14 +424,7 @@ impl Run {
     /// Every service, in a random sequence.
     #[must_use]
     pub fn shuffled(&mut self) -> Vec<Service> {
-        let mut services = vec![
-            Catalog,
-            Order(1),
-            Order(2),
-            Order(3),
-            Frontend(1),
-            Frontend(2),
-        ];
+        let mut services = self.bazaar.cluster.services();
         self.rng.shuffle(&mut services);
         services
     }

@@ -3,12 +3,15 @@
 use super::Scenario;
 use super::run::Run;
 use cluster::proxy::Harm;
-use cluster::service::Service::{Catalog, Order};
+use cluster::service::Service::Order;
 use std::time::Duration;
 
 /// A round of random faults, on a bazaar of its own: histories stay short enough to be judged at
 /// once.
 pub const ROUND: Scenario = Scenario::new("soak", round).with_network();
+
+/// The same with two catalogs over one PostgreSQL.
+pub const SHARED_ROUND: Scenario = ROUND.with_two_catalogs();
 
 /// Faults of a round.
 const FAULTS: u32 = 14;
@@ -48,9 +51,10 @@ fn round(run: &mut Run) {
             }
             6 => {
                 let leader = Order(run.leader());
+                let catalog = run.active();
                 run.kill(leader);
-                run.kill(Catalog);
-                run.revive(Catalog);
+                run.kill(catalog);
+                run.revive(catalog);
                 run.revive(leader);
             }
             _ => harm(run),
@@ -78,6 +82,14 @@ fn harm(run: &mut Run) {
         let way = ways[run.rng.usize(..ways.len())];
         let harm = kinds[run.rng.usize(..kinds.len())];
         run.network.harm(way, harm);
+        run.fault();
+    }
+    let databases = run.network.databases();
+    if !databases.is_empty() && run.rng.bool() {
+        let catalog = databases[run.rng.usize(..databases.len())];
+        // The last one repeats requests, which no database's protocol knows.
+        let harm = kinds[run.rng.usize(..kinds.len() - 1)];
+        run.network.harm_database(catalog, harm);
         run.fault();
     }
     run.elapse_ms(100, 2_500);

@@ -6,6 +6,7 @@ use crate::closing::{agree, readable};
 use crate::contract;
 use crate::faults::judge::{self, Figures, Keep};
 use crate::faults::run::{elapse, worst};
+use crate::faults::store::Store;
 use crate::history::load::{Load, Options};
 use crate::history::{Answer, Call, Event, History};
 use crate::recorder::Recorder;
@@ -48,7 +49,7 @@ impl Run {
         let hosts = Hosts::start();
         contract::hold(hosts.urls());
         let history = Arc::new(History::default());
-        let keep = Keep::new(&hosts.folder(), "hosts", seed, &history);
+        let keep = Keep::new(&hosts.folder(), "hosts", seed, &history, &Store::File);
         let options = Options {
             urls: hosts.urls(),
             clients: CLIENTS,
