@@ -164,7 +164,7 @@ INTERNAL_SERVER := $(if $(SERVER),BAZAAR_INTERNAL_SERVER=$(SERVER))
 # The catalogs' store: postgres, or a file where it is left out.
 STORE_OPTION := $(if $(STORE),--store $(STORE))
 
-faults: tools ## all fault scenarios, 6 minutes: make faults SEED=7 ONLY=name SERVER=edge STORE=postgres
+faults: tools ## all fault scenarios: make faults SEED=7 ONLY=name SERVER=edge STORE=postgres
 	@$(BUILD_FAULTS)
 	@$(INTERNAL_SERVER) "$(FAULTS)" $(STORE_OPTION) $(if $(SEED),--seed $(SEED)) $(ONLY)
 
