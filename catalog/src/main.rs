@@ -35,7 +35,7 @@ enum Command {
 }
 
 /// Make the catalog's file or database (CATALOG_DB) anew from a complete order log, after it was
-/// lost or cut. Stop all services first. What is there is kept under another name. Recorded
+/// lost or cut. Stop all services first. The present file is kept under another name. Recorded
 /// refusals are lost: a key that was refused may trade when it is used again.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "rebuild")]

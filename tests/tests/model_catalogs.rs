@@ -112,7 +112,7 @@ fn takeovers() {
     explore("takeovers", 17_000, config);
 }
 
-/// A connection is lost at any moment. What was sent may be executed at any later one.
+/// A connection is lost at any moment. A statement sent before may be executed at any later one.
 #[test]
 fn lost_connections() {
     let reached = vec![is::LATE_COMMIT, is::BUMPED, is::LATE_TAKEOVER];

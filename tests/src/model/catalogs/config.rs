@@ -168,7 +168,7 @@ pub enum StoreKind {
 pub struct Faults {
     /// A catalog crashes and comes back.
     pub crashes: u8,
-    /// The writer thread loses its connection. What it sent may still be executed.
+    /// The writer thread loses its connection. Its statements may still be executed.
     pub lost_connections: u8,
     /// A renewal is executed after its sender gave it up.
     pub late_renewals: u8,

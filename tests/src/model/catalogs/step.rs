@@ -491,7 +491,7 @@ impl World {
         }
     }
 
-    /// Nobody waits for the answers any more. What was sent may still be executed.
+    /// Nobody waits for the answers any more. The statements may still be executed.
     fn detach(&mut self, config: &Config, own: Index) {
         let late = self.faults.late_renewals > 0;
         let stays = |s: &Statement| may_come(config, s) && (late || !s.is_renewal());
