@@ -19,6 +19,8 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(1);
 impl CatalogClient {
     pub fn new(urls: &[String], token: Option<&str>) -> Self {
         Self {
+            // Eight idle connections: sequencer, term keeper, takeover, confirmer, genesis and the
+            // replication threads may each have a call under way.
             catalogs: Catalogs::new(urls, 8, token),
         }
     }

@@ -131,6 +131,9 @@ impl<W> CommitTracker<W> {
     /// sync until it has them again: orders were acknowledged on the strength of its copies.
     #[must_use]
     pub fn follower_durable(&mut self, id: ReplicaId, progress: Progress) -> Ended<W> {
+        // Once in sync, a follower stays so however many rows it lacks: each batch waits for it, so
+        // nothing is acknowledged without it. Only time ends that, in `follower_lost`. Without this
+        // rule a burst of more rows than the lag allows would drop a healthy follower.
         let Progress { rows, enough } = progress;
         let follower = self.followers.entry(id).or_default();
         follower.in_sync = rows >= follower.durable && (follower.in_sync || rows >= enough);
@@ -151,6 +154,7 @@ impl<W> CommitTracker<W> {
 
     /// Since when the oldest batch waits for this follower; `None` when none does.
     pub fn waiting_since(&self, id: ReplicaId) -> Option<Instant> {
+        // A follower out of sync holds up no batch, so no time runs against it.
         let durable = self.followers.get(&id).filter(|f| f.in_sync)?.durable;
         self.waiting
             .iter()
@@ -165,7 +169,12 @@ impl<W> CommitTracker<W> {
         self.waiting.drain(..).map(|w| w.waiter).collect()
     }
 
+    /// Every change of a count ends in this function, so that no change can leave a finished batch
+    /// waiting for the next event.
     fn take_ended(&mut self) -> Ended<W> {
+        // From the leader's own count: with no follower in sync it stands alone. A follower may be
+        // ahead of it while the leader's fsync runs. Its rows do not count before, since this
+        // leader answers order queries from its own file.
         let durable = self
             .followers
             .values()
@@ -186,6 +195,8 @@ impl<W> CommitTracker<W> {
                 Outcome::TooFewCopies
             }
         };
+        // Any batch may end, not only the oldest: a repeated order waits for an old number only,
+        // and is not held up by new ones before it.
         self.waiting
             .extract_if(.., |w| w.needed <= durable)
             .map(|w| (w.waiter, outcome(w.needed)))

@@ -27,10 +27,13 @@ pub fn identify(
     bazaar: &ClusterId,
     answer: &LogPosition,
 ) -> Result<(), Mismatch> {
+    // The id first: the bazaar of another replica's file says nothing about this follower.
     if answer.replica != follower {
         return Err(Mismatch::Replica(answer.replica));
     }
     match &answer.cluster {
+        // An empty file names no bazaar. It is this follower's all the same, and about to be
+        // filled.
         Some(other) if other != bazaar => Err(Mismatch::Bazaar(other.clone())),
         _ => Ok(()),
     }

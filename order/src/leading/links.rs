@@ -22,6 +22,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Links<C> {
     by_follower: BTreeMap<ReplicaId, State<C>>,
+    /// Loans so far. The number tells a recalled loan of a follower from a later one of the same
+    /// follower.
     loans: u64,
 }
 
@@ -88,6 +90,7 @@ impl<C> Links<C> {
         match self.by_follower.remove(&follower) {
             Some(State::Offered(link)) => Taken::Link(link),
             Some(lent @ State::Lent { since, .. }) => {
+                // Put back: only the borrower, or a recall, ends a loan.
                 self.by_follower.insert(follower, lent);
                 Taken::Lent(since)
             }
@@ -110,10 +113,15 @@ impl<C> Links<C> {
             let State::Offered(link) = state else {
                 continue;
             };
+            // A follower that lacks earlier rows would refuse these with a gap, and be asked anew.
             if link.next != next {
                 continue;
             }
+            // Without a connection the link stays offered: connecting takes a round trip at least,
+            // and the follower's thread has time for it.
             if let Some(connection) = link.connection.take() {
+                // Never reset within a leadership. A borrower may come back long after its recall,
+                // when the link is lent again, and must not pass for the new borrower.
                 self.loans += 1;
                 let number = self.loans;
                 *state = State::Lent {

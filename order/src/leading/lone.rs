@@ -59,15 +59,21 @@ impl LoneBatch<'_> {
             rows: rows.as_ref(),
             traces: replica.traces.of(&rows),
         };
+        // One time-out for all followers together, from before the first byte. Orders wait for this
+        // batch, and no batch may wait longer than one time-out.
         let began = Instant::now();
         let mut sent = Vec::with_capacity(self.loans.len());
         // The followers first: their round trip takes longer than the own fsync.
         for mut loan in self.loans {
             match loan.connection.send("/log", &request) {
                 Ok(()) => sent.push(loan),
+                // `None`: the follower is not out of sync yet. A kept connection breaks when the
+                // follower was restarted a minute ago. Its own thread asks over a new connection,
+                // and judges then.
                 Err(_) => replica.loan_failed(term, &loan, None),
             }
         }
+        // The followers write meanwhile: their fsyncs and this one overlap.
         if let Some(turn) = self.turn {
             let append = WriterWork::Append(Arc::clone(&rows), AppendOrigin::Leader(term));
             turn.run(|log| log.work(vec![append]));
@@ -76,6 +82,8 @@ impl LoneBatch<'_> {
         // and the next one's answer lies ready by then.
         for mut loan in sent {
             let left = self.worker.timeout.saturating_sub(began.elapsed());
+            // At least 1 ms: a read time-out of zero is an error of the socket, and an answer that
+            // is there already must still be read.
             let answer = loan.connection.receive(left.max(Duration::from_millis(1)));
             let position = match &answer {
                 Ok(answer) if answer.status == 200 => {
@@ -84,10 +92,14 @@ impl LoneBatch<'_> {
                         .filter(|at| identify(loan.follower, &self.cluster, at).is_ok())
                         .and_then(|at| at.position)
                 }
+                // A gap, a newer term, a contradiction: the follower's thread gets the same answer
+                // when it asks, and has the rules for each of them.
                 Ok(_) | Err(_) => None,
             };
             match position {
                 Some(position) => {
+                    // Durable here and at one follower, and no client knows: the next leader must
+                    // answer the repeat.
                     crash::point("leader-after-follower");
                     metrics
                         .replication_seconds
@@ -95,6 +107,9 @@ impl LoneBatch<'_> {
                     replica.borrowed_at(term, loan, position);
                 }
                 None => {
+                    // Only a time-out proves that the follower is slow. After it the batch has
+                    // waited for as long as it may, so the follower leaves the in-sync set now, not
+                    // when its own thread gets to it.
                     let late = answer.is_err_and(|error| is_timeout(&error));
                     let why = late.then_some("it did not answer in time");
                     replica.loan_failed(term, &loan, why);

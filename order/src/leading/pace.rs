@@ -30,9 +30,13 @@ impl Pace {
             .is_none_or(|(looked, _)| now.duration_since(looked) >= LOOK);
         if due {
             let last = last();
+            // The first look has nothing to compare with, and counts as quiet. `None`, a number
+            // that could not be read, is below any other: a peer that does not answer slows no
+            // catch-up.
             self.busy = self.looked.is_some_and(|(_, before)| last > before);
             self.looked = Some((now, last));
         }
+        // A share of the time, not a fixed pause: a slow disk gets longer pauses by itself.
         if self.busy { 4 * took } else { Duration::ZERO }
     }
 }

@@ -115,6 +115,7 @@ impl Pipeline {
     /// Notes that `rows` rows are durable here.
     #[must_use]
     pub fn written(&mut self, rows: u64) -> Ended<Waiter> {
+        // One commit may cover several runs: the log writer gathers what is queued.
         while self.appending.front().is_some_and(|(end, _)| *end <= rows) {
             self.appending.pop_front();
         }
@@ -131,6 +132,8 @@ impl Pipeline {
             // each.
             PositionSource::Question => 0,
         };
+        // Measured against what was received, not what is durable here: the log writer may be the
+        // slower one, and the follower then lacks rows that nobody has measured.
         let enough = self.received.next().saturating_sub(lag_allowed);
         let progress = Progress {
             rows: report.rows,
@@ -150,6 +153,8 @@ impl Pipeline {
         lost
     }
 
+    /// Called after each change of the followers in sync, so that the grace counts from the loss
+    /// itself and not from the next order.
     fn count_copies(&mut self) {
         self.shortage
             .observe(self.tracker.has_enough_copies(), Instant::now());
@@ -158,6 +163,8 @@ impl Pipeline {
     /// Whether an append takes so long that orders had better go to another replica.
     pub fn is_overdue(&self) -> bool {
         self.appending
+            // The oldest decides. A disk that hangs in one fsync lets later runs queue up behind
+            // it.
             .front()
             .is_some_and(|(_, since)| since.elapsed() > APPEND_OVERDUE)
     }

@@ -79,6 +79,8 @@ impl Replication {
     /// Works until the service stops.
     pub fn run(mut self) {
         while !self.stop.is_triggered() {
+            // Read anew in each round. A role that changes inside `lead` ends that loop, which
+            // compares its own term.
             if let Some(term) = self.replica.led_term() {
                 self.lead(term);
             } else if self.replica.must_ask(self.peer) {
@@ -94,6 +96,8 @@ impl Replication {
     fn lead(&mut self, term: Term) {
         // `None` until it has answered, and while another thread sends to it.
         let mut link: Option<Link<SplitConnection>> = None;
+        // The term, not "leads": between two looks this replica may have lost term 4 and begun term
+        // 5, whose followers are all out of sync until they answer again.
         while self.replica.led_term() == Some(term) && !self.stop.is_triggered() {
             let to_send = self
                 .replica
@@ -124,6 +128,8 @@ impl Replication {
                 }
                 ToSend::Nothing | ToSend::Lent(_) => continue,
             };
+            // The link is gone from here until an answer: after a failure the next round finds
+            // none, and asks the follower where its log ends instead of guessing.
             let kept = link.take().and_then(|link| link.connection);
             match sent {
                 Ok(position) => {
@@ -136,6 +142,8 @@ impl Replication {
                     link = Some(Link {
                         next: position.next(),
                         answered: Instant::now(),
+                        // Opened only after an answer, so that the wait for a connection is one to
+                        // a living follower.
                         connection: kept.or_else(|| self.open()),
                     });
                 }
@@ -167,6 +175,8 @@ impl Replication {
 
     /// Asks where the follower's log ends, and compares the hash there with this log's.
     fn ask(&mut self, term: Term) -> Result<Position, AskAgainAfter> {
+        // The question is an append without rows: the follower compares term and bazaar as with any
+        // other, and answers without its disk.
         let here = self.replica.durable().ok_or(FAILED_CALL)?;
         let nothing = Rows {
             first: here.next(),
@@ -176,6 +186,8 @@ impl Replication {
         // Not the replication time-out: the answer needs no disk, so a slow one means a dead peer.
         let answer = self.exchange(term, &nothing, PROBE_TIMEOUT)?;
         let position = self.position(term, &answer)?;
+        // The hash decides, not the number. Two logs of equal length may differ after a file was
+        // lost, and rows sent after different ones would be chained to nothing.
         let own = self
             .reader
             .read(|connection, seed| orders::hash_before(connection, seed, position.next()));
@@ -208,6 +220,7 @@ impl Replication {
     /// newer leader sent them, or the catalog's file was lost or cut. Only the catalog can tell, so
     /// it gets an empty batch with the follower's position.
     fn look_into_longer_log(&self, term: Term, position: Position) {
+        // Against `received`: rows that are at the log writer here are no surprise.
         let unknown = self
             .replica
             .received(term)
@@ -225,6 +238,8 @@ impl Replication {
         );
         let question = TradeRequest {
             term,
+            // The follower's position under the follower's name: the catalog judges that log, not
+            // this leader's, and names the right one in its message.
             replica: self.peer,
             cluster,
             position,
@@ -239,6 +254,8 @@ impl Replication {
             }
             // 412: a newer leader exists. 409: the catalog has just lost its history, loudly.
             Err(
+                // Either way this leader must not go on: its next batch would get rows under
+                // numbers that the follower already has with another content, or be fenced.
                 error @ CallError::Status {
                     status: 409 | 412, ..
                 },
@@ -289,6 +306,8 @@ impl Replication {
         began: Instant,
     ) -> Result<Position, AskAgainAfter> {
         let sent = self.send(term, rows);
+        // The pause is measured by this leader's own orders: it costs no call to see whether any
+        // come.
         let received = || self.replica.received(term)?.last;
         let pause = self.pace.pause(began.elapsed(), Instant::now(), received);
         let _stopped = self.stop.wait(pause);
@@ -320,6 +339,7 @@ impl Replication {
         rows: &Rows,
         timeout: Duration,
     ) -> Result<LogPosition, AskAgainAfter> {
+        // `None` only while this replica's own file was set aside: then it no longer leads.
         let cluster = self.replica.cluster().ok_or(FAILED_CALL)?;
         let answer = self.call(term, &cluster, rows, timeout)?;
         let mismatch = identify(self.peer, &cluster, &answer).err();
@@ -331,6 +351,8 @@ impl Replication {
                     "the follower counts for nothing: {found}"
                 );
             }
+            // At each wrong answer, though the line is logged once: a stranger's "I have it" must
+            // never leave the follower in sync.
             self.replica.follower_lost(
                 term,
                 self.peer,

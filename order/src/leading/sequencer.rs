@@ -101,6 +101,7 @@ impl Sequencer {
                 .queue_seconds
                 .observe(taken.responder.age().as_secs_f64());
         }
+        // The catalog sees one list. The counts cut its verdicts apart again, in `accept`.
         let counts: Vec<usize> = batch.iter().map(|b| b.orders.len()).collect();
         let orders: Vec<Submission> = batch
             .iter_mut()
@@ -115,6 +116,8 @@ impl Sequencer {
             orders,
         };
         let timer = self.metrics.catalog_seconds.start_timer();
+        // No lock is held during this call, which may take a lease and more while caches do not
+        // acknowledge. Health, replication and reads go on; only the next batch waits.
         let traded = self.catalog.trade(&request);
         timer.observe_duration();
         match traded {
@@ -148,11 +151,15 @@ impl Sequencer {
         self.replica
             .traces
             .note(request.orders.iter().zip(&answer.verdicts));
+        // One verdict too few would give a client the verdict of another client's order. Such an
+        // answer is a bug of the catalog, and nothing of it is used. The rows come with the next
+        // leader's fetch.
         let passed_on = if answer.verdicts.len() == request.orders.len() {
             self.pass_on(request, answer.rows, answer.end, worker)
         } else {
             Err(NotPassedOn)
         };
+        // Also after a failure: each caller gets an answer, whichever way the batch ended.
         let mut verdicts = answer.verdicts.into_iter();
         let waiters = batch.map(|(b, n)| Waiter {
             responder: b.responder,
@@ -168,6 +175,8 @@ impl Sequencer {
             Err(NotPassedOn) => {
                 self.replica
                     .step_down(term, "it could not take the catalog's rows");
+                // Unknown, since the orders have traded. The next leader finds their keys in the
+                // journal, and answers the recorded verdicts.
                 let response = Response::json(421, &self.replica.not_leader(true));
                 waiters.for_each(|waiter| waiter.responder.send(response.clone()));
                 None
@@ -193,6 +202,9 @@ impl Sequencer {
         let mut next = request.position.next();
         let mut rows = rows;
         loop {
+            // The position that was sent is this leader's `received`, and no other batch was under
+            // way. So another first row is a bug or another journal; appending it would leave a gap
+            // or hide a contradiction.
             if rows.first != next {
                 tracing::error!(
                     term,
@@ -204,6 +216,8 @@ impl Sequencer {
             }
             next = rows.end();
             let run = Arc::new(rows);
+            // A page that more rows follow goes to the log writer. This thread has to fetch the
+            // next page, and cannot wait for followers in between.
             let worker = worker.filter(|_| next >= end.next() && !run.orders.is_empty());
             // The followers first: their round trip takes longer than the own fsync.
             let loans = self
@@ -215,6 +229,9 @@ impl Sequencer {
             let turn = worker.and_then(|worker| worker.log.reserve());
             if turn.is_none()
                 && !run.orders.is_empty()
+                // A full queue means that the disk is a thousand appends behind. Blocking here
+                // would hold the sequencer's turn, and with it every order, for as long as the disk
+                // hangs.
                 && self
                     .writer
                     .put(WriterWork::Append(
@@ -238,6 +255,9 @@ impl Sequencer {
             }
             rows = match self.catalog.journal(next.checked_sub(1)) {
                 Ok(page) if !page.orders.is_empty() => page,
+                // The catalog said that the journal goes on to `end`, and now has no row there. It
+                // answers an older state than its own: nothing that it says about the end can be
+                // trusted.
                 Ok(_) => return Err(NotPassedOn),
                 Err(error) => {
                     tracing::warn!(term, %error, "rows after those of the answer were not fetched");
@@ -253,12 +273,21 @@ impl Sequencer {
             tracing::warn!(term, newer = newer.term, "fenced by the catalog");
             // An error means that this replica knows a still newer term: nothing to learn.
             let _ = self.replica.observe_term(newer);
+            // Stepping down must not depend on `newer`: if this replica knew that term already,
+            // `observe_term` changed nothing, and a leader that goes on after a fence gets nothing
+            // but refusals.
             self.replica.step_down(term, "fenced by the catalog");
+            // The catalog compares terms before it decides an order, so this batch has not traded.
             return Response::json(421, &self.replica.not_leader(false));
         }
         if let Some(refusal) = error.refusal::<Unavailable>(503) {
+            // The catalog's own words: it alone knows whether it refused before or after it began a
+            // commit.
             return Response::json(503, &refusal);
         }
+        // No retry: the history is lost until a person rebuilds the catalog, and every repeat would
+        // only delay the client's error. The leader stays, since any other one would be refused,
+        // too.
         if let CallError::Status { status: 409, .. } = error {
             tracing::error!(term, %error, "the catalog does not know this log");
             let message = format!("the catalog refuses this bazaar's history: {error}");
@@ -271,6 +300,8 @@ impl Sequencer {
                 },
             );
         }
+        // The leader stays here as well. The term keeper decides whether the catalog is
+        // unreachable: one broken connection is no reason for an election.
         tracing::warn!(term, %error, "the catalog's call failed");
         let message = format!("the catalog could not be asked: {error}");
         Response::json(
@@ -293,6 +324,9 @@ impl Work<OrderBatch> for Sequencer {
             let mut batch: Vec<OrderBatch> = Vec::new();
             let mut orders = 0;
             while let Some(next) = held
+                // Nothing bounds the orders of one request but its bytes. A batch above the cap
+                // leaves alone; without `is_empty` it would stay in front, and this loop would not
+                // end.
                 .pop_front_if(|next| batch.is_empty() || orders + next.orders.len() <= MAX_BATCH)
             {
                 orders += next.orders.len();
@@ -307,6 +341,7 @@ fn refusal_response(refusal: &NotAdmitted) -> Response {
     match refusal {
         NotAdmitted::NotLeader(body) => Response::json(421, body),
         NotAdmitted::TooFewCopies {
+            // The front-end's user reads this text, so it names the replica and the setting.
             leader,
             copies: Copies { present, wanted },
             lasts,

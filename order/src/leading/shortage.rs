@@ -26,6 +26,8 @@ impl Shortage {
         if enough {
             self.since = None;
         } else {
+            // A further loss (from two copies to one, where three are wanted) must not begin the
+            // grace anew: orders would wait at the front-ends for another whole grace.
             self.since.get_or_insert(now);
         }
     }

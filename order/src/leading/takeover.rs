@@ -45,11 +45,15 @@ impl Takeover {
     /// Claims a term, and answers the front-end. Returns the claim when rows are missing yet: the
     /// front-end does not wait for them, it watches `claiming` in `/health`.
     fn claim(&mut self, request: &LeadRequest, responder: Responder) -> Option<(Term, Position)> {
+        // Openly: a leader that does not reach the catalog must not say "I lead" here. A front-end
+        // would adopt it, see in its health that it does not lead, and ask again, for ever.
         if let Some(term) = self.replica.openly_led_term() {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
         }
         // The requests that still wait when the service stops are refused at once.
+        // Position and bazaar in one step. Read one by one, a file that is set aside in between
+        // would give the claim the position of one file and the bazaar of another.
         let Some((position, cluster)) = self
             .replica
             .candidacy()
@@ -67,6 +71,9 @@ impl Takeover {
             responder.send(Response::unavailable(why));
             return None;
         }
+        // `seen` as the front-end read it, never read afresh here. It is the term that the
+        // front-end judged; with a fresh one, a request that was under way for long would depose a
+        // leader that was elected meanwhile.
         let LeadRequest { seen, longest, .. } = *request;
         let claim = ClaimRequest {
             replica: self.replica.id,
@@ -75,6 +82,8 @@ impl Takeover {
             seen,
             longest,
         };
+        // A claim needs no lock: the catalog compares and sets, and the role may change meanwhile,
+        // which `begin_claim` checks.
         let (term, end) = match self.catalog.claim(&claim) {
             Ok(ClaimAnswer::Granted { term, end }) => (term, end),
             Ok(ClaimAnswer::Wait { ms }) => {
@@ -86,6 +95,8 @@ impl Takeover {
                 return None;
             }
         };
+        // Granted, and older than a term that this replica knows: either another grant came in
+        // between, or the catalog's file went back. Leading an old term would be fenced at once.
         if !self.replica.begin_claim(term) {
             let known = self.replica.known_term().term;
             self.log_change(&format!(
@@ -97,7 +108,10 @@ impl Takeover {
             ));
             return None;
         }
+        // The next trouble is news again, even with the same words.
         self.logged = None;
+        // Mostly the log is complete already: the leader before kept it so. Then no order waits for
+        // a page.
         if self.replica.lead(term, end) {
             responder.send(Response::json(200, &LeadAnswer::Leading(term)));
             return None;
@@ -124,6 +138,9 @@ impl Takeover {
             let _ = self.replica.observe_term(view);
             return Response::json(412, &view);
         }
+        // 409: no replica's claim would be granted before the catalog is mended. 502: the catalog
+        // cannot write now, whoever asks. 503: this replica does not reach the catalog, and another
+        // one may.
         let status = match error {
             CallError::Status { status: 409, .. } => 409,
             CallError::Status { status: 503, .. } => 502,
@@ -138,7 +155,11 @@ impl Takeover {
     /// log has not grown for [`CLAIM_GIVE_UP`]: the front-ends leave a claiming replica alone only
     /// as long as it grows.
     fn complete(&self, term: Term, end: Position) {
+        // No bound on the whole: a log that lacks a million rows is completed as long as it grows,
+        // and the front-ends watch the same sign.
         let mut grown = Instant::now();
+        // A newer term ends this claim without a message of its own: nobody waits for an answer
+        // here.
         while self.replica.known_term().term == term && !self.stop.is_triggered() {
             if self.replica.lead(term, end) {
                 return;
@@ -156,11 +177,15 @@ impl Takeover {
                 _ => drop(self.stop.wait(BACK_OFF)),
             }
         }
+        // Without this the replica would say `claiming` for ever, and front-ends would leave it
+        // alone.
         self.replica.abandon_claim(term);
     }
 
     /// One page of the journal. False when there was nothing in it.
     fn fetch(&self) -> Result<bool, String> {
+        // Durable, not merely queued: the next page is asked for after the last row that is in the
+        // file.
         let here = self.replica.durable().ok_or("the log is empty")?;
         let rows: Rows = self.catalog.journal(here.last).map_err(|e| e.to_string())?;
         if rows.orders.is_empty() {
