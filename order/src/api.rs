@@ -118,6 +118,8 @@ impl Api {
     /// A lone batch need not change threads: a worker that may block takes it through the catalog
     /// itself (see [`common::stage`]), and then makes it durable.
     fn order(&self, batch: OrdersRequest, responder: Responder, may_block: bool) {
+        // Answered here, without a turn at the sequencer: a deposed leader must send its callers on
+        // at once, even while a batch of its own hangs at the catalog.
         if self.replica.led_term().is_none() {
             return responder.send(Response::json(421, &self.replica.not_leader(false)));
         }
@@ -125,6 +127,8 @@ impl Api {
             orders: batch.orders,
             responder,
         };
+        // `may_block`: another worker is free for health and appends. Else a hung catalog would
+        // silence this replica, and front-ends would take it for dead.
         if may_block && let Some(turn) = self.orders.reserve() {
             let worker = LoneWorker {
                 replica: &self.replica,
@@ -162,6 +166,8 @@ impl Api {
             return responder.send(Response::json(412, &newer));
         }
         if append.rows.orders.is_empty() {
+            // The leader's question where this log ends. From memory: the leader allows it a
+            // probe's time, which a wait behind an append could exceed.
             return responder.send(Response::json(200, &self.replica.log_position()));
         }
         for Traced { number, trace } in &append.traces {
@@ -176,6 +182,7 @@ impl Api {
         } else {
             self.writer.put(work)
         };
+        // Nothing was appended, so 503. The leader counts this replica out of sync and asks again.
         if let Err(WriterWork::Append(_, AppendOrigin::Follower(responder))) = put {
             self.busy("log", responder, "the log writer is busy");
         }

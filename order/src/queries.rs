@@ -83,6 +83,8 @@ impl Queries {
                 match read {
                     Read::Query(query, responder) => self.query(&query, responder),
                     Read::OrderPage(page, responder) => self.orders(page, responder),
+                    // No confirmation: a replica that catches up wants what is here, and takes an
+                    // empty page for the end of this log only.
                     Read::LogRange(first, responder) => responder.send(self.page(first)),
                     Read::Genesis(responder) => responder.send(self.genesis()),
                 }
@@ -111,6 +113,7 @@ impl Queries {
                 .collect::<Result<Vec<_>, _>>()
         });
         let found: Vec<Option<Order>> = match found {
+            // A file without a genesis has no order, and no say in whether one exists.
             Ok(found) => found.unwrap_or_else(|| vec![None; query.numbers.len()]),
             Err(error) => return responder.send(failed(&error)),
         };
@@ -127,6 +130,7 @@ impl Queries {
             let nothing = Incomplete::OrderPage(Vec::new());
             return responder.send(nothing.into_response(Absence::NotLeader));
         }
+        // Also where a front-end of another version asks for more: a page has to fit a message.
         let limit = page.limit.min(MAX_ORDERS_PAGE);
         // Before the read, for the reason that `query` has.
         let led = self.replica.led_term();
@@ -163,6 +167,8 @@ impl Queries {
             return responder.send(read.into_response(Absence::NotLeader));
         };
         if found_only {
+            // The caller has another thread for the rest, which asks the leader. Here it wants no
+            // wait.
             return responder.send(read.into_response(Absence::Unconfirmed));
         }
         let to_confirm = ToConfirm {
@@ -170,6 +176,8 @@ impl Queries {
             read,
             responder,
         };
+        // The confirmer is at a catalog that hangs, and its queue is full. "Unconfirmed" is true at
+        // once, and the caller decides how long it tries.
         if let Err(ToConfirm {
             read, responder, ..
         }) = self.confirmer.put(to_confirm)
@@ -219,6 +227,9 @@ impl Confirmer {
             } in batch
             {
                 let absence = match &current {
+                    // Both. The catalog's term proves that no other leader acknowledged anything
+                    // before that answer; the own role, that this replica did not begin the term
+                    // after the read.
                     Ok(info) if info.term == term && self.replica.led_term() == Some(term) => {
                         Absence::Confirmed
                     }

@@ -57,6 +57,7 @@ struct State {
     peers_to_ask: BTreeSet<ReplicaId>,
     /// `Some` exactly while the role is leading.
     pipeline: Option<Pipeline>,
+    /// Set once, at the stop: no further leadership begins.
     stopping: bool,
     /// The catalog's bazaar, once a term of it was read.
     settled_cluster: Option<ClusterId>,
@@ -162,6 +163,8 @@ impl State {
     /// Whether it may lead: its log can be written and is of this bazaar, it is not stopping, and
     /// it does not hold a term in which it dares take no orders.
     fn may_lead(&self) -> bool {
+        // Such a leader must not offer itself either: elected again, it would wait for the same
+        // disk or lack the same catalog.
         let stuck = self.pipeline.is_some() && self.openly_led_term().is_none();
         let fit = self.file.durable.is_some() && self.file.writable && !self.foreign;
         fit && !self.stopping && !stuck
@@ -171,6 +174,8 @@ impl State {
     /// show it, so that front-ends elect another one.
     fn openly_led_term(&self) -> Option<Term> {
         let pipeline = self.pipeline.as_ref()?;
+        // Computed at each look, not stored: a disk that hangs wakes no thread which could set a
+        // flag.
         (pipeline.catalog_answers && !pipeline.is_overdue() && self.file.writable)
             .then_some(pipeline.term)
     }

@@ -69,6 +69,8 @@ impl RoleState {
     pub fn observe_term(&mut self, observed: TermInfo) -> Option<Term> {
         if observed.term > self.known.term {
             let led = self.led_term();
+            // At once, also while it claims or leads: whoever was granted the newer term may be
+            // trading already.
             self.change(Role::Follower, observed);
             return led;
         }
@@ -84,6 +86,8 @@ impl RoleState {
     /// # Errors
     /// The known term, when that is newer. Nothing changes then: the grant came too late.
     pub fn begin_claim(&mut self, term: Term, own: ReplicaId) -> Result<Option<Term>, TermInfo> {
+        // Not `<=`: the term keeper may have read this very term at the catalog, between the grant
+        // and this call.
         if term < self.known.term {
             return Err(self.known);
         }

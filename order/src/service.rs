@@ -88,6 +88,8 @@ impl Order {
             settings.min_copies,
             Arc::clone(&own),
         ));
+        // Before any thread and before listening: nobody may see this replica with a log that is
+        // not checked.
         let log_writer = match LogWriter::open(&settings.database, &replica, &own) {
             Ok(log_writer) => log_writer,
             Err(error) => {
@@ -114,6 +116,8 @@ impl Order {
             own,
             stop,
         };
+        // No order between these threads: each works alone until it finds a role or a request for
+        // it.
         let mut threads = parts.replication();
         let orders = Arc::new(parts.sequencer(orders));
         threads.push(Thread::spawn("sequencer", {
@@ -147,6 +151,8 @@ impl Order {
             queues,
             replication_timeout: settings.replication_timeout,
         };
+        // Held apart from the others: it ends last, so that a thread which waits for its append
+        // gets an answer.
         let log_writer = Thread::spawn("log-writer", {
             let (replica, stop) = (Arc::clone(&replica), stop.clone());
             move || LogWriter::run(&writer, &replica, &writer_work, &stop)
@@ -161,6 +167,7 @@ impl Order {
             database: settings.database.clone(),
             _lock: lock,
         };
+        // Last: the first request finds every thread in place.
         let server = InternalServer::start(
             "order",
             &settings.listen,
@@ -191,10 +198,14 @@ impl Drop for Order {
     fn drop(&mut self) {
         // Front-ends go to the next leader at once, instead of waiting for this one's last answers.
         self.replica.begin_shutdown();
+        // Waits for the responses in flight, which need sequencer, log writer and readers.
         self.server.take();
         self.stop.trigger();
+        // Joined before the log writer. A replication thread may still be reading the file, and a
+        // catch-up may be waiting for its append.
         self.threads.clear();
         self.log_writer.take();
+        // With the lock of the file still held: no other process may open it in between.
         close_or_say(&self.database);
     }
 }

@@ -36,6 +36,8 @@ struct TimeoutMs(u64);
 impl FromStr for TimeoutMs {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Above a second, a front-end's whole time for an order would not hold this wait and a
+        // retry: `common::timing` asserts the sum.
         let in_range = |ms: &u64| (10..=1_000).contains(ms);
         const { assert!(MAX_REPLICATION_TIMEOUT.as_millis() == 1_000) };
         text.parse()
@@ -51,6 +53,7 @@ impl OrderSettings {
     /// reports.
     pub fn read(settings: &mut Settings) -> Option<Self> {
         let id: Option<ReplicaId> = settings.required("ORDER_ID", "id of this replica, 1 to 255");
+        // Reading goes on without an id, so that one start reports all mistakes.
         let shown = id.map_or("<id>".into(), |id| id.to_string());
         let port = 7_200 + u16::from(id.map_or(0, u8::from));
         let listen: ListenAddress = settings.get(
@@ -82,6 +85,7 @@ impl OrderSettings {
                 replicas.0.len()
             ));
         }
+        // Removed: a replica that lists itself as a follower would count its own copy twice.
         let own = id.and_then(|id| replicas.0.remove(&id));
         if let Some(id) = id.filter(|_| own.is_none()) {
             settings.mistake(format!(

@@ -41,6 +41,8 @@ impl LogCache {
         );
         self.end = run.end();
         self.runs.push_back(run);
+        // By the second run: a run goes only if those after it still hold `KEPT` rows. The newest
+        // one stays whatever its size, since its followers have not got it.
         while self.runs.len() > 1 && self.end - self.runs[1].first >= KEPT {
             self.runs.pop_front();
         }
@@ -57,6 +59,8 @@ impl LogCache {
             "row {next} is no longer in memory, which begins at {}",
             self.first()
         );
+        // Runs are sorted and without gaps, so a binary search finds the first one that ends after
+        // `next`.
         let start = self.runs.partition_point(|run| run.end() <= next);
         if let (Some(only), None) = (
             self.runs.get(start).filter(|run| run.first == next),
@@ -73,6 +77,8 @@ impl LogCache {
                 orders: Vec::new(),
                 hash: run.hash,
             });
+            // At least one run, whatever its size. Cutting a run would need the hash of a row
+            // inside it, and a run has only that of its end.
             if !rows.orders.is_empty() && rows.orders.len() + run.orders.len() > limit {
                 break;
             }

@@ -43,10 +43,15 @@ impl CatchUp {
     /// looks in between whether this replica leads now.
     pub fn step(&mut self) {
         if self.replica.durable().is_none() {
+            // Not counted as asked: the peer may have rows, and this file is about to get its
+            // genesis.
             let _stopped = self.stop.wait(BACK_OFF);
             return;
         }
         let turn = Arc::clone(&self.turn);
+        // Held over a call of up to a second and an append. Only the other threads
+        // `replication-<id>` wait for it. If this replica is elected meanwhile, their followers
+        // come into sync that much later; no order waits for them before.
         let _turn = turn.lock();
         // Read under the turn: another thread may have appended a page while this one waited.
         let Some(here) = self.replica.durable() else {
@@ -63,6 +68,8 @@ impl CatchUp {
                 return self.replica.asked(self.peer);
             }
         };
+        // The end of the peer's log. Whatever it appends from now on comes from a leader, which
+        // sends it here as well.
         if rows.orders.is_empty() {
             return self.replica.asked(self.peer);
         }

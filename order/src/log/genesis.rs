@@ -40,8 +40,11 @@ impl GenesisFetcher {
     pub fn run(&self) {
         let mut waiting = false;
         loop {
+            // Looked at again for ever, not once: a file that is set aside at any later time leaves
+            // an empty one.
             let empty = self.replica.durable().is_none();
             let written = empty && self.write();
+            // One line for a wait, however long it lasts.
             if empty && !written && !waiting {
                 tracing::info!(
                     "the log is empty: waiting for the genesis from the catalog or another replica"
@@ -73,6 +76,8 @@ impl GenesisFetcher {
     }
 
     fn fetch(&self) -> Option<Genesis> {
+        // Known from an earlier read of the term: then a catalog that is away does not keep this
+        // replica empty, as any peer's genesis with that id will do.
         if let Some(cluster) = self.replica.settled_cluster() {
             return self.settled(&cluster);
         }
@@ -83,6 +88,9 @@ impl GenesisFetcher {
             None => self
                 .peers_genesis()
                 .next()
+                // The catalog last. Before the first grant its genesis may be of a new file in the
+                // place of a lost one, and this replica would begin a second history beside the
+                // logs that have the first.
                 .or_else(|| self.catalog_genesis()),
         }
     }

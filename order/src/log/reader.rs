@@ -74,6 +74,8 @@ impl LogReader {
                 generation,
                 reason: reason.clone(),
             };
+            // The report must not block a read. It is not lost for good: the damage is still there,
+            // and the next read of that row reports it.
             if self.writer.put(report).is_err() {
                 tracing::warn!(
                     reason,
@@ -92,6 +94,8 @@ impl LogReader {
         {
             self.open = None;
             let connection = open_reader(&self.path)?;
+            // An empty file is not kept open. The genesis may come at any moment, and no generation
+            // changes then, so the next read has to look again.
             if let Some(genesis) = genesis::read(&connection)? {
                 let seed = genesis_hash(&genesis);
                 self.open = Some(Open {

@@ -72,6 +72,8 @@ impl LogStore {
             .transpose()?;
         if let (Some(seed), Some(end)) = (seed, end) {
             let first = end.next().saturating_sub(TAIL_CHECK_ROWS);
+            // The tail only: a start has to take a moment, also with millions of orders. The thread
+            // `check` reads the rest.
             orders::scan(&connection, seed, first, usize::MAX >> 1, |_, _| ())?;
         }
         Ok(Self {
@@ -99,6 +101,7 @@ impl LogStore {
     /// [`AppendError::Contradiction`] for another bazaar's genesis.
     pub fn write_genesis(&mut self, made: &Genesis) -> Result<(), AppendError> {
         if let Some(own) = &self.genesis {
+            // Two threads may have fetched it, or the same one again after a lost answer.
             if own == made {
                 return Ok(());
             }
@@ -135,6 +138,8 @@ impl LogStore {
         );
         let transaction = self
             .connection
+            // The write lock first. A deferred transaction takes it at its first insert, after it
+            // has read, and fails there if another program wrote in between.
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut results = Vec::with_capacity(runs.len());
         for rows in runs {
@@ -143,10 +148,16 @@ impl LogStore {
                     end = after;
                     results.push(Ok(()));
                 }
+                // Leaving drops the transaction, which rolls back what the runs before this one
+                // inserted.
                 Err(AppendError::Database(error)) => return Err(error),
+                // Such a run has inserted nothing: `append_run` compares all of it before its first
+                // insert.
                 Err(refusal) => results.push(Err(refusal)),
             }
         }
+        // Nothing new, so no commit and no fsync. Repeats are frequent: a follower that caught up
+        // from a peer gets the same rows from the leader.
         if self.end == Some(end) {
             return Ok(results);
         }
@@ -172,6 +183,8 @@ impl LogStore {
             "INSERT INTO scratch (filler) VALUES (zeroblob(?))",
             [TRIED_BYTES],
         )?;
+        // In a second commit: the bytes are on the disk by now. Inside one transaction SQLite need
+        // not write pages that are freed again.
         self.connection.execute("DELETE FROM scratch", [])?;
         Ok(())
     }
@@ -189,14 +202,18 @@ fn append_run(
     if rows.first > end.next() {
         return Err(AppendError::Gap);
     }
+    // The common case costs no read.
     let before = if rows.first == end.next() {
         Some(end.hash)
     } else {
         orders::hash_before(connection, seed, rows.first)?
     };
+    // A row below the end that is not there: the file has a hole.
     let before = before
         .ok_or_else(|| DbError::Damaged(format!("the row before {} is missing", rows.first)))?;
     let hashes: Vec<Hash> = row_hashes(before, rows.first, &rows.orders).collect();
+    // Compared before anything is inserted. The hash travels once for a whole run, so that a
+    // damaged run is refused as a whole.
     if hashes.last().copied().unwrap_or(before) != rows.hash {
         return Err(AppendError::Contradiction(format!(
             "rows {} to {} do not have the hash that they claim",
@@ -204,6 +221,8 @@ fn append_run(
             rows.end()
         )));
     }
+    // Rows that are here already are skipped, and nothing is overwritten, even if they are equal: a
+    // row that was acknowledged is never written again.
     let known = usize::try_from(end.next() - rows.first)
         .unwrap_or(usize::MAX)
         .min(rows.orders.len());
@@ -214,6 +233,8 @@ fn append_run(
         } else {
             orders::hash_before(connection, seed, last_known)?
         };
+        // Equal at the last common row means equal in all rows before it: the chain is over all of
+        // them.
         if own != Some(overlap) {
             return Err(AppendError::Contradiction(format!(
                 "this log differs at or before order {}",

@@ -91,6 +91,8 @@ fn read<'a>(file: &'a Path, scratch: &Path) -> Result<Result<Log<'a>, DbError>, 
         };
     }
     let summary = sum_up(&canonical);
+    // The copy has the size of the log: with several files the scratch folder would else need room
+    // for all of them at once.
     let _ = fs::remove_file(&canonical);
     Ok(summary.map(|summary| Log {
         file,
@@ -104,6 +106,7 @@ fn sum_up(canonical: &Path) -> Result<Summary, DbError> {
     let (mut count, mut last_hash) = (0, None);
     if let Some(genesis) = genesis::read(&copy)? {
         let seed = genesis_hash(&genesis);
+        // Half of the largest: the limit becomes a signed number in SQLite.
         last_hash = Some(orders::scan(&copy, seed, 0, usize::MAX >> 1, |_, _| {
             count += 1
         })?);
@@ -124,6 +127,7 @@ pub fn sha256(file: &Path) -> io::Result<Hash> {
     let mut reader = io::BufReader::with_capacity(64 * 1024, fs::File::open(file)?);
     let mut hasher = Sha256::new();
     loop {
+        // In pieces: a log may be larger than the memory.
         let piece = reader.fill_buf()?;
         if piece.is_empty() {
             return Ok(Hash(hasher.finalize().into()));
@@ -165,6 +169,7 @@ pub fn verify(files: &[PathBuf], out: &mut dyn Write) -> Result<Comparison, Veri
     let (comparison, text) = if logs.len() == files.len() {
         compare(&logs)
     } else {
+        // A file that cannot be read may hold anything.
         (Comparison::Different, "NOT EQUAL".into())
     };
     if files.len() > 1 || comparison != Comparison::Equal {
@@ -250,11 +255,14 @@ pub fn dump(file: &Path, out: &mut dyn Write) -> Result<(), AnyError> {
                 hash.to_string(),
             ];
             number += 1;
+            // The scan goes on after a failed write, as its callback cannot stop it. The first
+            // error is kept.
             if written.is_ok() {
                 written = csv.write_record(row);
             }
         },
     );
+    // The output's error comes first: a reader that went away is no fault of the file.
     written?;
     csv.flush()?;
     scanned?;

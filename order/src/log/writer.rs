@@ -86,6 +86,8 @@ impl LogWriter {
                 set_aside(path, &error.to_string(), metrics)?;
                 LogStore::open(path)?
             }
+            // Another error is no damage (no permission, a full disk, another program's file):
+            // moving the file away would help nobody.
             opened => opened?,
         };
         let writer = Self {
@@ -95,6 +97,8 @@ impl LogWriter {
             replica: Arc::clone(replica),
             metrics: Arc::clone(metrics),
         };
+        // Before any thread runs and before the service listens, so that nobody sees a state from
+        // before the file was read.
         writer.publish(LogUpdate::Read);
         Ok(writer)
     }
@@ -115,6 +119,8 @@ impl LogWriter {
         loop {
             match work.take_batch_within(MAX_WORK, stop, RETRY) {
                 Taken::Batch(batch) => stage.work(batch),
+                // Without an item: a worker that comes meanwhile finds the state locked, and queues
+                // its append.
                 Taken::Nothing if !replica.writable() => stage.state().try_write(),
                 Taken::Nothing => {}
                 Taken::Ended => return,
@@ -131,6 +137,8 @@ impl LogWriter {
                     Ok(()) => self.publish(LogUpdate::Committed),
                     Err(error) => {
                         tracing::error!("genesis refused: {}", describe(error));
+                        // Another bazaar's genesis says nothing about the disk. Only a failed write
+                        // takes the replica out of the election.
                         if matches!(error, AppendError::Database(_)) {
                             self.replica.write_failed();
                         }
@@ -144,6 +152,8 @@ impl LogWriter {
             {
                 self.replace_file(&reason)
             }
+            // Damage of a file that is gone already. An append never comes here: `work` collects
+            // those.
             WriterWork::SetAside { .. } | WriterWork::Append(..) => {}
         }
     }
@@ -163,6 +173,7 @@ impl LogWriter {
             .append_rows
             .observe(runs.iter().map(|rows| rows.orders.len()).sum::<usize>() as f64);
         let (before, timer) = (self.store.end(), self.metrics.append_seconds.start_timer());
+        // The replica's lock is not held during the fsync: health, admission and replication go on.
         let appended = self.store.append(&runs);
         timer.observe_duration();
         match appended {
@@ -185,6 +196,7 @@ impl LogWriter {
                 self.publish(update);
                 for ((_, reply), result) in appends.into_iter().zip(results) {
                     match result {
+                        // One by one: a run that does not fit concerns its sender alone.
                         Ok(()) => self.confirm(reply),
                         Err(refusal) => self.refuse(reply, &refusal),
                     }
@@ -199,11 +211,14 @@ impl LogWriter {
     fn fail(&mut self, appends: Vec<(Arc<Rows>, AppendOrigin)>, error: &DbError) {
         self.metrics.append_failures.inc();
         if error.is_damage() {
+            // Damage shows in an append as well, since it reads the row before. The rows of this
+            // batch go with the file; they are in the journal, and come again.
             self.replace_file(&error.to_string());
         } else {
             tracing::error!(%error, "the log could not be written");
             self.replica.write_failed();
         }
+        // Only the text is needed from here on: each sender is refused with the same reason.
         let refusal = AppendError::Database(DbError::Foreign(error.to_string()));
         appends
             .into_iter()
@@ -212,6 +227,7 @@ impl LogWriter {
 
     fn confirm(&self, reply: AppendOrigin) {
         match reply {
+            // Nothing to send: `publish` has counted these rows in the pipeline already.
             AppendOrigin::Leader(_) => {}
             AppendOrigin::Follower(responder) => {
                 responder.send(Response::json(200, &self.position()))
@@ -232,6 +248,8 @@ impl LogWriter {
                     .step_down(term, "its own rows were not appended");
             }
             AppendOrigin::Follower(responder) => responder.send(match why {
+                // No error in the log: a follower that was away meets a gap at the first new row,
+                // and the leader goes on from the position in this answer.
                 AppendError::Gap => Response::json(409, &self.position()),
                 AppendError::Contradiction(_) => {
                     tracing::error!("rows of the leader refused, nothing overwritten: {text}");
@@ -263,6 +281,8 @@ impl LogWriter {
     fn try_write(&mut self) {
         if let Some(reason) = self.to_replace.take() {
             self.replace_file(&reason);
+        // Not logged when it fails: it is tried five times a second, and the first failure had its
+        // line.
         } else if self.store.try_write().is_ok() {
             tracing::info!("the log can be written again");
             self.publish(LogUpdate::Committed);
@@ -283,6 +303,8 @@ impl LogWriter {
             }
             Err(error) => {
                 tracing::error!(%error, "the damaged log cannot be replaced now");
+                // `store` is the one in memory now. An append finds no genesis in it and is refused
+                // as a gap, so that nothing counts as durable that is not.
                 self.to_replace = Some(reason.into());
             }
         }
@@ -323,6 +345,7 @@ impl Work<WriterWork> for LogWriter {
 /// # Errors
 /// Why it was not appended, or that the service stops.
 pub fn append_and_wait(writer: &LogStage, rows: Rows, stop: &Shutdown) -> Result<(), String> {
+    // Room for one, so that the log writer never waits for a thread that was stopped.
     let (sender, receiver) = bounded(1);
     let work = WriterWork::Append(Arc::new(rows), AppendOrigin::Local(sender));
     writer

@@ -29,16 +29,21 @@ impl Replica {
         );
         state.file.durable = durable;
         state.file.cluster = cluster;
+        // Never set to false here. Finding nothing to write proves nothing either way, and a
+        // failure reports itself.
         state.file.writable |= update == LogUpdate::Committed;
         state.look_for_foreign_file();
         let ended = state
             .pipeline
             .as_mut()
+            // Under the same lock as the new end: a reader of `/health` never sees rows as durable
+            // that a batch still waits for.
             .map(|pipeline| pipeline.written(next))
             .unwrap_or_default();
         self.metrics
             .log_rows
             .set(i64::try_from(next).unwrap_or(i64::MAX));
+        // The answers go out on sockets: not under the lock.
         drop(state);
         acknowledge(ended);
     }
@@ -47,6 +52,8 @@ impl Replica {
     pub fn write_failed(&self) {
         let mut state = self.state.lock();
         state.file.writable = false;
+        // In the same step. A leader that cannot write would go on to take orders to the catalog,
+        // and each of them would end as "outcome unknown".
         self.end_any_leadership(state, "its log could not be written");
     }
 
@@ -60,7 +67,10 @@ impl Replica {
         let mut state = self.state.lock();
         state.file.durable = None;
         state.file.cluster = None;
+        // Together with the empty end. A reader that sees the new end and opens the old file, or
+        // the other way round, would answer for a log that does not exist.
         state.file.generation += 1;
+        // Everything is missing again, so each peer is a source again.
         state.peers_to_ask = self.peers.iter().copied().collect();
         self.end_any_leadership(state, "its file was set aside");
     }

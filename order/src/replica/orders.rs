@@ -72,6 +72,8 @@ impl Replica {
             (Some(p), Some(_)) => Err(NotAdmitted::TooFewCopies {
                 leader: self.id,
                 copies: self.copies(p),
+                // A short shortage is worth waiting for: the front-end tries again, and a restarted
+                // follower is back within a second.
                 lasts: p.shortage.lasts(Instant::now()),
             }),
             _ => Err(NotAdmitted::NotLeader(state.not_leader(self.id, false))),
@@ -94,16 +96,21 @@ impl Replica {
         let mut state = self.state.lock();
         let pipeline = state.pipeline.as_mut().filter(|p| p.term == term);
         let pipeline = pipeline.ok_or(NotLeading)?;
+        // A batch of repeats or refusals alone: nothing to copy, and no thread to wake for it.
         if rows.orders.is_empty() {
             return Ok(Vec::new());
         }
         let now = Instant::now();
         pipeline.receive(rows, now);
+        // In the same step as `receive`. In between, the follower's thread could take its link back
+        // and send these rows too.
         let loans = if borrow {
             pipeline.links.lend(rows.first, now)
         } else {
             Vec::new()
         };
+        // With every link lent, nobody has anything to do: each wake-up would cost two context
+        // switches for nothing.
         if loans.len() < self.peers.len() {
             self.changed.notify_all();
         }
@@ -124,6 +131,8 @@ impl Replica {
                     ended.extend(pipeline.tracker.submit(needed, waiter, Instant::now()));
                 }
             }
+            // The leadership ended while the rows were passed on. They traded, so "unknown" is the
+            // truth; the next leader answers the same keys.
             None => late = waiters,
         }
         drop(state);
@@ -140,10 +149,14 @@ impl Replica {
         let Some(pipeline) = state.pipeline.as_mut().filter(|p| p.term == term) else {
             return;
         };
+        // Recalled: the follower's thread has learned of a newer position since, and this one would
+        // look like lost rows.
         if !pipeline.links.is_current(&loan) {
             return;
         }
         let follower = loan.follower;
+        // Given back before the batch is acknowledged: the client's next order may be here at once,
+        // and finds the link free.
         pipeline.links.give_back(loan, end.next(), Instant::now());
         if end.next() < pipeline.received.next() {
             // Rows came meanwhile: the follower's thread sends them.
@@ -197,6 +210,8 @@ impl Replica {
         let ended = pipeline.follower_at(report);
         let after = pipeline.tracker.copies();
         drop(state);
+        // Metrics and log lines after the lock: writing a line may block on a slow terminal or
+        // disk.
         let lag = i64::try_from(received.saturating_sub(report.rows)).unwrap_or(i64::MAX);
         self.metrics
             .follower_lag
@@ -276,14 +291,20 @@ impl Replica {
                     if let Some(rows) = pipeline.cache.from(next, limit) {
                         return ToSend::Rows(rows);
                     }
+                    // The link stays with the caller: it looks at its role, and asks a follower
+                    // that was idle for long.
                     if timed_out {
                         return ToSend::Nothing;
                     }
+                    // Offered only for the wait. With rows to send, this thread has to keep the
+                    // connection, or a borrower would send later rows first.
                     if let Some(own) = link.take() {
                         pipeline.links.offer(follower, own);
                     }
                 }
                 (None, Taken::Lent(since)) if timed_out => return ToSend::Lent(since),
+                // The borrower wakes this thread if something goes wrong, or if more rows came
+                // meanwhile.
                 (None, Taken::Lent(_)) => {}
                 (None, Taken::Nothing) => return ToSend::Question,
             }
@@ -302,6 +323,9 @@ pub(super) fn acknowledge(ended: Ended<Waiter>) {
                 Response::json(200, &OrdersAnswer { verdicts })
             }
             Outcome::TooFewCopies => {
+                // The copies were enough when the batch was admitted, and a follower was lost
+                // since. The orders have traded, so the caller must not hear that nothing happened;
+                // a repeat gets the recorded verdicts once there are copies enough.
                 let message =
                     "the orders are durable on fewer replicas than ORDER_MIN_COPIES asks for";
                 let body = Unavailable {

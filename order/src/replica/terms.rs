@@ -38,6 +38,7 @@ impl Replica {
         {
             state.settled_cluster = Some(cluster.clone());
         }
+        // Also when the bazaar is known: the file may have got its genesis since.
         state.look_for_foreign_file();
         if state.foreign {
             self.end_any_leadership(state, "its file is not of the catalog's bazaar");
@@ -100,13 +101,19 @@ impl Replica {
     #[must_use]
     pub fn lead(&self, term: Term, end: Position) -> bool {
         let mut state = self.state.lock();
+        // Complete before leading. Without this check a new leader says "no such order" of one that
+        // was acknowledged a moment ago.
         let Some(durable) = state.file.durable.filter(|own| own.next() >= end.next()) else {
             return false;
         };
+        // Looked at again: between the grant and the last page the disk may have failed, or a stop
+        // or a newer term may have come.
         if !state.may_lead() || !state.role.lead(term) {
             return false;
         }
         let peers = self.peers.iter().copied();
+        // New with each leadership. Positions of followers from an earlier one are guesses, and
+        // nobody is in sync before an answer.
         state.pipeline = Some(Pipeline::new(term, durable, self.min_copies, peers));
         self.metrics.leading.set(1);
         self.metrics.leaderships.inc();
@@ -118,6 +125,8 @@ impl Replica {
     /// Waits until it leads, at most `timeout`.
     pub fn wait_leading(&self, timeout: Duration) {
         let mut state = self.state.lock();
+        // Looked at under the lock: a leadership that began just before would have sent its
+        // notification already, and this thread would sleep through it.
         if state.role.led_term().is_none() {
             self.changed.wait_for(&mut state, timeout);
         }
@@ -159,6 +168,8 @@ impl Replica {
     /// leader at once, instead of after the last response of this one.
     pub fn begin_shutdown(&self) {
         let mut state = self.state.lock();
+        // Before the leadership ends, in one step: a front-end that asks in between would be
+        // granted a replica that goes away.
         state.stopping = true;
         self.end_any_leadership(state, "the service stops");
     }
@@ -183,6 +194,8 @@ impl Replica {
         let waiters = state
             .pipeline
             .take()
+            // Taken out with the pipeline, so that a late report of log writer or follower finds
+            // none and acknowledges nothing in this term's name.
             .map(|mut pipeline| pipeline.tracker.abandon())
             .unwrap_or_default();
         let body = state.not_leader(self.id, true);
