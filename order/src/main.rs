@@ -100,6 +100,8 @@ fn run_dump(file: &Path) -> ExitCode {
     let mut out = Output::new();
     let dumped = dump(file, &mut out);
     match (out.finish(), dumped) {
+        // Only with a good output: else the dump's error is the output's, and `printed` takes a
+        // reader that has seen enough (`head`) for no error.
         (Ok(()), Err(error)) => cli::failed("order dump", &error),
         (written, _) => terminal::printed("order dump", written, ExitCode::SUCCESS),
     }

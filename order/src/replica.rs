@@ -160,8 +160,8 @@ impl Replica {
 }
 
 impl State {
-    /// Whether it may lead: its log can be written and is of this bazaar, it is not stopping, and
-    /// it does not hold a term in which it dares take no orders.
+    /// Whether it may be elected: its log can be written and is of this bazaar, the service does
+    /// not stop, and it is no leader that cannot take orders now.
     fn may_lead(&self) -> bool {
         // Such a leader must not offer itself either: elected again, it would wait for the same
         // disk or lack the same catalog.

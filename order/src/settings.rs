@@ -12,19 +12,21 @@ use std::time::Duration;
 /// Environment variables of a replica.
 #[derive(Debug, Clone)]
 pub struct OrderSettings {
-    /// Its id.
+    /// `ORDER_ID`.
     pub id: ReplicaId,
-    /// Where it listens.
+    /// `ORDER_LISTEN`.
     pub listen: ListenAddress,
-    /// Its file.
+    /// `ORDER_DB`.
     pub database: PathBuf,
-    /// The other replicas.
+    /// `ORDER_REPLICAS` without this replica: id and URL of each other one.
     pub peers: BTreeMap<ReplicaId, String>,
-    /// The catalogs, in order.
+    /// `CATALOG_URL`: the URL of each catalog, the preferred one first.
     pub catalogs: Vec<String>,
-    /// Replicas, the leader among them, on which an order must be durable to be acknowledged.
+    /// `ORDER_MIN_COPIES`: replicas, the leader among them, on which an order must be durable to be
+    /// acknowledged.
     pub min_copies: usize,
-    /// How long the leader waits for a follower before it goes on without it.
+    /// `ORDER_REPLICATION_TIMEOUT_MS`: how long the leader waits for a follower before it goes on
+    /// without it.
     pub replication_timeout: Duration,
     /// The settings that every service has.
     pub shared: Shared,

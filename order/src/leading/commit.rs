@@ -71,7 +71,7 @@ pub type Ended<W> = Vec<(W, Outcome)>;
 pub const IN_SYNC_LAG: u64 = 1_000;
 
 impl<W> CommitTracker<W> {
-    /// A new leader's: `local` rows are durable here, no follower is in sync.
+    /// The tracker of a new leader: `local` rows are durable here, and no follower is in sync.
     pub fn new(min_copies: usize, local: u64, followers: impl Iterator<Item = ReplicaId>) -> Self {
         let followers = followers.map(|id| (id, Follower::default())).collect();
         Self {

@@ -73,7 +73,7 @@ impl Waiter {
 }
 
 impl Pipeline {
-    /// Of a leadership that begins with a log that is durable up to `durable`.
+    /// The state of a leadership that begins with a log that is durable up to `durable`.
     pub fn new(
         term: Term,
         durable: Position,

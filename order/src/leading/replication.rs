@@ -120,8 +120,8 @@ impl Replication {
                 {
                     (PositionSource::Question, self.ask(term))
                 }
-                // The borrower gives a late follower up by itself. It hangs elsewhere, at this
-                // replica's disk: go on without it.
+                // A borrower gives up a late follower by itself. One that has not by now hangs at
+                // this replica's own disk: go on without it.
                 ToSend::Lent(since) if since.elapsed() >= self.timeout + LOOK_AROUND => {
                     self.replica.recall(term, self.peer);
                     continue;

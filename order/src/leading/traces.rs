@@ -27,6 +27,8 @@ impl Traces {
                 kept.insert(*number, submission.trace.clone());
             }
         }
+        // A bound, since nothing says when a trace is no longer needed: a follower may be away for
+        // days.
         while kept.len() > KEPT {
             kept.pop_first();
         }

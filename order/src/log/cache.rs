@@ -16,7 +16,7 @@ pub struct LogCache {
 }
 
 impl LogCache {
-    /// None yet; the next one is number `next`.
+    /// An empty cache; the next row is number `next`.
     pub fn new(next: u64) -> Self {
         Self {
             runs: VecDeque::new(),
@@ -24,7 +24,7 @@ impl LogCache {
         }
     }
 
-    /// Number of the first row kept; of the next one when there is none.
+    /// Number of the first row kept, or of the next one while none is.
     pub fn first(&self) -> u64 {
         self.runs.front().map_or(self.end, |run| run.first)
     }

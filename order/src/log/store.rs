@@ -156,8 +156,8 @@ impl LogStore {
                 Err(refusal) => results.push(Err(refusal)),
             }
         }
-        // Nothing new, so no commit and no fsync. Repeats are frequent: a follower that caught up
-        // from a peer gets the same rows from the leader.
+        // Nothing new, so no commit and no fsync. Repeats are normal: an answer was lost, or a peer
+        // and the leader send the same rows.
         if self.end == Some(end) {
             return Ok(results);
         }

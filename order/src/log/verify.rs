@@ -3,7 +3,7 @@
 //!
 //! Logs are compared by number of orders and last hash: the chain makes that hash a digest of the
 //! genesis and of every row, and each row is checked against it. So `VACUUM` or `ANALYZE` of one
-//! file changes nothing. Whether the files are the same, too, is said on a line of its own: their
+//! file changes nothing. A line of its own says whether the files are the same, too: their
 //! canonical copies are compared byte for byte.
 
 use common::chain::{Hash, genesis_hash};
@@ -82,7 +82,7 @@ fn read<'a>(file: &'a Path, scratch: &Path) -> Result<Result<Log<'a>, DbError>, 
     // First the copy, then everything from it: a running replica appends meanwhile.
     let canonical = scratch.join("canonical.db");
     if let Err(error) = connection.execute("VACUUM INTO ?", [canonical.to_string_lossy()]) {
-        // Reading a row for the copy fails as damage; what else fails is the copy.
+        // These errors are the scratch folder's. All others come from reading the file.
         return match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
                 Err(no_room(file, scratch, &error))
@@ -138,7 +138,7 @@ pub fn sha256(file: &Path) -> io::Result<Hash> {
     }
 }
 
-/// Prints a line per file, and what comes of comparing them.
+/// Prints a line per file, and the result of the comparison.
 ///
 /// # Errors
 /// [`VerifyError`]
@@ -178,7 +178,7 @@ pub fn verify(files: &[PathBuf], out: &mut dyn Write) -> Result<Comparison, Veri
     Ok(comparison)
 }
 
-/// Compares logs that could be read, and says what came of it.
+/// Compares logs that could be read. Returns the result, and the text that explains it.
 fn compare(logs: &[Log<'_>]) -> (Comparison, String) {
     let Some(longest) = logs.iter().max_by_key(|log| log.summary.orders) else {
         return (Comparison::Equal, String::new());
