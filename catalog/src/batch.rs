@@ -56,6 +56,7 @@ pub fn decide_batch(
     // once. A lone order needs none.
     let mut own: HashMap<OrderKey, (&Order, Verdict)> = HashMap::new();
     for (order, recorded) in orders.iter().copied().zip(recorded) {
+        // The store's verdict comes before one of this batch: a client may have it already.
         let earlier = recorded.or_else(|| Some(repeated(own.get(&order.key)?, order)));
         if let Some(earlier) = earlier {
             verdicts.push(earlier);
@@ -70,14 +71,22 @@ pub fn decide_batch(
         let left = quantities
             .get(&order.name)
             .copied()
+            // What this batch has left of the stock so far, else what was there before: two buys of
+            // the last piece in one batch must not both succeed.
             .unwrap_or(holding.quantity);
         let verdict = match decide(left, order.side, order.quantity) {
             Decision::InsufficientQuantity => {
+                // Recorded like a trade. Else: refused, answer lost, somebody sells, the repeat
+                // trades. One request, two answers.
                 refused.push(order.clone());
                 Verdict::InsufficientQuantity
             }
             Decision::Trade { left } => {
+                // The number follows the last accepted one, so a refusal takes none and numbers
+                // stay dense.
                 let number = position.next();
+                // Nothing of the leader's goes into the hash: any leader's repeat gives the same
+                // row.
                 let hash = row_hash(position.hash, number, order);
                 quantities.insert(order.name.clone(), left);
                 position = Position {
@@ -89,6 +98,7 @@ pub fn decide_batch(
                 Verdict::Accepted(number)
             }
         };
+        // Each entry costs a hash and memory, and a batch of one cannot repeat itself.
         if orders.len() > 1 {
             own.insert(order.key, (order, verdict));
         }

@@ -38,6 +38,8 @@ impl PushRound {
 
     /// The push was acknowledged, or the session has ended.
     pub fn settle(&self, session: &SessionId) {
+        // A session may be settled twice, by its acknowledgement and by its end. Only the first is
+        // news.
         if self.outstanding.lock().remove(session) {
             self.changed.notify_all();
         }
@@ -50,10 +52,13 @@ impl PushRound {
             let mut next = LEASE;
             outstanding.retain(|session| {
                 let left = lasts(session);
+                // Sessions that are over no longer count for the length of the sleep.
                 next = next.min(left.unwrap_or(next));
                 left.is_some()
             });
             if !outstanding.is_empty() {
+                // An acknowledgement needs this lock, which only the wait releases: none can fall
+                // between the test and the sleep.
                 self.changed.wait_for(&mut outstanding, next.max(LEAST));
             }
         }

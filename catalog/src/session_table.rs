@@ -65,6 +65,8 @@ impl SessionTable {
     /// Begins a session, whose probe push was acknowledged. False when this id is in use.
     #[must_use]
     pub fn grant(&mut self, id: SessionId, now: BootInstant) -> bool {
+        // An id in use is refused, not taken over: the old session's front-end may still answer
+        // under it, and nobody would push to it then.
         let new = !self.sessions.contains_key(&id);
         let lease_until = now + self.granted(now);
         if new {
@@ -87,6 +89,8 @@ impl SessionTable {
         };
         if session
             .unanswered_since
+            // Without this, a front-end that is cut off one way renews for ever, and no trade
+            // becomes visible.
             .is_some_and(|since| now.saturating_since(since) > PUSH_OVERDUE)
         {
             return KeepAlive::NotRenewed;
@@ -118,6 +122,7 @@ impl SessionTable {
     pub fn over_at(&self, id: &SessionId) -> Option<BootInstant> {
         self.sessions
             .get(id)
+            // The margin is for two clocks that run at different rates within one lease.
             .map(|session| session.lease_until + LEASE_MARGIN)
     }
 

@@ -139,6 +139,8 @@ impl Sessions {
         let now = BootInstant::now();
         match inner.table.keep_alive(&request.session, now) {
             KeepAlive::Renewed => Response::json(200, &lease_answer(inner.table.granted(now))),
+            // No error: the session lasts until its lease is over, and batches wait for it until
+            // then. A 404 would say that it is gone.
             KeepAlive::NotRenewed => Response::json(200, &lease_answer(Duration::ZERO)),
             KeepAlive::Unknown => unknown_session(),
         }
@@ -152,6 +154,8 @@ impl Sessions {
         if inner.left.len() == MAX_LEFT {
             inner.left.pop_front();
         }
+        // Also for a session that is not there yet: its registration may be waiting for the probe
+        // push, and would begin it after the front-end has gone.
         inner.left.push_back(id.clone());
         if inner.table.over_at(id).is_some() {
             inner.table.remove(id);
@@ -178,6 +182,8 @@ impl Sessions {
         }
         inner.closed = Some(why.into());
         for (session, pusher) in &inner.pushers {
+            // Never blocks the writer: the channel has room, as each push of a batch was waited
+            // for.
             let sent = pusher.pushes.try_send(Push::End);
             assert!(
                 sent.is_ok(),
@@ -195,6 +201,7 @@ impl Sessions {
             let lasting = ids
                 .iter()
                 .filter_map(|id| self.shared.drop_if_over(id, now));
+            // The first one that ends. A session that is acknowledged before wakes this thread.
             let Some(next) = lasting.min() else { return };
             let mut inner = self.shared.inner.lock();
             // Unless one was removed since the list was made.
@@ -230,6 +237,7 @@ impl Shared {
     fn drop_if_over(&self, id: &SessionId, now: BootInstant) -> Option<Duration> {
         let mut inner = self.inner.lock();
         let over_at = inner.table.over_at(id)?;
+        // Looked at again under the lock: a keep-alive may have renewed it since the list was made.
         if inner.table.drop_if_over(id, now) {
             inner.end(id);
             self.metrics.sessions_lost.inc();
@@ -287,6 +295,7 @@ impl Shared {
         let RegisterRequest { session, url } = request;
         // The probe comes before the lease. A front-end that reaches the catalog but cannot be
         // reached would else hold up each trade for a whole lease, again and again.
+        // Without the lock: this call may take a whole time-out, and keep-alives of others go on.
         if let Err(error) = self.send(url, session, &[]) {
             tracing::warn!(%session, url, %error, "cache session refused: probe push failed");
             return Response::error(502, &format!("the probe push to {url} failed: {error}"));
@@ -297,9 +306,11 @@ impl Shared {
         if let Some(why) = &inner.closed {
             return Response::unavailable(&format!("no cache session is granted: {why}"));
         }
+        // Each session lengthens every batch by a push.
         if inner.table.len() >= MAX_SESSIONS {
             return Response::unavailable("there are too many cache sessions");
         }
+        // The end overtook this registration: nobody is there who would answer a push.
         if inner.left.contains(session) {
             return Response::error(409, "the front-end of this session has stopped");
         }
@@ -346,6 +357,8 @@ impl Inner {
     /// Ends a session's pusher; the table no longer has the session, or is about to be dropped.
     fn end(&mut self, id: &SessionId) {
         if let Some(pusher) = self.pushers.remove(id) {
+            // The thread may be inside a call: it is not joined here, under the lock that it needs
+            // to end.
             pusher.session_over.trigger();
             self.ended.push(pusher);
         }

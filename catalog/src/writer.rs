@@ -131,6 +131,8 @@ impl Writer {
     /// A writer with nothing under way.
     pub fn new(context: Context) -> Self {
         let Context { lease, moves, .. } = context;
+        // Both or none: a lease without the statement that moves it could not get past an unknown
+        // outcome.
         let shared = lease.zip(moves);
         Self {
             leadership: Leadership::new(context.state.term),
@@ -163,6 +165,8 @@ impl Writer {
         let taken = stage.state().wait_at_start(work, stop);
         stage.done(taken);
         loop {
+            // The nearer of two duties: a probe of the disk, and a sign of life for the keeper of
+            // the lease.
             let idle = writes.probe_due(Instant::now()).min(life);
             match work.take_batch_within(MAX_WORK, stop, idle) {
                 Taken::Batch(batch) => stage.work(batch),
@@ -190,6 +194,8 @@ impl Writer {
         } else {
             PROBE_BYTES
         };
+        // A disk that hangs never returns from the probe. With the beginning noted, the listener's
+        // workers see how long it takes.
         self.writes.begin(Instant::now());
         let outcome = self.store.probe(bytes);
         if let Err(StoreError::Fenced) = outcome {
@@ -198,6 +204,7 @@ impl Writer {
             return;
         }
         if let Err(error) = &outcome
+            // At the change only: after a failure a probe comes four times a second.
             && !failed
         {
             tracing::error!(%error, "the file cannot be written: every order fails until it can");
@@ -228,6 +235,8 @@ impl Writer {
     fn wait_at_start(&mut self, work: &QueueReceiver<WriterWork>, stop: &Shutdown) -> usize {
         let mut taken = 0;
         while self.visible.state() == CatalogState::StartUpWait && !stop.is_triggered() {
+            // CLOCK_BOOTTIME: on a machine that was suspended meanwhile, the leases have ended as
+            // well.
             let left = self.serve_from.saturating_since(BootInstant::now());
             if left.is_zero() {
                 self.visible.serve();
@@ -235,7 +244,11 @@ impl Writer {
             } else if let Some(item) = stop.receive_timeout(work.receiver(), left) {
                 taken += 1;
                 match item {
+                    // A claim shows no stock to anybody, so it needs no wait: a leader is there by
+                    // the time that trades are taken.
                     WriterWork::Claim(request, responder) => self.claim(&request, responder),
+                    // Bounded. One leader has one batch under way; more are repeats of batches
+                    // whose callers have given up.
                     WriterWork::Trades(request, responder) if self.parked.len() < MAX_WORK => {
                         self.parked.push((request, responder));
                     }
@@ -260,6 +273,7 @@ impl Writer {
 
     fn trade(&mut self, requests: Vec<(TradeRequest, Responder)>) {
         if self.is_over() {
+            // Nothing happened: these batches were not begun.
             let refusal = self.not_active(false);
             let responders = requests.into_iter().map(|(_, responder)| responder);
             return responders.for_each(|responder| responder.send(refusal.clone()));
@@ -292,15 +306,21 @@ impl Writer {
         match self.decide_and_commit(&orders) {
             Ok(decided) => {
                 self.undecided = None;
+                // Visible before the answer leaves. A client that has its number and reads the
+                // stock through another front-end must find the new quantity.
                 self.publish(&decided);
                 crash::point("catalog-after-publish");
                 let mut verdicts = decided.verdicts.iter().copied();
                 for (request, responder) in taken {
+                    // Verdicts came in the sequence of all orders, so each request's are the next
+                    // so many.
                     let own = verdicts.by_ref().take(request.orders.len()).collect();
                     responder.send(self.answer(&request, own, &decided.rows));
                 }
             }
             Err(failure) => {
+                // One response to the whole batch: one transaction either is there for all of them
+                // or for none.
                 let refusal = self.recover(&failure);
                 taken
                     .into_iter()
@@ -319,6 +339,9 @@ impl Writer {
         self.check_history(request.replica, request.position)?;
         let term = self.leadership.term_info();
         if request.term != term.term {
+            // "Another term" is a statement about now. A deposed catalog that slept through its
+            // lease would call the true leader's term a wrong one, and that leader would step down
+            // for nothing.
             self.check_lease()?;
             self.metrics.fenced.inc();
             tracing::warn!(
@@ -337,10 +360,15 @@ impl Writer {
     fn decide_and_commit(&mut self, orders: &[&Order]) -> Result<DecidedBatch, Failure> {
         self.writes.begin(Instant::now());
         let begun = self.store.begin(&self.state, orders);
+        // Dropping `batch` rolls back, on each way out of this function but the commit.
         let mut batch = begun.map_err(Failure::Undecided)?;
+        // Decided on the state in memory, which is what the store holds: this thread alone writes
+        // it, and `begin` compares the journal's end where others could.
         let decided = decide_batch(&self.state, orders, batch.recorded());
         batch
             .write(&self.state, &decided)
+            // Before the mark, which only a publication or a reload takes away: an error here
+            // leaves nothing to undo.
             .map_err(Failure::Undecided)?;
         self.metrics
             .batch_orders
@@ -348,6 +376,7 @@ impl Writer {
         // Mark, push, commit: the order is explained at the top of this file.
         self.visible.mark(decided.quantities.keys());
         let invalidation = self.metrics.invalidation_seconds.start_timer();
+        // A batch of repeats and refusals changes no stock, so no cache has to let go of any.
         let pushed = (!decided.quantities.is_empty()).then(|| {
             self.sessions
                 .push(decided.quantities.keys().cloned().collect())
@@ -358,6 +387,8 @@ impl Writer {
         crash::point("catalog-after-commit");
         commit.observe_duration();
         match &committed {
+            // SQLite writes no page for such a commit: it succeeds on a full disk, too, and would
+            // end the fault.
             Ok(()) if decided.is_empty() => self.writes.wrote_nothing(),
             outcome => self.note_write(outcome.as_ref().err()),
         }
@@ -410,6 +441,8 @@ impl Writer {
             ) => {
                 tracing::error!(%error, "memory and database may differ: loading again");
                 self.reload();
+                // True whatever the load found: this batch had sent nothing that could be
+                // committed.
                 self.nothing_happened("the catalog had to load its journal again")
             }
             Failure::Undecided(error) => {
@@ -449,6 +482,7 @@ impl Writer {
             let key = &submission.order.key;
             tracing::debug!(trace = submission.trace, %key, ?verdict, "order decided");
         }
+        // A leader whose last answer was lost asks with its old position, and gets those rows now.
         let from = request.position.next();
         let end = self.state.position;
         // The common case needs no read: the leader lacks exactly the rows of this batch.
@@ -462,6 +496,8 @@ impl Writer {
                 },
             );
         }
+        // A page at most: a leader that lacks a million rows gets the rest from `/journal`, beside
+        // the trades of others. The answer's `end` tells it that there are more.
         match self.store.rows(from, ANSWER_ROWS) {
             Ok(rows) => Response::json(
                 200,
@@ -473,6 +509,8 @@ impl Writer {
             ),
             Err(error) => {
                 tracing::error!(%error, "the journal could not be read");
+                // Unknown, although this batch was committed: without the rows before it the leader
+                // would have a gap, so it must not take the verdicts. The repeat gets them again.
                 self.unknown_outcome(&format!("the catalog cannot read its journal: {error}"))
             }
         }
@@ -485,6 +523,8 @@ impl Writer {
             return self.move_and_load();
         }
         let snapshot = self.store.load(EPOCH).unwrap_or_else(|error| {
+            // Memory may lack a committed batch, or have one that was not. A number given on top of
+            // either could be given twice, so the process ends, and the next start reads the file.
             panic!("the catalog's file can neither be written nor read: {error}");
         });
         self.install(snapshot);
@@ -492,6 +532,8 @@ impl Writer {
 
     /// Takes a state that was loaded, and makes it visible.
     fn install(&mut self, snapshot: Snapshot) {
+        // A term whose write failed may be in the file all the same. It then fences: a replica may
+        // have got the grant before, or not.
         if snapshot.term.term > self.leadership.term_info().term {
             self.leadership.install(snapshot.term, BootInstant::now());
         }
@@ -510,6 +552,8 @@ impl stage::Work<WriterWork> for Writer {
         for work in batch {
             match work {
                 WriterWork::Trades(request, responder) => {
+                    // Between requests, never inside one: its verdicts leave in one response. A
+                    // larger transaction would let the first order wait for the last.
                     if orders + request.orders.len() > MAX_BATCH {
                         self.trade(std::mem::take(&mut trades));
                         orders = 0;
@@ -522,6 +566,8 @@ impl stage::Work<WriterWork> for Writer {
                     orders = 0;
                     self.claim(&request, responder);
                 }
+                // Before the trades gathered so far, not after them: they are refused, as they were
+                // to be decided on quantities that are wrong.
                 WriterWork::CheckFailed(what) => self.distrust(&what),
             }
         }

@@ -75,14 +75,19 @@ impl Sessions {
     pub fn push(&self, names: Vec<String>) -> Pushed {
         let now = BootInstant::now();
         let mut inner = self.shared.inner.lock();
+        // List and `push_begun` in one step: a session that begins in between would be in neither.
         let ids: BTreeSet<SessionId> = inner.table.ids().cloned().collect();
         let mut pushed = Pushed {
             names: Arc::new(names),
             round: Arc::new(PushRound::new(ids.clone())),
             by_writer: Vec::new(),
         };
+        // Known to the others from here on: a session that leaves while this batch waits settles
+        // its part.
         inner.round = Some(Arc::clone(&pushed.round));
         for session in ids {
+            // Before the push is sent: from now on a silent session is renewed for `PUSH_OVERDUE`
+            // only.
             inner.table.push_begun(&session, now);
             let home = Arc::clone(&inner.pushers[&session].connection);
             // Taken out, so that the pusher cannot use it meanwhile.
@@ -104,6 +109,8 @@ impl Sessions {
                 session: push.session.clone(),
                 names: names.to_vec(),
             };
+            // The push before was acknowledged, so the socket's buffer is empty and this does not
+            // block; a time-out bounds it all the same.
             let sent = push.connection.send("/invalidate", &request).is_ok();
             if !sent {
                 let inner = self.shared.inner.lock();
@@ -123,9 +130,11 @@ impl Sessions {
             round,
             by_writer,
         } = pushed;
+        // One after the other. Each waits 10 ms at most, and the next answer has arrived by then.
         for push in by_writer {
             self.shared.read_acknowledgement(push, &names, &round);
         }
+        // What is left is with the pushers.
         round.wait(|id| self.shared.drop_if_over(id, BootInstant::now()));
     }
 }
@@ -144,6 +153,7 @@ impl Shared {
         if !answered.is_ok_and(|answered| answered.status == 200) {
             return self.inner.lock().hand_over(&push.session, names, round);
         }
+        // Before the session is settled, for the reason that `push_all` has.
         self.inner.lock().table.push_answered(&push.session);
         round.settle(&push.session);
         *push.home.lock() = Some(push.connection);
@@ -155,6 +165,8 @@ impl Shared {
         let (shared, over, request) = (Arc::clone(self), session_over.clone(), request.clone());
         let home = Arc::clone(&connection);
         let thread = Thread::spawn("pusher", move || {
+            // On this thread and not at the registration: connecting takes a round trip, and the
+            // registrar holds the lock of the sessions there.
             shared.open_connection(&request.url, &home);
             shared.push_all(&request, &waiting, &over, &home);
         });
@@ -176,6 +188,7 @@ impl Shared {
         home: &WriterConnection,
     ) {
         let id = &session.session;
+        // Ends when the session is over, or the sessions are dropped with the catalog.
         while let Some(push) = over.receive(waiting) {
             loop {
                 let sent = match &push {
@@ -212,6 +225,8 @@ impl Shared {
                     (Err(error), _) => {
                         self.metrics.pushes_repeated.inc();
                         tracing::debug!(session = %id, %error, "push not acknowledged");
+                        // The session is over: whoever ended it saw to it that no batch waits for
+                        // this push.
                         if over.wait(PUSH_REPEAT) {
                             return;
                         }

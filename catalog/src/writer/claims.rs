@@ -10,6 +10,7 @@ use std::time::Instant;
 
 impl Writer {
     pub(super) fn claim(&mut self, request: &ClaimRequest, responder: Responder) {
+        // A grant by a deposed catalog would be refused by the fence anyway; this saves the call.
         let response = if self.is_over() {
             self.not_active(false)
         } else {
@@ -38,6 +39,7 @@ impl Writer {
             .judge(request.replica, request.seen, BootInstant::now())
         {
             Claim::Grant(granted) => granted,
+            // No refusal: the same claim may be granted soon, unless another one is first.
             Claim::Wait { ms } => return Response::json(200, &ClaimAnswer::Wait { ms }),
             Claim::Stale(info) => {
                 if let Err(refusal) = self.check_lease() {
@@ -50,6 +52,7 @@ impl Writer {
         self.writes.begin(Instant::now());
         let written = self.store.set_term(granted);
         if let Err(StoreError::Fenced) = written {
+            // Not noted as a failed write: the database is well, and another catalog uses it.
             return self.fenced();
         }
         self.note_write(written.as_ref().err());
@@ -83,6 +86,9 @@ impl Writer {
             200,
             &ClaimAnswer::Granted {
                 term: granted.term,
+                // The journal's end at the grant. No later row is of an older term, so a candidate
+                // that is complete up to here has every order that was acknowledged before it
+                // leads.
                 end: self.state.position,
             },
         )

@@ -34,6 +34,7 @@ impl Writer {
                      stop it and give it its own ORDER_DB and CATALOG_URL, or move the file away, \
                      and it fetches this bazaar's log"
                 );
+                // Not the end of service: one misplaced file must not stop a bazaar that is well.
                 self.log_change(&message);
                 Err(Response::error(409, &message))
             }
@@ -58,6 +59,7 @@ impl Writer {
         }
         self.visible
             .serving()
+            // 409 and not 503: the caller need not try again before a person has acted.
             .map_err(|not| Response::error(409, &not.message))
     }
 
@@ -69,15 +71,20 @@ impl Writer {
         replica: ReplicaId,
         position: Position,
     ) -> Result<(), Response> {
+        // Once lost, every log is refused, also one that fits: the journal may lack rows that other
+        // logs have.
         if self.visible.state() != CatalogState::HistoryLost {
             let end = self.state.position;
+            // The usual leader is at the end, which is in memory: no read for each batch.
             let known = if position.last == end.last {
                 Some(end.hash)
+            // More rows than the journal has. `None` is equal to no hash.
             } else if position.next() > end.next() {
                 None
             } else {
                 match self.store.hash_before(position.next()) {
                     Ok(hash) => hash,
+                    // A read that failed says nothing about the log: no history is lost by it.
                     Err(error) => return Err(self.cannot_read(&error)),
                 }
             };
@@ -97,6 +104,7 @@ impl Writer {
     /// Compares the longest log that the front-end saw with the journal. The candidate's own log
     /// may be a prefix of a file that was cut, while another replica's is longer.
     pub(super) fn check_longest(&mut self, longest: Option<u64>) -> Result<(), Response> {
+        // `None`, no order, is below every number.
         if longest <= self.state.position.last {
             return Ok(());
         }
@@ -117,6 +125,8 @@ impl Writer {
         if self.visible.state() == CatalogState::HistoryLost {
             return;
         }
+        // Shared: written first. A deposed catalog compares with its own old memory, and would stop
+        // a bazaar that is well. A file has no second catalog, so there it counts at once.
         if self.shared.is_some() && !self.write_lost_history(reason) {
             return;
         }
@@ -124,6 +134,7 @@ impl Writer {
         // In this order. With the sessions ended first, a front-end could begin a lookup in between
         // and keep what it gets.
         self.visible.lose_history(reason);
+        // Front-ends may hold quantities of the lost history, and would serve them for a lease.
         self.sessions.end_all(reason);
         if self.shared.is_some() {
             return;
@@ -145,6 +156,8 @@ impl Writer {
         if matches!(error, StoreError::Fenced) {
             return self.fenced();
         }
+        // Damage now means damage for good. An error of the system may pass, so it is only "not
+        // now".
         if error.is_damage() {
             self.lose_history(&format!(
                 "the catalog's file is damaged ({error}); \

@@ -31,6 +31,8 @@ impl Writer {
 
     /// Whether this catalog is no longer active, or stops.
     pub(super) fn is_over(&self) -> bool {
+        // Over, not "without a lease": a lease that lapsed goes on with the next renewal if nobody
+        // took over, and a batch may be decided meanwhile. The fence judges it.
         self.stopped || self.shared.as_ref().is_some_and(|s| s.lease.is_over())
     }
 
@@ -77,6 +79,7 @@ impl Writer {
     /// The response to a batch that may have traded. With several catalogs its repetition finds the
     /// verdicts, whoever is active then.
     pub(super) fn unknown_outcome(&self, message: &str) -> Response {
+        // 421 sends the leader to the next catalog; `true` makes it treat the answer as none.
         if self.shared.is_some() && self.is_over() {
             return self.not_active(true);
         }
@@ -100,11 +103,17 @@ impl Writer {
         let Some(shared) = &mut self.shared else {
             return Ok(());
         };
+        // Noted before the statement is sent: the keeper's next renewal may find the old epoch gone
+        // before the answer arrives, and must not take that for a takeover by another catalog.
         let own = shared.lease.begin_move();
         crash::point("catalog-before-move");
+        // A lease counts from before the sending.
         let sent = BootInstant::now();
+        // On a connection of its own. The store's may hang with the lost COMMIT, and the statement
+        // must also wait for that transaction's lock.
         match shared.moves.call(Statement::Take(own), TAKEN_WITHIN) {
             Ok(Answer::Done(true)) => shared.lease.moved(own.epoch(), sent),
+            // The row has another epoch or holder: only a takeover changes these.
             Ok(_) => return Err("another catalog took over".into()),
             Err(error) => return Err(format!("the next epoch could not be taken: {error}")),
         }
@@ -119,8 +128,12 @@ impl Writer {
             orders = snapshot.position.next(),
             "moved to the next epoch, and loaded: nothing sent before can still be committed"
         );
+        // Compared before it replaces what is in memory, which is the only witness of acknowledged
+        // rows.
         match self.lost_rows(&snapshot).map_err(failed)? {
             Some(what) => self.distrust(&what),
+            // Unmarks the stocks of the failed batch, too: from here on lookups may be cached
+            // again.
             None => self.install(snapshot),
         }
         Ok(())
@@ -135,6 +148,8 @@ impl Writer {
         } else {
             self.store.hash_before(before.next())?
         };
+        // The last visible row has to be there with its hash, and may have others after it: the
+        // batch of unknown outcome.
         if hash == Some(before.hash) && loaded.term.term >= self.state.term.term {
             return Ok(None);
         }

@@ -20,6 +20,8 @@ impl Writer {
         if self.is_over() {
             return;
         }
+        // First, so that work which waits for this state is refused afterwards, however the rest
+        // ends.
         self.stopped = true;
         // During the wait the state is held by the writer's thread; this is its last moment.
         if BootInstant::now() < self.serve_from {
@@ -30,11 +32,14 @@ impl Writer {
         crash::point("catalog-stop-begins");
         self.sessions.end_all("the catalog stops");
         crash::point("catalog-stop-ends-sessions");
+        // A lease and the margin at most, for a front-end that does not answer.
         self.sessions.wait_ended();
         self.visible.silence();
         crash::point("catalog-stop-silent");
         match self.store.set_clean() {
             Ok(()) => tracing::info!("stopped cleanly: the next catalog waits for no lease"),
+            // No second try. The statement may have been executed, and then another catalog is
+            // active already.
             Err(error) => {
                 tracing::warn!(%error, "the clean stop was not recorded: the next catalog waits");
             }
