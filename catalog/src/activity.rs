@@ -109,6 +109,8 @@ impl Watch {
         received: BootInstant,
     ) -> Option<Takeover> {
         if received.saturating_since(sent) >= ANSWER_WITHIN {
+            // While the database was slow, nobody could renew either: a takeover now would depose a
+            // catalog that is well.
             self.failed();
             return None;
         }
@@ -120,6 +122,7 @@ impl Watch {
             }
         };
         let from = seen.epoch;
+        // At once: whoever set `clean` had ended its sessions and said nothing more before.
         if seen.clean {
             return Some(Takeover {
                 from,
@@ -190,6 +193,8 @@ impl Lease {
     /// takeover nobody else can have written.
     #[must_use]
     pub fn holds_until(&self, now: BootInstant) -> Option<BootInstant> {
+        // `over` first: a deposed catalog's lease may have time left, and another one writes
+        // already.
         (!self.over && now < self.until).then_some(self.until)
     }
 
@@ -203,6 +208,7 @@ impl Lease {
     #[must_use]
     pub fn to_renew(&self, now: BootInstant) -> Option<Epoch> {
         let silent = now.saturating_since(self.alive) >= WRITER_SILENT;
+        // A silent writer lets the lease lapse, so that a standby whose writer works takes over.
         (!self.over && !silent).then_some(self.epoch)
     }
 
@@ -214,12 +220,15 @@ impl Lease {
             "a renewal of epoch {epoch} succeeded, and the tenure's newest is {}",
             self.epoch
         );
+        // The later one: a renewal and a move go over two connections, and their answers come in
+        // either sequence.
         self.until = self.until.max(sent + LEASE);
     }
 
     /// A renewal found no row.
     #[must_use]
     pub fn no_row(&self, epoch: Epoch) -> NoRow {
+        // `moving`: the move may be executed and its answer still on its way.
         if self.moving || epoch < self.epoch {
             NoRow::Moved
         } else {
@@ -245,7 +254,9 @@ impl Lease {
             self.epoch
         );
         self.epoch = epoch;
+        // Only now. Until the answer, a renewal of either epoch may find no row.
         self.moving = false;
+        // The move raised the beat like a renewal, so it counts as one.
         self.renewed(epoch, sent);
     }
 

@@ -117,6 +117,8 @@ impl Api {
             return None;
         };
         let responder = match tenure.epoch() {
+            // Of this tenure, not the newest one known: a value of a tenure that is over must not
+            // pass for one of the next.
             Some(epoch) => responder.with_header(EPOCH_HEADER, epoch.to_string()),
             None => responder,
         };
@@ -162,6 +164,7 @@ impl Api {
             protocol: protocol::text().into(),
             version: protocol::release(),
         };
+        // Without a lease it shows itself as standby: what it has in memory may be of the past.
         let Some(tenure) = self.standing.tenure().filter(|tenure| tenure.holds()) else {
             return standby;
         };
@@ -182,6 +185,9 @@ impl Api {
     /// A lone batch need not change threads: a worker that may block trades it itself (see
     /// [`common::stage`]). A claim is rare, so it always goes to the writer's thread.
     fn trade(&self, tenure: &Tenure, work: WriterWork, may_block: bool) {
+        // `may_block`: another worker is free for terms, lookups and keep-alives. Without one, a
+        // batch that waits for a silent front-end would keep that front-end's own keep-alive
+        // waiting.
         let put = if may_block {
             tenure.writer.run_or_put(work)
         } else {
@@ -201,6 +207,7 @@ impl Api {
             Ok(first) => first,
             Err(refusal) => return responder.send(refusal),
         };
+        // Looked at here as well as by the reader: it spares the queue while nothing may leave.
         if let Err(not) = tenure.visible.serving() {
             return responder.send(not_serving(&not));
         }
@@ -242,6 +249,8 @@ fn read_page(
         Ok(position) => position.next(),
         Err(not) => return Ok(not_serving(&not)),
     };
+    // Cut at the visible end. A row beyond it is committed and not yet answered; a replica that got
+    // it here could show the order while a cache still has the old quantity.
     let rows = end.saturating_sub(first);
     let limit = usize::try_from(rows).unwrap_or(PAGE_ROWS).min(PAGE_ROWS);
     Ok(Response::json(200, &journal.rows(first, limit)?))

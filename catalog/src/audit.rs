@@ -31,6 +31,7 @@ pub fn audit(connection: &Connection) -> Result<Audit, DbError> {
     let lost: Option<String> = connection
         .query_row("SELECT reason FROM history_lost", [], |row| row.get(0))
         .optional()?;
+    // A file whose history counts as lost must not be carried on as a good one.
     if let Some(reason) = lost {
         return Err(DbError::Damaged(reason));
     }

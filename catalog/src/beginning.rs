@@ -15,6 +15,7 @@ pub struct Beginning {
     csv: Option<PathBuf>,
     /// `None` beside a database file that has its own stocks.
     stocks: Option<Vec<InitialStock>>,
+    /// Whether the stocks became a genesis: else `CATALOG_STOCKS` had no effect.
     used: Cell<bool>,
 }
 
@@ -59,8 +60,11 @@ impl Beginning {
             Some(read) => read.clone(),
             None => self.read()?,
         };
+        // The genesis seeds the chain, so its stocks have one sequence, whatever the file's was.
         stocks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Genesis {
+            // Random: two bazaars with the same stocks must not take each other's logs for their
+            // own.
             cluster: ClusterId(common::secret::hex(16)),
             stocks,
         })

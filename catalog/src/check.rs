@@ -26,6 +26,8 @@ pub fn check(
 ) -> Option<String> {
     let mut replay = Replay::new(genesis);
     let end = at_start.position.next();
+    // Up to the start's end only: later rows were decided by this run on the state that is compared
+    // below.
     while replay.next < end {
         match replay.page(&mut journal, end) {
             Ok(()) if stop.wait(PAUSE) => return None,
@@ -41,6 +43,7 @@ pub fn check(
             }
         }
     }
+    // Compared with the state at the start, not with the present one, which has moved on.
     let wrong = replay.finish(at_start);
     if wrong.is_none() {
         tracing::info!(
@@ -77,6 +80,7 @@ impl Replay {
             .unwrap_or(PAGE_ROWS)
             .min(PAGE_ROWS);
         let page = journal.rows(self.next, limit)?;
+        // Below the end there must be rows; an empty page would repeat this for ever.
         if page.orders.is_empty() {
             return Err(StoreError::Damaged(format!(
                 "order {} is missing",
@@ -98,6 +102,7 @@ impl Replay {
             Some(Decision::Trade { left }) => drop(self.left.insert(order.name.clone(), left)),
             _ => {
                 let what = format!("order {} cannot have traded", self.next);
+                // The first one: those after it may follow from it.
                 self.wrong.get_or_insert(what);
             }
         }

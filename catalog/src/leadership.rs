@@ -69,14 +69,18 @@ impl Leadership {
 
     /// Judges a claim. Changes nothing: a grant counts once it is durable.
     pub fn judge(&self, replica: ReplicaId, seen: Term, now: BootInstant) -> Claim {
+        // A higher one is refused, too: the front-end read it at another catalog, or before this
+        // file went back.
         if seen != self.current.term {
             return Claim::Stale(self.current);
         }
         let since = self
             .last_grant
+            // After a start there was no grant yet, so the first claim waits for none.
             .map_or(CLAIM_SPACING, |granted| now.saturating_since(granted));
         match CLAIM_SPACING.checked_sub(since) {
             Some(rest) if !rest.is_zero() => Claim::Wait {
+                // Rounded up: with 0 the caller would ask again at once.
                 ms: u64::try_from(rest.as_millis()).unwrap_or(0).max(1),
             },
             _ => Claim::Grant(TermInfo {

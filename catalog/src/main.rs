@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         log: |settings| ("catalog".into(), settings.shared.log),
         start: Catalog::start,
     };
+    // A command's own `--help` shows only the variables that it reads.
     let of_command = |command: &str| match command {
         "migrate" => cli::read_settings(read_password).0,
         _ => cli::read_settings(read_database).0,
@@ -86,6 +87,7 @@ fn run_rebuild(from: &Path) -> ExitCode {
         Ok(database) => database,
         Err(mistakes) => return cli::start_failed("catalog rebuild", &mistakes),
     };
+    // A rebuild has crash points of its own, for the tests that kill it at each step.
     if let Err(error) = crash::start() {
         return cli::start_failed("catalog rebuild", &error);
     }
@@ -104,6 +106,7 @@ fn run_migrate(from: Database, to: Database) -> ExitCode {
         Ok(password) => password,
         Err(mistakes) => return cli::start_failed("catalog migrate", &mistakes),
     };
+    // `PGPASSWORD` keeps it out of the command line, which every user of the machine can list.
     let (from, to) = match password {
         Some(password) => (from.with_password(&password), to.with_password(&password)),
         None => (from, to),

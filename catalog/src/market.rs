@@ -34,6 +34,8 @@ pub enum Decision {
 /// Decides an order against a stock that has `left`. A buy succeeds when it wants at most what is
 /// left; a sell adds.
 pub fn decide(left: u64, side: Side, quantity: u64) -> Decision {
+    // A sell beyond the maximum gets the same refusal: clients know one for a trade that the stock
+    // does not allow.
     let after = match side {
         Side::Buy => left.checked_sub(quantity),
         Side::Sell => left

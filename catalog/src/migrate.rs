@@ -31,6 +31,7 @@ pub fn migrate(from: &Database, to: &Database) -> Result<Audit, Box<dyn Error>> 
 }
 
 fn to_server(file: &Path, url: &PostgresUrl) -> Result<Audit, Box<dyn Error>> {
+    // Before the lock, which makes a file beside it.
     if !file.exists() {
         return Err(format!("{}: there is no such file", file.display()).into());
     }
@@ -48,6 +49,7 @@ fn to_file(url: &PostgresUrl, file: &Path) -> Result<Audit, Box<dyn Error>> {
     if file.exists() {
         return Err(format!("{} exists already: name a new file", file.display()).into());
     }
+    // Before the copy: no catalog may begin with the file while it is made.
     let lock = header::lock(file, CATALOG_FILE)?;
     let written = write_file(url, file);
     if written.is_err() {
@@ -60,6 +62,8 @@ fn write_file(url: &PostgresUrl, file: &Path) -> Result<Audit, Box<dyn Error>> {
     let mut draft = Draft::begin(file, CATALOG_FILE, &create_tables())?;
     let exported = export(url, draft.connection(), true);
     let wanted = exported.map_err(|e| format!("{url}: {e}"))?;
+    // Read back and judged under the draft's name. The file takes its own name only when it is
+    // good.
     let ready = draft.complete(|written| match audit(written)? {
         found if found == wanted => Ok(()),
         found => Err(DbError::Damaged(format!(

@@ -40,6 +40,8 @@ pub struct Rebuilt {
 /// # Errors
 /// When the log is damaged or empty, a file is in use, or cannot be written; the message names it.
 pub fn rebuild(from: &Path, database: &Path) -> Result<Rebuilt, Box<dyn Error>> {
+    // Held until the end: a running catalog makes the rebuild fail here, before anything is
+    // touched.
     let _lock = header::lock(database, CATALOG_FILE)?;
     let scratch = scratch()?;
     let named = |e: DbError| format!("{}: {e}", from.display());
@@ -77,6 +79,8 @@ pub fn rebuild(from: &Path, database: &Path) -> Result<Rebuilt, Box<dyn Error>> 
 pub fn rebuild_on_server(from: &Path, url: &PostgresUrl) -> Result<Rebuilt, Box<dyn Error>> {
     let scratch = scratch()?;
     let file = scratch.path().join("catalog.db");
+    // The same code as for a file, so that both kinds are checked alike; the copy is one
+    // transaction.
     let rebuilt = rebuild(from, &file)?;
     let (_, kept_as) = import(&open_reader(&file)?, url, true)?;
     Ok(Rebuilt { kept_as, ..rebuilt })
@@ -98,9 +102,12 @@ fn fill(
         .collect();
     let (mut number, mut failed) = (0, None);
     let hash = orders::scan(log, seed, 0, usize::MAX >> 1, |order, hash| {
+        // Traded again, not merely copied: a log whose chain fits may still hold a trade that the
+        // stock did not allow, and then its quantities cannot be trusted.
         let result = trade(&mut left, number, &order).and_then(|()| {
             orders::insert(&transaction, number, &order, hash).map_err(|e| e.to_string())
         });
+        // The first error: the scan cannot be stopped from here, and later ones follow from it.
         failed = failed.take().or(result.err());
         number += 1;
     })?;

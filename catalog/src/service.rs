@@ -73,6 +73,7 @@ impl Catalog {
         let queues = QueueGauges::new(&metrics);
         let waiting = |length: fn(&Tenure) -> usize| {
             let standing = Arc::clone(&standing);
+            // Of the present tenure, looked up at each scrape: queues come and go with tenures.
             move || standing.current().map_or(0, |tenure| length(&tenure))
         };
         queues.watch_len("work", waiting(|tenure| tenure.writer.queue().len()));
@@ -133,6 +134,8 @@ fn open_file(
             return Err(file(as_io(error)));
         }
     };
+    // Before the first lease is granted. If this run crashed with the mark still set, the next one
+    // would skip the wait while its caches live.
     let was_clean = store.take_clean().map_err(io::Error::other)?;
     let snapshot = store.load(0).map_err(io::Error::other)?;
     // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there is
@@ -140,6 +143,8 @@ fn open_file(
     let serve_from = if was_clean || snapshot.term.term == 0 {
         BootInstant::BOOT
     } else {
+        // From now, as the last lease may have been granted just before the crash. Longer than that
+        // none can last.
         BootInstant::now() + LEASE + LEASE_MARGIN
     };
     let genesis = store.genesis().clone();
@@ -151,6 +156,7 @@ fn open_file(
     let tenure = Tenure::begin(&around, Box::new(store), snapshot, None, serve_from)
         .map_err(io::Error::other)?;
     around.metrics.active.set(1);
+    // Before the listener starts: the first request finds an active catalog.
     around.standing.begin(tenure);
     Ok(Opened {
         genesis,
@@ -172,6 +178,7 @@ fn open_server(
         holder: common::secret::hex(16),
         url: settings.advertise_url.clone(),
     };
+    // A connection and a checked tail before it stands by, so that a takeover begins with a load.
     let store = holder
         .open_at_start(|| beginning.genesis())
         .map_err(|error| io::Error::other(format!("CATALOG_DB={url}: {error}")))?;
@@ -188,6 +195,8 @@ fn open_server(
 impl Drop for Catalog {
     fn drop(&mut self) {
         if let Some(shared) = &mut self.shared {
+            // No takeover from here on; the lease of the present tenure is still renewed, as the
+            // clean stop may take longer than a lease.
             shared.end_tenures();
         }
         // Also for a tenure that is over: its threads are still to end.
@@ -199,13 +208,17 @@ impl Drop for Catalog {
                 tenure.stop_cleanly();
             }
         }
+        // After the stop: late requests get their 421 instead of a broken connection.
         self.server.take();
         if let Some(tenure) = tenure {
+            // After the server: a worker may have given the writer a batch, which it answers before
+            // it ends.
             tenure.end();
         }
         self.standing.end();
         self.shared.take();
         if let Some((path, _lock)) = &self.file {
+            // All connections are closed by now, and the lock is still held.
             close_or_say(path);
         }
     }

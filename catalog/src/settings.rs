@@ -31,6 +31,7 @@ impl CatalogSettings {
         );
         let urls = urls.map_or_else(Vec::new, |urls| urls.0);
         let mut shared = Shared::read(settings);
+        // Callers name this service in `Host` as they name it in their own setting.
         urls.iter().for_each(|url| shared.is_known_as(url));
         let listen: ListenAddress = settings.get(
             "CATALOG_LISTEN",

@@ -54,6 +54,7 @@ impl Holder {
                 holder.holder.clone(),
                 holder.url.clone(),
             );
+            // Prepared when it is opened: a takeover is to cost one round trip.
             activity.prepare()?;
             Ok(Box::new(activity))
         })
@@ -71,8 +72,11 @@ impl Holder {
         let began = Instant::now();
         loop {
             match PostgresStore::open(&self.database, &self.holder, &begin) {
+                // The database may be starting with this process. Any other error (a foreign
+                // schema, damage) does not pass by waiting.
                 Err(StoreError::Server(why)) if began.elapsed() < START_WITHIN => {
                     tracing::warn!("waiting for the database: {why}");
+                    // No condition to wait for: a server that is not there reports nothing.
                     std::thread::sleep(OPEN_AGAIN);
                 }
                 opened => return opened,
@@ -85,6 +89,8 @@ impl SharedThreads {
     /// Starts to stand by.
     pub fn start(around: Surroundings, holder: &Holder, store: PostgresStore) -> Self {
         let (takeovers, taken) = bounded(1);
+        // False until the thread `tenure` has a store: a takeover before that would hold the epoch
+        // idle.
         let ready = Arc::new(AtomicBool::new(false));
         let (tenures_stop, activity_stop) = (Shutdown::new(), Shutdown::new());
         let keeper = Keeper {
@@ -152,6 +158,7 @@ impl Tenures {
         while let Some(lease) = self.wait_for_takeover(stop) {
             match self.begin(&lease) {
                 Ok(tenure) => {
+                    // From here on callers get answers.
                     self.around.standing.begin(tenure);
                     self.around.metrics.active.set(1);
                     wait_until_over(&lease, stop);
@@ -160,6 +167,8 @@ impl Tenures {
                         break;
                     }
                     self.around.metrics.active.set(0);
+                    // Out of the workers' sight first, then its threads are joined, which may take
+                    // a batch's wait.
                     if let Some(tenure) = self.around.standing.end() {
                         tenure.end();
                     }
@@ -176,6 +185,8 @@ impl Tenures {
             let Holder {
                 database, holder, ..
             } = &self.holder;
+            // At the start there was one. A new one now would begin a second bazaar beside the logs
+            // of the first.
             let no_genesis = || Err("the database has lost its genesis".into());
             match PostgresStore::open(database, holder, no_genesis) {
                 Ok(store) => self.store = Some(Box::new(store)),
@@ -190,17 +201,20 @@ impl Tenures {
                 }
             }
         }
+        // After the store is there: the keeper may take over from this moment.
         self.ready.store(true, Ordering::Release);
         stop.receive(&self.taken)
     }
 
     /// Loads under the fence of the epoch that was taken, while the keeper renews.
     fn begin(&mut self, lease: &Arc<SharedLease>) -> Result<Arc<Tenure>, StoreError> {
+        // The tenure keeps it and drops it with itself; the next one opens another.
         let mut store = self.store.take().expect("opened before the takeover");
         let began = Instant::now();
         let mut tries = 1..=LOADS;
         let snapshot = loop {
             tries.next();
+            // For the writer, which does not exist yet: else a long load would end its own lease.
             lease.show_life();
             match store.load(lease.epoch()) {
                 Ok(snapshot) => break snapshot,
@@ -212,6 +226,8 @@ impl Tenures {
         };
         crash::point("catalog-after-load");
         let (orders, term) = (snapshot.position.next(), snapshot.term.term);
+        // A connection apart from the keeper's: a move may wait for a lock, and renewals go on
+        // meanwhile.
         let moves = Calls::new(self.holder.open_table());
         // No wait for leases: a takeover comes after every session's, which ends with its
         // catalog's.
@@ -231,6 +247,7 @@ impl Tenures {
 fn wait_until_over(lease: &SharedLease, stop: &Shutdown) {
     crossbeam::channel::select! {
         recv(lease.over().channel()) -> _ => {}
+        // The stop, too: the tenure is then ended cleanly by the thread that stops the service.
         recv(stop.channel()) -> _ => {}
     }
 }
@@ -276,6 +293,8 @@ fn done(outcome: Outcome) -> Result<bool, StoreError> {
     match outcome {
         Outcome::Done(_) => Ok(true),
         Outcome::Refused => Ok(false),
+        // One error for both: after either the keeper begins its wait anew, and the writer gives up
+        // its tenure.
         Outcome::NotSent(why) | Outcome::Unknown(why) => Err(StoreError::Server(why)),
     }
 }

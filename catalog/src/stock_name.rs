@@ -26,9 +26,11 @@ pub fn check(name: &str) -> Result<(), String> {
             u32::from(character)
         ));
     }
+    // A table or a browser shows these like the name without them.
     if name.trim() != name || name.contains("  ") {
         return Err("it has blanks that cannot be seen: write single ones, inside".into());
     }
+    // Else two names of the same letters in other bytes would be two stocks.
     if !is_nfc(name) {
         return Err("it has letters in parts (not Unicode NFC): write them composed".into());
     }

@@ -64,6 +64,8 @@ pub fn from_csv(path: &Path) -> Result<Vec<InitialStock>, String> {
 fn read_text(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
+    // One byte more than allowed shows that there are more, whatever the file says of its size: it
+    // may be a pipe or a device.
     file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| format!("cannot be read: {e}"))?;
@@ -72,6 +74,7 @@ fn read_text(path: &Path) -> Result<String, String> {
             "it is larger than {MAX_FILE_BYTES} bytes: a bazaar has at most {MAX_STOCKS} stocks"
         ));
     }
+    // Before UTF-8 is tried, whose error would name a byte instead of the remedy.
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err("it is UTF-16: save it as CSV in UTF-8".into());
     }
@@ -91,10 +94,13 @@ fn parse_csv(text: &str) -> Result<Vec<InitialStock>, String> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .has_headers(false)
+        // Lines with too few or too many fields come through, so that the message can name the
+        // line.
         .flexible(true)
         .from_reader(text.as_bytes());
     let mut lines = Lines::new(text);
     let mut records = reader.records().map(|record| {
+        // `flexible` and checked UTF-8 leave the reader no error.
         let record = record.expect("text in memory is read");
         let begins = record.position().map_or(0, csv::Position::byte);
         (lines.of_record(begins), record)
@@ -235,6 +241,7 @@ impl Listing {
         if more > 0 {
             self.mistakes.push(format!("and {more} more lines"));
         }
+        // All mistakes of the file in one start, not one per start.
         if self.mistakes.is_empty() {
             Ok(self.stocks.into_values().collect())
         } else {

@@ -109,12 +109,14 @@ impl Calls {
     /// # Errors
     /// [`NoAnswer`]: of a statement that writes, the outcome is unknown.
     pub fn call(&mut self, statement: Statement, within: Duration) -> Result<Answer, NoAnswer> {
+        // Taken out: on each way out but a success the connection is not used again.
         let line = match self.line.take() {
             Some(line) => line,
             None => self.open()?,
         };
         let answer = match line.statements.send(statement) {
             Ok(()) => await_answer(&line, within),
+            // The thread has ended with an earlier statement; nothing was sent.
             Err(_) => Err(NoAnswer::Late(Duration::ZERO)),
         };
         match answer {
@@ -130,10 +132,12 @@ impl Calls {
     }
 
     fn open(&mut self) -> Result<Line, NoAnswer> {
+        // Threads that came back meanwhile make room again.
         self.hanging.retain(|thread| !thread.is_finished());
         if self.hanging.len() >= MAX_HANGING {
             return Err(NoAnswer::Hanging);
         }
+        // Room for one: a call is answered or given up before the next one, so no send ever waits.
         let (statements, waiting) = bounded(1);
         let (answered, answers) = bounded(1);
         let open = Arc::clone(&self.open);
@@ -146,6 +150,8 @@ impl Calls {
             answers,
             thread,
         };
+        // Opening runs on the new thread, too: a connect to a host that is gone would hold up the
+        // renewals.
         match await_answer(&line, OPENED_WITHIN) {
             Ok(_) => Ok(line),
             Err(error) => {
@@ -195,6 +201,7 @@ fn serve(
             return;
         }
     };
+    // Given up while it was being opened.
     if answers.send(Ok(None)).is_err() {
         return;
     }
@@ -205,6 +212,7 @@ fn serve(
             Statement::Take(takeover) => table.take(&takeover).map(Answer::Done),
         };
         let failed = answer.is_err();
+        // After a failure the connection's state is unknown, and the caller opens another one.
         if answers.send(answer.map(Some)).is_err() || failed {
             return;
         }

@@ -38,12 +38,16 @@ impl Keeper {
             let began = BootInstant::now();
             let every = match self.lease.clone() {
                 Some(lease) if !lease.is_over() => self.renew(&lease),
+                // Deposed, or given up by the writer: look at once, as the wait of a takeover
+                // begins with the first look.
                 Some(_) => {
                     self.stand_by();
                     Duration::ZERO
                 }
                 None => self.look(),
             };
+            // From the beginning of the step: a slow answer must not add its time to the interval
+            // between two renewals.
             if stop.wait(every.saturating_sub(BootInstant::now().saturating_since(began))) {
                 return;
             }
@@ -52,6 +56,7 @@ impl Keeper {
 
     fn stand_by(&mut self) {
         self.lease = None;
+        // Forget the own beats: the wait counts from now, as for any other standby.
         self.watch.failed();
         self.metrics.active.set(0);
     }
@@ -60,9 +65,11 @@ impl Keeper {
     fn renew(&mut self, lease: &Arc<SharedLease>) -> Duration {
         let Some(epoch) = lease.to_renew() else {
             self.trouble("the lease is not renewed: the writer shows no sign of life");
+            // One that is not sent ends the lease like one that failed: both count.
             self.metrics.renewals_failed.inc();
             return RENEWAL;
         };
+        // Before the call: the lease counts from here.
         let sent = BootInstant::now();
         match self.calls.call(Statement::Renew(epoch), ANSWER_WITHIN) {
             Ok(Answer::Done(true)) => {
@@ -75,8 +82,12 @@ impl Keeper {
             }
             Ok(Answer::Done(false)) => match lease.no_row(epoch) {
                 NoRow::Deposed => {
+                    // No retry: the row names another epoch or holder, which only a takeover
+                    // writes.
                     lease.end("another catalog took over");
                     self.standing.know(Known {
+                        // Who took over is not known yet. Callers try their list, and the next look
+                        // shows the URL.
                         active: None,
                         epoch: epoch + 1,
                     });
@@ -88,6 +99,8 @@ impl Keeper {
             Ok(Answer::Seen(_)) => unreachable!("a renewal is answered by a renewal's answer"),
             Err(error) => {
                 self.metrics.renewals_failed.inc();
+                // Soon again: the lease lasts for one renewal without an answer, and the new
+                // connection after it.
                 self.trouble(&format!("a renewal of the lease failed: {error}"));
                 LOOK
             }
@@ -103,6 +116,9 @@ impl Keeper {
                 self.fine();
                 self.note(&seen);
                 let due = self.watch.answered(&seen, sent, received);
+                // While the thread `tenure` still ends the last tenure, another standby had better
+                // take over. The wait goes on meanwhile, so that this one is due as soon as it is
+                // ready.
                 if let Some(takeover) = due.filter(|_| self.ready.load(Ordering::Acquire)) {
                     self.take(&takeover, seen.clean);
                 }
@@ -150,6 +166,8 @@ impl Keeper {
                     active: None,
                     epoch,
                 });
+                // Renewed from here on, while the thread `tenure` loads, which may take longer than
+                // a lease.
                 let lease = SharedLease::new(Lease::taken(epoch, sent));
                 self.lease = Some(Arc::clone(&lease));
                 // Only one: it is ready again when that tenure is over.
@@ -158,6 +176,7 @@ impl Keeper {
                     unused.into_inner().end("this catalog stops");
                 }
             }
+            // The row was not as required: somebody renewed, or was first.
             Ok(_) => self.watch.failed(),
             Err(error) => {
                 // It may have been executed. Nobody then renews, and the wait shows that.

@@ -32,6 +32,8 @@ impl SharedLease {
     /// Until when it holds, if it holds now.
     pub fn holds_until(&self) -> Option<BootInstant> {
         let lease = self.lease.lock();
+        // The clock is read with the lock held. Read before, a thread that waits for the lock would
+        // judge an old moment, and call a lease valid that has ended meanwhile.
         lease.holds_until(BootInstant::now())
     }
 
@@ -73,6 +75,7 @@ impl SharedLease {
             tracing::warn!(epoch = lease.epoch(), "standing by: {why}");
             lease.end();
         }
+        // Whoever wakes asks this lease, so the lock is free by then.
         drop(lease);
         self.over.trigger();
     }
@@ -103,6 +106,8 @@ impl Standing {
     /// The tenure, while this catalog is active.
     pub fn tenure(&self) -> Option<Arc<Tenure>> {
         let tenure = self.tenure.read().clone();
+        // Over takes effect at once, before the thread `tenure` has ended anything: from that
+        // moment every request gets a 421.
         tenure.filter(|tenure| !tenure.is_over())
     }
 
