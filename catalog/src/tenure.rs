@@ -82,6 +82,7 @@ impl Tenure {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         metrics.journal_rows.set(gauge(snapshot.position.next()));
         metrics.term.set(gauge(snapshot.term.term));
+        // An earlier run or tenure found it out: a restart must not give numbers again.
         let lost = store.history_lost()?;
         let (lease, moves) = lease.unzip();
         let visible = Arc::new(VisibleState::new(snapshot.clone(), service, lease.clone()));
@@ -90,6 +91,7 @@ impl Tenure {
         if let Some(reason) = lost {
             tracing::error!("trades and stocks are refused, as was found before: {reason}");
             visible.lose_history(&reason);
+            // No session can be there yet; from here on none is granted.
             sessions.end_all(&reason);
         }
         let writes = Arc::new(WriteHealth::new(Instant::now()));
@@ -111,6 +113,8 @@ impl Tenure {
         let writer = Arc::new(WriterStage::new(writer, work));
         let stop = Shutdown::new();
         let reader = || JournalReader::new(around.database.clone(), seed);
+        // A connection and a thread of its own: a page of a candidate that completes its log never
+        // waits behind a commit, nor a commit behind a page.
         let pages_reader = Thread::spawn("journal", {
             let (journal, visible, stop) = (reader(), Arc::clone(&visible), stop.clone());
             move || serve_journal(journal, &visible, &pages, &stop)
@@ -120,6 +124,8 @@ impl Tenure {
             let (genesis, writer) = (around.genesis.clone(), Arc::clone(&writer));
             move || {
                 let mut finding =
+                    // Given to the writer, which alone ends service: no batch is under way when it
+                    // does.
                     check(journal, &genesis, &at_start, &stop).map(WriterWork::CheckFailed);
                 // Again while the writer's queue is full.
                 while let Some(unsaid) = finding.take().and_then(|wrong| writer.put(wrong).err()) {

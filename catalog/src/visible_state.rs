@@ -137,6 +137,8 @@ impl VisibleState {
                 message: message.into(),
             })
         };
+        // The stop ends such statements by itself: a file has no lease, and that of a shared
+        // database is renewed until the stop is over.
         if matches!(inner.service, Service::Silent) {
             return refused("the catalog stops");
         }
@@ -179,6 +181,8 @@ impl VisibleState {
             name: name.clone(),
             price: holding.price,
             quantity: holding.quantity,
+            // The old value is still true: the trade that changes it is not answered yet. It may be
+            // read, and must not be kept.
             cacheable: !inner.changing.contains(name),
         };
         let market = &inner.visible.market;
@@ -196,6 +200,8 @@ impl VisibleState {
 
     /// Marks stocks as changing. From here on no front-end may cache their old value.
     pub fn mark<'a>(&self, names: impl Iterator<Item = &'a String>) {
+        // Before the list of sessions is taken. A session that begins between the two gets no push,
+        // and reads the mark on whatever it looks up.
         self.inner.write().changing.extend(names.cloned());
     }
 
@@ -209,6 +215,8 @@ impl VisibleState {
         changed: impl Iterator<Item = (&'a String, u64)>,
         position: Position,
     ) {
+        // One lock for all of it. A reader between two steps would see the new quantity beside a
+        // journal that does not have its order.
         let mut inner = self.inner.write();
         inner.advance(position);
         for (name, quantity) in changed {
@@ -223,6 +231,7 @@ impl VisibleState {
                 .expect("only stocks of the genesis change");
             holding.quantity = quantity;
         }
+        // All of them: one batch is under way at a time.
         inner.changing.clear();
     }
 
@@ -235,6 +244,8 @@ impl VisibleState {
         inner.advance(snapshot.position);
         inner.rise(snapshot.term);
         inner.visible = snapshot;
+        // Only here, after a commit of unknown outcome: until the load, a lookup that is cached
+        // might keep a value that the commit has changed.
         inner.changing.clear();
     }
 
@@ -249,6 +260,7 @@ impl VisibleState {
     /// Begins to serve, unless the history is lost, or the catalog stops.
     pub fn serve(&self) {
         let mut inner = self.inner.write();
+        // The end of a wait must not reopen what was closed for good meanwhile.
         if !matches!(inner.service, Service::HistoryLost(_) | Service::Silent) {
             inner.service = Service::Serving;
         }

@@ -56,6 +56,7 @@ impl WriteHealth {
 
     /// The commit had nothing to write, so it shows nothing about the disk.
     pub fn wrote_nothing(&self) {
+        // Neither success nor failure, and `ended` stays: a probe is still due in time.
         self.0.lock().began = None;
     }
 
@@ -77,6 +78,8 @@ impl WriteHealth {
         let overdue = newest
             .began
             .map(|began| now.saturating_duration_since(began))
+            // A write that has not ended counts more than the one before: a disk that hangs reports
+            // no error.
             .filter(|taken| *taken >= WRITE_OVERDUE);
         overdue.map_or_else(
             || newest.fault.clone(),

@@ -235,6 +235,8 @@ impl JournalReader {
             Some(journal) => journal,
             None => self.database.open_journal()?,
         };
+        // The reader connects anew after any error, so a database that failed over needs no
+        // restart.
         let rows = journal.rows(self.seed, first, limit)?;
         self.open = Some(journal);
         Ok(rows)
@@ -322,6 +324,8 @@ impl Recorded {
             && Side::from_byte(self.side) == Some(order.side)
             && self.quantity == order.quantity;
         match self.number {
+            // Compared field by field: a client's key is made from its header alone, and says
+            // nothing about the body.
             _ if !same => Verdict::KeyReused,
             Some(number) => Verdict::Accepted(number),
             None => Verdict::InsufficientQuantity,

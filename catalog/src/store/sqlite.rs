@@ -16,6 +16,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::path::Path;
 use std::time::SystemTime;
 
+/// The tables that a catalog's file has beside genesis and journal.
+///
+/// - `orders_key` finds a repeat, and is unique as a backstop: a key that traded twice would fail
+///   the transaction.
+/// - The refusals' ids rise by one. Only the oldest rows are deleted, so the highest id is never
+///   used again, and the ring's end can be computed from it.
 const CREATE_OWN: &str = "
     CREATE UNIQUE INDEX orders_key ON orders (key);
     CREATE TABLE stocks (
@@ -78,6 +84,8 @@ impl SqliteStore {
             seed,
         };
         let end = orders::position(&store.connection, seed)?.next();
+        // The tail only, so that a start takes a moment; the thread `check` reads the whole journal
+        // beside the traffic.
         let first = end.saturating_sub(TAIL_CHECK_ROWS);
         orders::scan(&store.connection, seed, first, usize::MAX >> 1, |_, _| ())?;
         Ok(store)
@@ -96,6 +104,8 @@ impl SqliteStore {
     pub fn take_clean(&mut self) -> Result<bool, StoreError> {
         let transaction = self
             .connection
+            // The write lock first, for this and each of the transactions below: a deferred one may
+            // fail in its middle when another program has written in between.
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let exists = transaction
             .prepare("SELECT 1 FROM sqlite_schema WHERE name = 'clean_stop'")?
@@ -130,6 +140,7 @@ impl Store for SqliteStore {
 
     fn set_term(&mut self, view: TermInfo) -> Result<(), StoreError> {
         let changed = self.connection.execute(
+            // The condition keeps the rule in the file, too, whatever memory believes.
             "UPDATE leadership SET term = ?1, owner = ?2 WHERE term < ?1",
             (view.term, view.owner.map(u8::from)),
         )?;
@@ -176,6 +187,8 @@ impl Store for SqliteStore {
         )?;
         transaction
             .prepare_cached(
+                // Random bytes: the same ones again would leave the page as it is, and write
+                // nothing.
                 "INSERT OR REPLACE INTO write_probe (id, content) VALUES (1, randomblob(?))",
             )?
             .execute([bytes])?;
@@ -192,6 +205,8 @@ impl Store for SqliteStore {
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let recorded = orders
             .iter()
+            // In the batch's transaction, so that nothing can be recorded between this look and the
+            // decision.
             .map(|order| recorded(&transaction, order))
             .collect::<Result<_, _>>()?;
         Ok(Box::new(SqliteBatch {
@@ -314,6 +329,7 @@ impl Batch for SqliteBatch<'_> {
                 .transaction
                 .prepare_cached("UPDATE stocks SET quantity = ?2 WHERE name = ?1")?;
             let changed = update.execute((name, quantity))?;
+            // Before the commit: a row without its stock's change must never become durable.
             assert_eq!(changed, 1, "stock {name} is in the file");
         }
         Ok(())
@@ -336,6 +352,7 @@ impl SqliteBatch<'_> {
             order.quantity,
         ))?;
         let newest = self.transaction.last_insert_rowid().unsigned_abs();
+        // Trimmed with each refusal, so that a batch never has many to delete.
         if let Some(last) = newest.checked_sub(ring.size) {
             self.transaction
                 .prepare_cached(ring.trim)?
@@ -359,6 +376,7 @@ fn recorded(connection: &Connection, order: &Order) -> Result<Option<Verdict>, D
             })
         })
         .optional()?;
+    // In the journal, so in no ring: a key has one verdict.
     if let Some(accepted) = accepted {
         return Ok(Some(accepted.verdict(order)));
     }
@@ -386,6 +404,8 @@ struct Ring {
 
 impl Ring {
     fn of(key: OrderKey) -> Self {
+        // Two rings, so that a flood of front-ends' own refused orders cannot push out what clients
+        // may still repeat.
         if key.is_client() {
             Self {
                 size: CLIENT_REFUSALS,

@@ -123,6 +123,8 @@ impl Activity {
     pub fn look(&mut self) -> Result<ActivityRow, StoreError> {
         let mut connection = self.connect()?;
         let rows = connection.query(LOOK, &[])?;
+        // Only after a good answer: a connection that failed may still have the answer to the old
+        // statement under way.
         self.open = Some(connection);
         let row = rows.first().ok_or_else(|| {
             StoreError::Damaged("the activity row is missing: restore the database".into())
@@ -184,13 +186,18 @@ impl Activity {
     fn write(&mut self, text: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Outcome {
         let mut connection = match self.connect() {
             Ok(connection) => connection,
+            // Nothing left this process. Kept apart from an unknown outcome, after which a takeover
+            // may have happened.
             Err(error) => return Outcome::NotSent(error.to_string()),
         };
+        // Counted from here: a warning of an earlier statement is no matter of this one.
         let warnings = connection.warnings();
         let rows = match connection.query(text, parameters) {
             Ok(rows) => rows,
             Err(error) => return Outcome::Unknown(StoreError::from(error).to_string()),
         };
+        // A renewal that is not replicated must begin no lease: after the primary is lost, the beat
+        // that a standby saw is there again, and it takes over while this lease runs.
         if let Err(error) = connection.check_warnings(warnings) {
             return Outcome::Unknown(error.to_string());
         }

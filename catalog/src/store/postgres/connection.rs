@@ -57,6 +57,8 @@ impl Connection {
         let mut config = url.config.clone();
         let own = SETTINGS.map(|(setting, value)| format!("-c {setting}={value}"));
         let given = config.get_options().unwrap_or_default();
+        // Ours last: of two values of one setting the later one counts, and a URL must not switch
+        // off what safety rests on.
         let options = format!("{given} {}", own.join(" "));
         let warnings = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&warnings);
@@ -64,6 +66,8 @@ impl Connection {
             .options(options.trim())
             .application_name(name)
             .notice_callback(move |notice| {
+                // Counted, since the library returns no warnings with an answer, and one at a
+                // COMMIT says that it is not replicated.
                 if notice.parsed_severity() == Some(Severity::Warning) {
                     tracing::warn!(
                         code = notice.code().code(),
@@ -125,6 +129,8 @@ impl Connection {
     /// Begins a transaction with the fence (see [`super::activity`]), in one round trip. Returns
     /// whether the epoch is still `holder`'s; the transaction must be rolled back if not.
     pub fn begin_fenced(&mut self, epoch: u64, holder: &str) -> Result<bool, postgres::Error> {
+        // The text goes into the statement: the simple protocol has no parameters, and it alone
+        // takes two statements in one flight.
         assert!(
             holder.bytes().all(|b| b.is_ascii_alphanumeric()),
             "a holder is made of letters and digits: {holder}"
@@ -148,6 +154,8 @@ impl Connection {
     /// Why the outcome is unknown.
     pub fn commit(&mut self) -> Result<(), StoreError> {
         let before = self.warnings();
+        // No time-out: giving up would cancel nothing on the server, and a cancelled COMMIT reports
+        // success for what is not replicated.
         let messages = self.client.simple_query("COMMIT");
         messages.map_err(StoreError::from)?;
         self.check_warnings(before)
@@ -206,6 +214,8 @@ pub fn describe(error: &postgres::Error) -> String {
 
 impl From<postgres::Error> for StoreError {
     fn from(error: postgres::Error) -> Self {
+        // Only these are the content's fault. All others may pass, and must not end service for
+        // good.
         let damage = [SqlState::DATA_CORRUPTED, SqlState::INDEX_CORRUPTED];
         match error.code() {
             Some(code) if damage.contains(code) => Self::Damaged(describe(&error)),

@@ -145,8 +145,10 @@ impl PostgresStore {
         let genesis = schema::open(&mut connection, begin)?;
         let seed = genesis_hash(&genesis);
         let end = rows::position(&mut connection, seed)?.next();
+        // The tail only, as with a file; the thread `check` reads the rest after a takeover.
         let first = end.saturating_sub(TAIL_CHECK_ROWS);
         rows::read(&mut connection, seed, first, usize::MAX >> 1)?;
+        // Now, while it stands by: the first batch after a takeover costs no round trip more.
         connection.prepare(&[LOOK_UP, WRITE, STOCKS, TERM, REFUSE_CLIENT, REFUSE_FRONTEND])?;
         Ok(Self {
             url: url.clone(),
@@ -169,6 +171,8 @@ impl PostgresStore {
 
     /// Begins a transaction that may write.
     fn fenced(&mut self) -> Result<Fenced<'_>, StoreError> {
+        // A COMMIT of this epoch may still be on its way. A batch now would be decided without it,
+        // and give its numbers again.
         if self.unknown.is_some_and(|unknown| unknown >= self.epoch) {
             return Err(StoreError::UnknownBefore { epoch: self.epoch });
         }
@@ -178,6 +182,7 @@ impl PostgresStore {
 
     fn fenced_by(&mut self, epoch: u64) -> Result<Fenced<'_>, StoreError> {
         let mut connection = self.take()?;
+        // On an error the connection is dropped here, and the server ends its transaction.
         let held = connection.begin_fenced(epoch, &self.holder)?;
         let fenced = Fenced {
             store: self,
@@ -228,14 +233,19 @@ impl Store for PostgresStore {
     }
 
     fn load(&mut self, epoch: u64) -> Result<Snapshot, StoreError> {
+        // A load under the same epoch could miss a COMMIT that is executed after it.
         if self.unknown.is_some_and(|unknown| unknown >= epoch) {
             return Err(StoreError::UnknownBefore { epoch });
         }
         let seed = self.seed;
         let mut fenced = self.fenced_by(epoch)?;
+        // The fence is held meanwhile: a takeover waits for it, so nothing changes between the
+        // statements.
         let snapshot = read_snapshot(fenced.connection(), seed)?;
         // It wrote nothing, so that its end cannot be unknown.
         fenced.end();
+        // Last: after an error the state in memory is still that of the older epoch, and is written
+        // under it or not at all.
         self.epoch = epoch;
         self.unknown = None;
         Ok(snapshot)
@@ -292,6 +302,7 @@ impl Store for PostgresStore {
         let keys: Vec<&[u8]> = keys.iter().map(<[u8; 16]>::as_slice).collect();
         let found = fenced.query(LOOK_UP, &[&keys])?;
         let (last, recorded) = looked_up(&found, orders, seed)?;
+        // Also where the database has more, which only a write without the fence can be.
         if last != before.position {
             return Err(rows_lost(before.position, last));
         }
@@ -368,6 +379,8 @@ impl Fenced<'_> {
 
     fn commit(mut self) -> Result<(), StoreError> {
         let mut connection = self.connection.take().expect("open until it ends");
+        // In a flight of its own, after the answers to all statements: nothing before it can fail
+        // unseen.
         let committed = connection.commit();
         match &committed {
             Ok(()) => self.store.open = Some(connection),
@@ -384,6 +397,7 @@ impl Fenced<'_> {
 impl Drop for Fenced<'_> {
     fn drop(&mut self) {
         if let Some(mut connection) = self.connection.take() {
+            // Kept open for the next transaction: a refused batch should cost no new connection.
             connection.roll_back();
             self.store.open = Some(connection);
         }
@@ -402,6 +416,7 @@ impl Batch for PostgresBatch<'_> {
     }
 
     fn write(&mut self, before: &Snapshot, decided: &DecidedBatch) -> Result<(), StoreError> {
+        // Refusals alone need no statement on rows and stocks: one round trip less.
         if !decided.rows.orders.is_empty() {
             self.write_rows(before, decided)?;
         }
@@ -429,6 +444,8 @@ impl PostgresBatch<'_> {
             .map(|hash| hash.0.as_slice())
             .collect();
         let names: Vec<&str> = decided.quantities.keys().map(String::as_str).collect();
+        // The quantities before are a condition of the statement: they show at the first trade that
+        // the table is not what memory holds.
         let held = |name: &&str| signed(before.market[*name].quantity);
         let before: Vec<i64> = names.iter().map(held).collect();
         let after: Vec<i64> = decided.quantities.values().copied().map(signed).collect();
@@ -450,6 +467,7 @@ impl PostgresBatch<'_> {
             Some(row) => (row.try_get(0)?, row.try_get(1)?),
             None => (0, 0),
         };
+        // Before the commit, so that a difference takes nothing along.
         if counts == (numbers.len() as i64, names.len() as i64) {
             return Ok(());
         }

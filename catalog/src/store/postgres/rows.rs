@@ -81,10 +81,13 @@ pub fn read(
         orders: Vec::new(),
         hash: seed,
     };
+    // Half of the largest: one is added below.
     let limit = i64::try_from(limit).unwrap_or(i64::MAX >> 1);
     let Ok(from) = i64::try_from(first) else {
         return Ok(nothing);
     };
+    // The row before the first one comes along in the same round trip: its hash is where the chain
+    // goes on. Row 0 continues the genesis.
     let page = if from == 0 {
         connection.query(PAGE, &[&from, &limit])?
     } else {
@@ -106,8 +109,11 @@ pub fn read(
     };
     for row in page {
         let (number, order, stored) = decode(row)?;
+        // Before the hash: a gap would else be reported as a damaged row.
         check_number(rows.end(), number)?;
         rows.hash = row_hash(rows.hash, number, &order);
+        // The database's own checksums cover pages as they were written, not what a hand or a
+        // faulty program wrote into them.
         if rows.hash != stored {
             return Err(StoreError::Damaged(format!(
                 "order {number} does not have the hash that its content gives"

@@ -77,6 +77,7 @@ pub fn exists(client: &mut Client) -> Result<bool, StoreError> {
     let version: i32 = client
         .query_one("SELECT max(version) FROM bazaar.format", &[])?
         .try_get(0)?;
+    // An older format is read as it is: so far there is only one.
     if version <= FORMAT {
         return Ok(true);
     }
@@ -108,6 +109,7 @@ pub fn open(
     if exists(connection.client())? {
         return read_genesis(connection.client());
     }
+    // One transaction for tables and genesis: another starter sees both or neither.
     connection.client().batch_execute("BEGIN")?;
     let made = make(connection.client(), begin);
     match &made {
@@ -159,6 +161,8 @@ pub fn write_genesis(client: &mut Client, genesis: &Genesis) -> Result<(), Store
         "INSERT INTO cluster (id) VALUES ($1)",
         &[&genesis.cluster.0],
     )?;
+    // The initial stocks twice: the genesis never changes and seeds the chain, the stocks are
+    // traded.
     for table in ["genesis", "stocks"] {
         let insert = client.prepare(&format!(
             "INSERT INTO {table} (name, price_cents, quantity) VALUES ($1, $2, $3)"

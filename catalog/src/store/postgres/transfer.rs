@@ -54,6 +54,7 @@ pub fn import(
     url: &PostgresUrl,
     replace: bool,
 ) -> Result<(Audit, KeptAs), StoreError> {
+    // First the source: a damaged file changes nothing in the database, and takes no epoch.
     let wanted = audit(source)?;
     let mut connection = Connection::open(url, "bazaar transfer")?;
     let seen = match (schema::exists(connection.client())?, replace) {
@@ -108,6 +109,7 @@ fn copy_in(
     seen: Option<&ActivityRow>,
     wanted: &Audit,
 ) -> Result<KeptAs, StoreError> {
+    // The lock of a catalog's start: two writers must not make the tables at once.
     schema::lock(connection.client())?;
     let mut kept = None;
     let mut epoch = 0;
@@ -136,6 +138,7 @@ fn copy_in(
         while let Some(row) = found.next()? {
             let (id, key, name): (i64, Vec<u8>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let (side, quantity): (i16, i64) = (row.get(3)?, row.get(4)?);
+            // With their ids: a ring goes on where it was.
             let values: [&(dyn ToSql + Sync); 5] = [&id, &key, &name, &side, &quantity];
             connection.query(insert, &values)?;
         }
@@ -145,6 +148,8 @@ fn copy_in(
             Ok((row.get(0)?, row.get(1)?))
         })?;
     connection.query(SET_LEADERSHIP, &[&term, &owner])?;
+    // Before the commit, inside the transaction that wrote: a copy that is not equal never becomes
+    // visible.
     let found = judge(connection, &wanted.genesis)?;
     if found == *wanted {
         return Ok(kept);
@@ -186,6 +191,7 @@ fn copy_orders_in(
 ) -> Result<(), StoreError> {
     let (mut page, mut hashes, mut first) = (Vec::new(), Vec::new(), 0);
     let mut sent = Ok(());
+    // A page in one statement: a round trip a row would take minutes for a million rows.
     let mut send = |page: &mut Vec<Order>, hashes: &mut Vec<[u8; 32]>| {
         let columns = Columns::of(&page.iter().collect::<Vec<_>>());
         let numbers: Vec<i64> = (first..first + page.len() as u64).map(signed).collect();
@@ -209,6 +215,7 @@ fn copy_orders_in(
     orders::scan(source, seed, 0, usize::MAX >> 1, |order, hash| {
         page.push(order);
         hashes.push(hash.0);
+        // The scan cannot be stopped from inside. After a failure the rest is read and not sent.
         if page.len() == PAGE_ROWS && sent.is_ok() {
             sent = send(&mut page, &mut hashes);
         }
@@ -273,6 +280,7 @@ pub fn export(url: &PostgresUrl, target: &mut File, stopped: bool) -> Result<Aud
     let genesis = schema::read_genesis(connection.client())?;
     let seed = genesis_hash(&genesis);
     let lost = connection.query(super::HISTORY_LOST, &[])?;
+    // Such a history must not be carried on as a good one.
     if let Some(row) = lost.first() {
         return Err(StoreError::Damaged(row.try_get(0)?));
     }
@@ -284,6 +292,8 @@ pub fn export(url: &PostgresUrl, target: &mut File, stopped: bool) -> Result<Aud
         if page.orders.is_empty() {
             break;
         }
+        // The page has only the hash of its end; the chain gives those in between, from the row
+        // before.
         let before = rows::hash_before(&mut connection, seed, next)?;
         let before = before.ok_or_else(|| StoreError::Damaged(format!("order {next}")))?;
         let hashes = common::chain::row_hashes(before, next, &page.orders);
@@ -316,6 +326,7 @@ pub fn export(url: &PostgresUrl, target: &mut File, stopped: bool) -> Result<Aud
     let term = snapshot.term.term;
     written.execute("UPDATE leadership SET term = ?1, owner = ?2", (term, owner))?;
     written.commit()?;
+    // It only read: nothing to commit.
     connection.roll_back();
     Ok(Audit {
         genesis,

@@ -58,6 +58,8 @@ impl FromStr for PostgresUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // Taken apart here, since the library knows no `sslrootcert` and only three values of
+        // `sslmode`.
         let (start, query) = text.split_once('?').unwrap_or((text, ""));
         let (mut ssl_mode, mut roots, mut rest) = (String::from("prefer"), None, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -81,11 +83,15 @@ impl FromStr for PostgresUrl {
         if config.get_hosts().is_empty() {
             return Err(format!("it names no host: {SHAPE}"));
         }
+        // Asked of the text: the library's default, any host, cannot be told from a URL that asks
+        // for it.
         if query.contains("target_session_attrs=")
             && config.get_target_session_attrs() != TargetSessionAttrs::ReadWrite
         {
             return Err("the catalog writes: write target_session_attrs=read-write".into());
         }
+        // Of several hosts, one is the primary. A standby would take the connection and refuse the
+        // first batch.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
@@ -130,6 +136,7 @@ fn tls(mode: &str, roots: Option<&str>) -> Result<(SslMode, ClientConfig), Strin
                                       sslrootcert=FILE.pem (/etc/ssl/certs/ca-certificates.crt \
                                       are the system's)"
             .into()),
+        // Refused, not ignored: whoever names authorities believes that they are checked.
         ("disable" | "prefer" | "require", Some(_)) => Err(format!(
             "sslrootcert would not be looked at with sslmode={mode}: write sslmode=verify-full"
         )),
