@@ -16,7 +16,7 @@ pub struct Audit {
     pub genesis: Genesis,
     /// Where the journal ends.
     pub position: Position,
-    /// The term.
+    /// The newest granted term.
     pub term: Term,
 }
 

@@ -42,7 +42,7 @@ pub enum ForeignLog {
 }
 
 impl Leadership {
-    /// As read from the file.
+    /// With the term that the store has. The spacing of claims counts from this run's own grants.
     pub fn new(current: TermInfo) -> Self {
         Self {
             current,

@@ -6,7 +6,7 @@
 //! ```text
 //!                                       ┌────── pusher (per session) ──► front-ends' /invalidate
 //!  http workers ──► writer queue ─► writer ──► SQLite (WAL, one fsync per batch)
-//!       │                              └──────► published ◄── http workers: /term /lookup /health
+//!       │                              └──────► visible ◄──── http workers: /term /lookup /health
 //!       ├──► journal queue ─► journal reader (own connection)
 //!       └──► registrar (probe push, then a session)      session-keeper (drops silent ones)
 //!  check: reads the whole journal once after a start

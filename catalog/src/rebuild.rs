@@ -22,12 +22,12 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 
-/// A new file.
+/// The result of a rebuild.
 #[derive(Debug)]
 pub struct Rebuilt {
     /// Where the journal ends.
     pub position: Position,
-    /// The term.
+    /// A term above every one that a replica has seen.
     pub term: Term,
     /// Under which name the file that was there is kept.
     pub kept_as: Option<String>,

@@ -146,7 +146,7 @@ impl SessionTable {
         self.sessions.keys()
     }
 
-    /// How many there are.
+    /// How many sessions may hold cached stocks.
     pub fn len(&self) -> usize {
         self.sessions.len()
     }

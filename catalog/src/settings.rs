@@ -10,13 +10,15 @@ use std::str::FromStr;
 /// Environment variables of the catalog.
 #[derive(Debug, Clone)]
 pub struct CatalogSettings {
-    /// Where it listens.
+    /// `CATALOG_LISTEN`.
     pub listen: ListenAddress,
-    /// Where its state lives.
+    /// `CATALOG_DB`: where the catalog's state lives.
     pub database: Database,
-    /// Where callers reach it, for the other catalogs of a shared database to name.
+    /// `CATALOG_ADVERTISE_URL`: where callers reach it, for the other catalogs of a shared database
+    /// to name.
     pub advertise_url: String,
-    /// CSV file of the stocks that a new bazaar starts with; the village's without.
+    /// `CATALOG_STOCKS`: CSV file of the stocks that a new bazaar starts with; the village's
+    /// without.
     pub stocks: Option<PathBuf>,
     /// The settings that every service has.
     pub shared: Shared,
@@ -40,6 +42,7 @@ impl CatalogSettings {
         );
         shared.is_known_as(&listen.to_string());
         let database = read_database(settings);
+        // Two catalogs with a file each would be two bazaars, and callers would go to either.
         if urls.len() > 1 && database.file().is_some() {
             settings.mistake(format!(
                 "CATALOG_URL={}: several catalogs share a database, and CATALOG_DB={} is a file of \
@@ -54,6 +57,7 @@ impl CatalogSettings {
              its address",
         );
         let shares = database.file().is_none();
+        // Found here: else every caller would be sent to an address that only this machine can use.
         if shares && advertise.is_none() && listen.is_wildcard() {
             settings.mistake(format!(
                 "CATALOG_ADVERTISE_URL is not set, and CATALOG_LISTEN={listen} names no host: \

@@ -179,7 +179,7 @@ impl Writer {
     /// Nothing was queued for a while.
     fn idle(&mut self) {
         self.show_life();
-        // Unless a worker traded in place meanwhile.
+        // A worker may have traded in place meanwhile: then no probe is due.
         if self.writes.probe_due(Instant::now()).is_zero() && !self.is_over() {
             self.probe();
         }

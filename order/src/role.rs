@@ -46,7 +46,7 @@ impl RoleState {
         self.known
     }
 
-    /// The term that it leads.
+    /// The term that it leads; `None` while it follows or claims.
     pub fn led_term(&self) -> Option<Term> {
         if let Role::Leading(term) = self.role {
             Some(term)
@@ -55,7 +55,7 @@ impl RoleState {
         }
     }
 
-    /// The term that it claims.
+    /// The term that it was granted and completes its log for; `None` while it follows or leads.
     pub fn claiming(&self) -> Option<Term> {
         if let Role::Claiming(term) = self.role {
             Some(term)

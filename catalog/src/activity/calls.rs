@@ -43,7 +43,7 @@ pub trait ActivityTable: Send {
 /// Opens a connection for the holder that this process is.
 pub type OpenTable = Arc<dyn Fn() -> Result<Box<dyn ActivityTable>, StoreError> + Send + Sync>;
 
-/// A statement.
+/// A statement on the activity row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statement {
     Look,
@@ -51,7 +51,7 @@ pub enum Statement {
     Take(Takeover),
 }
 
-/// Its answer.
+/// The answer to a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Seen(Seen),

@@ -1,4 +1,4 @@
-//! The part that this catalog has now: it stands by, or it is active for the length of a tenure.
+//! Whether this catalog stands by, or is active for the length of a tenure, as its threads share it.
 
 use super::{Epoch, Lease, NoRow, Takeover};
 use crate::tenure::Tenure;
@@ -95,7 +95,8 @@ pub struct Known {
     pub epoch: Epoch,
 }
 
-/// The part that this catalog has now. The listener's workers read it with each request.
+/// Whether this catalog stands by or is active now. The listener's workers read it with each
+/// request.
 #[derive(Debug, Default)]
 pub struct Standing {
     tenure: RwLock<Option<Arc<Tenure>>>,

@@ -27,20 +27,20 @@ pub const FRONTEND_REFUSALS: u64 = 100_000;
 /// The state that the writer holds in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The stocks.
+    /// The stocks, with the quantities that are left.
     pub market: Market,
     /// Where the journal ends.
     pub position: Position,
-    /// The term.
+    /// The newest granted term, and its owner.
     pub term: TermInfo,
 }
 
 /// The store of a running catalog, on the one connection that writes.
 pub trait Store: Send + fmt::Debug {
-    /// The genesis.
+    /// The genesis, as it was read when the store was opened.
     fn genesis(&self) -> &Genesis;
 
-    /// Hash of the genesis.
+    /// Hash of the genesis, with which the chain begins.
     fn seed(&self) -> Hash;
 
     /// Reads what the writer holds in memory. Everything that is written later was decided on it,

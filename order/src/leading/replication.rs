@@ -187,7 +187,7 @@ impl Replication {
         let answer = self.exchange(term, &nothing, PROBE_TIMEOUT)?;
         let position = self.position(term, &answer)?;
         // The hash decides, not the number. Two logs of equal length may differ after a file was
-        // lost, and rows sent after different ones would be chained to nothing.
+        // lost, and the follower would refuse every row that is sent after the difference.
         let own = self
             .reader
             .read(|connection, seed| orders::hash_before(connection, seed, position.next()));

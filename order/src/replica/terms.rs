@@ -9,12 +9,13 @@ use parking_lot::MutexGuard;
 use std::time::Duration;
 
 impl Replica {
-    /// The term that it leads.
+    /// The term that it leads; `None` while it follows or claims.
     pub fn led_term(&self) -> Option<Term> {
         self.state.lock().role.led_term()
     }
 
-    /// The term that it leads and shows in `/health`.
+    /// The term that it leads and shows in `/health`; `None` also for a leader that cannot take
+    /// orders now.
     pub fn openly_led_term(&self) -> Option<Term> {
         self.state.lock().openly_led_term()
     }

@@ -81,7 +81,6 @@ pub fn read(
         orders: Vec::new(),
         hash: seed,
     };
-    // Half of the largest: one is added below.
     let limit = i64::try_from(limit).unwrap_or(i64::MAX >> 1);
     let Ok(from) = i64::try_from(first) else {
         return Ok(nothing);
