@@ -183,7 +183,7 @@ impl Lease {
         }
     }
 
-    /// The present epoch.
+    /// The epoch under which it renews now. It rises when the catalog moves itself to the next one.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -260,7 +260,7 @@ impl Lease {
         self.renewed(epoch, sent);
     }
 
-    /// The writer lives.
+    /// Notes a sign of life of the writer.
     pub fn show_life(&mut self, now: BootInstant) {
         self.alive = self.alive.max(now);
     }

@@ -20,7 +20,7 @@ pub struct Audit {
     pub term: Term,
 }
 
-/// Audits a file.
+/// Reads the whole file, and judges it.
 ///
 /// # Errors
 /// [`DbError::Damaged`] with what is wrong.

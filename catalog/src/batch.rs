@@ -71,8 +71,8 @@ pub fn decide_batch(
         let left = quantities
             .get(&order.name)
             .copied()
-            // What this batch has left of the stock so far, else what was there before: two buys of
-            // the last piece in one batch must not both succeed.
+            // The quantity that this batch has left so far, else the one from before it: two buys
+            // of the last piece in one batch must not both succeed.
             .unwrap_or(holding.quantity);
         let verdict = match decide(left, order.side, order.quantity) {
             Decision::InsufficientQuantity => {

@@ -28,7 +28,7 @@ pub enum Read {
     OrderPage(PageCall, Responder),
     /// A page of the log, from this number on.
     LogRange(u64, Responder),
-    /// The genesis.
+    /// Record −1 of this file, for a replica whose own file is empty.
     Genesis(Responder),
 }
 

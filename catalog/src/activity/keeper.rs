@@ -86,8 +86,8 @@ impl Keeper {
                     // writes.
                     lease.end("another catalog took over");
                     self.standing.know(Known {
-                        // Who took over is not known yet. Callers try their list, and the next look
-                        // shows the URL.
+                        // The one that took over is not known yet. Callers try their list, and the
+                        // next look shows its URL.
                         active: None,
                         epoch: epoch + 1,
                     });

@@ -1,4 +1,4 @@
-//! Whether this catalog stands by, or is active for the length of a tenure, as its threads share it.
+//! Whether this catalog stands by, or is active for the length of a tenure. All threads share it.
 
 use super::{Epoch, Lease, NoRow, Takeover};
 use crate::tenure::Tenure;
@@ -117,7 +117,7 @@ impl Standing {
         self.tenure.read().clone()
     }
 
-    /// Begins to serve.
+    /// Begins to serve: from here on the listener's workers find this tenure.
     pub fn begin(&self, tenure: Arc<Tenure>) {
         *self.tenure.write() = Some(tenure);
     }

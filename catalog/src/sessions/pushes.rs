@@ -134,7 +134,8 @@ impl Sessions {
         for push in by_writer {
             self.shared.read_acknowledgement(push, &names, &round);
         }
-        // What is left is with the pushers.
+        // The rest is with the pushers: without a time-out of its own, since each session has its
+        // end.
         round.wait(|id| self.shared.drop_if_over(id, BootInstant::now()));
     }
 }

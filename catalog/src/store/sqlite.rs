@@ -40,7 +40,7 @@ const CREATE_OWN: &str = "
     ) STRICT;
 ";
 
-/// The open file.
+/// The open file, on the one connection that writes.
 #[derive(Debug)]
 pub struct SqliteStore {
     connection: Connection,

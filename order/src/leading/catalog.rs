@@ -39,7 +39,7 @@ impl CatalogClient {
         self.catalogs.try_get(Says::Now, "/term", PROBE_TIMEOUT)
     }
 
-    /// Claims a term.
+    /// Claims the term after the one that the front-end has seen.
     ///
     /// # Errors
     /// [`CallError`]; 412 with [`common::wire::catalog::TermInfo`] for a stale one, 409 for a log
@@ -70,7 +70,7 @@ impl CatalogClient {
         self.catalogs.get_until(Says::Now, &path, PAGE_TIMEOUT)
     }
 
-    /// The genesis.
+    /// The genesis with which the catalog's journal begins.
     ///
     /// # Errors
     /// [`CallError`]

@@ -116,8 +116,8 @@ impl Sequencer {
             orders,
         };
         let timer = self.metrics.catalog_seconds.start_timer();
-        // Only this turn is held during the call, which may take a lease and more while caches do not
-        // acknowledge. The next batch waits for it; health, replication and reads go on.
+        // Only this turn is held during the call, which may take a lease and more while caches do
+        // not acknowledge. The next batch waits for it; health, replication and reads go on.
         let traded = self.catalog.trade(&request);
         timer.observe_duration();
         match traded {

@@ -11,7 +11,7 @@ use tracing::Level;
 /// Orders whose trace is kept. A follower further behind logs its rows without a trace.
 const KEPT: usize = 10_000;
 
-/// Traces by number.
+/// Trace ids by the number of their order.
 #[derive(Debug, Default)]
 pub struct Traces(Mutex<BTreeMap<u64, String>>);
 

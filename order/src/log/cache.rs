@@ -29,7 +29,7 @@ impl LogCache {
         self.runs.front().map_or(self.end, |run| run.first)
     }
 
-    /// Adds a run.
+    /// Adds a run that came from the catalog, and drops the oldest ones beyond `KEPT` rows.
     ///
     /// # Panics
     /// When it does not continue the others.

@@ -19,7 +19,7 @@ pub fn create_tables() -> String {
     format!("{}{}{CREATE_SCRATCH}", genesis::CREATE, orders::CREATE)
 }
 
-/// The open file.
+/// The open file. Its genesis and its end are in memory, so that an append reads neither.
 #[derive(Debug)]
 pub struct LogStore {
     connection: Connection,
@@ -36,7 +36,7 @@ pub enum AppendError {
     /// A row differs from what this log has under its number, or the rows do not have the hash they
     /// claim: a bug or a damaged file.
     Contradiction(String),
-    /// SQLite failed.
+    /// SQLite failed. Nothing of the transaction counts as appended.
     Database(DbError),
 }
 

@@ -55,7 +55,7 @@ pub enum ToSend {
 pub struct NotLeading;
 
 impl Replica {
-    /// Admits a batch.
+    /// Admits a batch to the catalog. Term, position and bazaar are of one moment.
     ///
     /// # Errors
     /// [`NotAdmitted`]
