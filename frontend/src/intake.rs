@@ -20,22 +20,28 @@ pub struct QueueKind {
 pub const ORDERS: QueueKind = QueueKind {
     name: "orders",
     items: "orders",
+    // Beyond it clients hear at once that they should come back, while their order has certainly
+    // not traded, instead of waiting for a deadline that it will miss.
     bound: common::timing::ORDER_QUEUE,
 };
 /// Queries for orders by number.
 pub const QUERIES: QueueKind = QueueKind {
     name: "queries",
     items: "order queries",
+    // Numbers only, and one call takes a full batch of them.
     bound: 4_096,
 };
 /// Pages of orders.
 pub const PAGES: QueueKind = QueueKind {
     name: "pages",
     items: "pages of orders",
+    // Each is a call of its own, and one thread makes them one after the other: fewer may wait.
     bound: 256,
 };
 /// Queries that only a leader can answer.
 pub const LEADER_QUERIES: QueueKind = QueueKind {
+    // The second step has a queue of its own: in the same one, reads that every replica can answer
+    // would wait behind those that need a leader.
     name: "queries-leader",
     ..QUERIES
 };
@@ -48,6 +54,8 @@ pub const LEADER_PAGES: QueueKind = QueueKind {
 pub const LOOKUPS: QueueKind = QueueKind {
     name: "lookups",
     items: "stock reads",
+    // While the catalog is away readers wait here for up to `READ_TOTAL`; a few calls answer all of
+    // them when it is back.
     bound: 4_096,
 };
 
@@ -59,6 +67,8 @@ pub trait Waiting {
 
 /// Answers 503 where a queue had no room. The result is that of the queue's `put`.
 pub fn refuse_if_full<T: Waiting>(put: Result<(), T>, kind: &QueueKind, gauges: &QueueGauges) {
+    // An item that comes back out of `put` was never seen by a thread, which is why the message may
+    // say that nothing happened.
     if let Err(item) = put {
         gauges.refused(kind.name);
         let message = format!(
@@ -71,6 +81,7 @@ pub fn refuse_if_full<T: Waiting>(put: Result<(), T>, kind: &QueueKind, gauges: 
 
 /// A 503: the client may try again.
 pub fn unavailable(message: &str) -> Response {
+    // Whole seconds (RFC 9110): a full queue and a failover are mostly over within one.
     Response::error(503, message).with_header("Retry-After", "1")
 }
 

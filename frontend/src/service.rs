@@ -48,7 +48,8 @@ use std::time::Duration;
 /// threads to be joined.
 const STOP_REST: Duration = Duration::from_millis(500);
 
-/// Threads that read from the replicas, those of both steps, and so connections to each.
+/// Threads that read from the replicas, those of both steps (one leader thread for each kind of
+/// read), and so connections to each: every thread finds a kept one.
 const READERS: usize = queries::THREADS + pages::THREADS + 2;
 
 /// A running front-end. Dropping it stops it, in this order:
@@ -83,9 +84,16 @@ struct Ending {
 
 impl Ending {
     fn trigger(&self) {
+        // First the flag, then the wake-ups: a thread whose call is ended looks at the flag, and
+        // would call again if it came later.
         self.stop.trigger();
+        // The forwarders take the orders that still wait and answer each of them, as the cell is
+        // closed.
         self.orders.close();
         self.cell.close();
+        // A thread that waits for an answer does not look at the flag. The calls of the cache's
+        // session have connections of their own and are not ended: the session's end is yet to be
+        // sent.
         self.catalogs.abort();
         self.others.abort();
     }
@@ -97,6 +105,7 @@ impl Frontend {
     /// # Errors
     /// When a listener cannot be bound.
     pub fn start(settings: &FrontendSettings) -> io::Result<Self> {
+        // 1. What the threads share: counters, cache, leader, health, queues.
         let metrics = Metrics::new();
         let http_metrics = HttpMetrics::new(&metrics);
         let queue_metrics = QueueMetrics::new(&metrics);
@@ -108,6 +117,8 @@ impl Frontend {
         ));
         watch_cache(&metrics, &cache);
         let cell = Arc::new(LeaderCell::new(
+            // A connection for each thread that calls the leader: with fewer, a forwarder would
+            // open one for each batch, and a new connection costs more than the call.
             forwarder::FORWARDERS + READERS,
             token,
             queue_metrics.clone(),
@@ -124,6 +135,7 @@ impl Frontend {
         queues.watch(QUERIES.name, &queries);
         queues.watch(PAGES.name, &pages);
         queues.watch(LOOKUPS.name, &lookups);
+        // The batcher is no channel, so it is watched by a function rather than by its length.
         queues.watch_len(ORDERS.name, {
             let orders = orders.clone();
             move || orders.len()
@@ -134,6 +146,8 @@ impl Frontend {
             metrics: metrics.clone(),
         };
         let evidence = Arc::<OrderEvidence>::default();
+        // One for each user of it, all over the same parts, so that page, readiness and metric
+        // cannot differ.
         let report = || StatusReport {
             cell: Arc::clone(&cell),
             health_table: Arc::clone(&health_table),
@@ -152,10 +166,14 @@ impl Frontend {
             outcomes: queue_metrics.outcomes.clone(),
             report: report(),
             feed: Arc::clone(&feed),
+            // On loopback a browser names us by an address or by `localhost`, so that any other
+            // name is foreign there. See `api::origin`.
             origins: Origins::new(settings.origins.clone(), settings.listen.is_loopback()),
         });
         let stop = Shutdown::new();
-        // Both listeners first: a port in use must end the start before other services are asked.
+        // 2. Both listeners, before any other service is asked: a port in use ends the start
+        // without a session begun at the catalog or a leader asked for. Requests that come before
+        // the threads below run wait in their queues.
         let internal = InternalServer::start(
             "internal",
             &settings.internal_listen,
@@ -175,6 +193,7 @@ impl Frontend {
             .map_err(|error| explain_listen("FRONTEND_LISTEN", &settings.listen, &error))?;
         let publisher = Publisher {
             feed,
+            // None behind tiny_http, which cannot stream: the page polls there.
             subscribers: public.subscribers(),
             report: report(),
             http: http_metrics,
@@ -189,10 +208,14 @@ impl Frontend {
             evidence,
             metrics: queue_metrics,
             queues,
+            // One connection more than lookup threads, for the stock reader of the feed.
             catalogs: Catalogs::new(&settings.catalogs, lookups::THREADS + 1, token),
+            // Apart from the leader's connections, which end with its term: a replica that does not
+            // lead is read from across terms.
             others: HttpClient::new(READERS, token),
             stop,
         };
+        // 3. The threads. The monitor first, since the others report failed calls to it.
         let monitor = parts.monitor();
         let mut callers = parts.forwarders(&monitor, receivers);
         callers.extend(parts.readers(&monitor, &queries_arrived, &pages_arrived));
@@ -242,22 +265,33 @@ impl Frontend {
 
 impl Drop for Frontend {
     fn drop(&mut self) {
+        // 1. A thread that loses patience: orders that are held while no leader is known would use
+        // up the whole grace and then be cut off without an answer. It ends the waits shortly
+        // before.
         let drained = Shutdown::new();
         let impatient = Thread::spawn("stop", {
             let (drained, ending) = (drained.clone(), self.ending.clone());
             move || {
+                // Woken as soon as the listener has drained; only a stop that takes long gets past
+                // this.
                 if !drained.wait(STOP_GRACE.saturating_sub(STOP_REST)) {
                     ending.trigger();
                 }
             }
         });
-        // Waits for the requests in flight, which need every thread below.
+        // 2. The listener takes nothing more, and waits for the requests in flight, which need
+        // every thread below: ended earlier, they would be answered 503 for nothing.
         drop(self.public.take());
         drained.trigger();
         drop(impatient);
+        // 3. Nobody waits for an answer any more: all threads end.
         self.ending.trigger();
+        // Joined before the monitor, in the order that the struct's doc gives.
         self.callers.clear();
         drop(self.monitor.take());
+        // The session ends here: the cache is emptied first, then the catalog learns of it. The
+        // internal listener still acknowledges invalidations meanwhile, and is dropped last, with
+        // the fields.
         self.background.clear();
     }
 }
@@ -286,6 +320,8 @@ impl Parts<'_> {
     fn monitor(&self) -> Monitor {
         Monitor::start(MonitorConfig {
             replicas: self.settings.replicas.clone(),
+            // Connections of its own: those of the lookups are ended at a stop, and one of them may
+            // hang.
             catalogs: self.catalogs.with_own_connections(1),
             token: self.token(),
             cell: Arc::clone(&self.cell),
@@ -323,6 +359,8 @@ impl Parts<'_> {
             metrics: self.metrics.clone(),
         };
         let (gauges, stop) = (&self.queues, &self.stop);
+        // The queries have more threads than the pages: a page occupies its thread for one reader,
+        // a call for queries serves all that wait.
         let mut threads = replicas::start(queries::THREADS, queries, &replicas, gauges, stop);
         threads.extend(replicas::start(
             pages::THREADS,
@@ -349,6 +387,7 @@ impl Parts<'_> {
         let reader = StockReader {
             feed: Arc::clone(&publisher.feed),
             subscribers: publisher.subscribers.clone(),
+            // Ended with the lookups at a stop: the feed is worth no wait.
             catalogs: self.catalogs.clone(),
             stop: self.stop.clone(),
         };
@@ -359,13 +398,18 @@ impl Parts<'_> {
         let token = self.settings.shared.token_text();
         let (table, stop) = (&self.health_table, &self.stop);
         let mut background = catalog_prober::start(&self.catalogs, token, table, stop);
+        // Without a cache there is no session, and the catalog waits for no acknowledgement from
+        // here.
         if self.settings.cache {
             let own_url = self
                 .settings
                 .internal_url
                 .clone()
+                // The port is only known now where the setting said 0.
                 .unwrap_or_else(|| format!("http://{internal}"));
             background.push(session::start(SessionConfig {
+                // Connections of its own, which are not ended with the others: the last call of
+                // this thread, which ends the session, is made after they were.
                 catalogs: self.catalogs.with_own_connections(1),
                 own_url,
                 cache: Arc::clone(&self.cache),

@@ -151,14 +151,18 @@ pub struct Cache {
     entries: LruCache<Arc<str>, Arc<[u8]>>,
     /// The registered session, under which entries are stored.
     current: Option<SessionId>,
-    /// A session whose registration was sent and not answered.
+    /// A session whose registration was sent and not answered. It may be granted all the same: the
+    /// catalog then pushes to it, and waits for its lease.
     pending: Option<SessionId>,
+    /// [`BootInstant::BOOT`], which is always past, while there is no session.
     lease_end: BootInstant,
-    /// Rises with each session's beginning and end; a fill of an older generation is void.
+    /// Rises whenever a session begins or ends; a fill of an older generation is void. So a new
+    /// session needs no walk over the fills in flight.
     generation: u64,
-    /// Fills begun so far, which stamps them.
+    /// Fills begun so far, which stamps them. Never reset, so that no stamp is given twice.
     stamp: u64,
-    /// Fills in flight of this generation, by name.
+    /// Fills in flight of this generation, by name. Only names that are being asked for have an
+    /// entry, so an invalidation of any other name costs one failed look-up.
     in_flight: HashMap<Arc<str>, InFlight>,
 }
 
@@ -193,6 +197,7 @@ impl Cache {
     /// An empty cache for `capacity` stocks, without session.
     pub fn new(capacity: usize) -> Self {
         Self {
+            // A capacity of 0 would make `insert` evict what it has just stored.
             entries: LruCache::new(capacity.max(1)),
             current: None,
             pending: None,
@@ -206,6 +211,8 @@ impl Cache {
     /// The body for a stock; `None` when it is not cached or the lease has ended at `now`.
     pub fn get(&mut self, name: &str, now: BootInstant) -> Option<Arc<[u8]>> {
         if !self.leased(now) {
+            // Entries stay when a lease has ended: a keep-alive that was merely late makes them
+            // valid again, since the catalog went on pushing to the session.
             return None;
         }
         self.entries.get(name).cloned()
@@ -223,19 +230,26 @@ impl Cache {
 
     /// Names of the stocks that are held, the most recently used one first.
     pub fn names(&self) -> Vec<Arc<str>> {
+        // The library yields the least recently used first.
         let newest_first = self.entries.iter().rev();
         newest_first.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// Begins a fill: before the catalog is asked.
     pub fn begin_fill(&mut self, name: &str) -> Fill {
+        // Rises for every fill, also of one name: an invalidation voids the fills begun before it,
+        // and none after.
         self.stamp += 1;
         let name = match self.in_flight.get_key_value(name) {
+            // The name is shared with the fill that is in flight already, rather than copied for
+            // each reader.
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(name),
         };
         let flight = self.in_flight.entry(Arc::clone(&name)).or_insert(InFlight {
             count: 0,
+            // A new entry has voided nothing: invalidations from before this fill do not concern
+            // it, since its question is not sent yet.
             void_up_to: 0,
         });
         flight.count += 1;
@@ -248,6 +262,8 @@ impl Cache {
 
     /// Ends a fill. `body` is the answer's, where there is one that may be cached.
     pub fn finish_fill(&mut self, fill: &Fill, body: Option<Arc<[u8]>>) -> FillEnd {
+        // The session under which it began has ended, and invalidations since then went to no
+        // session of ours. Its count went with the others in `forget`.
         if fill.generation != self.generation {
             return FillEnd::Voided;
         }
@@ -256,6 +272,8 @@ impl Cache {
         let Some(flight) = self.in_flight.get_mut(&fill.name) else {
             unreachable!("a fill of this generation is in flight until it is finished: {fill:?}");
         };
+        // Not older than the newest invalidation of this name: the catalog may have read the stock
+        // before the change.
         let voided = fill.stamp <= flight.void_up_to;
         assert!(
             fill.stamp <= self.stamp && flight.count > 0,
@@ -264,15 +282,22 @@ impl Cache {
             flight.count
         );
         flight.count -= 1;
+        // Removed so that the map holds names in flight only; otherwise a client that asks for
+        // random names would make it grow.
         if flight.count == 0 {
             self.in_flight.remove(&fill.name);
         }
         match body {
+            // The reader still gets this answer: its read overlapped with the trade, so either
+            // value is right.
             _ if voided => FillEnd::Voided,
+            // Without a session nobody would invalidate it.
             Some(body) if self.current.is_some() => {
                 self.entries.insert(Arc::clone(&fill.name), body);
                 FillEnd::Stored
             }
+            // The catalog said `cacheable: false`, as the stock is being changed, or there is no
+            // such stock and so no body.
             _ => FillEnd::Nothing,
         }
     }
@@ -281,29 +306,42 @@ impl Cache {
     #[must_use]
     pub fn invalidate(&mut self, session: &SessionId, names: &[String]) -> bool {
         if self.current.as_ref() != Some(session) && self.pending.as_ref() != Some(session) {
+            // To acknowledge would be a lie: entries of the session that is meant may live in
+            // another process at this address.
             return false;
         }
         for name in names {
             self.entries.remove(name.as_str());
+            // All fills begun so far, and not merely those whose answers are late: which answers
+            // left the catalog before the change cannot be seen from here.
             if let Some(flight) = self.in_flight.get_mut(name.as_str()) {
                 flight.void_up_to = self.stamp;
             }
         }
+        // True also when nothing was held: acknowledged is that nothing is held now.
         true
     }
 
     /// A registration is about to be sent.
     pub fn begin_session(&mut self, session: SessionId) {
+        // The one before is given up, whatever became of it. If it was granted, its pushes are
+        // refused from here on, and the catalog ends it.
         self.pending = Some(session);
     }
 
     /// The reply to the registration of the pending session came. False when the catalog has ended
     /// that session meanwhile: nothing is installed.
     pub fn install_session(&mut self, session: &SessionId, lease_end: BootInstant) -> bool {
+        // The catalog ended it meanwhile, and trades without waiting for it: installing it now
+        // would serve entries that nobody invalidates.
         let Some(pending) = self.pending.take() else {
             return false;
         };
+        // One thread registers, and it waits for each reply: another session here is our own
+        // mistake.
         assert_eq!(&pending, session, "only the pending session is installed");
+        // In one step under the caller's lock: a reader between the two would find entries of the
+        // old session under the new lease.
         self.forget();
         self.current = Some(pending);
         self.lease_end = lease_end;
@@ -312,6 +350,7 @@ impl Cache {
 
     /// A keep-alive was answered.
     pub fn renew(&mut self, session: &SessionId, lease_end: BootInstant) {
+        // An answer for a session that was lost since says nothing about the present one.
         if self.current.as_ref() == Some(session) {
             // A response that overtook a later one must not shorten the lease.
             self.lease_end = self.lease_end.max(lease_end);
@@ -320,6 +359,8 @@ impl Cache {
 
     /// The catalog does not know this session.
     pub fn lose(&mut self, session: &SessionId) {
+        // Compared, since the answer may be about a session that was replaced meanwhile, and must
+        // not empty the next one's cache.
         if self.current.as_ref() == Some(session) {
             self.forget();
         }
@@ -332,6 +373,8 @@ impl Cache {
             self.forget();
             return true;
         }
+        // Only taken: under a pending session nothing was stored, so that nothing has to be
+        // removed.
         self.pending.take_if(|pending| pending == session).is_some()
     }
 
@@ -339,6 +382,7 @@ impl Cache {
     /// that is under way installs nothing. Returns the sessions that the catalog may still know.
     #[must_use]
     pub fn leave(&mut self) -> Vec<SessionId> {
+        // Both: the pending one may have been granted, and then trades would wait for its lease.
         let known = self.current.take().into_iter().chain(self.pending.take());
         let known = known.collect();
         self.forget();
@@ -349,6 +393,7 @@ impl Cache {
     fn forget(&mut self) {
         self.entries.clear();
         self.in_flight.clear();
+        // Voids all fills at once, those too whose answers are on their way.
         self.generation += 1;
         self.current = None;
         self.lease_end = BootInstant::BOOT;

@@ -29,7 +29,6 @@ pub struct SessionConfig {
     pub catalogs: Catalogs,
     /// Under which the catalog reaches this front-end.
     pub own_url: String,
-    /// The cache.
     pub cache: Arc<SharedCache>,
     /// The service's stop.
     pub stop: Shutdown,
@@ -59,22 +58,29 @@ struct LeaseKeeper {
 impl LeaseKeeper {
     fn run(mut self) {
         let mut session = None;
+        // This thread alone registers, renews and ends, so that a renewal never meets a
+        // registration that is under way.
         while !self.config.stop.is_triggered() {
             // The pace counts from the start of a call: a slow one must not cost lease time.
             let began = Instant::now();
+            // Anew for each call: only a registration that found no active catalog shortens it.
             self.pace = KEEP_ALIVE;
             session = match session.take() {
                 None => self.register(),
                 Some(session) => self.renew(session),
             };
-            // A lost session is replaced at once; a registration that failed is tried
-            // again at the usual pace.
+            // A lost session is replaced at once; a registration that failed is tried again at the
+            // usual pace. `complained` tells the two apart: a renewal that found the session
+            // unknown leaves it false, a registration that failed sets it.
             let lost = session.is_none() && !self.complained;
             let rest = self.pace.saturating_sub(began.elapsed());
+            // A stop ends the wait at once: the session should end before its front-end does, since
+            // trades wait for the lease of one that was not ended.
             if !lost && self.config.stop.wait(rest) {
                 break;
             }
         }
+        // Also after a stop during a call: the loop is left by its head then.
         self.leave();
     }
 
@@ -83,10 +89,13 @@ impl LeaseKeeper {
     fn leave(&self) {
         for session in self.config.cache.leave() {
             let end = EndSessionRequest { session };
+            // Short: it delays the stop of this process, and the lease ends by itself.
             let timeout = PROBE_TIMEOUT;
             let ended = self
                 .config
                 .catalogs
+                // A fact: that a session ended here is true whichever epoch the catalog answers
+                // under.
                 .post(Says::Fact, "/sessions/end", timeout, &end);
             match ended {
                 Ok(Empty {}) => tracing::info!(session = %end.session, "cache session ended"),
@@ -106,7 +115,10 @@ impl LeaseKeeper {
             own_url,
             ..
         } = &self.config;
+        // Which session and which moment the answer belongs to: set by each attempt, read after the
+        // last.
         let mut attempt = None;
+        // A lease is a statement about now, so that an answer of an older epoch does not count.
         let answered = catalogs.round(Says::Now, |client, base| {
             // A new id for each catalog that is tried: one that gave no answer may have granted the
             // last one, and its late pushes must not be taken for those of another.
@@ -133,6 +145,8 @@ impl LeaseKeeper {
         match answered {
             Ok(answer) => {
                 let (session, asked) = attempt.expect("an answer follows an attempt");
+                // The length comes from the catalog, since it may be cut to what is left of the
+                // catalog's own lease on a shared database.
                 let lease_end = asked + Duration::from_millis(answer.lease_ms);
                 if !self.config.cache.install_session(&session, lease_end) {
                     // The end was pushed before this reply came: the catalog grants no other one
@@ -148,6 +162,7 @@ impl LeaseKeeper {
                 Some(session)
             }
             Err(error) => {
+                // One takes over soon, and until this registers every read goes to the catalog.
                 if error.no_catalog_is_active() {
                     self.pace = SOON;
                 }
@@ -158,12 +173,16 @@ impl LeaseKeeper {
                     );
                 }
                 self.complained = true;
+                // The id is given up: the next attempt makes a new one, so that this one's late
+                // pushes are refused.
                 None
             }
         }
     }
 
     fn renew(&mut self, session: SessionId) -> Option<SessionId> {
+        // Before the call, as with the registration: counted from the answer, the lease would
+        // outlast the catalog's by the time on the way.
         let asked = BootInstant::now();
         let request = KeepAliveRequest { session };
         let answered = self.config.catalogs.post::<_, LeaseAnswer>(
@@ -173,6 +192,8 @@ impl LeaseKeeper {
             &request,
         );
         match answered {
+            // Still our session, with the lease that it has. To register anew would be no help: an
+            // invalidation of ours is unanswered, and the next session would not be reached either.
             Ok(LeaseAnswer { lease_ms: 0 }) => {
                 tracing::debug!(
                     "lease not renewed: the catalog waits for an answer to an invalidation"
@@ -183,7 +204,11 @@ impl LeaseKeeper {
                     .cache
                     .renew(&request.session, asked + Duration::from_millis(lease_ms));
             }
+            // Only this status says so. A time-out or a broken connection leaves the lease as it
+            // is: the catalog may have renewed it, and our clock ends it in any case.
             Err(CallError::Status { status: 404, .. }) => {
+                // At once, before a new session is asked for: entries of the forgotten one are
+                // invalidated by nobody.
                 self.config.cache.lose(&request.session);
                 tracing::warn!(
                     session = %request.session,
@@ -191,6 +216,7 @@ impl LeaseKeeper {
                 );
                 return None;
             }
+            // Kept, and tried again at the usual pace: a lease survives two lost keep-alives.
             Err(error) => tracing::debug!(%error, "lease not renewed"),
         }
         Some(request.session)

@@ -14,6 +14,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct SharedCache {
     cache: Mutex<Cache>,
+    /// Switched off, a read takes no lock.
     enabled: bool,
     capacity: usize,
     metrics: CacheMetrics,
@@ -36,6 +37,8 @@ impl SharedCache {
         if !self.enabled {
             return None;
         }
+        // Held for two map operations, well under a microsecond: each cached read of every core
+        // passes here.
         let mut cache = self.cache.lock();
         // Under the lock and before the entry is taken: see the first rule of the cache.
         let now = BootInstant::now();
@@ -59,6 +62,8 @@ impl SharedCache {
         if !self.enabled {
             return Vec::new();
         }
+        // One lock for the whole call: the fills are begun at one moment, before the question
+        // leaves.
         let mut cache = self.cache.lock();
         names.map(|name| cache.begin_fill(name)).collect()
     }
@@ -70,6 +75,9 @@ impl SharedCache {
         for fill in fills {
             let body = found
                 .get(&*fill.name)
+                // While a stock is being changed its old value is right to answer with and wrong to
+                // keep: a session that began after the catalog had listed the sessions gets no push
+                // for this batch.
                 .filter(|stock| stock.cacheable)
                 .map(|stock| Arc::clone(&stock.body));
             match cache.finish_fill(&fill, body) {
@@ -83,6 +91,7 @@ impl SharedCache {
     /// An invalidation of the catalog; false when it is not for a session of ours.
     #[must_use]
     pub fn invalidate(&self, session: &SessionId, names: &[String]) -> bool {
+        // The lock ends with this statement: counting needs none.
         let ours = self.cache.lock().invalidate(session, names);
         if ours {
             self.metrics.invalidations.inc_by(names.len() as u64);
@@ -109,6 +118,8 @@ impl SharedCache {
     /// The catalog does not know the session.
     pub fn lose(&self, session: &SessionId) {
         self.cache.lock().lose(session);
+        // Counted although the session may have been replaced already: the catalog did lose one of
+        // ours.
         self.metrics.lease_losses.inc();
     }
 
@@ -131,6 +142,8 @@ impl SharedCache {
     /// Whether reads may be answered from here now.
     pub fn leased(&self) -> bool {
         let cache = self.cache.lock();
+        // The clock under the lock, as in `get`: read before it, a wait for the lock could show a
+        // lease that has ended.
         cache.leased(BootInstant::now())
     }
 
@@ -167,6 +180,7 @@ pub struct FoundStock {
 
 impl From<&Stock> for FoundStock {
     fn from(stock: &Stock) -> Self {
+        // Encoded once when it is filled, rather than at each hit.
         let data = stock_info(stock);
         let body = serde_json::to_vec(&Data { data }).expect("wire types serialise");
         Self {

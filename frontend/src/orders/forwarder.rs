@@ -20,21 +20,24 @@ use common::wire::replica::{NotLeader, OrdersAnswer, OrdersRequest, Unavailable}
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Threads that forward, and so batches under way at most.
+/// Threads that forward, and so batches under way at most. More than one, since a batch that hangs
+/// must not stop the others (`HELD_WAIT` in the batcher); few, since each small batch costs as much
+/// as a large one.
 pub const FORWARDERS: usize = 4;
 /// Bound of a call to the leader: what the leader itself may wait for, and some.
 const CALL_TIMEOUT: Duration = Duration::from_millis(
     (LEADER_TO_CATALOG.as_millis() + MAX_REPLICATION_TIMEOUT.as_millis() + LEADER_SLACK.as_millis())
         as u64,
 );
-/// Least time for a call, however near the deadline is.
+/// Least time for a call, however near the deadline is: a shorter one would only turn an order that
+/// may trade into one whose outcome is unknown.
 const CALL_LEAST: Duration = Duration::from_millis(50);
-/// Pause before the same leader is asked again in the same term.
+/// Pause before the same leader is asked again in the same term; a change of leader ends it.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// An order that waits for its answer.
+/// An order that waits for its answer. It has one key for all its attempts: the catalog recognises
+/// a repeat by it, so that sending again is safe whatever became of the attempt before.
 pub(crate) struct PendingOrder {
-    /// The order, under the key of all its attempts.
     pub submission: Submission,
     /// Whether the client gave an `Idempotency-Key`, with which it can ask again.
     pub client_key: bool,
@@ -76,6 +79,7 @@ impl OrderForwarder {
 
     fn run(&self, mut orders: BatchReceiver<PendingOrder>) {
         while let Some(batch) = orders.take(MAX_BATCH) {
+            // Measured here rather than when it is answered: this stage ends as the batch leaves.
             for order in &batch {
                 self.observe("queue", order.arrived);
             }
@@ -85,27 +89,38 @@ impl OrderForwarder {
 
     /// Answers every order of a batch, after as many calls as it takes.
     fn forward(&self, mut batch: Vec<PendingOrder>) {
+        // The term in which this batch failed before, if it did.
         let mut failed: Option<Term> = None;
         loop {
             // At each round: an order must not wait beyond its own deadline for the others' leader.
             batch = self.answer_expired(batch);
+            // The earliest deadline bounds the wait and the call of the whole batch. Orders of one
+            // batch came within milliseconds of each other, so that the others lose next to
+            // nothing.
             let Some(deadline) = batch.iter().map(|order| order.deadline).min() else {
                 return;
             };
             let waiting = Instant::now();
             let Some((leader, news)) = self.cell.wait(deadline) else {
+                // The stop closes the cell: no leader will be named any more.
                 if self.cell.is_closed() {
                     return batch
                         .into_iter()
                         .for_each(|order| self.give_up(order, "this front-end is stopping"));
                 }
+                // The deadline of at least one order is over: the loop's head answers it, and the
+                // rest waits on.
                 continue;
             };
+            // Kept apart from the call's own time: a long stage "leader" is a failover, a long
+            // stage "forward" a slow disk.
             self.observe("leader", waiting);
             batch = match self.send(&leader, deadline, batch, failed.is_some()) {
                 Sent::Answered => return,
                 Sent::Held(batch) => batch,
             };
+            // Only a hint: the monitor probes and decides, since calls fail for many reasons. The
+            // term keeps a late report from blaming the next leader.
             self.reports.failed(leader.term);
             // The first failure in a term may have been a connection that broke: the same leader is
             // tried again as soon as a probe confirms it. After that it gets a pause, unless
@@ -116,6 +131,9 @@ impl OrderForwarder {
             } else {
                 WaitFor::ChangeOrConfirmation
             };
+            // The news are those on which this attempt was based: a change during the call ends
+            // this wait at once. The wait is bounded, since a probe may find nothing wrong: the
+            // same leader is then asked again.
             self.cell
                 .wait_news(news, wait_for, Instant::now() + BACK_OFF);
         }
@@ -137,6 +155,7 @@ impl OrderForwarder {
             base: &leader.url,
             path: "/orders",
             timeout,
+            // A batch has as many trace ids as orders; they travel in the submissions.
             trace: None,
         };
         let request = OrdersRequest {
@@ -144,12 +163,18 @@ impl OrderForwarder {
         };
         self.metrics.order_batch.observe(batch.len() as f64);
         let began = Instant::now();
+        // No lock is held here: this thread waits for the leader, for up to three seconds when it
+        // hangs. The end of its term aborts the call (`LeaderCell::set`).
         let answer = leader.client.call::<_, OrdersAnswer>(call, &request);
         self.observe("forward", began);
         let error = match answer {
+            // Verdicts belong to orders by their place alone, so that a count that differs makes
+            // all of them worthless: a verdict taken for another order would be a false receipt.
             Ok(answer) if answer.verdicts.len() == batch.len() => {
                 let began = Instant::now();
                 let accepted = |verdict: &Verdict| matches!(verdict, Verdict::Accepted(_));
+                // Before the clients have their answers: who asks `/readyz` after a receipt must
+                // not read that orders fail.
                 if answer.verdicts.iter().any(accepted) {
                     self.evidence.accepted();
                 }
@@ -160,6 +185,8 @@ impl OrderForwarder {
                 self.observe("answer", began);
                 return Sent::Answered;
             }
+            // Not "refused": the leader did carry something out, so the orders are sent again under
+            // their keys, and count as attempted until then.
             Ok(answer) => CallError::Misfit(format!(
                 "{} verdicts for {} orders",
                 answer.verdicts.len(),
@@ -185,6 +212,7 @@ impl OrderForwarder {
         for order in &mut batch {
             order.attempted |= failure.outcome_unknown;
         }
+        // A failure that will pass, and time is left: the orders stay together and keep their keys.
         if failure.retry {
             return Sent::Held(batch);
         }
@@ -203,6 +231,8 @@ impl OrderForwarder {
 
     fn answer_expired(&self, batch: Vec<PendingOrder>) -> Vec<PendingOrder> {
         let now = Instant::now();
+        // By each order's own deadline: a batch that is sent again holds orders that came at
+        // different times.
         let (expired, rest): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|order| order.deadline <= now);
         expired
@@ -214,8 +244,12 @@ impl OrderForwarder {
     /// Answers 503 with what is known of the outcome.
     fn give_up(&self, order: PendingOrder, why: &str) {
         let message = match (order.attempted, order.client_key) {
+            // The only case in which this may be said: no attempt left this machine, or each was
+            // refused before the catalog was asked.
             (false, _) => format!("{why}; nothing happened: try again"),
             (true, true) => format!("{why}; outcome unknown, retry with the same Idempotency-Key"),
+            // The key that the front-end made dies with this answer. A repeat by the client gets
+            // another one, and the catalog cannot recognise it.
             (true, false) => format!(
                 "{why}; outcome unknown, retry with the same Idempotency-Key (this request had \
                  none: sent again, it may trade twice)"
@@ -230,6 +264,8 @@ impl OrderForwarder {
             "order given up"
         );
         self.metrics.outcomes.count(OrderOutcome::Failed);
+        // Readiness turns at once, rather than with the next heartbeat: an order may fail for a
+        // reason that no health shows.
         self.evidence.failed(BootInstant::now(), why);
         order.responder.send(unavailable(&message));
     }
@@ -244,6 +280,7 @@ impl OrderForwarder {
             took_us = order.arrived.elapsed().as_micros(), "order answered"
         );
         let (name, quantity) = (&content.name, content.quantity);
+        // Verdicts are decisions, not failures: none of these answers asks for a repeat.
         let response = match verdict {
             Verdict::Accepted(transaction_number) => Response::data(Receipt { transaction_number })
                 .with_header("Location", format!("/orders/{transaction_number}")),
@@ -266,6 +303,8 @@ impl OrderForwarder {
                  new key for a new order",
             ),
         };
+        // Counted before the answer leaves: a client that reads the metrics after its receipt finds
+        // its order counted.
         self.metrics.outcomes.count(match verdict {
             Verdict::Accepted(_) => OrderOutcome::Accepted,
             _ => OrderOutcome::Refused,
@@ -293,13 +332,18 @@ struct Failure {
 
 impl Failure {
     fn of(error: &CallError) -> Self {
+        // A replica that does not lead did nothing, unless it lost the leadership while the orders
+        // were on their way to the catalog: only it can know, and it says so.
         if let Some(answer) = error.refusal::<NotLeader>(421) {
+            // Always worth a repeat: another replica leads, or will soon.
             return Self {
                 outcome_unknown: answer.outcome_unknown,
                 retry: true,
                 message: error.to_string(),
             };
         }
+        // The leader's own words on this batch: it alone knows whether the catalog was asked before
+        // it gave up, and whether a repeat can help.
         if let Some(answer) = error.refusal::<Unavailable>(503) {
             let Unavailable {
                 message,

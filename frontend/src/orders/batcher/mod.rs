@@ -76,7 +76,10 @@ pub struct BatchReceiver<T> {
 }
 
 struct Shared<T> {
+    // One lock for the waiting orders and the rule: with two, an order could be put in between a
+    // forwarder's look at the queue and its falling asleep, and nobody would wake for it.
     state: Mutex<State<T>>,
+    // Outside the lock: a wake-up is a system call, and needs nothing that the lock guards.
     unparkers: Vec<Unparker>,
     bound: usize,
 }
@@ -129,7 +132,11 @@ impl<T> OrderBatcher<T> {
     /// The item itself, when the queue is full, or closed, so that nobody may take it any more:
     /// answer 503.
     pub fn put(&self, item: T) -> Result<(), T> {
+        // Called by the listener's threads, so it never waits for room: one that waited here would
+        // hold up cached reads and refusals on its other connections.
         let mut state = self.0.state.lock();
+        // A closed queue refuses: the forwarders end once it is empty, and an order that came after
+        // their last look would never be answered.
         if state.rule.is_closed() || state.waiting.len() >= self.0.bound {
             return Err(item);
         }
@@ -150,6 +157,7 @@ impl<T> OrderBatcher<T> {
     /// Waiting items still leave, as batches; then [`BatchReceiver::take`] ends.
     pub fn close(&self) {
         let mut state = self.0.state.lock();
+        // From here on every waiting order is due at once, and a forwarder that finds none ends.
         state.rule.close();
         state.rule.wake_all();
         // Also those that are away: an unpark in vain costs one look.
@@ -163,12 +171,18 @@ impl<T> BatchReceiver<T> {
     /// batch before it was answered.
     #[must_use]
     pub fn take(&mut self, cap: usize) -> Option<Vec<T>> {
+        // Each round is one look: the clock, the queue and the rule under one lock, so that the
+        // rule decides about the orders that are really there.
         loop {
             let mut state = self.shared.state.lock();
             let (now, waiting) = (sync::now(), state.waiting.len());
             match state.rule.look(self.me, waiting, now) {
                 Next::Take => {
+                    // Orders leave in the sequence of their arrival. The rest waits for another
+                    // forwarder, or for this one's next look.
                     let count = waiting.min(cap);
+                    // Moved out under the lock, and sent without it: a call to the leader takes
+                    // milliseconds, in which other orders must be able to come in.
                     let batch = state.waiting.drain(..count).collect();
                     state.rule.left(self.me, count, now);
                     // More may wait than the cap takes, or a deadline may need a new watch.
@@ -177,11 +191,15 @@ impl<T> BatchReceiver<T> {
                     self.shared.wake(wake);
                     return Some(batch);
                 }
+                // The rule says so only when nothing waits: orders that came before the close still
+                // leave.
                 Next::End => return None,
                 Next::Sleep(alarm) => {
                     // A wake-up between here and the sleep stays in the parker, and ends the sleep.
                     drop(state);
                     match alarm {
+                        // A wake-up that was not needed, or an alarm whose deadline has moved on,
+                        // ends in another look. So neither has to be told from the other here.
                         Some(at) => self.parker.park_deadline(at),
                         None => self.parker.park(),
                     }
@@ -200,6 +218,8 @@ impl<T> State<T> {
 impl<T> Shared<T> {
     /// Called outside the lock, which the woken forwarder takes at once.
     fn wake(&self, forwarder: Option<usize>) {
+        // None: somebody looks in time anyway, or all forwarders are away. In the second case the
+        // first that comes back looks by itself.
         if let Some(forwarder) = forwarder {
             self.unparkers[forwarder].unpark();
         }

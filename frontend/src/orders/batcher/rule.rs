@@ -3,11 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-/// So many orders leave although another batch is under way.
+/// So many orders leave although another batch is under way. Measured with 16, 24, 32 and 64 at 64
+/// connections: 12.8, 13.1, 13.6 and 9.4 thousand orders a second (docs/performance.md).
 pub const OVERLAP_AT: usize = 32;
-/// How long a batch waits for the clients of the one before.
+/// How long a batch waits for the clients of the one before. A client on the same machine needs
+/// less to send its next order; one that thinks longer must not delay the others.
 pub const RETURN_WAIT: Duration = Duration::from_micros(150);
-/// How long a batch that is under way holds others.
+/// How long a batch that is under way holds others. Many times what a healthy batch takes, so that
+/// it delays nobody but those behind a batch that hangs.
 pub const HELD_WAIT: Duration = Duration::from_millis(20);
 
 /// Where each forwarder is, and which clients may return.
@@ -53,6 +56,8 @@ impl Rule {
     /// All forwarders are on their way to their first look.
     pub fn new(forwarders: usize) -> Self {
         Self {
+            // A forwarder that begins has a first look ahead of it, so it counts as looking: an
+            // order that comes before that wakes nobody.
             places: vec![Place::Looking; forwarders],
             returning: None,
             sleeps: 0,
@@ -84,19 +89,29 @@ impl Rule {
             Place::Away { since, .. } => Some(*since + HELD_WAIT),
             Place::Looking | Place::Asleep { .. } => None,
         };
+        // Of the batches that are under way now. One that was answered holds nobody, even where an
+        // older one beside it hangs.
         let held_until = self.places.iter().filter_map(held).max();
         match (held_until, self.returning) {
+            // At the close nobody waits for company: the time to stop is short.
             _ if self.closed => (1, now),
+            // A batch is under way, and a second small one beside it would cost as much as a large
+            // one.
             (Some(until), _) if now < until => (OVERLAP_AT, until),
             (_, Some(Returning { orders, until })) if now < until => {
+                // Never for more than would leave beside another batch anyway.
                 (orders.min(OVERLAP_AT), until)
             }
+            // Nothing is under way and nobody is expected back. Waiting would cost time and save
+            // nothing.
             _ => (1, now),
         }
     }
 
     /// A forwarder looks. One that was away has answered its batch.
     pub fn look(&mut self, me: usize, waiting: usize, now: Instant) -> Next {
+        // Away at a look means that the batch before was answered: its clients may order again at
+        // once. They are waited for on top of those who wait already.
         if let Place::Away { orders, .. } = self.places[me] {
             self.returning = Some(Returning {
                 orders: orders + waiting,
@@ -106,11 +121,13 @@ impl Rule {
         self.places[me] = Place::Looking;
         let due = self.due(waiting, now);
         if due.is_some_and(|at| at <= now) {
+            // Still marked as looking: `left` follows under the same lock, once the count is known.
             return Next::Take;
         }
         if self.closed {
             return Next::End;
         }
+        // Sleeps are numbered so that `wake` finds the forwarder that fell asleep last.
         self.sleeps += 1;
         let sleep = self.sleeps;
         self.places[me] = Place::Asleep { alarm: None, sleep };
@@ -126,6 +143,7 @@ impl Rule {
         assert_eq!(self.places[me], Place::Looking, "forwarder {me} leaves");
         self.places[me] = Place::Away { since: now, orders };
         // Its clients' orders are in this batch, or will be due with the next answer.
+        // Otherwise this forwarder's next look would wait for clients that had their turn.
         self.returning = None;
     }
 
@@ -134,6 +152,7 @@ impl Rule {
     #[must_use]
     pub fn wake(&mut self, waiting: usize, now: Instant) -> Option<usize> {
         let due = self.due(waiting, now)?;
+        // One is enough: two that look at the same moment would make two small batches of one.
         if self.somebody_looks_by(due) {
             return None;
         }
@@ -149,6 +168,8 @@ impl Rule {
         } else {
             asleep.min()
         }?;
+        // Marked before it runs: a second order that comes meanwhile sees that somebody looks, and
+        // wakes nobody else.
         self.places[who] = Place::Looking;
         Some(who)
     }
@@ -157,14 +178,19 @@ impl Rule {
     pub fn wake_all(&mut self) {
         self.places
             .iter_mut()
+            // Those that are away come back by themselves.
             .filter(|place| matches!(place, Place::Asleep { .. }))
             .for_each(|place| *place = Place::Looking);
     }
 
     fn somebody_looks_by(&self, due: Instant) -> bool {
         self.places.iter().any(|place| match place {
+            // It takes the lock after this step, and so sees whatever this step has put in.
             Place::Looking => true,
+            // An alarm that is later than the deadline is as good as none: see the trace in the
+            // parent module.
             Place::Asleep { alarm, .. } => alarm.is_some_and(|at| at <= due),
+            // When its batch is answered is unknown; a leader that hangs keeps it for seconds.
             Place::Away { .. } => false,
         })
     }
