@@ -20,16 +20,20 @@ pub fn start(
     health_table: &Arc<HealthTable>,
     stop: &Shutdown,
 ) -> Vec<Thread> {
+    // A thread for each catalog: one that hangs for its time-out must not make the others' health
+    // old.
     let prober = |(index, url): (usize, &String)| {
         let prober = CatalogProber {
             index,
             url: url.clone(),
+            // A connection of its own, so that a probe never waits behind calls that hang.
             client: HttpClient::new(1, token),
             catalogs: catalogs.clone(),
             health_table: Arc::clone(health_table),
         };
         let stop = stop.clone();
         let run = move || prober.run(&stop);
+        // The first keeps the bare name, under which a bazaar with one catalog knows its thread.
         match index {
             0 => Thread::spawn("probe-catalog", run),
             _ => Thread::spawn(&format!("probe-catalog{}", index + 1), run),
@@ -51,6 +55,7 @@ impl CatalogProber {
         loop {
             let began = Instant::now();
             self.probe();
+            // From the start of the probe, so that a slow answer does not stretch the heartbeat.
             if stop.wait(HEARTBEAT.saturating_sub(began.elapsed())) {
                 return;
             }
@@ -65,10 +70,13 @@ impl CatalogProber {
             Ok(health) => {
                 // One without an epoch has a file of its own: there is no other to tell it from.
                 if health.role == CatalogRole::Active && health.epoch > 0 {
+                    // Before a call of this front-end has to find out by a 421 or a time-out: calls
+                    // in flight to the catalog that was active before end at once.
                     self.catalogs.note_active(self.index, health.epoch);
                 }
                 self.health_table.set_catalog(self.index, Some(health));
             }
+            // No connection was made, so the old health does not count any more.
             Err(CallError::NotSent(_)) => self.health_table.set_catalog(self.index, None),
             // The newest health counts until it is too old, as with replicas.
             Err(error) => {

@@ -64,6 +64,7 @@ pub enum WaitFor {
 #[derive(Debug)]
 pub struct LeaderCell {
     state: Mutex<State>,
+    // One for all that wait, whatever for: changes are rare, and each waiter looks again by itself.
     changed: Condvar,
     metrics: QueueMetrics,
     token: Option<String>,
@@ -111,15 +112,20 @@ impl LeaderCell {
     pub fn set(&self, id: ReplicaId, term: Term, url: &str) -> bool {
         let mut state = self.state.lock();
         let named = state.snapshot.leader.as_ref();
+        // After the stop a leader would wake forwarders that are giving up their orders.
         if state.closed || named.is_some_and(|l| (l.id, l.term) == (id, term)) {
             return false;
         }
+        // The same leader in the same term again (it could not reach the catalog for a while): its
+        // pool stays, with the answers to the calls in flight.
         let same = state
             .newest
             .as_ref()
             .filter(|l| (l.id, l.term) == (id, term))
             .map(Arc::clone);
         let leader = same.unwrap_or_else(|| {
+            // Made under the lock, where it costs some allocations and no connection: two threads
+            // must not make a pool each for one term.
             let client = HttpClient::new(self.pool, self.token.as_deref());
             Arc::new(Leader {
                 id,
@@ -128,10 +134,14 @@ impl LeaderCell {
                 client,
             })
         });
+        // Replaced also when it is the same: `old` then tells below that nothing has to be ended.
         let old = state.newest.replace(Arc::clone(&leader));
         state.snapshot.term = term;
         state.snapshot.leader = Some(Arc::clone(&leader));
+        // Counted under the same lock as the leader, so that a waiter never sees one without the
+        // other.
         state.snapshot.news.changes += 1;
+        // Released before the wake-up, which would otherwise make the waiters queue for the lock.
         drop(state);
         self.changed.notify_all();
         if old.as_ref().is_some_and(|old| Arc::ptr_eq(old, &leader)) {
@@ -144,6 +154,8 @@ impl LeaderCell {
             .set(i64::try_from(term).unwrap_or(i64::MAX));
         // Last, after the waiters woke: their orders leave while the old calls end.
         if let Some(old) = old {
+            // Calls that hang at the fenced leader end with "no answer"; their orders are sent to
+            // the new one under the same keys.
             old.client.abort();
         }
         true
@@ -152,6 +164,8 @@ impl LeaderCell {
     /// There is no leader.
     pub fn clear(&self) {
         let mut state = self.state.lock();
+        // `newest` and its pool stay: the leader may be back in the same term. The term stays too,
+        // for the status.
         state.snapshot.leader = None;
         state.snapshot.news.changes += 1;
         drop(state);
@@ -160,6 +174,7 @@ impl LeaderCell {
 
     /// The leader, after doubts, still leads.
     pub fn confirm(&self) {
+        // The lock is released before the wake-up: a guard lives to the end of its statement.
         self.state.lock().snapshot.news.confirmations += 1;
         self.changed.notify_all();
     }
@@ -169,9 +184,12 @@ impl LeaderCell {
     pub fn wait(&self, deadline: Instant) -> Option<(Arc<Leader>, News)> {
         let mut state = self.state.lock();
         loop {
+            // Looked at before the leader: at a stop a named leader must not take another batch.
             if state.closed {
                 return None;
             }
+            // Leader and news of one moment: the caller compares later news with these, and misses
+            // no change in between.
             if let Some(leader) = &state.snapshot.leader {
                 return Some((Arc::clone(leader), state.snapshot.news));
             }
@@ -187,6 +205,8 @@ impl LeaderCell {
     /// Waits for news after `known`, at most until `deadline`.
     pub fn wait_news(&self, known: News, wait_for: WaitFor, deadline: Instant) {
         let mut state = self.state.lock();
+        // Compared with what the caller acted on, not with the state at the beginning of this wait:
+        // a change that came during its call has to end the wait at once.
         let same = |state: &State| match wait_for {
             WaitFor::Change => state.snapshot.news.changes == known.changes,
             WaitFor::ChangeOrConfirmation => state.snapshot.news == known,
@@ -207,6 +227,7 @@ impl LeaderCell {
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
+        // Cloned out, since `abort` closes sockets, which nobody should wait for with the lock.
         let newest = state.newest.clone();
         drop(state);
         self.changed.notify_all();

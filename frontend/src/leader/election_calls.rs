@@ -47,7 +47,8 @@ struct Worker {
     catalogs: Catalogs,
     jobs: Receiver<Job>,
     events: Sender<Event>,
-    /// Why each replica did not lead when it was asked last: logged when that changes.
+    /// Why each replica did not lead when it was asked last: logged when that changes, since a
+    /// catalog on a full disk refuses one claim after the other.
     said: BTreeMap<ReplicaId, String>,
 }
 
@@ -60,6 +61,7 @@ impl ElectionCalls {
         events: Sender<Event>,
         stop: &Shutdown,
     ) -> Self {
+        // Bounded, and never filled: see `put`.
         let (jobs, waiting) = bounded(JOBS);
         let mut worker = Worker {
             catalogs,
@@ -90,6 +92,7 @@ impl ElectionCalls {
         url: &str,
         request: LeadRequest,
     ) {
+        // A client of its own for each request, so that `abandon` ends this one call and no other.
         let client = HttpClient::new(1, self.token.as_deref());
         self.asking = Some(client.clone());
         self.put(Job::Ask {
@@ -104,6 +107,9 @@ impl ElectionCalls {
     /// Ends the newest request to lead.
     pub fn abandon(&mut self) {
         if let Some(client) = self.asking.take() {
+            // The thread comes back at once with "no answer", whose judgement is outdated by then,
+            // and takes the next job. Without this a candidate that hangs would hold up the
+            // election for the whole time-out.
             client.abort();
         }
     }
@@ -118,6 +124,8 @@ impl ElectionCalls {
 
 impl Worker {
     fn run(&mut self, stop: &Shutdown) {
+        // One call at a time: a judgement has one under way, and the stop ends the wait for the
+        // next.
         while let Some(job) = stop.receive(&self.jobs) {
             let event = match job {
                 Job::ReadTerm(judgement) => Event::Term(judgement, self.read_term()),
@@ -129,6 +137,7 @@ impl Worker {
                     client,
                 } => Event::Lead(judgement, self.ask(&client, candidate, &url, &request)),
             };
+            // The monitor may have gone: then nobody reads events, and the channel is closed.
             if stop.is_triggered() || self.events.send(event).is_err() {
                 return;
             }
@@ -138,10 +147,14 @@ impl Worker {
     fn read_term(&self) -> Option<TermAnswer> {
         let read = || {
             self.catalogs
+                // The term is a statement about now. Asked in rounds while no catalog is active: a
+                // planned change of catalog must not look like a missed read.
                 .get_until::<TermAnswer>(Says::Now, "/term", TERM_TIMEOUT)
         };
         let first = match read() {
             // A kept connection to a catalog that was restarted: a new connection may be answered.
+            // Only with a lone catalog: several are asked in turn already. A read may be repeated
+            // safely.
             Err(CallError::NoAnswer(_)) if !self.catalogs.are_several() => read(),
             answer => answer,
         };
@@ -171,10 +184,13 @@ impl Worker {
                 self.said.remove(&candidate);
                 return LeadOutcome::Lead(answer);
             }
+            // Outdated, not failed: nothing is wrong with the candidate, and the next judgement
+            // reads the newer term.
             Err(CallError::Status { status: 412, .. }) => return LeadOutcome::Outdated,
             Err(error) => error,
         };
         let why = error.to_string();
+        // Once for each reason: refused claims are repeated as long as the cause lasts.
         if self.said.get(&candidate) != Some(&why) {
             tracing::warn!(
                 replica = %candidate, seen, error = why,
@@ -182,7 +198,9 @@ impl Worker {
             self.said.insert(candidate, why);
         }
         match error {
-            // The catalog's own refusal, which any other candidate would get too.
+            // The catalog's own refusal, which any other candidate would get too. Told apart from a
+            // failure of the candidate: to go round the replicas would only repeat the refusal, so
+            // the election waits instead.
             CallError::Status {
                 status: 409 | 502, ..
             } => LeadOutcome::Refused,

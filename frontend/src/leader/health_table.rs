@@ -10,10 +10,12 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Older health is not shown.
+/// Older health is not shown: two heartbeats, so that one that is late does not make a replica look
+/// down.
 const MAX_AGE: Duration = Duration::from_millis(200);
 
-/// The newest health of everybody, with the time at which it came.
+/// The newest health of everybody, with the time at which it came. It has two locks, and no
+/// function holds both: the probers of replicas and of catalogs never wait for each other.
 #[derive(Debug)]
 pub struct HealthTable {
     replicas: Mutex<BTreeMap<ReplicaId, Option<(BootInstant, Observation)>>>,
@@ -32,7 +34,10 @@ impl CatalogTable {
     /// epoch, else any that stands by.
     fn counts(&self, now: BootInstant, age: Duration) -> Option<&(BootInstant, CatalogHealth)> {
         let recent = |seen: &&(BootInstant, CatalogHealth)| now.saturating_since(seen.0) <= age;
+        // Old answers are left out before the choice: an active catalog that died an hour ago must
+        // not hide a standby that answers.
         let answering = self.newest.iter().flatten().filter(recent);
+        // A deposed catalog may still say that it is active; its epoch is the lower one.
         answering.max_by_key(|(_, health)| (health.role == CatalogRole::Active, health.epoch))
     }
 }
@@ -77,10 +82,12 @@ impl HealthTable {
         let seen = match outcome {
             Outcome::Health(health) => Some(Observation::Health(health.clone())),
             Outcome::WrongReplica(other) => Some(Observation::WrongReplica(*other)),
+            // Nobody listens: down at once, without waiting for the health to grow old.
             Outcome::Refused => None,
             // Whether a file is of another bazaar is judged when it is shown.
             Outcome::Missed | Outcome::Foreign => return,
         };
+        // The time of the receipt, not of the question: it says how old the table's row is.
         let seen = seen.map(|seen| (BootInstant::now(), seen));
         self.replicas.lock().insert(id, seen);
     }
@@ -90,6 +97,8 @@ impl HealthTable {
     pub fn set_catalog(&self, catalog: usize, health: Option<CatalogHealth>) {
         let mut catalogs = self.catalogs.lock();
         if let Some(health) = &health {
+            // Kept from then on: while the catalog is away the replicas are still told apart from
+            // strangers.
             catalogs.cluster = Some(health.cluster.clone());
         }
         catalogs.newest[catalog] = health.map(|health| (BootInstant::now(), health));
@@ -101,6 +110,7 @@ impl HealthTable {
     pub fn cluster(&self) -> Option<ClusterId> {
         let catalogs = self.catalogs.lock();
         let lost = |health: &CatalogHealth| health.state == CatalogState::HistoryLost;
+        // However old: while the catalog is away its last word on its history counts.
         match catalogs.counts(BootInstant::now(), Duration::MAX) {
             Some((_, health)) if lost(health) => None,
             _ => catalogs.cluster.clone(),
@@ -109,14 +119,17 @@ impl HealthTable {
 
     /// All replicas, by id.
     pub fn replicas(&self) -> Vec<(ReplicaId, Observation)> {
+        // The cluster first, whose lock is released before the replicas' is taken.
         let (now, cluster) = (BootInstant::now(), self.cluster());
         let replicas = self.replicas.lock();
         let recent = |seen: &Option<(BootInstant, Observation)>| match seen {
+            // Judged when it is read, not when it came: silence alone makes a row old.
             Some((at, seen)) if now.saturating_since(*at) <= MAX_AGE => seen.clone(),
             _ => Observation::Down,
         };
         replicas
             .iter()
+            // Here rather than in `set_replica`: the cluster may have become known since.
             .map(|(id, seen)| (*id, mark_foreign(recent(seen), cluster.as_ref())))
             .collect()
     }
@@ -136,6 +149,8 @@ impl HealthTable {
 
     /// One replica.
     pub fn replica(&self, id: ReplicaId) -> Observation {
+        // Through the whole table, so that one replica is judged by the same rules as all. It has
+        // three rows.
         let all = self.replicas();
         let found = all.into_iter().find(|(other, _)| *other == id);
         found.map_or(Observation::Down, |(_, seen)| seen)
@@ -169,6 +184,7 @@ fn recent_age(at: BootInstant) -> Option<Duration> {
 /// Marks the health of a replica whose file belongs to another bazaar.
 fn mark_foreign(seen: Observation, cluster: Option<&ClusterId>) -> Observation {
     match seen {
+        // A replica that has no file yet names no cluster, and is no stranger.
         Observation::Health(Health {
             cluster: Some(other),
             ..

@@ -41,6 +41,7 @@ pub struct Reports(Sender<Event>);
 impl Reports {
     /// A call to the leader of this term failed. That only triggers a check.
     pub fn failed(&self, term: Term) {
+        // Never waits: a forwarder that waited for the monitor would hold its orders up.
         let _ = self.0.try_send(Event::Failed(term));
     }
 }
@@ -61,6 +62,8 @@ impl Monitor {
     /// Starts the monitor, the probers and the election thread.
     #[must_use]
     pub fn start(config: MonitorConfig) -> Self {
+        // Bounded, so that a monitor that cannot keep up slows its probers down rather than fill
+        // the memory.
         let (events, inbox) = bounded(EVENTS);
         let reports = Reports(events.clone());
         let thread = Thread::spawn("monitor", move || {
@@ -101,6 +104,8 @@ impl MonitorThread {
             stop,
         } = config;
         let election = Election::new(replicas.keys().copied(), BootInstant::now());
+        // The one place where calls of an election block. The monitor goes on meanwhile, so that a
+        // leader's death is noticed during a slow claim.
         let calls = ElectionCalls::start(catalogs, token.as_deref(), events.clone(), &stop);
         let prober = |(id, url): (&ReplicaId, &String)| {
             let prober = Prober::start(ProberConfig {
@@ -129,12 +134,15 @@ impl MonitorThread {
         let mut commands = Vec::new();
         let mut next_tick = BootInstant::BOOT;
         while !self.stop.is_triggered() {
+            // While there is a leader only events move the election, so the thread sleeps for a
+            // heartbeat. Without one, time-outs have to take effect within a tick: orders wait.
             let patience = if self.election.is_led() {
                 HEARTBEAT
             } else {
                 TICK
             };
             let event = self.stop.receive_timeout(&self.inbox, patience);
+            // Read once for the event and the tick: both judge the same moment.
             let now = BootInstant::now();
             if let Some(event) = event {
                 self.election.on(&event, now, &mut commands);
@@ -144,10 +152,13 @@ impl MonitorThread {
                 self.election.tick(now, &mut commands);
                 next_tick = now + TICK;
             }
+            // After the rules are done with the event: a command must not change the state under
+            // them.
             for command in std::mem::take(&mut commands) {
                 self.carry_out(command);
             }
         }
+        // A candidate may take its whole time-out to answer, and nobody waits for it any more.
         self.calls.abandon();
     }
 
@@ -161,6 +172,8 @@ impl MonitorThread {
                 seen,
                 newest_row,
             } => {
+                // The replica compares it with its file: a front-end of another bazaar, under a
+                // wrong URL, must not make it lead.
                 let cluster = self.cluster();
                 let request = LeadRequest {
                     cluster,
@@ -193,6 +206,7 @@ impl MonitorThread {
                     "the leader is gone: orders are held until the next one leads"
                 );
             }
+            // Orders whose call failed leave at once: the connection broke, not the leader.
             Command::Confirm => self.cell.confirm(),
         }
     }

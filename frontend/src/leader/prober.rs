@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 /// A running prober. The service's stop ends it; dropping it waits for that.
 #[derive(Debug)]
 pub struct Prober {
-    /// Bounded at one: a second wake-up while one waits adds nothing.
+    /// Bounded at one: a second wake-up while one waits adds nothing, and the monitor never blocks.
     wake: Sender<()>,
-    /// The newest leader, until it was announced to the replica.
+    /// The newest leader, until it was announced to the replica. A newer one replaces it: nobody
+    /// needs to hear of a leader that is gone.
     notice: Arc<Mutex<Option<LeaderNotice>>>,
     _thread: Thread,
 }
@@ -45,6 +46,7 @@ impl Prober {
         let notice = Arc::new(Mutex::new(None));
         let thread = Thread::spawn(&format!("probe-{}", config.id), {
             let notice = Arc::clone(&notice);
+            // One connection: probes of a replica follow each other.
             let client = HttpClient::new(1, config.token.as_deref());
             move || {
                 Worker {
@@ -72,6 +74,7 @@ impl Prober {
 
     /// Announces the leader to the replica.
     pub fn announce(&self, notice: LeaderNotice) {
+        // The notice before the wake-up: the thread that wakes must find it.
         *self.notice.lock() = Some(notice);
         self.probe_now();
     }
@@ -91,10 +94,14 @@ impl Worker {
         while !self.config.stop.is_triggered() {
             let began = Instant::now();
             let probe = self.probe();
+            // The table before the event: whoever acts on the monitor's decision finds the health
+            // that led to it.
             self.config
                 .health_table
                 .set_replica(self.config.id, &probe.outcome);
             self.say();
+            // Waits for room. The monitor blocks on nothing, so it makes some soon; it drops the
+            // inbox first when it ends, which ends this wait.
             if self
                 .config
                 .events
@@ -103,7 +110,10 @@ impl Worker {
             {
                 return;
             }
+            // After the probe was reported: an announcement to a replica that hangs takes a whole
+            // time-out.
             self.announce();
+            // From the start of the probe, so that a slow answer does not stretch the heartbeat.
             let rest = HEARTBEAT.saturating_sub(began.elapsed());
             // Woken, timed out or stopped: the loop's head knows.
             let _ = self.config.stop.receive_timeout(&self.woken, rest);
@@ -112,10 +122,12 @@ impl Worker {
 
     /// Logs that someone else answers in the replica's place, and that it answers again; once each.
     fn say(&mut self) {
+        // As the table shows it, since it alone knows which bazaar is ours.
         let seen = self.config.health_table.replica(self.config.id);
         let (replica, url) = (self.config.id, &self.config.url);
         match &seen {
             _ if self.said.as_ref() == Some(&seen) => return,
+            // Silence is no news of a stranger: what was said of it stands until somebody answers.
             Observation::Down => return,
             Observation::WrongReplica(other) => {
                 tracing::error!(
@@ -139,11 +151,14 @@ impl Worker {
             }
             Observation::Health(_) => {}
         }
+        // Only strangers are kept: ordinary health changes with every order.
         self.said = Some(seen).filter(|seen| seen.health().is_none());
     }
 
     fn probe(&self) -> Probe {
         let mut probe = self.probe_once();
+        // Only a miss that came at once can be such a connection. One that took its time is a
+        // time-out, and a second try would double it.
         if probe.outcome == Outcome::Missed
             && BootInstant::now().saturating_since(probe.began) < PROBE_TIMEOUT / 2
         {
@@ -154,6 +169,7 @@ impl Worker {
     }
 
     fn probe_once(&self) -> Probe {
+        // Before the call leaves: a judgement counts only health that was asked for after it began.
         let began = BootInstant::now();
         let answer = self
             .client
@@ -193,9 +209,11 @@ impl Worker {
 fn outcome(answer: Result<Health, CallError>, id: ReplicaId, took: Duration) -> Outcome {
     match answer {
         Ok(health) if health.replica == id => Outcome::Health(health),
+        // Its word counts for nothing: with one URL given twice, one replica's health would pass
+        // for two.
         Ok(health) => Outcome::WrongReplica(health.replica),
-        // A connection that was not made in time is a miss like any other: one lost packet does not
-        // end a leader.
+        // Refused at once, so nobody listens there. A connection that was not made in time is a
+        // miss like any other: one lost packet does not end a leader.
         Err(CallError::NotSent(_)) if took < CONNECT_TIMEOUT / 2 => Outcome::Refused,
         Err(error) => {
             tracing::debug!(replica = %id, %error, "probe missed");

@@ -29,6 +29,8 @@ impl CopyWatch {
     pub fn saw(&mut self, copies: Option<Copies>, now: BootInstant) {
         self.missing = match copies {
             Some(copies) if !copies.suffice() => {
+                // Since the first health with too few: one that has enough in between begins the
+                // count anew.
                 let since = self.missing.map_or(now, |(_, since)| since);
                 Some((copies.wanted, since))
             }
@@ -38,10 +40,14 @@ impl CopyWatch {
 
     /// How many copies are wanted, when the leader is to be relieved for the lack of them.
     pub fn due(&self, now: BootInstant) -> Option<usize> {
+        // Nothing is missing, or nothing is known: a leader of an older version names no copies.
         let (wanted, since) = self.missing?;
         let rested = self
             .relieved
+            // Counted over all leaders: where nobody reaches enough others, each new leader would
+            // be relieved as soon as it leads, and orders would only see elections.
             .is_none_or(|at| now.saturating_since(at) >= RELIEF_SPACING);
+        // A follower that restarts is back in sync within this time, and the leader keeps its term.
         (rested && now.saturating_since(since) >= COPIES_MISSING).then_some(wanted)
     }
 

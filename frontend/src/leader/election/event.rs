@@ -21,7 +21,7 @@ pub enum Event {
     Failed(Term),
 }
 
-/// The outcome of a request to lead.
+/// The outcome of a request to lead, sorted by what the election does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadOutcome {
     /// The replica answered.

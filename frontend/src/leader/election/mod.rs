@@ -36,7 +36,8 @@ use replica_health::{ReplicaHealth, log_length};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How often [`Election::tick`] is wanted while there is no leader.
+/// How often [`Election::tick`] is wanted while there is no leader: each tick that comes late is
+/// time that orders wait.
 pub const TICK: Duration = Duration::from_millis(10);
 /// Pause before judging anew after a contested or refused claim.
 const REST_SHORT: Duration = Duration::from_millis(10);
@@ -44,7 +45,8 @@ const REST_SHORT: Duration = Duration::from_millis(10);
 const REST_LONG: Duration = Duration::from_millis(50);
 /// The longest wait that a candidate can ask for.
 const LONGEST_WAIT: Duration = Duration::from_millis(1_000);
-/// How long a replica that could not lead is asked after the others only.
+/// How long a replica that could not lead is asked after the others only. Long enough for each of
+/// the others to be asked once.
 const PASSED_OVER: Duration = Duration::from_millis(500);
 /// Older health does not show that a replica answers now.
 const RECENT: Duration = HEARTBEAT.saturating_add(PROBE_TIMEOUT);
@@ -71,6 +73,7 @@ const RECENT: Duration = HEARTBEAT.saturating_add(PROBE_TIMEOUT);
 ///    that a leader which another front-end asked is adopted.
 #[derive(Debug)]
 pub struct Election {
+    // Ordered by id, as the highest one goes first.
     replicas: BTreeMap<ReplicaId, ReplicaHealth>,
     phase: Phase,
     judgement: Judgement,
@@ -79,6 +82,8 @@ pub struct Election {
     /// The bazaar that the catalog named last.
     named_cluster: Option<ClusterId>,
     /// The highest term above the catalog's that a replica named, and that was looked for there.
+    /// Each is looked for once: a stranger that names a high term must not keep the election
+    /// reading.
     looked_for: Option<Term>,
     /// A read of the term while there is a leader.
     checking: Option<Check>,
@@ -130,8 +135,11 @@ enum Phase {
     Completing {
         owner: ReplicaId,
         term: Term,
+        // Probes from before the claim show the length of before, and would look like a claim that
+        // does not move.
         since: BootInstant,
         length: u64,
+        // From here the stall is counted. A claim that grows is left alone however long it takes.
         grew: BootInstant,
     },
     /// A new judgement begins then.
@@ -146,6 +154,7 @@ impl Election {
                 .into_iter()
                 .map(|id| (id, ReplicaHealth::default()))
                 .collect(),
+            // At once, since `now` is past: the first tick begins a judgement.
             phase: Phase::Resting { until: now },
             judgement: 0,
             cluster: None,
@@ -154,6 +163,7 @@ impl Election {
             checking: None,
             copies: CopyWatch::default(),
             refusals: Refusals::default(),
+            // From the start of this front-end, since services start in any order.
             first_election_until: Some(now + FIRST_CHOICE_WAIT),
         }
     }
@@ -173,17 +183,22 @@ impl Election {
     pub fn tick(&mut self, now: BootInstant, out: &mut Vec<Command>) {
         match self.phase {
             Phase::Resting { until } if now >= until => self.begin_judgement(now, out),
+            // The time may be over for replicas that have not answered; nothing else would notice.
             Phase::Probing { .. } => self.decide(now, out),
             Phase::Completing {
                 owner, term, grew, ..
             } => {
                 if now.saturating_since(grew) > CLAIM_STALL {
+                    // The owner neither leads nor grows: another one is asked, so that a replica
+                    // with a hanging disk does not hold up the bazaar.
                     self.give_up_claim(owner, term, now, out);
                 } else {
                     // More often than the heartbeat: orders wait for the end of this claim.
                     out.push(Command::ProbeNow(owner));
                 }
             }
+            // Led: only events end it. Reading and Asking: the calls have time-outs of their own,
+            // and their ends are events.
             _ => {}
         }
     }
@@ -192,6 +207,8 @@ impl Election {
     pub fn on(&mut self, event: &Event, now: BootInstant, out: &mut Vec<Command>) {
         match event {
             Event::Probe(id, probe) => {
+                // Before the probe is counted anywhere: a stranger's terms and log are those of
+                // another bazaar.
                 let foreign = matches!(&probe.outcome, Outcome::Health(h) if self.is_foreign(h));
                 let stranger = Probe {
                     began: probe.began,
@@ -201,6 +218,8 @@ impl Election {
                 let Some(replica) = self.replicas.get_mut(id) else {
                     return;
                 };
+                // A failure from before the adoption may describe the time before: a leader that
+                // has just claimed would lose its term to a miss of its start.
                 let old_failure = matches!(self.phase, Phase::Led(own)
                     if own.leader == *id
                         && probe.began < own.since
@@ -210,6 +229,7 @@ impl Election {
                 }
                 self.on_probe(*id, probe, now, out);
             }
+            // An answer to an older judgement says what was true before something changed our mind.
             Event::Term(judgement, answer) if *judgement == self.judgement => {
                 if let Some(answer) = answer {
                     self.note_cluster(answer);
@@ -217,11 +237,18 @@ impl Election {
                 let seen = answer.as_ref().map(TermAnswer::term_info);
                 match (self.phase, seen) {
                     (Phase::Reading { began }, Some(seen)) => {
+                        // Probes may have come in already: they are judged now rather than at the
+                        // next tick.
                         self.phase = Phase::Probing { began, seen };
                         self.decide(now, out);
                     }
+                    // Without the term nobody is asked: `seen` would be a guess, and a guess can
+                    // depose a healthy leader.
                     (Phase::Reading { .. }, None) => self.rest(now + REST_LONG),
                     (Phase::Led(own), seen) => {
+                        // Whatever the outcome, this read is over. Unanswered, nothing changes: the
+                        // leader is judged by its own health, which says so when it loses the
+                        // catalog.
                         if let Some(check) = self.checking.take_if(|c| c.judgement == *judgement)
                             && let Some(seen) = seen
                         {
@@ -235,13 +262,17 @@ impl Election {
                 self.on_lead_answer(*answer, now, out)
             }
             Event::Failed(failed) => {
+                // A report of another term came late: its leader is gone already.
                 if let Phase::Led(own) = &mut self.phase
                     && own.term == *failed
                 {
+                    // Not a failure yet: the call may have failed for a reason of its own. The
+                    // probe settles it within milliseconds.
                     own.doubted = Some(now);
                     out.push(Command::ProbeNow(own.leader));
                 }
             }
+            // Of an older judgement.
             Event::Term(..) | Event::Lead(..) => {}
         }
     }
@@ -250,6 +281,8 @@ impl Election {
         match self.phase {
             Phase::Led(own) => self.on_probe_led(id, probe, own, now, out),
             Phase::Probing { .. } => self.decide(now, out),
+            // It died with the request in its hands. Its claim may have been granted: the new
+            // judgement reads the term, and finds out.
             Phase::Asking { candidate, .. } if candidate == id && self.replicas[&id].is_dead() => {
                 out.push(Command::Abandon);
                 self.pass_over(candidate, now);
@@ -261,6 +294,8 @@ impl Election {
                 let leading = self.replicas[&id]
                     .fresh(probe.began)
                     .and_then(|health| health.leading);
+                // The end of the call may be far off, while the replica leads already: its answer
+                // was lost, or the connection hangs.
                 if leading.is_some_and(|term| term > seen.term && Some(term) > self.looked_for) {
                     out.push(Command::Abandon);
                     self.begin_judgement(now, out);
@@ -269,6 +304,8 @@ impl Election {
             Phase::Completing { owner, .. } if owner == id => {
                 self.on_probe_completing(probe, now, out)
             }
+            // Another replica leads a newer term, by another front-end's request: this claim is
+            // fenced, and waiting for its end would be in vain.
             Phase::Completing { term, .. }
                 if self.replicas[&id]
                     .fresh(probe.began)
@@ -286,6 +323,8 @@ impl Election {
         if self.named_cluster.as_ref() != Some(&answer.cluster) {
             self.named_cluster = Some(answer.cluster.clone());
         }
+        // Settled once a term was granted. Before, the catalog's file may stand in the place of a
+        // lost one, and no replica is a stranger yet.
         let settled = answer.settled_cluster();
         if self.cluster.as_ref() == settled {
             return;
@@ -293,6 +332,8 @@ impl Election {
         self.cluster = settled.cloned();
         if let Some(cluster) = settled {
             for replica in self.replicas.values_mut() {
+                // Health that came before the cluster was known could otherwise make a stranger the
+                // candidate.
                 replica.drop_foreign(cluster);
             }
         }
@@ -316,5 +357,7 @@ impl Election {
 
 /// Whether a replica may be asked to lead, beside a log of so many orders.
 fn is_fit(health: &Health, most_orders: u64) -> bool {
+    // One far behind would have to fetch what it misses before it leads, and orders wait meanwhile.
+    // Not eligible: it checks its file, or its last write failed.
     health.eligible && log_length(health) + ELIGIBLE_LAG >= most_orders
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     count: u32,
-    /// Until when nobody is asked, and the term at which that was decided.
+    /// Until when nobody is asked, and the term at which that was decided: another term is news.
     wait: Option<(BootInstant, TermInfo)>,
 }
 
@@ -20,6 +20,7 @@ impl Refusals {
     /// Another one, while the catalog had this term.
     pub fn note(&mut self, seen: TermInfo, now: BootInstant) {
         let doubled =
+            // At 32 refusals the shift would overflow; the wait is at its bound long before.
             CLAIM_BACK_OFF.saturating_mul(1_u32.checked_shl(self.count).unwrap_or(u32::MAX));
         self.count = self.count.saturating_add(1);
         self.wait = Some((now + doubled.min(CLAIM_BACK_OFF_MOST), seen));
@@ -36,6 +37,7 @@ impl Refusals {
     pub fn wait(&self, seen: TermInfo, now: BootInstant) -> Option<Duration> {
         let (until, refused) = self.wait?;
         let left = until.saturating_since(now);
+        // A wait that is over is none, so that the caller asks.
         (refused == seen && !left.is_zero()).then_some(left)
     }
 }

@@ -30,6 +30,7 @@ pub struct Probe {
 
 #[derive(Debug, Default)]
 pub(super) struct ReplicaHealth {
+    // The newest health counts however many probes were missed since: `fresh` asks for its age.
     newest: Option<(BootInstant, Health)>,
     misses: u32,
     /// The newest probe shows that it serves nothing for us, so no second miss is waited for.
@@ -46,16 +47,20 @@ impl ReplicaHealth {
     /// Takes a probe's outcome in.
     pub fn update(&mut self, probe: &Probe) {
         match &probe.outcome {
+            // One good answer clears all misses: they have to be in a row.
             Outcome::Health(health) => {
                 *self = Self {
                     newest: Some((probe.began, health.clone())),
                     misses: 0,
                     unusable: false,
+                    // What it could not do as a leader does not pass with one good probe.
                     passed_over_until: self.passed_over_until,
                     stalled: self.stalled,
                     relieved: self.relieved,
                 };
             }
+            // No second miss is waited for: a refused connection shows that nobody listens, and a
+            // stranger in its place is none of ours.
             Outcome::Refused | Outcome::WrongReplica(_) | Outcome::Foreign => self.unusable = true,
             Outcome::Missed => self.misses += 1,
         }
@@ -66,6 +71,7 @@ impl ReplicaHealth {
         let newest = self.newest.as_ref();
         if newest.is_some_and(|(_, health)| cluster.differs_from(health.cluster.as_ref())) {
             self.newest = None;
+            // As after a probe that found a stranger: not asked, and not waited for.
             self.unusable = true;
         }
     }
@@ -84,6 +90,7 @@ impl ReplicaHealth {
     /// Its health, where the probe began at `since` or later and no later one failed for good.
     pub fn fresh(&self, since: BootInstant) -> Option<&Health> {
         let (began, health) = self.newest.as_ref()?;
+        // Dead, although its last health is recent: what it said of itself is over.
         (*began >= since && !self.is_dead()).then_some(health)
     }
 
