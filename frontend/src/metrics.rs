@@ -55,6 +55,8 @@ pub(crate) fn watch_cache(metrics: &Metrics, cache: &Arc<SharedCache>) {
         "1 while the cache holds a lease: without one every read goes to the catalog.",
     );
     let cache = Arc::clone(cache);
+    // Sampled when somebody reads the metrics, rather than set at each change: the cache's path
+    // stays free of it.
     metrics.sample(move || {
         let status = cache.status();
         entries.set(i64::try_from(status.entries).unwrap_or(i64::MAX));
@@ -68,6 +70,7 @@ pub(crate) fn watch_ready(metrics: &Metrics, report: StatusReport) {
         "ready",
         "1 while this front-end can trade, as GET /readyz shows.",
     );
+    // From the same source as `GET /readyz`, so that an alert and a load balancer agree.
     metrics.sample(move || ready.set(report.not_ready().is_none().into()));
 }
 

@@ -52,12 +52,14 @@ impl FrontendSettings {
             "FRONTEND_INTERNAL_URL",
             "how the catalog reaches the internal listener; unset: http:// and its address",
         );
+        // Found here, with both names, rather than as "address in use" by the second listener.
         if listen.collides_with(&internal_listen) {
             settings.mistake(format!(
                 "FRONTEND_LISTEN={listen} and FRONTEND_INTERNAL_LISTEN={internal_listen} are the \
                  same address: clients and services need a port each"
             ));
         }
+        // `0.0.0.0` is no address to call: the catalog would push to itself.
         if internal_url.is_none() && internal_listen.is_wildcard() {
             settings.mistake(format!(
                 "FRONTEND_INTERNAL_URL is not set, and FRONTEND_INTERNAL_LISTEN={internal_listen} \
@@ -84,16 +86,21 @@ impl FrontendSettings {
             "",
             "origins beside the bazaar's own whose pages may trade, separated by commas",
         );
+        // The edge's limits are read even with tiny_http in its place, so that a mistake in them is
+        // always reported.
         let edge = EdgeConfig::read(settings);
         let catalogs =
             settings.get::<CatalogUrls>(CatalogUrls::NAME, CatalogUrls::DEFAULT, CatalogUrls::HELP);
         let replicas =
             settings.get::<ReplicaUrls>(ReplicaUrls::NAME, ReplicaUrls::DEFAULT, ReplicaUrls::HELP);
         let mut shared = Shared::read(settings);
+        // Callers may use any of these in `Host`; all other names are refused, against DNS
+        // rebinding.
         if let Some(url) = &internal_url {
             shared.is_known_as(&url.0);
         }
         shared.is_known_as(&internal_listen.to_string());
+        // Its threads come from the settings that all services share, which are read last.
         let edge = edge.with(listen.clone(), shared.threads);
         Self {
             listen,

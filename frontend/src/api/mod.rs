@@ -56,10 +56,13 @@ pub(crate) struct Api {
 
 impl Handler for Api {
     fn handle(&self, request: Request, mut responder: Responder) {
+        // Everything here runs on a thread of the listener, which serves other connections
+        // meanwhile: no call, no wait, and locks for moments only.
         let found = match routes::find(&request.method, &request.path) {
             Ok(found) => found,
             Err(missed) => return refuse(missed, &request, responder),
         };
+        // The pattern, not the path: labels stay few whatever paths strangers ask for.
         responder.set_route(found.pattern);
         match found.value {
             Endpoint::Stock => self.stock(found.parameter, responder),
@@ -69,9 +72,13 @@ impl Handler for Api {
             Endpoint::Order => self.query(found.parameter, responder),
             Endpoint::OpenApi => responder.send(openapi::response()),
             Endpoint::Status => responder.send(Response::data(self.report.status())),
+            // A HEAD has no body, and its client does not poll: it must not make the front-end read
+            // the catalog.
             Endpoint::Events if request.method == "HEAD" => {
                 responder.send(self.feed.snapshot_response());
             }
+            // A client that can stream was served by the edge before; this one polls, or there was
+            // no permit left.
             Endpoint::Events => responder.send(self.feed.polled()),
             Endpoint::Page(asset) => responder.send(asset.response()),
             Endpoint::Livez => livez(self, &request, responder),
@@ -86,6 +93,7 @@ impl Handler for Api {
 impl FastPath for Api {
     // A miss goes through `handle`, which looks again and counts it.
     fn cached(&self, path: &str) -> Option<Arc<[u8]>> {
+        // Called for each GET at the edge: other paths cost a look at the table and no more.
         let found = routes::find("GET", path).ok()?;
         if found.value != Endpoint::Stock {
             return None;
@@ -108,9 +116,13 @@ impl Api {
             Ok(name) => name,
             Err(refusal) => return responder.send(refusal),
         };
+        // Again, since the fast path is not taken for every request (tiny_http has none): here a
+        // hit is as good.
         if let Some(body) = self.cache.get(&name) {
             return responder.send(stock_response(&body));
         }
+        // No stock has such a name, and it must not reach the catalog: a queue of such names would
+        // hold megabytes.
         if name.len() > MAX_NAME_BYTES {
             let message = format!(
                 "there is no stock '{}'; GET /stocks lists them",
@@ -118,6 +130,7 @@ impl Api {
             );
             return responder.send(Response::error(404, &message));
         }
+        // Here rather than in `get`, which both paths call: a read counts once.
         self.cache.count_miss();
         self.look_up(Want::Stock(name.into_owned()), responder);
     }
@@ -132,6 +145,8 @@ impl Api {
     }
 
     fn query(&self, number: &str, responder: Responder) {
+        // Digits only, although `parse` would take a sign: `/orders/+1` is a second address of one
+        // order, which caches would keep twice.
         if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
             let message = format!(
                 "'{}' is not the number of an order: write digits only, such as /orders/0",
@@ -174,12 +189,16 @@ impl Api {
     }
 
     fn order(&self, request: &Request, responder: Responder) {
+        // First, so that a foreign order has no effect, and its page learns nothing from the
+        // answer.
         if let Err(foreign) = self.origins.check(&request.headers) {
             return responder.send(Response::error(403, &foreign.to_string()));
         }
         match check_order(request) {
             Ok((submission, client_key)) => {
                 let arrived = Instant::now();
+                // From the arrival, the wait in the queue included: the client's patience began
+                // then.
                 let deadline = arrived + ORDER_TOTAL;
                 let put = self.orders.put(PendingOrder {
                     submission,
@@ -189,6 +208,8 @@ impl Api {
                     attempted: false,
                     responder,
                 });
+                // Counted as failed, as it is answered 503: an alert on failed orders must see a
+                // queue that overflows.
                 if put.is_err() {
                     self.outcomes.count(OrderOutcome::Failed);
                 }
@@ -202,11 +223,14 @@ impl Api {
 /// The order of a request, and whether the client gave it a key.
 fn check_order(request: &Request) -> Result<(Submission, bool), InvalidOrder> {
     let client_key = idempotency_key(request)?;
+    // Read only to refuse a compressed body by name, rather than as "not JSON".
     let encodings = request.headers.all("content-encoding");
     let new = order_body::read(&request.body, encodings)?;
     // From the header alone: whether a repeat has the same body is judged where both are known, at
     // the catalog.
     let key = client_key.map_or_else(
+        // In time order, which keeps the index on the journal cheap, and random enough that two
+        // front-ends never meet.
         || OrderKey::from_time(unix_ms(), fastrand::u128(..)),
         OrderKey::from_client,
     );
@@ -230,9 +254,11 @@ fn idempotency_key(request: &Request) -> Result<Option<&str>, String> {
     let Some(key) = given.next() else {
         return Ok(None);
     };
+    // Which of two would count is a guess, and a wrong guess trades twice.
     if given.next().is_some() {
         return Err("the header Idempotency-Key comes more than once: send it once".into());
     }
+    // The blanks around a value are no part of it (RFC 9110 section 5.5).
     let key = key.trim_matches([' ', '\t']);
     if (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(Some(key))
@@ -267,6 +293,7 @@ fn refuse(missed: Missed, request: &Request, responder: Responder) {
             );
             responder.send(Response::error(404, &message));
         }
+        // The path exists, so the table names the methods that it takes.
         Missed::Method { .. } => missed.refuse(request, responder),
     }
 }

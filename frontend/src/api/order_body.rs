@@ -41,8 +41,11 @@ pub fn read<'a>(
     body: &[u8],
     mut encodings: impl Iterator<Item = &'a str>,
 ) -> Result<NewOrder, InvalidOrder> {
+    // A client may send `identity`, which means that nothing was done to the body.
     let named = encodings.find(|encoding| !encoding.trim().eq_ignore_ascii_case("identity"));
     let named = named.map(|encoding| format!("Content-Encoding: {}", cut(encoding)));
+    // The bytes decide where the field is missing: a body that is compressed and not said to be is
+    // a usual slip.
     let seen = body.starts_with(&GZIP).then(|| "gzip".to_owned());
     if let Some(how) = named.or(seen) {
         return Err(InvalidOrder {
@@ -60,6 +63,8 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 fn parse(body: &[u8]) -> Result<NewOrder, String> {
     let fields: Fields = serde_json::from_slice(body).map_err(|error| no_object(body, &error))?;
+    // The first mistake that was met, before fields are checked one by one: an unknown field is
+    // often a misspelt one, and then explains the missing one.
     if let Some(problem) = fields.problem {
         return Err(problem);
     }
@@ -72,6 +77,8 @@ fn parse(body: &[u8]) -> Result<NewOrder, String> {
 
 /// Why a body is no JSON object: the usual slips by name, else the parser's own words.
 fn no_object(body: &[u8], error: &serde_json::Error) -> String {
+    // From the first bytes, since the parser's own words ("expected value at line 1 column 1") help
+    // nobody here.
     let cause = match body {
         [] => "the body is empty".into(),
         [0xef, 0xbb, 0xbf, ..] => {
@@ -94,6 +101,7 @@ fn no_object(body: &[u8], error: &serde_json::Error) -> String {
 /// A body that is something else than JSON, as clients send it by mistake.
 fn slip(text: &str) -> Option<&'static str> {
     let is_field = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '%' | '+' | '-' | '.');
+    // A form begins with a bare name before its first `=`; JSON has a brace or a quote there.
     let form = text
         .split_once('=')
         .is_some_and(|(name, _)| !name.is_empty() && name.chars().all(is_field));
@@ -120,6 +128,7 @@ fn name(value: Option<Value>) -> Result<String, String> {
         Some(Value::String(name)) if name.is_empty() => {
             Err(format!("the field 'name' is empty: {HOW}"))
         }
+        // In bytes, as the bound of a batch is one of bytes.
         Some(Value::String(name)) if name.len() > MAX_NAME_BYTES => Err(format!(
             "the field 'name' is longer than {MAX_NAME_BYTES} bytes: {HOW}"
         )),
@@ -134,6 +143,8 @@ fn quantity(value: Option<&Value>) -> Result<u64, String> {
         return Err(format!("the field 'quantity' is missing: {how}"));
     };
     let in_range = |n: &u64| (1..=MAX_ORDER_QUANTITY).contains(n);
+    // `as_u64` is `None` for 12.0 and 1e3, which JSON calls numbers: the API takes integers in
+    // their plain spelling only.
     if let Some(n) = value.as_u64().filter(in_range) {
         return Ok(n);
     }
@@ -146,6 +157,7 @@ fn quantity(value: Option<&Value>) -> Result<u64, String> {
         Value::String(text) => ("is text", text.trim().parse().ok()),
         _ => ("", None),
     };
+    // Named only if it may be ordered: nobody should be advised to write 0.
     Err(match meant.filter(in_range) {
         Some(n) => format!(
             "the field 'quantity' is {}, which {spelling}: write the whole number {n}",
@@ -167,6 +179,7 @@ fn side(value: Option<&Value>) -> Result<Side, String> {
 
 /// The whole number that a number with a decimal point stands for.
 fn whole(number: f64) -> Option<u64> {
+    // Far above what may be ordered, and exact as a float: beyond 2^53 the digits would be guessed.
     let limit = 1_000_000_000_000.0;
     if number.fract() != 0.0 || !(0.0..=limit).contains(&number) {
         return None;
@@ -177,6 +190,7 @@ fn whole(number: f64) -> Option<u64> {
 /// A value for a message, shortened.
 fn shown(value: &Value) -> String {
     match value {
+        // They may be long, and their text helps nobody.
         Value::Array(_) => "a list".into(),
         Value::Object(_) => "an object".into(),
         other => cut(&other.to_string()),
@@ -184,6 +198,7 @@ fn shown(value: &Value) -> String {
 }
 
 fn cut(text: &str) -> String {
+    // Characters, not bytes: a cut inside one would panic.
     if text.chars().count() <= 40 {
         text.into()
     } else {
@@ -219,16 +234,21 @@ impl<'de> Deserialize<'de> for Fields {
                         "quantity" => &mut fields.quantity,
                         "type" => &mut fields.side,
                         other => {
+                            // Cut before it is put into a message: the client chose its length.
                             let other: String = other.chars().take(40).collect();
                             let problem = format!(
                                 "there is no field '{other}': an order has 'name', 'quantity' and \
                                  'type'"
                             );
+                            // The first problem is kept; the rest is still read, so that the body
+                            // is known to be an object to its end.
                             fields.problem.get_or_insert(problem);
                             map.next_value::<IgnoredAny>()?;
                             continue;
                         }
                     };
+                    // JSON leaves open which of two counts: a client that means the other would
+                    // trade something else.
                     if slot.replace(map.next_value()?).is_some() {
                         fields
                             .problem

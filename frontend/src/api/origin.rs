@@ -41,7 +41,9 @@ impl Scheme {
 
     /// Host and port as a browser would write them after this scheme.
     fn authority(self, text: &str) -> String {
+        // Hosts compare without regard to case (RFC 3986 section 3.2.2).
         let text = text.to_ascii_lowercase();
+        // A browser leaves the scheme's own port away, and a setting may not.
         let port = self.default_port();
         text.strip_suffix(port).map_or(text.clone(), Into::into)
     }
@@ -51,12 +53,15 @@ impl FromStr for Origin {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
+        // A browser sends the text "null" for a page without an origin (a file, a sandboxed frame).
+        // It fails here, and its orders are refused.
         let (scheme, authority) = text.split_once("://").ok_or(())?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
             _ => return Err(()),
         };
+        // A path after the host would never equal what a browser sends.
         if authority.is_empty() || !common::http::edge::parse::is_host(authority) {
             return Err(());
         }
@@ -142,21 +147,27 @@ impl Origins {
             [one] => Some(one.parse().map_err(|()| named())?),
             _ => return Err(named()),
         };
+        // Before the browser's mark is looked at: a listed page is of another site, and may trade
+        // all the same.
         if origin.as_ref().is_some_and(|o| self.listed.contains(o)) {
             return Ok(());
         }
         let ours = |site: &str| ["same-origin", "none"].contains(&site);
+        // All of them: of two fields, a proxy may have let a forged one through. Programs send
+        // none, and pass.
         if !headers.all("sec-fetch-site").all(ours) {
             return Err(named());
         }
         match origin {
             Some(origin) if !self.is_host(&origin, headers) => Err(named()),
+            // Ours, or none at all: a program, or a browser's own same-origin request.
             _ => Ok(()),
         }
     }
 
     fn is_host(&self, origin: &Origin, headers: &Headers) -> bool {
         let host = headers.get("host").unwrap_or_default();
+        // The scheme of the origin says which port may be left away; `Host` has none of its own.
         origin.scheme.authority(host) == origin.authority
             && (!self.loopback || is_address_or_localhost(&origin.authority))
     }
@@ -165,10 +176,13 @@ impl Origins {
 /// Whether no page of a stranger can have this host, whatever its name leads to.
 fn is_address_or_localhost(authority: &str) -> bool {
     let port = |rest: &str| rest.is_empty() || rest.starts_with(':');
+    // An IPv6 address stands in brackets, since it has colons itself.
     if let Some((address, rest)) = authority.strip_prefix('[').and_then(|a| a.split_once(']')) {
         return port(rest) && address.parse::<Ipv6Addr>().is_ok();
     }
     let host = authority.split(':').next().unwrap_or_default();
+    // A name that ends with `.localhost` never leaves the machine (RFC 6761), so that no stranger's
+    // page can have it.
     host == "localhost" || host.ends_with(".localhost") || host.parse::<Ipv4Addr>().is_ok()
 }
 

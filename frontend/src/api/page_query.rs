@@ -16,9 +16,11 @@ pub fn parse(query: Option<&str>) -> Result<PageRequest, String> {
     for part in query
         .unwrap_or_default()
         .split('&')
+        // `a&&b` and a lone `?` are no mistakes that anybody has to mend.
         .filter(|part| !part.is_empty())
     {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        // Decoded before they are compared: a client may encode any character.
         let (name, value) = (decoded(name), decoded(value));
         let slot = match name.as_str() {
             "after" => &mut after,
@@ -36,7 +38,8 @@ pub fn parse(query: Option<&str>) -> Result<PageRequest, String> {
     }
     let first = match &after {
         None => 0,
-        // A number beyond 64 bits is beyond every log, as the largest one is.
+        // A number beyond 64 bits is beyond every log, as the largest one is; after that one there
+        // is nothing, and nothing is what this page shows.
         Some(text) if is_number(text) => text.parse::<u64>().unwrap_or(u64::MAX).saturating_add(1),
         Some(text) => {
             return Err(format!(
@@ -62,6 +65,7 @@ pub fn parse(query: Option<&str>) -> Result<PageRequest, String> {
     Ok(PageRequest {
         first,
         limit,
+        // Each step of the reads says for itself which question it asks.
         found_only: false,
     })
 }

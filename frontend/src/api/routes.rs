@@ -59,6 +59,7 @@ const ROUTES: RouteTable<Endpoint> = RouteTable::new(ROWS).with_options();
 /// # Errors
 /// When the path or the method is not in the table.
 pub fn find<'p>(method: &str, path: &'p str) -> Result<Found<'p, Endpoint>, Missed> {
+    // Not `//`: an empty segment is a name that is missing, which should be said.
     let path = match path.strip_suffix('/') {
         Some(shorter) if !shorter.is_empty() && !shorter.ends_with('/') => shorter,
         _ => path,

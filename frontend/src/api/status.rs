@@ -25,8 +25,11 @@ pub struct StatusReport {
 impl StatusReport {
     /// The status of this moment.
     pub fn status(&self) -> Status {
+        // Read once, so that leader and term of the response fit each other.
         let known = self.cell.snapshot();
         let mut replicas = replicas(&self.health_table.replicas(), known.term);
+        // Filled in here: the rows are made by a pure function, which tests can call without a
+        // clock.
         for replica in &mut replicas {
             replica.age_ms = self.health_table.replica_age(replica.id).map(ms);
         }
@@ -62,6 +65,8 @@ impl StatusReport {
         let health = self.health_table.catalog();
         let stands_by = |health: &CatalogHealth| health.role == CatalogRole::Standby;
         let catalog = match health.as_ref().map(|health| health.state) {
+            // First, whatever its state: one that stands by takes no trades even if all else is
+            // well.
             Some(_) if health.as_ref().is_some_and(stands_by) => Some("no catalog is active"),
             Some(CatalogState::Serving) => None,
             Some(CatalogState::StartUpWait) => Some("the catalog waits for earlier leases to end"),
@@ -86,6 +91,7 @@ impl StatusReport {
                     .map(|why| describe_fault(&why)),
             )
             .chain(copies)
+            // Strangers only explain why nobody leads: beside a leader they stop no order.
             .chain(strangers.filter(|_| leader.is_some()))
             .collect();
         if reasons.is_empty() {
@@ -104,6 +110,7 @@ impl StatusReport {
     /// Why orders are refused although there is a leader; and which replicas do not count, which
     /// explains why there is none.
     fn replica_reasons(&self) -> (Option<String>, Option<String>) {
+        // Only the leader's own count matters: it alone knows who is in sync.
         let leader = self.cell.snapshot().leader.map(|leader| leader.id);
         let replicas = self.health_table.replicas();
         let led = replicas.iter().find(|(id, _)| Some(*id) == leader);
@@ -194,9 +201,11 @@ fn state(seen: &Observation, term: Term) -> ReplicaState {
         Observation::Foreign(_) => return ReplicaState::Foreign,
         Observation::Health(health) => health,
     };
+    // At least the known term: a leader that the monitor has not adopted yet shows as one.
     if health.leading.is_some_and(|led| led >= term) {
         ReplicaState::Leader
     } else if health.claiming.is_some() {
+        // Before `catching_up`: a claimer completes its log too, and people wait for the claim.
         ReplicaState::Claiming
     } else if health.catching_up {
         ReplicaState::CatchingUp

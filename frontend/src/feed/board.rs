@@ -23,6 +23,7 @@ pub struct Board {
     stocks: Option<BTreeMap<String, StockInfo>>,
     timeline: VecDeque<Entry>,
     load: VecDeque<Sample>,
+    /// Encoded when the first viewer asks after a change.
     snapshot: Option<Arc<[u8]>>,
 }
 
@@ -37,6 +38,8 @@ struct Stocks<'a> {
 impl Board {
     /// Events for the whole board.
     pub fn snapshot(&mut self) -> Arc<[u8]> {
+        // Encoded under the board's lock, which the caller holds: viewers that come together share
+        // the bytes.
         let snapshot = self.snapshot.take().unwrap_or_else(|| self.encode());
         Arc::clone(self.snapshot.insert(snapshot))
     }
@@ -46,6 +49,8 @@ impl Board {
         if let Some(status) = &self.status {
             event(&mut events, "status", status);
         }
+        // Left out while nobody reads the table: a viewer that comes now gets it with the next
+        // read, at most half a second later.
         if let Some(stocks) = &self.stocks {
             event(
                 &mut events,
@@ -63,6 +68,8 @@ impl Board {
 
     /// Puts the status up; writes its event, if it is new.
     pub fn set_status(&mut self, status: Status, events: &mut Vec<u8>) {
+        // The status is made anew each tenth of a second, mostly with the same content: equal ones
+        // send nothing.
         if self.status.as_ref() != Some(&status) {
             event(events, "status", &status);
             self.status = Some(status);
@@ -73,6 +80,7 @@ impl Board {
     /// Puts the table up; writes what changed.
     pub fn set_stocks(&mut self, table: Vec<StockInfo>, events: &mut Vec<u8>) {
         let table: BTreeMap<String, StockInfo> = table
+            // In the catalog's order, which is by name: so the first by name stay.
             .into_iter()
             .take(STOCKS)
             .map(|stock| (stock.name.clone(), stock))
@@ -81,11 +89,13 @@ impl Board {
         // An event names stocks that changed. Only the whole table shows that one is gone.
         let all = before
             .as_ref()
+            // A first table is whole as well: there is nothing to compare with.
             .is_none_or(|before| before.keys().any(|name| !table.contains_key(name)));
         let changed = |stock: &&StockInfo| {
             all || before.as_ref().and_then(|b| b.get(&stock.name)) != Some(stock)
         };
         let stocks: Vec<&StockInfo> = table.values().filter(changed).collect();
+        // Also an empty table, if it is the first or the last stock went: viewers must see that.
         if !stocks.is_empty() || all {
             event(events, "stocks", &Stocks { all, stocks });
             self.snapshot = None;
@@ -95,6 +105,8 @@ impl Board {
 
     /// Takes the table down: nobody reads it any more.
     pub fn forget_stocks(&mut self) {
+        // Dropped rather than kept: a viewer that came later would get quantities of long ago as if
+        // they were new.
         if self.stocks.take().is_some() {
             self.snapshot = None;
         }
@@ -103,8 +115,10 @@ impl Board {
     /// Adds entries to the timeline; writes them.
     pub fn add_entries(&mut self, entries: Vec<Entry>, events: &mut Vec<u8>) {
         if !entries.is_empty() {
+            // Only the new entries travel; those who watch have the others.
             event(events, "timeline", &entries);
             self.timeline.extend(entries);
+            // Bounded, since every viewer that comes gets all of them.
             let over = self.timeline.len().saturating_sub(ENTRIES);
             self.timeline.drain(..over);
             self.snapshot = None;
@@ -126,6 +140,7 @@ impl Board {
 fn event<T: Serialize>(out: &mut Vec<u8>, name: &str, data: &T) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
+    // `serde_json` writes no line ends, and the format of events ends a field with one.
     out.extend_from_slice(b"\ndata: ");
     serde_json::to_writer(&mut *out, data).expect("what subscribers see is JSON");
     out.extend_from_slice(b"\n\n");

@@ -6,7 +6,8 @@
 use common::metrics::HttpMetrics;
 use serde::Serialize;
 
-/// Routes of the trading API; others, such as this feed, are not load.
+/// Routes of the trading API, under their names in the metrics; others, such as this feed, are not
+/// load.
 const ROUTES: [&str; 4] = ["/stocks/{name}", "/stocks", "/orders", "/orders/{number}"];
 const LOOKUPS: usize = 0;
 const ORDERS: usize = 2;
@@ -65,13 +66,16 @@ impl Counts {
         let durations: Vec<Durations> = self
             .routes
             .iter()
+            // Pairs by place: both were read for `ROUTES`.
             .zip(&before.routes)
             .map(|(now, before)| less(now, before))
             .collect();
         let total: u64 = durations.iter().map(count).sum();
+        // They only grow, and both are of this process.
         let (hits, misses) = (self.hits - before.hits, self.misses - before.misses);
         Sample {
             requests_per_s: total as f64 / seconds,
+            // Without reads there is no ratio: 0 would look like a cache that fails.
             hit_ratio: (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64),
             lookups: latency(&durations[LOOKUPS], seconds),
             orders: latency(&durations[ORDERS], seconds),
@@ -84,6 +88,7 @@ fn less(now: &Durations, before: &Durations) -> Durations {
     let earlier = |bound: f64| {
         before
             .iter()
+            // Equal bit by bit: both bounds are the same constant of the histogram.
             .find(|(b, _)| *b == bound)
             .map_or(0, |(_, count)| *count)
     };
@@ -93,6 +98,7 @@ fn less(now: &Durations, before: &Durations) -> Durations {
 }
 
 fn count(durations: &Durations) -> u64 {
+    // Buckets are cumulative, so the last holds all.
     durations.last().map_or(0, |(_, count)| *count)
 }
 
@@ -110,11 +116,13 @@ fn quantile(durations: &Durations, share: f64) -> Option<f64> {
     let rank = share * count(durations) as f64;
     let (mut lower, mut below) = (0.0, 0);
     for &(bound, cumulative) in durations {
+        // The first bucket that reaches the rank; an empty one before it cannot hold it.
         if cumulative > 0 && cumulative as f64 >= rank {
             let within = (rank - below as f64) / (cumulative - below) as f64;
             return Some(if bound.is_finite() {
                 lower + (bound - lower) * within
             } else {
+                // Beyond the last finite bound nothing is known but that it was passed.
                 lower
             });
         }

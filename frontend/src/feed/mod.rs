@@ -36,7 +36,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long somebody who polls counts as watching.
+/// How long somebody who polls counts as watching: several of its polls, so that one that is late
+/// does not stop the reading of stocks.
 const POLLER_WATCHES: Duration = Duration::from_secs(10);
 /// A browser that lost the feed asks again after two seconds.
 const RETRY: &[u8] = b"retry: 2000\n\n";
@@ -44,6 +45,7 @@ const RETRY: &[u8] = b"retry: 2000\n\n";
 /// The feed, as the API, the publisher and the stock reader share it.
 #[derive(Debug, Default)]
 pub struct Feed {
+    // No function holds two of these locks at a time, so that their order does not matter.
     board: Mutex<Board>,
     polled: Mutex<Option<Instant>>,
     /// The newest table of the stock reader, until the publisher takes it.
@@ -58,12 +60,16 @@ impl Feed {
 
     /// The same as a response of its own, for a client that polls and so counts as watching now.
     pub fn polled(&self) -> Response {
+        // Noted before the snapshot, so that the stock reader wakes up for a page that has just
+        // begun to poll.
         *self.polled.lock() = Some(Instant::now());
         self.snapshot_response()
     }
 
     /// The same for a client that does not come again.
     pub fn snapshot_response(&self) -> Response {
+        // The browser repeats by itself, so that this one response makes polling of the feed
+        // wherever it cannot stream.
         let body = [RETRY, &self.snapshot()].concat();
         let fields = common::http::edge::respond::FEED_FIELDS;
         let answer = Response::text(200, "text/event-stream", body);

@@ -39,14 +39,20 @@ impl Publisher {
 
     fn run(&self) {
         let mut timeline = Timeline::default();
+        // `None` at first, so that the first look counts as a change.
         let mut outline = None;
         let (mut counts, mut counted) = (self.counts(&self.report.status()), Instant::now());
         while !self.stop.wait(LOOK_EVERY) {
             let status = self.report.status();
+            // At each look, not each second: a leader that fails for half a second is an entry too.
             let entries = timeline.look(&status, unix_ms());
+            // Measured rather than counted in looks: on a busy machine looks come late, and rates
+            // must not.
             let due = counted.elapsed() >= SAMPLE_EVERY;
             let sample = due.then(|| {
                 let (before, seconds) = (
+                    // The new counts replace the old in one step, so that no request falls between
+                    // two samples.
                     std::mem::replace(&mut counts, self.counts(&status)),
                     counted.elapsed(),
                 );
@@ -58,12 +64,17 @@ impl Publisher {
                     ..counts.since(&before, seconds.as_secs_f64())
                 }
             });
+            // Taken before the board's lock: no function holds two locks of the feed.
             let table = self.feed.table.lock().take();
             let now = Outline::of(&status);
             let changed = outline.replace(now.clone()) != Some(now);
             let mut events = Vec::new();
+            // The lock ends with this block, before the event goes to the cores, which may want the
+            // snapshot.
             {
                 let mut board = self.feed.board.lock();
+                // The numbers in a status change all the time: they go out once a second, a change
+                // of state at once.
                 if due || changed {
                     board.set_status(status, &mut events);
                 }

@@ -42,18 +42,24 @@ impl StockReader {
         while !self.stop.wait(rest) {
             rest = EVERY;
             if !self.is_watched() {
+                // At each look while nobody watches, not once: the publisher may have taken a table
+                // just before, and put it up since.
                 *self.feed.table.lock() = None;
                 self.feed.board.lock().forget_stocks();
                 continue;
             }
             let began = Instant::now();
             let all = LookupRequest { names: None };
+            // A statement about now, as for any reader.
             let read = self
                 .catalogs
                 .post::<_, LookupAnswer>(Says::Now, "/lookup", TIMEOUT, &all);
             match read {
                 Ok(answer) => {
+                    // Replaces a table that the publisher has not taken yet: only the newest is
+                    // worth showing.
                     *self.feed.table.lock() = Some(answer.stocks.iter().map(stock_info).collect());
+                    // A table of 100 000 stocks takes the catalog a while; trades must not feel it.
                     rest = rest.max(began.elapsed() * SHARE);
                 }
                 // The status shows that the catalog is away. However long that took to find out, it

@@ -46,6 +46,7 @@ pub struct Timeline {
     replicas: BTreeMap<ReplicaId, ReplicaState>,
     silent_replicas: BTreeMap<ReplicaId, u32>,
     silent_catalog: u32,
+    // `None` until the first look; the inner one while the catalog does not answer.
     catalog: Option<Option<CatalogState>>,
     leased: Option<bool>,
 }
@@ -54,12 +55,16 @@ impl Timeline {
     /// The new entries for a status that was read at `at_ms`.
     pub fn look(&mut self, status: &Status, at_ms: u64) -> Vec<Entry> {
         let mut news = Vec::new();
+        // In this order, since one look may bring several: the cause (a service that is gone)
+        // stands before its effect (a new leader).
         self.catalog(status, &mut news);
         for replica in &status.replicas {
             self.replica(replica, status, &mut news);
         }
         self.leader(status, &mut news);
         self.cache(status, &mut news);
+        // Numbered from the start of this front-end: a viewer that comes back tells new entries
+        // from those it has.
         let entries = (self.next..).zip(news).map(|(id, (kind, text))| Entry {
             id,
             at_ms,
@@ -75,6 +80,8 @@ impl Timeline {
         match status.leader.map(|id| (id, status.term)) {
             Some((id, term)) if self.leader != Some((id, term)) => {
                 let after = match self.leader {
+                    // The same replica in a newer term was deposed and came back: "after replica 3"
+                    // would be odd.
                     Some((before, _)) if before != id => format!(", after replica {before}"),
                     _ => String::new(),
                 };
@@ -85,6 +92,7 @@ impl Timeline {
                 self.leader = Some((id, term));
                 self.leaderless = false;
             }
+            // Back in the same term: it could not reach the catalog for a while.
             Some((id, term)) if self.leaderless => {
                 news.push((
                     Kind::Leader,
@@ -93,6 +101,7 @@ impl Timeline {
                 self.leaderless = false;
             }
             None if !self.leaderless => {
+                // Before there was a first leader its absence is no event.
                 if let Some((id, _)) = self.leader {
                     news.push((
                         Kind::Down,
@@ -113,6 +122,8 @@ impl Timeline {
     ) {
         let (id, state) = (replica.id, replica.state);
         let looks = self.silent_replicas.entry(id).or_default();
+        // Counted here, though the monitor counts misses too: its two misses decide an election,
+        // while an entry can wait for certainty.
         *looks = if state == ReplicaState::Down {
             *looks + 1
         } else {
@@ -122,11 +133,13 @@ impl Timeline {
         // It led, and is not taken for the leader any more.
         let judged =
             self.leader.is_some_and(|(leader, _)| leader == id) && status.leader != Some(id);
+        // Nothing new, or a silence that is too short for an entry.
         if before == Some(state)
             || (state == ReplicaState::Down && *looks < SILENT_LOOKS && !judged)
         {
             return;
         }
+        // A first look counts as a return: what was before this front-end started is unknown.
         let was_down = before.is_none_or(ReplicaState::counts_as_down);
         let entry = match state {
             ReplicaState::Down => Some((Kind::Down, format!("Replica {id} does not answer"))),
@@ -142,6 +155,7 @@ impl Timeline {
                 Kind::Waiting,
                 format!("Replica {id} was chosen and completes its log"),
             )),
+            // A front-end that starts sees a replica for the first time: it is not "back".
             ReplicaState::CatchingUp if before.is_none() => {
                 Some((Kind::Waiting, format!("Replica {id} catches up")))
             }
@@ -176,6 +190,8 @@ impl Timeline {
         } else {
             0
         };
+        // A silence of less than half a second is not mentioned; one that is over leaves no entry
+        // either.
         if self.catalog == Some(state) || (1..SILENT_LOOKS).contains(&self.silent_catalog) {
             return;
         }
@@ -200,8 +216,10 @@ impl Timeline {
 
     fn cache(&mut self, status: &Status, news: &mut Vec<(Kind, String)>) {
         let leased = status.cache.leased;
+        // Replaced whether or not there is an entry: the next look compares with this one.
         let before = self.leased.replace(leased);
         match (before, leased) {
+            // The first look is no change.
             (Some(true), false) => news.push((
                 Kind::Down,
                 "The cache lost its lease: reads go to the catalog".into(),

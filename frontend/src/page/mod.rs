@@ -39,10 +39,12 @@ pub static ICON: Asset = Asset::new("image/svg+xml", include_str!("icon.svg"));
 const FIELDS: [(&str, &str); 7] = [
     (
         "Content-Security-Policy",
+        // No inline script or style, so that text which slipped into the markup runs nothing.
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
          require-trusted-types-for 'script'; trusted-types feed",
     ),
+    // For browsers that do not know `frame-ancestors`.
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
@@ -51,6 +53,7 @@ const FIELDS: [(&str, &str); 7] = [
         "Permissions-Policy",
         "camera=(), geolocation=(), microphone=()",
     ),
+    // Kept, and asked about each time: a page of an older binary would speak another API.
     ("Cache-Control", "no-cache"),
 ];
 

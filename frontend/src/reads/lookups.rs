@@ -19,11 +19,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Threads that ask: while one waits for the catalog, another can ask for who came since.
+/// Threads that ask. Readers that arrive while a call is under way must not have its answer, so
+/// another thread asks for them meanwhile.
 pub const THREADS: usize = 3;
 /// Bound of one call, so that a catalog that hangs is tried again on a new connection.
 const CALL_TIMEOUT: Duration = Duration::from_millis(1_000);
-/// Least time for a call, however near the deadline is.
+/// Least time for a call, however near the deadline is: the answer may be there in a moment, and
+/// one call serves all.
 const CALL_LEAST: Duration = Duration::from_millis(50);
 /// Pause before the catalog is asked again.
 const BACK_OFF: Duration = Duration::from_millis(20);
@@ -72,6 +74,7 @@ impl Lookups {
     }
 
     fn run(&self) {
+        // Whatever waits is taken at once: under load calls grow larger, not more.
         while let Some(readers) = self.queue.take_batch(MAX_BATCH, &self.stop) {
             self.serve(readers);
         }
@@ -80,6 +83,7 @@ impl Lookups {
     /// Answers every reader, after as many calls as it takes. A reader that arrives between two
     /// calls is taken along.
     fn serve(&self, mut readers: Vec<PendingLookup>) {
+        // For readers whose deadline is over before a call has failed.
         let mut why = String::from("the catalog did not answer in time");
         loop {
             readers = answer_expired(readers, &why);
@@ -87,10 +91,14 @@ impl Lookups {
                 return;
             }
             self.metrics.lookup_batch.observe(readers.len() as f64);
+            // Two calls, since an answer with all stocks may have megabytes, which a reader of one
+            // stock should not wait for.
             let (all, named): (Vec<_>, Vec<_>) = readers
                 .into_iter()
                 .partition(|reader| reader.want == Want::All);
             let outcomes = [self.ask_named(named), self.ask_all(all)];
+            // An error is kept for its own readers alone: those of the other call have their
+            // answers.
             readers = Vec::new();
             for outcome in outcomes {
                 let Err((error, unanswered)) = outcome else {
@@ -101,16 +109,23 @@ impl Lookups {
                     "stock reads not answered by the catalog"
                 );
                 why = format!("the catalog does not answer stock reads now ({error})");
+                // Passes, as when the catalog restarts: the readers are asked for again, within
+                // their deadlines.
                 if error.is_retryable() {
                     readers.extend(unanswered);
                 } else {
+                    // Not by waiting: the catalog is of another version, or refuses the token.
                     tracing::error!(%error, "the catalog refuses stock reads");
                     give_up(unanswered, &why);
                 }
             }
+            // Bounds the rate of calls to a catalog that refuses connections at once. A stop ends
+            // the wait.
             if !readers.is_empty() && self.stop.wait(BACK_OFF) {
                 return give_up(readers, "this front-end is stopping");
             }
+            // Readers that came during the pause go along: the next call is sent after they
+            // arrived, so its answer is new enough for them.
             while readers.len() < MAX_BATCH
                 && !readers.is_empty()
                 && let Ok(reader) = self.queue.receiver().try_recv()
@@ -127,6 +142,7 @@ impl Lookups {
         if readers.is_empty() {
             return Ok(());
         }
+        // Sorted and distinct: a hundred readers of one stock cost the catalog one look.
         let names: BTreeSet<&str> = readers
             .iter()
             .filter_map(|reader| reader.want.name())
@@ -139,10 +155,16 @@ impl Lookups {
             .iter()
             .map(|stock| (&*stock.name, stock.into()))
             .collect();
+        // In any case, also after a failed call: a fill that was begun and never finished would
+        // stay in flight for ever. Before the answers leave, so that a reader who comes back finds
+        // the cache filled.
         self.cache.finish_fills(fills, &found);
         if let Err(error) = answer {
+            // The readers go back to the caller, who knows whether time is left.
             return Err((error, readers));
         }
+        // The answer goes to all readers, one whose fill was voided too: their reads overlapped
+        // with the trade.
         for PendingLookup {
             want, responder, ..
         } in readers
@@ -165,6 +187,8 @@ impl Lookups {
         }
         match self.ask(None, &readers) {
             Ok(answer) => {
+                // Not stored in the cache: it holds single stocks by name, and this reader wants
+                // all.
                 let stocks: Vec<StockInfo> = answer.stocks.iter().map(stock_info).collect();
                 let response = Response::data(stocks);
                 readers
@@ -181,6 +205,8 @@ impl Lookups {
         names: Option<Vec<String>>,
         readers: &[PendingLookup],
     ) -> Result<LookupAnswer, CallError> {
+        // The first reader's deadline bounds the call of all: none is kept beyond its time, and the
+        // others are asked for again.
         let deadline = readers
             .iter()
             .map(|reader| reader.deadline)
@@ -190,6 +216,8 @@ impl Lookups {
             .saturating_duration_since(Instant::now())
             .clamp(CALL_LEAST, CALL_TIMEOUT);
         self.catalogs
+            // A stock is a statement about now: an answer of a catalog that was deposed may be
+            // older than an acknowledged trade.
             .post(Says::Now, "/lookup", timeout, &LookupRequest { names })
     }
 }
@@ -205,6 +233,7 @@ impl Want {
 
 /// The answer with a prebuilt body.
 pub(crate) fn stock_response(body: &Arc<[u8]>) -> Response {
+    // Copied out of the cache's entry: a response owns its body.
     Response::text(200, "application/json", body.to_vec())
 }
 

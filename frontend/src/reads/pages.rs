@@ -9,16 +9,15 @@ use common::wire::public::{OrderInfo, OrdersPage};
 use common::wire::replica::{PageAnswer, PageCall, PageEnd, PageRequest};
 use std::time::Instant;
 
-/// Threads of step 1.
+/// Threads of step 1. One: pages are read in bulk, while people wait for queries for one order,
+/// which have threads and a queue of their own.
 pub const THREADS: usize = 1;
 
 /// A page that is waited for.
 pub struct PendingPage {
-    /// Which.
     pub page: PageRequest,
     /// Until when it may wait.
     pub deadline: Instant,
-    /// For the answer.
     pub responder: Responder,
 }
 
@@ -43,17 +42,21 @@ impl ReplicaRead for PendingPage {
     fn ask(pages: Vec<Self>, replica: &Asked<'_>) -> Rest<Self> {
         let (mut reads, mut well) = (Vec::new(), true);
         for pending in pages {
+            // The replica failed at the page before; the next one is asked for all that are left.
             if !well {
                 reads.push(pending);
                 continue;
             }
             let page = PageRequest {
+                // The same request in both steps, but for this.
                 found_only: replica.found_only,
                 ..pending.page
             };
             let answer = call(page, replica).inspect_err(
                 |error| tracing::debug!(replica = %replica.id, %error, "page not answered"),
             );
+            // A replica that answers that it does not lead did answer; for the caller that is as
+            // bad as silence, and counts the same.
             well = answer
                 .as_ref()
                 .is_ok_and(|answer| answer.end != PageEnd::NotLeader);
@@ -74,6 +77,7 @@ fn call(page: PageRequest, replica: &Asked<'_>) -> Result<PageAnswer, CallError>
         timeout: replica.timeout,
         trace: None,
     };
+    // The bazaar goes along: a replica with a file of another one finds nothing.
     let answer: PageAnswer = replica.client.call(
         call,
         &PageCall {
@@ -96,8 +100,11 @@ fn call(page: PageRequest, replica: &Asked<'_>) -> Result<PageAnswer, CallError>
 /// its term may say that nothing follows.
 fn complete(page: PageRequest, answer: PageAnswer) -> Option<Response> {
     let more = match answer.end {
+        // True from any replica: no row is ever put in between or changed.
         PageEnd::More => true,
+        // A statement about now, so only from the leader that was asked to confirm its term.
         PageEnd::Last if !page.found_only => false,
+        // Left to another replica, or to the next round.
         PageEnd::Last | PageEnd::NotLeader | PageEnd::Unconfirmed => return None,
     };
     // The orders first: without any, the next of the largest number is never asked for, which would
@@ -113,6 +120,7 @@ fn complete(page: PageRequest, answer: PageAnswer) -> Option<Response> {
         .collect();
     let next = orders.last().map(|order| order.number).filter(|_| more);
     let response = Response::data(OrdersPage { orders, next });
+    // Only a page that others follow can never change, so only that one may be kept by caches.
     Some(if more {
         response.with_header("Cache-Control", IMMUTABLE)
     } else {

@@ -18,7 +18,6 @@ pub struct PendingQuery {
     pub number: u64,
     /// Until when it may wait.
     pub deadline: Instant,
-    /// For the answer.
     pub responder: Responder,
 }
 
@@ -31,6 +30,7 @@ impl Waiting for PendingQuery {
 impl ReplicaRead for PendingQuery {
     const THREAD: &'static str = "query";
     const LEADER_QUEUE: QueueKind = LEADER_QUERIES;
+    // As many as wait: one call costs nearly the same for one number as for hundreds.
     const BATCH: usize = MAX_BATCH;
     const UNANSWERED: &'static str =
         "no leader of the order service could tell whether this order exists";
@@ -47,6 +47,7 @@ impl ReplicaRead for PendingQuery {
             numbers: queries.iter().map(|query| query.number).collect(),
             found_only: replica.found_only,
         };
+        // The whole batch succeeds or fails: a call has one outcome.
         match call(&request, replica) {
             Ok(answers) => answer(queries, answers, replica.found_only),
             Err(error) => {
@@ -55,6 +56,8 @@ impl ReplicaRead for PendingQuery {
                     "queries not answered"
                 );
                 Rest {
+                    // All are left to the next replica. A query changes nothing, so whether this
+                    // one has read them does not matter.
                     reads: queries,
                     well: false,
                 }
@@ -75,6 +78,7 @@ fn call(request: &QueryRequest, replica: &Asked<'_>) -> Result<Vec<QueryAnswer>,
         .client
         .call::<_, QueryAnswers>(call, request)?
         .answers;
+    // Answers belong to queries by their place alone; with another count none can be trusted.
     if answers.len() == request.numbers.len() {
         Ok(answers)
     } else {
@@ -95,6 +99,8 @@ fn answer(
 ) -> Rest<PendingQuery> {
     let (mut reads, mut well) = (Vec::new(), true);
     for (query, answer) in queries.into_iter().zip(answers) {
+        // Each on its own: a batch may hold found orders beside missing ones, and the found must
+        // not wait for the others.
         match answer {
             QueryAnswer::Found(order) => {
                 let order = OrderInfo {
@@ -105,8 +111,12 @@ fn answer(
                 };
                 query
                     .responder
+                    // It never changes: caches between here and the client may keep it, and readers
+                    // of history cost nothing twice.
                     .send(Response::data(order).with_header("Cache-Control", IMMUTABLE));
             }
+            // In step 1 a follower may merely be behind, and so may a leader that was fenced
+            // without knowing it yet.
             QueryAnswer::NotFound if !found_only => {
                 let message = format!(
                     "there is no order {}: numbers are given from 0 upwards",
@@ -115,9 +125,13 @@ fn answer(
                 query.responder.send(Response::error(404, &message));
             }
             QueryAnswer::NotLeader => {
+                // Reported, so that the monitor looks; the other answers of this batch are good all
+                // the same.
                 well = false;
                 reads.push(query);
             }
+            // The leader could not confirm its term, as the catalog is away: neither found nor
+            // missing, so the read waits for the next round.
             QueryAnswer::NotFound | QueryAnswer::Unconfirmed => reads.push(query),
         }
     }

@@ -31,13 +31,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bound of a call for what is found: a replica only reads its own file.
+/// Bound of a call for what is found: a replica only reads its own file. As short as a probe, since
+/// the next replica can be asked instead.
 const FOUND_TIMEOUT: Duration = PROBE_TIMEOUT;
 /// Bound of a call to the leader, which has to confirm its term at the catalog.
 const LEADER_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// Least time for that, however near the deadline is.
 const LEADER_LEAST: Duration = Duration::from_millis(50);
-/// Pause before all are asked again, unless there is news of the leader.
+/// Pause before all are asked again, unless there is news of the leader: a follower may have caught
+/// up meanwhile.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// A kind of read.
@@ -60,9 +62,7 @@ pub trait ReplicaRead: Waiting + Send + Sized + 'static {
 
 /// A replica that is asked.
 pub struct Asked<'a> {
-    /// Its id.
     pub id: ReplicaId,
-    /// Its base URL.
     pub url: &'a str,
     /// Connections to it.
     pub client: &'a HttpClient,
@@ -70,7 +70,6 @@ pub struct Asked<'a> {
     pub timeout: Duration,
     /// This bazaar, once it is known: a replica of another one finds nothing.
     pub cluster: Option<ClusterId>,
-    /// Counters.
     pub metrics: &'a QueueMetrics,
     /// Asks for what is found; else also whether anything is missing, which is for a leader.
     pub found_only: bool,
@@ -97,7 +96,6 @@ pub struct Replicas {
     pub health_table: Arc<HealthTable>,
     /// Connections to replicas that do not lead.
     pub client: HttpClient,
-    /// Counters.
     pub metrics: QueueMetrics,
 }
 
@@ -105,6 +103,7 @@ impl Replicas {
     /// Step 1. A leader that answers has all that the others have.
     fn ask_for_found<R: ReplicaRead>(&self, reads: Vec<R>, known: &LeaderSnapshot) -> Vec<R> {
         let rest = self.ask_leader(reads, known, true);
+        // So the others are only asked when it did not answer, or does not lead any more.
         if rest.well {
             return rest.reads;
         }
@@ -123,6 +122,7 @@ impl Replicas {
         known: &LeaderSnapshot,
         found_only: bool,
     ) -> Rest<R> {
+        // Nobody to ask: the caller goes on with the others, which can still answer what they have.
         let Some(leader) = &known.leader else {
             return Rest { reads, well: false };
         };
@@ -138,6 +138,7 @@ impl Replicas {
         let asked = Asked {
             id: leader.id,
             url: &leader.url,
+            // The pool of its term: when that ends, a call that hangs ends with it.
             client: &leader.client,
             timeout,
             cluster: self.health_table.cluster(),
@@ -145,6 +146,7 @@ impl Replicas {
             found_only,
         };
         let rest = R::ask(reads, &asked);
+        // Only a hint: the monitor probes before it judges.
         if !rest.well {
             self.reports.failed(leader.term);
         }
@@ -152,8 +154,11 @@ impl Replicas {
     }
 
     fn ask_others<R: ReplicaRead>(&self, mut reads: Vec<R>, known: &LeaderSnapshot) -> Vec<R> {
+        // In the order of their ids; each gets what the one before left.
         for (id, seen) in self.health_table.replicas() {
             let leads = known.leader.as_ref().is_some_and(|leader| leader.id == id);
+            // The leader was asked already. A replica that is down would cost every reader a
+            // time-out.
             if reads.is_empty() || leads || seen.health().is_none() {
                 continue;
             }
@@ -164,6 +169,7 @@ impl Replicas {
                 timeout: FOUND_TIMEOUT,
                 cluster: self.health_table.cluster(),
                 metrics: &self.metrics,
+                // Never as a leader: what a follower lacks proves nothing.
                 found_only: true,
             };
             reads = R::ask(reads, &asked).reads;
@@ -189,6 +195,8 @@ pub fn start<R: ReplicaRead>(
     gauges: &QueueGauges,
     stop: &Shutdown,
 ) -> Vec<Thread> {
+    // Between the steps, so that step 1 never waits: it would hold up reads that any replica can
+    // answer.
     let (to_leader, for_leader) = queue(R::LEADER_QUEUE.bound);
     gauges.watch(R::LEADER_QUEUE.name, &to_leader);
     let step = |queue: &QueueReceiver<R>| Step {
@@ -204,6 +212,8 @@ pub fn start<R: ReplicaRead>(
     };
     let mut threads: Vec<Thread> = (0..threads).map(first).collect();
     let second = step(&for_leader);
+    // One thread for all reads of the kind: it asks for them together, so more threads would only
+    // repeat its calls.
     threads.push(Thread::spawn(&format!("{}-leader", R::THREAD), move || {
         second.wait_for_leader();
     }));
@@ -214,8 +224,11 @@ impl<R: ReplicaRead> Step<R> {
     /// Step 1.
     fn answer_found(&self, to_leader: &Queue<R>, gauges: &QueueGauges) {
         while let Some(reads) = self.queue.take_batch(R::BATCH, &self.stop) {
+            // Read once for the batch: leader and pool of one moment.
             let known = self.replicas.cell.snapshot();
             for read in self.replicas.ask_for_found(reads, &known) {
+                // A full queue means that no leader has answered for a while: new readers hear so
+                // at once rather than after their whole time.
                 refuse_if_full(to_leader.put(read), &R::LEADER_QUEUE, gauges);
             }
         }
@@ -223,6 +236,8 @@ impl<R: ReplicaRead> Step<R> {
 
     /// Step 2.
     fn wait_for_leader(&self) {
+        // Goes round with these reads until each is answered or its time is over; whatever arrives
+        // joins in `ask_once`.
         while let Some(mut reads) = self.queue.take_batch(MAX_BATCH, &self.stop) {
             while !reads.is_empty() {
                 reads = self.ask_once(reads);
@@ -233,12 +248,17 @@ impl<R: ReplicaRead> Step<R> {
     /// Asks everyone once, and pauses if that did not answer all. Reads that arrive meanwhile are
     /// taken along.
     fn ask_once(&self, reads: Vec<R>) -> Vec<R> {
+        // The snapshot before the calls: a leader that is named during them ends the pause below at
+        // once.
         let known = self.replicas.cell.snapshot();
         let reads = self.replicas.ask_all(reads, &known);
+        // After the asking, so that a reader whose time is over still has the answer that came just
+        // now.
         let mut reads = give_up_expired(reads);
         if reads.is_empty() {
             return reads;
         }
+        // Looked at before the pause, which a closed cell does not grant.
         if self.replicas.cell.is_closed() {
             give_up(reads, "this front-end is stopping");
             return Vec::new();
@@ -248,8 +268,10 @@ impl<R: ReplicaRead> Step<R> {
         self.replicas.cell.wait_news(
             known.news,
             WaitFor::Change,
+            // Not beyond the first deadline: that reader is answered on time.
             first.map_or(until, |deadline| deadline.min(until)),
         );
+        // Bounded: one batch is one call.
         while reads.len() < MAX_BATCH
             && let Ok(read) = self.queue.receiver().try_recv()
         {
@@ -269,6 +291,7 @@ fn give_up_expired<R: ReplicaRead>(reads: Vec<R>) -> Vec<R> {
 
 fn give_up<R: Waiting>(reads: Vec<R>, why: &str) {
     for read in reads {
+        // Says "try again" whatever the reason: a read has no effect.
         let response = unavailable(&format!("{why}; try again"));
         read.into_responder().send(response);
     }
