@@ -78,6 +78,7 @@ impl Extension {
     fn step(self, byte: u8) -> Option<Self> {
         let blank = matches!(byte, b' ' | b'\t');
         match self {
+            // Blanks around a part are allowed by the grammar, and nothing else between parts is.
             Self::Start if blank => Some(Self::Start),
             Self::Start | Self::Name if is_token(byte) => Some(Self::Name),
             Self::Name | Self::NameEnd if blank => Some(Self::NameEnd),
@@ -94,6 +95,7 @@ impl Extension {
 
     /// Whether the line may end here.
     fn is_whole(self) -> bool {
+        // A name alone is an extension too; after a name and a blank a value may still come.
         matches!(self, Self::Name | Self::Token | Self::QuotedEnd)
     }
 
@@ -113,6 +115,7 @@ impl Decoder {
             Framing::Length(0) => DecoderState::End,
             Framing::Length(length) => match usize::try_from(length) {
                 Ok(left) if left <= limit => DecoderState::Fixed { left },
+                // Refused by the declared length, before a byte of the body is read.
                 _ => return Err(RefusalReason::BodyTooLarge),
             },
             Framing::Chunked => DecoderState::Size {
@@ -154,6 +157,7 @@ impl Decoder {
         while at < bytes.len() {
             match self.state {
                 DecoderState::End => break,
+                // Data is copied as a whole; only the lines of a chunked body go byte by byte.
                 DecoderState::Fixed { left } => {
                     let n = self.copy(left, &bytes[at..]);
                     at += n;
@@ -185,6 +189,7 @@ impl Decoder {
     }
 
     fn copy(&mut self, left: usize, bytes: &[u8]) -> usize {
+        // Never more than belongs to the body: the rest may be the next request.
         let n = left.min(bytes.len());
         let needed = self.body.len() + n;
         if needed > self.body.capacity() {
@@ -202,6 +207,8 @@ impl Decoder {
     fn step(&mut self, state: DecoderState, byte: u8) -> Result<DecoderState, RefusalReason> {
         Ok(match (state, byte) {
             (DecoderState::Size { size, digits }, byte) if byte.is_ascii_hexdigit() => {
+                // Zeros before the first other digit: without a count a client could send them for
+                // ever.
                 if digits && size == 0 {
                     self.count_extra()?;
                 }
@@ -209,7 +216,10 @@ impl Decoder {
                     .to_digit(16)
                     .and_then(|d| usize::try_from(d).ok())
                     .unwrap_or(0);
+                // Saturating: a size beyond the machine's numbers is refused below like any that is
+                // too large.
                 let size = size.saturating_mul(16).saturating_add(digit);
+                // Against what is left, so that many small chunks are bounded like one large.
                 if size > self.limit - self.body.len() {
                     return Err(RefusalReason::BodyTooLarge);
                 }
@@ -232,6 +242,7 @@ impl Decoder {
                 self.count_extra()?;
                 DecoderState::Blank { size }
             }
+            // Counted as it comes, whatever it says: an extension without end is refused.
             (DecoderState::Extension { size, part }, byte) => {
                 self.count_extra()?;
                 match part.step(byte) {
@@ -246,6 +257,7 @@ impl Decoder {
                     None => return Err(RefusalReason::Chunk),
                 }
             }
+            // The chunk of size 0 ends the data; a trailer may follow it.
             (DecoderState::SizeEnd { size: 0 }, b'\n') => DecoderState::Trailer,
             (DecoderState::SizeEnd { size }, b'\n') => DecoderState::Data { left: size },
             (
@@ -265,6 +277,8 @@ impl Decoder {
                 size: 0,
                 digits: false,
             },
+            // An empty line ends the body. Fields of the trailer are checked and thrown away: a
+            // handler that took them for header fields could be deceived (RFC 9110 section 6.5.1).
             (DecoderState::Trailer, b'\r') => DecoderState::LastEnd,
             (DecoderState::Trailer | DecoderState::Field { colon: false }, byte)
                 if is_token(byte) =>
@@ -280,6 +294,8 @@ impl Decoder {
             }
             (DecoderState::FieldEnd, b'\n') => DecoderState::Trailer,
             (DecoderState::LastEnd, b'\n') => DecoderState::End,
+            // Anything else, a lone LF among it: a recipient that lets it pass may find another end
+            // of the body, and another request in the rest.
             _ => return Err(RefusalReason::Chunk),
         })
     }

@@ -55,6 +55,8 @@ impl Share {
     #[must_use]
     pub fn cover(&mut self, bytes: usize) -> bool {
         let wanted = bytes.saturating_sub(self.free);
+        // Also when a share shrinks: a connection that has written half of a large response gives
+        // that half back at once.
         if wanted <= self.taken {
             self.budget
                 .left
@@ -70,6 +72,7 @@ impl Share {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                 left.checked_sub(more)
             });
+        // Nothing changes on failure: the caller answers 503, and its share is given back with it.
         if took.is_ok() {
             self.taken += more;
         }

@@ -100,12 +100,14 @@ pub struct StepContext<'a, H> {
 #[derive(Debug)]
 pub struct Connection {
     state: State,
-    /// Bytes that came and are not parsed yet; empty between requests.
+    /// Bytes that came and are not parsed yet; empty between requests, so that an idle connection
+    /// owns no memory for them.
     held: Vec<u8>,
     output: Output,
     /// The output's share of the memory for all; none while it is small.
     output_share: Option<Share>,
-    /// Until when the client must read, and the bytes that it took since that was set.
+    /// Until when the client must read, and the bytes that it took since that was set. A client
+    /// that reads byte after byte makes no progress by this measure.
     send_until: Instant,
     send_progress: usize,
     idle_since: Instant,
@@ -191,13 +193,19 @@ impl Connection {
 
     /// Takes bytes that the client sent.
     pub fn receive<H: Handlers>(&mut self, bytes: &[u8], context: &mut StepContext<'_, H>) {
+        // Counted down, so that a client that goes on sending after its last response ends sooner
+        // or later.
         if let State::Draining { left, .. } = &mut self.state {
             *left = left.saturating_sub(bytes.len());
             if *left == 0 {
                 self.state = State::Done;
             }
         } else if self.held.is_empty() {
+            // The usual case: nothing is held, so requests are parsed where they were read, and
+            // only what is left over is copied.
             let used = self.advance(bytes, context);
+            // A connection that refused a request holds nothing: the rest of its input is thrown
+            // away.
             if self.is_open() {
                 self.held.extend_from_slice(&bytes[used..]);
             }
@@ -211,19 +219,26 @@ impl Connection {
     pub fn end_of_input<H: Handlers>(&mut self, context: &mut StepContext<'_, H>) {
         self.ended = true;
         match self.state {
+            // The client has read our last response, or does not want it.
             State::Draining { .. } => self.state = State::Done,
+            // A request that is cut off can never become whole: it is refused.
             State::Head { .. } | State::Body(_) => self.resume(context),
+            // A subscriber sent its only request already; its end means that it has gone.
             State::Following { .. } => self.give_up_quietly(),
+            // The response goes out all the same: the client may have closed its side only.
             State::Waiting(_) | State::Closing | State::Done => {}
         }
     }
 
     /// Takes the response to the request that is with its handler.
     pub fn answer<H: Handlers>(&mut self, response: &Response, context: &mut StepContext<'_, H>) {
+        // The connection was given up meanwhile, and the response belongs to nobody.
         let State::Waiting(exchange) = self.state else {
             return;
         };
         let bytes = response.body.len();
+        // Room is asked for before the bytes are copied. Small responses always have it: an order's
+        // outcome is never lost for others' unread output.
         if !exchange.head_only && bytes > SMALL_ANSWER_BYTES && !self.has_room(bytes, context) {
             let trace = Some(exchange.trace);
             return self.refuse(
@@ -236,6 +251,7 @@ impl Connection {
         self.write(&exchange, context, |out, response_context| {
             respond::response(out, response, response_context)
         });
+        // A further request may be held already, whole (pipelining).
         self.resume(context);
     }
 
@@ -243,6 +259,7 @@ impl Connection {
     /// all is used up.
     fn has_room<H>(&mut self, more: usize, context: &StepContext<'_, H>) -> bool {
         let bytes = self.output.pending().len() + more;
+        // Within the free part: no share, no shared counter to touch.
         if bytes <= FREE_OUTPUT_BYTES {
             self.output_share = None;
             return true;
@@ -257,7 +274,11 @@ impl Connection {
             return;
         };
         let waits = self.output.pending().len() + event.len();
+        // The snapshot does not count: it is one large piece that a new subscriber has not had the
+        // time to read.
         if waits > snapshot_left + FEED_BYTES || !self.has_room(event.len(), context) {
+            // Dropped rather than skipped: a gap in the feed would leave the subscriber wrong
+            // without knowing it, and on its return it gets a new snapshot.
             return self.give_up(RefusalReason::Slow, context);
         }
         self.writer(context).extend_from_slice(event);
@@ -276,6 +297,7 @@ impl Connection {
         if let State::Following { snapshot_left, .. } = &mut self.state {
             *snapshot_left = snapshot_left.saturating_sub(n);
         }
+        // Only so many bytes at a time begin the time anew: see `PROGRESS_BYTES`.
         if !self.output.is_empty() {
             self.send_progress += n;
             if self.send_progress >= PROGRESS_BYTES {
@@ -285,8 +307,10 @@ impl Connection {
             return;
         }
         match self.state {
+            // Both sides have ended: there is nothing to drain.
             State::Closing if self.ended => self.state = State::Done,
             State::Closing => {
+                // The peer reads our end; what it still sends is read and thrown away.
                 self.half_close = true;
                 let until = context.now + context.limits.drain_timeout;
                 self.state = State::Draining {
@@ -294,6 +318,7 @@ impl Connection {
                     until,
                 };
             }
+            // Output waited, so requests that are held were not parsed: now they are.
             State::Head { .. } | State::Body(_) if !self.held.is_empty() || self.ended => {
                 self.resume(context)
             }
@@ -304,7 +329,10 @@ impl Connection {
     /// Whether bytes from the client can be taken now.
     pub fn wants_input(&self) -> bool {
         match self.state {
+            // While output waits no input is read: a client that sends and never reads would make
+            // us hold ever more responses.
             State::Head { .. } | State::Body(_) => !self.ended && self.output.is_empty(),
+            // To be thrown away: unread bytes at the close would reset the connection.
             State::Draining { .. } => true,
             State::Waiting(_) | State::Following { .. } | State::Closing | State::Done => false,
         }
@@ -353,10 +381,14 @@ impl Connection {
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match &self.state {
             State::Done => None,
+            // Unread output comes first, in any state: nothing else goes on before it is written.
             _ if !self.output.is_empty() => Some(self.send_until),
+            // Two times: services that were let in keep their connections, strangers that say
+            // nothing do not.
             State::Head { since: None, .. } if self.admitted => {
                 Some(self.idle_since + limits.idle_timeout)
             }
+            // The shorter of the two, should a setting turn them round.
             State::Head { since: None, .. } => {
                 Some(self.idle_since + limits.first_timeout.min(limits.idle_timeout))
             }
@@ -380,9 +412,12 @@ impl Connection {
             return;
         }
         match &self.state {
+            // No response: the client does not read, so there is nobody to tell it to.
             _ if !self.output.is_empty() => self.give_up(RefusalReason::Unread, context),
             State::Head { since: None, .. } => self.give_up(RefusalReason::Idle, context),
             State::Head { since: Some(_), .. } => {
+                // Even in a head that never became whole a HEAD shows at its first bytes: its
+                // refusal has no body.
                 let head_only = is_head(&self.held);
                 self.refuse(RefusalReason::HeadTimeout, None, head_only, context);
             }

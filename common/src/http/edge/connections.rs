@@ -41,15 +41,19 @@ pub struct Connections {
     poller: Arc<Poller>,
     /// One per address. None is left once the edge stops.
     listeners: Vec<TcpListener>,
-    /// Set while a listener may have more, and from when on they may be asked.
+    /// Set while a listener may have more, and from when on they may be asked: later than now if
+    /// descriptors ran out.
     accept_from: Option<Instant>,
     entries: Slab<Entry>,
     timers: Timers,
     /// Connections with more to do for which the kernel reports nothing new.
     again: VecDeque<usize>,
-    /// Connections that follow the feed. Those that are gone leave this list at the next event.
+    /// Connections that follow the feed. Those that are gone leave this list at the next event: to
+    /// search for one at each close would cost more.
     subscribers: Vec<ConnectionId>,
+    // Kept between passes for its memory alone.
     messages: Vec<Message>,
+    // Never given twice, so that a late response finds its connection or none.
     numbers: u64,
     crowd_look: Instant,
     /// When the stop began.
@@ -81,7 +85,10 @@ impl Connections {
 
     /// One pass: what the kernel reported, what other threads sent, what is due.
     pub fn serve_events(&mut self, events: &[epoll::Event], mailbox: &Mailbox) {
+        // Once for the pass: reading the clock costs more than most steps.
         self.look_at_the_clock();
+        // Those left over from the pass before come first, but only some of them: events of others
+        // have waited as long.
         for _ in 0..self.again.len().min(AGAIN) {
             if let Some(slot) = self.again.pop_front() {
                 self.serve(slot);
@@ -89,16 +96,22 @@ impl Connections {
         }
         for event in events.iter().map(Event::of) {
             match event.token {
+                // Its message is the wake-up itself: the mailbox is emptied below in any case.
                 WAKER => {}
+                // Only noted: connections that are open are served before new ones are taken.
                 LISTENER => self.accept_from = self.accept_from.or(Some(self.context.now)),
                 token => self.ready(slot_of(token), event),
             }
         }
+        // After the kernel's events: a response may be for a connection whose end was among them,
+        // and is dropped then.
         self.deliver(mailbox);
         self.accept();
+        // Last, so that bytes which came in time are seen before their deadline is.
         self.expire();
         self.look_at_crowd();
         self.context.meters.flush_if_due(self.context.now);
+        // At the end of a pass, so that whatever it brought is served before.
         if self.stopping.is_none() && self.context.shared.stopping.load(Ordering::SeqCst) {
             self.stop();
         }
@@ -107,6 +120,7 @@ impl Connections {
 
     /// The requests that wait for a thread, for the caller to give to the handler.
     pub fn take_requests(&mut self, into: &mut Vec<(Request, Responder)>) {
+        // Swapped rather than moved one by one: the emptied vector comes back and keeps its memory.
         mem::swap(&mut self.context.requests, into);
     }
 
@@ -118,6 +132,7 @@ impl Connections {
     /// Whether the stop is over: the last connection is closed, or the time for that is.
     pub fn is_over(&self) -> bool {
         self.stopping
+            // A handler that has not answered by then ends with its client: the grace is over.
             .is_some_and(|since| self.entries.is_empty() || self.context.now >= since + STOP_GRACE)
     }
 
@@ -152,10 +167,14 @@ impl Connections {
         if !quiet || self.stopping.is_some() {
             return Err(response);
         }
+        // The clock was read in the last pass, perhaps long ago: deadlines of the response would be
+        // in the past.
         self.look_at_the_clock();
         self.give(to, &response);
+        // A response outside a pass must not leave its counts behind until the next one.
         self.context.meters.flush();
         let due = self.timers.next();
+        // A new deadline may be sooner than the moment up to which the threads sleep.
         let sooner = due.is_some_and(|at| self.sleep_until.is_none_or(|until| at < until));
         Ok(sooner || !self.again.is_empty())
     }
@@ -167,6 +186,7 @@ impl Connections {
 
     /// When the next pass is due without an event.
     fn next_look(&self) -> Option<Instant> {
+        // Connections have more to do, which no event reports.
         if !self.again.is_empty() {
             return Some(self.context.now);
         }
@@ -197,6 +217,8 @@ impl Connections {
         entry.ended |= event.is_read_closed();
         // A reset shows in the next read or write, but while a request is with its handler there is
         // none. The end of the peer's side alone is no reason: it may wait for its response.
+        // Without the second half a client that resets while its order is with the handler would
+        // keep its connection for as long as the handler takes.
         let dead = event.is_error() || (event.is_write_closed() && entry.connection.is_waiting());
         if dead {
             self.close(slot)
@@ -212,9 +234,13 @@ impl Connections {
         };
         let mut steps = 0;
         let keep = loop {
+            // A step is one write or one read, so a client that sends without end comes to its
+            // bound.
             match entry.step(slot, &mut self.context) {
                 Progress::Some if steps < STEPS => steps += 1,
                 Progress::Some => {
+                    // Edge-triggered: the kernel reports nothing new for bytes that are there
+                    // already, so the connection has to be remembered.
                     self.again.push_back(slot);
                     break true;
                 }
@@ -223,6 +249,7 @@ impl Connections {
             }
         };
         if keep {
+            // Listed once, after its snapshot is in its output: events come behind it.
             if entry.connection.is_following() && !mem::replace(&mut entry.listed, true) {
                 self.subscribers.push(ConnectionId {
                     slot,
@@ -232,6 +259,7 @@ impl Connections {
             let deadline = entry
                 .connection
                 .deadline(&self.context.shared.config.limits);
+            // Set anew after each turn; a later one costs nothing (see `timers`).
             self.timers.set(slot, &mut entry.timer, deadline);
         } else {
             self.close(slot);
@@ -257,6 +285,7 @@ impl Connections {
     fn deliver(&mut self, mailbox: &Mailbox) {
         let mut messages = mem::take(&mut self.messages);
         mailbox.empty_into(&mut messages);
+        // The mailbox's lock is free meanwhile: senders must not wait for writes to sockets.
         for message in messages.drain(..) {
             match message {
                 Message::Response(to, response) => self.give(to, &response),
@@ -269,6 +298,7 @@ impl Connections {
     /// Gives a response to its connection. Where that is gone, the response is dropped.
     fn give(&mut self, to: ConnectionId, response: &Response) {
         let found = self.entries.get_mut(to.slot);
+        // Slots are used again, and by the number a late response does not reach the next owner.
         if let Some(entry) = found.filter(|entry| entry.number == to.number) {
             self.context.step(to, entry.peer, |context, _| {
                 entry.connection.answer(response, context)
@@ -280,6 +310,7 @@ impl Connections {
     /// Gives an event to every subscriber. The next passes write it, for some of them in each.
     fn push_event(&mut self, event: &[u8]) {
         let (entries, core, again) = (&mut self.entries, &mut self.context, &mut self.again);
+        // Those that have left the feed leave the list here.
         self.subscribers.retain(|to| {
             let entry = entries
                 .get_mut(to.slot)
@@ -292,6 +323,8 @@ impl Connections {
                 entry.connection.push_event(event, context)
             });
             // If output waited already, the kernel reports when more can be written.
+            // Queued, not written here: one event for a thousand subscribers would otherwise hold
+            // up everybody for the whole round.
             if !waits || entry.connection.is_done() {
                 again.push_back(to.slot);
             }
@@ -300,6 +333,7 @@ impl Connections {
     }
 
     fn expire(&mut self) {
+        // The deadline may have moved on since: `expire` reads the connection's own again.
         while let Some(slot) = self.timers.due(self.context.now) {
             if let Some(entry) = self.entries.get_mut(slot) {
                 entry.timer = None;
@@ -323,7 +357,10 @@ impl Connections {
     /// Accepts the connections that wait, then no more. Closes idle connections. From here on each
     /// response is the last one of its connection.
     fn stop(&mut self) {
+        // Connections that the kernel accepted for us before the stop are served: their clients saw
+        // them open.
         self.accept_the_backlog();
+        // From here on the kernel refuses new ones, and a client tries elsewhere.
         self.listeners.clear();
         self.accept_from = None;
         self.stopping = Some(self.context.now);
@@ -334,6 +371,7 @@ impl Connections {
                 entry.readable = true;
             }
             self.serve(slot);
+            // The others end with their response, which says `Connection: close`.
             let ends = |entry: &Entry| {
                 entry.connection.idle_since().is_some() || entry.connection.is_following()
             };

@@ -32,6 +32,8 @@ pub struct Core {
     shared: Arc<Shared>,
     poller: Arc<Poller>,
     mailbox: Mailbox,
+    // One lock for all connections of the core. Contended only at internal listeners; with a thread
+    // per core nobody else comes but senders of responses, which do not wait for it.
     connections: Mutex<Connections>,
     /// Threads that wait for events.
     waiting: AtomicUsize,
@@ -47,6 +49,8 @@ impl Core {
         for listener in &listeners {
             poller.watch_listener(listener, LISTENER)?;
         }
+        // Cyclic, since responses find their way back through the core. Weak, so that a responder
+        // that a handler keeps does not keep a stopped edge alive.
         Ok(Arc::new_cyclic(|core| {
             let context = CoreContext::new(Arc::clone(&shared), core.clone());
             Self {
@@ -65,10 +69,14 @@ impl Core {
         let mut events = Vec::with_capacity(EVENTS);
         let mut requests = Vec::new();
         loop {
+            // Before the events are served: a message that comes from here on is seen in this pass,
+            // and its sender need not wake us.
             self.mailbox.attend();
             let sleep_until = {
                 let mut connections = self.connections.lock();
                 connections.serve_events(&events, &self.mailbox);
+                // Seen under the lock, so that no other thread serves a connection that is being
+                // closed.
                 if connections.is_over() {
                     connections.close_all();
                     break;
@@ -76,6 +84,8 @@ impl Core {
                 connections.take_requests(&mut requests);
                 connections.sleep_until()
             };
+            // After the lock: a message between the pass and here is found by this look. See the
+            // trace in `mailbox`.
             let messages = self.mailbox.leave();
             if messages && !requests.is_empty() {
                 // They must not wait for a handler.
@@ -86,13 +96,17 @@ impl Core {
                 // The last one only: those behind a request that blocks here would wait for it,
                 // heartbeats among them, although another thread is free.
                 request.may_block = i == last && self.waiting.load(Ordering::SeqCst) > 0;
+                // Without the lock: the handler may answer at once from here, and takes it then.
                 self.shared.handler.handle(request, responder);
             }
             let timeout = if messages {
+                // A message came in between: look again at once instead of sleeping.
                 Some(Duration::ZERO)
             } else {
                 sleep_until.map(|at| at.saturating_duration_since(Instant::now()))
             };
+            // Counted before the wait begins, so that another thread may block from here on: this
+            // one is free, or is about to find work.
             self.waiting.fetch_add(1, Ordering::SeqCst);
             self.poller.wait(&mut events, timeout);
             self.waiting.fetch_sub(1, Ordering::SeqCst);

@@ -71,6 +71,7 @@ pub struct EdgeHandlers<'a> {
 
 impl Handlers for EdgeHandlers<'_> {
     fn cached(&mut self, path: &str) -> Option<Arc<[u8]>> {
+        // Not counted as a hit here: the cache does that itself.
         let body = self.shared.handler.cached(path)?;
         self.answered += 1;
         Some(body)
@@ -83,8 +84,11 @@ impl Handlers for EdgeHandlers<'_> {
     fn follow(&mut self, path: &str) -> Option<FeedSnapshot> {
         // The permit comes first: later events are then sent to this connection, and earlier ones
         // are in the snapshot. The other way round, an event in between would be lost.
+        // Taken, and given back by drop, if there is no snapshot: the request then goes to the
+        // handler.
         let permit = self.shared.permits.take()?;
         let bytes = self.shared.handler.feed_snapshot(path)?;
+        // Counted like a request that was answered: nothing else of this connection will be.
         self.shared
             .metrics
             .http
@@ -108,12 +112,15 @@ impl Handlers for EdgeHandlers<'_> {
 
     fn handle(&mut self, request: Request) {
         let answer = EdgeSink {
+            // Weak: the response of a handler that outlives the edge goes nowhere.
             core: Weak::clone(self.core),
             to: self.to,
         };
         let responder = Responder::new(Box::new(answer), Arc::clone(&self.shared.metrics.http))
             .for_services(self.shared.config.access.is_internal());
         match self.shared.config.threads {
+            // At the public listener handlers never block, so the call within the pass saves a
+            // hand-over.
             Threads::Apart(_) => self.shared.handler.handle(request, responder),
             // It may block, which nobody may under the lock of this pass.
             Threads::Together(_) => self.requests.push((request, responder)),
@@ -122,6 +129,7 @@ impl Handlers for EdgeHandlers<'_> {
 
     fn refused(&mut self, reason: RefusalReason) {
         self.shared.metrics.refused(reason);
+        // A client can cause as many as it likes, so at debug only; the counters have them.
         tracing::debug!(peer = %self.peer, reason = reason.label(), "refused");
     }
 
@@ -181,6 +189,8 @@ impl CoreContext {
             &self.read,
         );
         let answered = handlers.answered;
+        // The clock is read again only where something was answered: the time of a cached read is
+        // measured, and deadlines do not grow old in a long pass.
         if answered > 0 {
             self.now = Instant::now();
             self.meters.cached(answered, self.now.duration_since(began));
@@ -210,6 +220,8 @@ impl Entry {
         if self.connection.is_done() || (self.ended && self.connection.is_following()) {
             return Progress::Done;
         }
+        // Writes first: with output waiting, the next request is not read (see the invariants of
+        // `connection`).
         if !self.connection.output().is_empty() {
             return match self.stream.write(self.connection.output()) {
                 Ok(n) => {
@@ -222,13 +234,17 @@ impl Entry {
                     }
                     Progress::Some
                 }
+                // Would block: the kernel reports when there is room again, so nothing has to be
+                // remembered.
                 Err(error) => after(&error, || ()),
             };
         }
+        // Both: an end without bytes is found by a read as well.
         if !self.connection.wants_input() || !(self.readable || self.ended) {
             return Progress::None;
         }
         match self.stream.read(&mut core.read) {
+            // The peer's end: the connection wants no input from here on.
             Ok(0) => core.step(to, self.peer, |context, _| {
                 self.connection.end_of_input(context)
             }),
@@ -252,6 +268,8 @@ fn after(error: &io::Error, would_block: impl FnOnce()) -> Progress {
             would_block();
             Progress::None
         }
+        // Repeated at once. Any other error ends the connection: a socket that failed does not
+        // recover.
         ErrorKind::Interrupted => Progress::Some,
         _ => Progress::Done,
     }

@@ -43,8 +43,10 @@ pub fn parse<R>(
     limit: usize,
     then: impl FnOnce(Head, &[Header<'_>]) -> R,
 ) -> Result<R, HeadRefusal> {
+    // On the stack: most heads fit, and a head is parsed for each request.
     let mut usual = [EMPTY_HEADER; USUAL_FIELDS];
     match httparse::parse_headers(bytes, &mut usual) {
+        // Only such a head pays for an allocation, and only up to the limit.
         Err(httparse::Error::TooManyHeaders) if limit > USUAL_FIELDS => {
             let mut many = vec![EMPTY_HEADER; limit];
             let fields = complete(httparse::parse_headers(bytes, &mut many), bytes, limit)?;
@@ -81,6 +83,7 @@ fn complete<'h, 'b>(
     limit: usize,
 ) -> Result<&'h [Header<'b>], RefusalReason> {
     match parsed {
+        // All of them: a byte behind the empty line is not a field's.
         Ok(Status::Complete((used, fields))) if used == bytes.len() => {
             if fields.len() > limit {
                 Err(RefusalReason::TooManyFields)
@@ -148,10 +151,13 @@ impl<'a> Found<'a> {
     fn take(&mut self, field: &Header<'a>) -> Result<(), RefusalReason> {
         // By length first: most fields are none of these.
         match field.name.len() {
+            // Counted, since two hosts are refused whatever they say: a proxy may have judged by
+            // the other one.
             4 if field.name.eq_ignore_ascii_case("host") => {
                 self.hosts += 1;
                 self.host = Some(field.value);
             }
+            // Known and unknown ones apart: only another expectation than this is refused.
             6 if field.name.eq_ignore_ascii_case("expect") => {
                 for expectation in members(field.value) {
                     let known = expectation.eq_ignore_ascii_case(b"100-continue");
@@ -172,6 +178,7 @@ impl<'a> Found<'a> {
                 let codings = self.codings.get_or_insert_default();
                 for coding in members(field.value) {
                     codings.count += 1;
+                    // The last one counts for the framing, so it is noted at each.
                     codings.last_is_chunked = coding.eq_ignore_ascii_case(b"chunked");
                     codings.chunked += usize::from(codings.last_is_chunked);
                 }
@@ -193,6 +200,8 @@ impl<'a> Found<'a> {
             let digit =
                 |sum: u64, b: &u8| sum.saturating_mul(10).saturating_add(u64::from(b - b'0'));
             let number = number.iter().fold(0, digit);
+            // A proxy that takes the first and a server that takes the second would find different
+            // ends: request smuggling.
             if self.length.is_some_and(|before| before != number) {
                 return Err(RefusalReason::Framing);
             }
@@ -202,10 +211,12 @@ impl<'a> Found<'a> {
     }
 
     fn conclude(&self, line: &RequestLine<'_>) -> Result<Head, RefusalReason> {
+        // Before Host is judged: where the request ends matters more than whom it is for.
         let framing = self.framing(line.http_1_0)?;
         let host = std::str::from_utf8(self.host.unwrap_or_default())
             .ok()
             .filter(|host| is_host(host));
+        // HTTP/1.0 may leave it out; with one, it must be right.
         if self.hosts > 1 || host.is_none() || (self.hosts == 0 && !line.http_1_0) {
             return Err(RefusalReason::Host);
         }
@@ -215,6 +226,8 @@ impl<'a> Found<'a> {
         }
         Ok(Head {
             framing,
+            // HTTP/1.1 keeps the connection unless a field says close; HTTP/1.0 only if one says
+            // so.
             keep_alive: !self.close && (!line.http_1_0 || self.keep_alive),
             expects_continue: self.expects_continue && !line.http_1_0,
             trace: self.trace,
@@ -223,6 +236,7 @@ impl<'a> Found<'a> {
 
     fn framing(&self, http_1_0: bool) -> Result<Framing, RefusalReason> {
         let Some(codings) = self.codings else {
+            // No length and no codings: no body (RFC 9112 section 6.3).
             return Ok(Framing::Length(self.length.unwrap_or(0)));
         };
         // Beside a length, or in HTTP/1.0, which has no codings: an attempt to be understood

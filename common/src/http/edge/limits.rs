@@ -59,6 +59,7 @@ impl EdgeConfig {
     #[must_use]
     pub fn with(mut self, listen: ListenAddress, threads: usize) -> Self {
         self.listen = listen;
+        // One core for each thread: see `Threads::Apart`.
         self.threads = Threads::Apart(threads);
         self
     }
@@ -194,12 +195,15 @@ impl Limits {
         if open <= crowded_from {
             return self.idle_timeout;
         }
+        // Linear in the room that is left, so that the time shrinks before the room is gone.
         let room = u32::try_from(self.connections.saturating_sub(open)).unwrap_or(u32::MAX);
         let whole = u32::try_from(self.connections - crowded_from)
             .unwrap_or(u32::MAX)
             .max(1);
         (self.idle_timeout / whole)
             .saturating_mul(room)
+            // Not below a second, or what is set if that is less: a client in the middle of its
+            // work is not thrown out.
             .max(LEAST_IDLE.min(self.idle_timeout))
     }
 

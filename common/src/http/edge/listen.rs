@@ -33,15 +33,19 @@ pub fn listen_at_all(
     let (bound, listeners) = listen(*first, count, limits)?;
     let mut sets: Vec<Vec<TcpListener>> = listeners.into_iter().map(|one| vec![one]).collect();
     for address in others {
+        // The port that the first address was given: clients know one port for the name.
         let address = SocketAddr::new(address.ip(), bound.port());
         match listen(address, count, limits) {
             Ok((_, more)) => sets
                 .iter_mut()
                 .zip(more)
                 .for_each(|(set, one)| set.push(one)),
+            // As where IPv6 is switched off.
             Err(error) if is_absent(&error) => {
                 tracing::info!(%address, "this machine does not have that address: left out");
             }
+            // In use by another program: a client that takes `localhost` for this address would
+            // reach that one.
             Err(error) => return Err(error),
         }
     }
@@ -70,6 +74,7 @@ fn listen(
     limits: &Limits,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"));
+    // Without SO_REUSEPORT: see above.
     let holder = socket(address).map_err(named)?;
     holder.bind(&address.into()).map_err(named)?;
     let bound = holder
@@ -77,6 +82,8 @@ fn listen(
         .as_socket()
         .ok_or_else(|| io::Error::other("an address without a port"))?;
     let listener = |_| {
+        // One for each thread: the kernel spreads connections among them, and threads share no
+        // queue.
         let socket = socket(bound)?;
         socket.set_reuse_port(true)?;
         // Accepted connections inherit these. Without NODELAY a response could wait for the
@@ -96,6 +103,7 @@ fn listen(
         .map(listener)
         .collect::<io::Result<_>>()
         .map_err(named)?;
+    // Only now: between the first bind and the last no other process can take the port.
     drop(holder);
     Ok((bound, listeners))
 }

@@ -7,7 +7,7 @@ use prometheus::{IntCounter, IntGauge};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long counts may stay with their core.
+/// How long counts may stay with their core: readers of metrics come each second or more rarely.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
 /// Which side of the service an edge serves.
@@ -75,6 +75,8 @@ impl EdgeMetrics {
 
     /// Counts a refusal, and where the client was answered also as a request with this status.
     pub fn refused(&self, reason: RefusalReason) {
+        // One of these had no response: it counts as a connection that was given up, and as no
+        // request.
         self.refusals[reason as usize].inc();
         if !matches!(
             reason,
@@ -113,7 +115,7 @@ impl Meters {
         }
     }
 
-    /// The shared ones.
+    /// The shared ones, for counts that are rare, such as connections.
     pub fn shared(&self) -> &EdgeMetrics {
         &self.shared
     }
@@ -132,6 +134,7 @@ impl Meters {
 
     /// Counts cached reads that were answered together, and how long that took.
     pub fn cached(&mut self, count: usize, took: Duration) {
+        // One by one: a histogram has no way to record many at once.
         for _ in 0..count {
             self.cached.record(took);
         }

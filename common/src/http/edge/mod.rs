@@ -155,11 +155,15 @@ impl Edge {
             Access::Public => (Share::Public, Listener::Public),
             Access::Internal { .. } => (Share::Internal, Listener::Internal),
         };
+        // Cut before anything is bound: with more connections than descriptors, accepting would
+        // fail for those that are promised room.
         limits.connections = descriptors::connections_within(share, limits.connections, 1);
+        // Apart: a core for each thread. Together: one core, whose connections all threads serve.
         let (cores, threads_each) = match config.threads {
             Threads::Apart(threads) => (threads.max(1), 1),
             Threads::Together(threads) => (1, threads.max(1)),
         };
+        // Bound before the threads start: an address in use is an error of the start.
         let (address, listeners) =
             listen::listen_at_all(config.listen.all(), cores, &config.limits)?;
         let metrics = Arc::new(EdgeMetrics::new(metrics, http, metered));
@@ -211,6 +215,7 @@ impl Edge {
     /// Stops: accepts no more, answers what is in flight with `Connection: close`, within
     /// [`crate::timing::STOP_GRACE`], and returns when every connection is closed. Called by drop.
     pub fn stop(&self) {
+        // The flag before the wake-up: a core that wakes must see it.
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.cores.iter().for_each(|core| core.wake());
         // Joined by drop.

@@ -27,6 +27,7 @@ impl Output {
 
     /// Where more is appended; the buffer is `spare` if there was none.
     pub fn writer(&mut self, spare: &mut Vec<u8>) -> &mut Vec<u8> {
+        // Only where it owns none: a buffer that holds unread bytes must not be replaced.
         if self.bytes.capacity() == 0 {
             self.bytes = std::mem::take(spare);
         }
@@ -44,11 +45,15 @@ impl Output {
             self.bytes.len()
         );
         let left = self.bytes.len() - self.taken;
+        // Much too large: one large response to a slow reader would keep its memory until its last
+        // byte is read.
         if left == 0 || self.bytes.capacity() > 2 * left + SMALL_BYTES {
             let rest = self.pending().to_vec();
             let mut empty = std::mem::replace(&mut self.bytes, rest);
             self.taken = 0;
             empty.clear();
+            // The larger of the two is kept for the next turn, unless it is so large that one
+            // response made it so.
             if (spare.capacity()..=KEEP_BYTES).contains(&empty.capacity()) {
                 *spare = empty;
             }

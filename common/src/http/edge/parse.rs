@@ -89,9 +89,11 @@ pub fn request_line(
     bytes: &[u8],
     target_limit: usize,
 ) -> Result<Option<RequestLine<'_>>, RefusalReason> {
+    // From the first bytes on: a method that is none is refused before its line is whole.
     let Some((method, after)) = word(bytes, METHOD_BYTES, is_token, RefusalReason::Method)? else {
         return Ok(None);
     };
+    // Told apart for its answer alone: 505 says to the client's user what to do, 501 would not.
     if method == HTTP_2_METHOD {
         return http_2_preface(after);
     }
@@ -146,8 +148,12 @@ fn word(
     too_long: RefusalReason,
 ) -> Result<Option<Word<'_>>, RefusalReason> {
     match bytes.iter().take(limit + 1).position(|byte| !fits(*byte)) {
+        // An empty word is none: two blanks between words are refused, as some recipients skip them
+        // and others do not.
         Some(end) if end > 0 && bytes[end] == b' ' => Ok(Some((&bytes[..end], &bytes[end + 1..]))),
         Some(_) => Err(RefusalReason::RequestLine),
+        // One byte beyond the limit decides, so that a word of just the limit is not refused while
+        // its end is on the way.
         None if bytes.len() > limit => Err(too_long),
         None => Ok(None),
     }
@@ -170,6 +176,7 @@ fn is_http_1_0(bytes: &[u8]) -> Result<Option<bool>, RefusalReason> {
         return Err(RefusalReason::RequestLine);
     }
     match (bytes.get(5), bytes.get(7)) {
+        // After the prefix was compared: a wrong byte is refused at once.
         _ if bytes.len() < VERSION_LINE.len() => Ok(None),
         (Some(b'1'), Some(minor)) => Ok(Some(*minor == b'0')),
         _ => Err(RefusalReason::Version),
@@ -180,6 +187,7 @@ fn is_http_1_0(bytes: &[u8]) -> Result<Option<bool>, RefusalReason> {
 /// section 3.2).
 fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), RefusalReason> {
     // A fragment never leaves the client.
+    // Its place in a request would be read differently by different recipients.
     if target.contains('#') {
         return Err(RefusalReason::RequestLine);
     }
@@ -193,6 +201,7 @@ fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Re
     if target.starts_with('/') {
         return Ok(split(target));
     }
+    // Absolute form, which proxies send, and which a server has to take (RFC 9112 section 3.2.2).
     let scheme_end = target.find("://").ok_or(RefusalReason::RequestLine)?;
     let scheme = &target[..scheme_end];
     let secure = scheme.eq_ignore_ascii_case("https");
@@ -201,13 +210,16 @@ fn split_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Re
     }
     let rest = &target[scheme_end + 3..];
     let (authority, origin) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // An empty authority would leave it to Host to say whom the request is for.
     if authority.is_empty() || !is_host(authority) {
         return Err(RefusalReason::Host);
     }
+    // After the host was found valid: the sentence about https would mislead otherwise.
     if secure {
         return Err(RefusalReason::Misdirected);
     }
     let (path, query) = split(origin);
+    // The path of an absolute target may be empty, and means `/`.
     Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
@@ -253,8 +265,11 @@ impl Scan {
     /// # Errors
     /// A line that does not end in CRLF.
     pub fn end(&mut self, bytes: &[u8]) -> Result<Option<usize>, RefusalReason> {
+        // From where the last look ended: a head that drips in byte by byte is not searched again
+        // each time.
         while let Some(step) = bytes[self.at..].iter().position(|byte| *byte == b'\n') {
             let line_feed = self.at + step;
+            // A lone LF: see the module.
             if line_feed == 0 || bytes[line_feed - 1] != b'\r' {
                 return Err(RefusalReason::Field);
             }

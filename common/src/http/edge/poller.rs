@@ -22,7 +22,7 @@ pub const WAKER: u64 = 0;
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
-    /// Each write is an event of its own, so nobody has to read it.
+    /// An eventfd, edge-triggered: each write is an event of its own, so nobody has to read it.
     waker: OwnedFd,
 }
 
@@ -42,6 +42,8 @@ impl Poller {
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Edge-triggered for all: an event wakes one thread, and comes once, so that two threads
+        // never serve it both.
         let edge = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &waker, EventData::new_u64(WAKER), edge)?;
         Ok(Self { epoll, waker })
@@ -67,6 +69,8 @@ impl Poller {
     /// # Errors
     /// When the system cannot watch it.
     pub fn watch_connection(&self, stream: impl AsFd, token: u64) -> io::Result<()> {
+        // Writing from the start: to change the registration whenever output waits would cost a
+        // system call each time.
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         Ok(epoll::add(
             &self.epoll,
@@ -94,7 +98,10 @@ impl Poller {
             }
         });
         match epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref()) {
+            // A signal ends the wait; the caller looks and waits again.
             Ok(_) | Err(Errno::INTR) => {}
+            // Wrong arguments would be a mistake of ours, and a core that cannot wait serves
+            // nobody.
             Err(error) => panic!("waiting for events failed: {error}"),
         }
     }

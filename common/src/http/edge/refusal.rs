@@ -58,7 +58,7 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
-    /// Every reason, in the order of the declaration.
+    /// Every reason, in the order of the declaration, by which the counters are indexed.
     pub const ALL: [Self; 24] = [
         Self::RequestLine,
         Self::Field,
@@ -102,7 +102,10 @@ impl RefusalReason {
             Self::Expectation => 417,
             Self::Misdirected => 421,
             Self::HeadTooLarge | Self::TooManyFields => 431,
+            // Not 405: that means a path that takes other methods, and these are known nowhere
+            // here.
             Self::Method | Self::TransferCoding => 501,
+            // The client did nothing wrong: it may come back.
             Self::BodyBudget | Self::OutputBudget | Self::Crowded | Self::Overrun => 503,
             Self::Version => 505,
         }

@@ -30,6 +30,7 @@ pub struct ResponseContext<'a> {
 pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], context: &ResponseContext<'_>) {
     let content = Some(("application/json", body.len()));
     head(out, 200, content, Some(context.trace), context);
+    // A stock's quantity may change in the next moment.
     out.extend_from_slice(b"Cache-Control: no-store\r\n");
     out.extend_from_slice(b"\r\n");
     if !context.head_only {
@@ -45,6 +46,7 @@ pub fn response(out: &mut Vec<u8>, response: &Response, context: &ResponseContex
     // others, and would disclose that request to them.
     let trace = (!response.is_shared()).then_some(context.trace);
     head(out, response.status, content, trace, context);
+    // One of these on every response: without it caches may guess.
     let cache_control = ("Cache-Control", response.cache_control());
     let others = response
         .headers
@@ -88,6 +90,7 @@ fn head(
     trace: Option<&Trace>,
     context: &ResponseContext<'_>,
 ) {
+    // Nearly every response: written without looking anything up.
     if status == 200 {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     } else {
@@ -113,6 +116,7 @@ fn head(
         out.extend_from_slice(trace.as_bytes());
     }
     out.extend_from_slice(match (context.close, context.http_1_0) {
+        // Said although the close shows: a client must not send a next request into it.
         (true, _) => b"\r\nConnection: close\r\n",
         (false, true) => b"\r\nConnection: keep-alive\r\n",
         (false, false) => b"\r\n",

@@ -30,6 +30,7 @@ impl Permits {
     /// Takes one; `None` when all are taken.
     #[must_use]
     pub fn take(self: &Arc<Self>) -> Option<Permit> {
+        // Counted and compared in one step: two connections must not take the last permit both.
         let below = |taken: usize| (taken < self.limit).then_some(taken + 1);
         self.taken
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, below)
@@ -94,6 +95,7 @@ impl Subscribers {
     /// Sends an event to all subscribers. The snapshot must hold the event already: a connection
     /// that takes its permit after this look does not get the event here.
     pub fn publish(&self, event: &Arc<[u8]>) {
+        // Without subscribers no core is woken.
         if self.count() > 0 {
             self.cores
                 .iter()

@@ -17,8 +17,11 @@ impl Timers {
     /// Makes `slot` due at `wanted` or before. `set` is the deadline in the order now; the slot's
     /// owner keeps it.
     pub fn set(&mut self, slot: usize, set: &mut Option<Instant>, wanted: Option<Instant>) {
+        // A connection without a deadline may keep an old one in the order; it is found void when
+        // its time comes.
         let Some(wanted) = wanted else { return };
         match *set {
+            // Earlier than needed does no harm: the connection is asked again then.
             Some(before) if before <= wanted => return,
             Some(before) => {
                 self.order.remove(&(before, slot));

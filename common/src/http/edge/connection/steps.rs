@@ -27,6 +27,8 @@ enum Step {
 impl Connection {
     /// Goes on with what is held.
     pub(super) fn resume<H: Handlers>(&mut self, context: &mut StepContext<'_, H>) {
+        // Taken out, so that the steps may borrow the connection. Given back below if something is
+        // left.
         let mut held = mem::take(&mut self.held);
         let used = self.advance(&held, context);
         if self.is_open() && used < held.len() {
@@ -43,6 +45,8 @@ impl Connection {
         context: &mut StepContext<'_, H>,
     ) -> usize {
         let mut at = 0;
+        // One request after the other, as long as they are whole: pipelined ones are answered in
+        // one pass.
         while self.may_go_on(context) {
             let step = match self.state {
                 State::Head { .. } => self.head(&bytes[at..], context),
@@ -53,6 +57,8 @@ impl Connection {
                 Step::Used(n) => at += n,
                 Step::Starved(n) => {
                     at += n;
+                    // Only now does the time for a head begin: a request that came whole needs
+                    // none.
                     self.starve(&bytes[at..], context);
                     break;
                 }
@@ -64,6 +70,8 @@ impl Connection {
     /// Whether there is room for the response to one more request.
     fn may_go_on<H: Handlers>(&mut self, context: &StepContext<'_, H>) -> bool {
         let waits = self.output.pending().len();
+        // First the part that costs nothing. Beyond it only while the memory for all has room: the
+        // rest waits in the kernel, which makes the client wait.
         waits < FREE_OUTPUT_BYTES || (waits < PAUSE_BYTES && self.has_room(0, context))
     }
 
@@ -72,6 +80,7 @@ impl Connection {
     fn starve<H: Handlers>(&mut self, rest: &[u8], context: &mut StepContext<'_, H>) {
         if self.ended {
             match &self.state {
+                // A clean end between two requests.
                 State::Head { .. } if rest.is_empty() => {
                     self.state = if self.output.is_empty() {
                         State::Done
@@ -85,11 +94,14 @@ impl Connection {
                     } = arriving.exchange;
                     self.refuse(RefusalReason::Incomplete, Some(trace), head_only, context);
                 }
+                // In the middle of a head.
                 _ => self.refuse(RefusalReason::Incomplete, None, is_head(rest), context),
             }
         } else if let State::Head { since, .. } = &mut self.state
             && !rest.is_empty()
         {
+            // From the first byte, not from the last: a client that sends a byte now and then would
+            // never be late.
             since.get_or_insert(context.now);
         }
     }
@@ -99,6 +111,7 @@ impl Connection {
         if bytes.starts_with(b"\r\n") {
             return Step::Used(2);
         }
+        // A CR may be the start of an empty line; it begins no head yet.
         if bytes.is_empty() || bytes == b"\r" {
             return Step::Starved(0);
         }
@@ -119,6 +132,8 @@ impl Connection {
         context: &mut StepContext<'_, H>,
     ) -> Result<Option<usize>, head::HeadRefusal> {
         let limits = context.limits;
+        // The request line is judged before the head is whole, so that a long or wrong one is
+        // refused at once.
         let Some(line) = request_line(bytes, limits.target_bytes)? else {
             return Ok(None);
         };
@@ -128,6 +143,7 @@ impl Connection {
         // Only up to the limit: a malformed byte beyond it must not change the refusal, or that
         // would depend on how much one read brought.
         let Some(end) = scan.end(&bytes[..bytes.len().min(limits.head_bytes)])? else {
+            // Decided by what has come beyond the limit, not by the size of a read.
             return if bytes.len() > limits.head_bytes {
                 Err(RefusalReason::HeadTooLarge.into())
             } else {
@@ -149,12 +165,15 @@ impl Connection {
         context: &mut StepContext<'_, H>,
     ) {
         let exchange = Exchange {
+            // No id of the client's: one of ours, so that its request can be found in the logs.
             trace: head.trace.unwrap_or_else(|| context.handlers.new_trace()),
             close: !head.keep_alive,
             http_1_0: line.http_1_0,
             head_only: line.method == Method::Head,
         };
         let readable = matches!(line.method, Method::Get | Method::Head);
+        // A query or a body would make it another request than the cache knows; `handle` judges
+        // those.
         if readable
             && line.query.is_none()
             && head.framing == Framing::Length(0)
@@ -165,6 +184,7 @@ impl Connection {
                 respond::prebuilt(out, &body, response_context)
             });
         }
+        // After the cache: reads of stocks are by far the most.
         if readable
             && line.query.is_none()
             && head.framing == Framing::Length(0)
@@ -174,12 +194,16 @@ impl Connection {
                 // HEAD takes no permit: nobody watches.
                 return self.write(&exchange, context, respond::feed);
             }
+            // A stopping edge takes no new subscriber: the client polls, or comes back to the next
+            // process.
             if !context.stopping
                 && let Some(snapshot) = context.handlers.follow(line.path)
             {
                 return self.follow(snapshot, &exchange, context);
             }
         }
+        // A GET of the feed for which there is no permit comes here too: the handler answers it
+        // with the snapshot alone.
         let mut request = Request {
             method: line.method.name().into(),
             path: line.path.into(),
@@ -195,6 +219,7 @@ impl Connection {
         let has_body = head.framing != Framing::Length(0);
         if let Err(answer) = context.handlers.admit(&mut request, has_body) {
             let last = Exchange {
+                // The body that it announced is not read: the start of its next request is unknown.
                 close: true,
                 ..exchange
             };
@@ -209,6 +234,7 @@ impl Connection {
                 return self.refuse(reason, Some(exchange.trace), exchange.head_only, context);
             }
         };
+        // No body: nothing to wait for.
         if decoder.is_complete() {
             return self.dispatch(request, exchange, context);
         }
@@ -217,6 +243,7 @@ impl Connection {
             self.writer(context).extend_from_slice(CONTINUE);
         }
         let until = context.now + context.limits.body_timeout;
+        // Its first bytes are free: see `budget`.
         let share = Share::new(context.bodies, FREE_BYTES);
         self.state = State::Body(Box::new(BodyInProgress {
             request,
@@ -234,9 +261,11 @@ impl Connection {
         context: &mut StepContext<'_, H>,
     ) {
         let exchange = Exchange {
+            // A feed has no length, so its end is that of the connection.
             close: true,
             ..*exchange
         };
+        // Asked for as a whole: half a snapshot would be of no use.
         if !self.has_room(bytes.len(), context) {
             return self.refuse(
                 RefusalReason::OutputBudget,
@@ -251,6 +280,7 @@ impl Connection {
         });
         self.state = State::Following {
             _permit: permit,
+            // The head of the response counts like the snapshot.
             snapshot_left: self.output.pending().len(),
         };
     }
@@ -269,11 +299,14 @@ impl Connection {
             Err(RefusalReason::BodyBudget)
         } {
             Err(reason) => {
+                // Whatever is behind a body that was refused cannot be read as a request.
                 self.refuse(reason, Some(exchange.trace), exchange.head_only, context);
                 Step::Used(bytes.len())
             }
+            // The whole input was used; the rest is to come.
             Ok(used) if !arriving.decoder.is_complete() => Step::Starved(used),
             Ok(used) => {
+                // Replaced first: `dispatch` sets the next state.
                 if let State::Body(arriving) = mem::replace(&mut self.state, BETWEEN) {
                     let BodyInProgress {
                         mut request,
@@ -303,6 +336,8 @@ impl Connection {
                 respond::response(out, &answer, response_context)
             });
         }
+        // Before the handler is called: a response from within the call must find the connection
+        // waiting.
         self.state = State::Waiting(exchange);
         context.handlers.handle(request);
     }
@@ -314,6 +349,7 @@ impl Connection {
         context: &mut StepContext<'_, H>,
         write: impl FnOnce(&mut Vec<u8>, &ResponseContext<'_>),
     ) {
+        // A stopping edge ends each connection with its response.
         let close = exchange.close || context.stopping;
         let Exchange {
             trace,
@@ -330,6 +366,8 @@ impl Connection {
         };
         write(self.writer(context), &response_context);
         self.idle_since = context.now;
+        // The next state is set with the response: nothing else has to remember that the request is
+        // over.
         self.state = if close { State::Closing } else { BETWEEN };
     }
 
@@ -342,9 +380,11 @@ impl Connection {
         head_only: bool,
         context: &mut StepContext<'_, H>,
     ) {
+        // Counted with its reason before the client hears of it.
         context.handlers.refused(reason);
         let trace = trace.unwrap_or_else(|| context.handlers.new_trace());
         let mut answer = Response::error(reason.status(), &reason.message(context.limits));
+        // The edge may have room in a moment.
         if reason.status() == 503 {
             answer = answer.with_header("Retry-After", "1");
         }
@@ -357,10 +397,12 @@ impl Connection {
         self.write(&exchange, context, |out, response_context| {
             respond::response(out, &answer, response_context)
         });
+        // The rest of the input belongs to the refused request, or to none.
         self.held = Vec::new();
     }
 
     pub(super) fn writer<H>(&mut self, context: &mut StepContext<'_, H>) -> &mut Vec<u8> {
+        // The time to read counts from when there is something to read.
         if self.output.is_empty() {
             self.send_progress = 0;
             self.send_until = context.now + context.limits.send_timeout;

@@ -44,6 +44,7 @@ impl Connections {
         if self.accept_from.is_none_or(|at| at > self.context.now) {
             return;
         }
+        // Collected first: opening a connection needs all of `self`, which a listener borrows here.
         let mut accepted = Vec::new();
         let mut again = None;
         for listener in &self.listeners {
@@ -60,12 +61,16 @@ impl Connections {
         let shared = Arc::clone(&self.context.shared);
         shared.metrics.accepted.inc();
         let mut refused =
+            // Counted first and taken back if it was too many: two cores that look at once must not
+            // both take the last place.
             shared.open.fetch_add(1, Ordering::Relaxed) >= shared.config.limits.connections;
         if refused && self.displace() {
             refused = false;
         }
         if refused {
             shared.open.fetch_sub(1, Ordering::Relaxed);
+            // Few of them, since each takes a descriptor and a place for as long as its client
+            // takes to read.
             let most = shared.config.limits.connections.div_ceil(REFUSED_PART);
             if shared.refused.fetch_add(1, Ordering::Relaxed) >= most.min(REFUSED_AT_ONCE) {
                 shared.refused.fetch_sub(1, Ordering::Relaxed);
@@ -75,6 +80,7 @@ impl Connections {
         shared.metrics.connections.inc();
         self.numbers += 1;
         let (slot, number) = (self.entries.vacant_key(), self.numbers);
+        // Before the connection is served: bytes that came already are then reported, too.
         let registered = self.poller.watch_connection(&stream, token_of(slot));
         let connection = if refused {
             self.context
@@ -95,6 +101,8 @@ impl Connections {
             refused,
             listed: false,
         });
+        // The token was given to the kernel above: under another slot, its events would go to a
+        // stranger.
         assert_eq!(inserted, slot, "the token names another connection");
         match registered {
             Ok(()) => self.serve(slot),
@@ -110,11 +118,14 @@ impl Connections {
     /// not keep a service out.
     fn displace(&mut self) -> bool {
         if matches!(self.context.shared.config.access, Access::Public) {
+            // At the public listener a silent client is as good as any other: the crowd's shorter
+            // idle time makes room there.
             return false;
         }
         let waits = |entry: &Entry| !entry.refused && !entry.connection.is_admitted();
         let strangers = self.entries.iter().filter(|(_, entry)| waits(entry));
         let strangers = strangers.map(|(slot, entry)| (entry.number, slot));
+        // The oldest first: a service that has just connected sends its request in a moment.
         let Some((number, slot)) = strangers.min() else {
             return false;
         };
@@ -139,6 +150,7 @@ impl Connections {
         if !self.is_crowded() || self.context.now < self.crowd_look {
             return;
         }
+        // Not at each pass: a look walks through all connections.
         self.crowd_look = self.context.now + CROWD_LOOK;
         for slot in self.slots() {
             let shared = &self.context.shared;
@@ -181,6 +193,7 @@ fn accept_from(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(error) => {
                 core.meters.shared().accept_errors.inc();
+                // Accepting again at once would only fail again, and spin.
                 if is_exhausted(&error) {
                     let mut logged = core.shared.exhaustion_logged.lock();
                     if is_due(*logged, core.now) {
@@ -197,6 +210,7 @@ fn accept_from(
             }
         }
     }
+    // As many as one turn takes: there may be more, and those that are open come first.
     Some(core.now)
 }
 
