@@ -61,10 +61,12 @@ impl Access {
 
     /// Judges a request by its head. `has_body`: whether the head announces a body.
     pub fn judge(&self, request: &Request, has_body: bool) -> Admission {
+        // The public listener takes anyone: its handler judges orders by their origin.
         let Self::Internal { token, names } = self else {
             return Admission::Trusted;
         };
         let headers = &request.headers;
+        // All of them: which of two `Host` fields another recipient takes is not known.
         if let Some(host) = headers.all("host").find(|host| !is_ours(host, names)) {
             let message = format!(
                 "this service is not known as '{host}': call it by its address, or list the name \
@@ -72,6 +74,7 @@ impl Access {
             );
             return Admission::Refused(Response::error(421, &message));
         }
+        // Before the token: on loopback without a token a page would otherwise be trusted.
         if headers.get("origin").is_some() {
             return Admission::Refused(Response::error(
                 403,
@@ -79,15 +82,19 @@ impl Access {
             ));
         }
         if !is_trusted(token.as_deref(), request) {
+            // Without a body, since nothing of a stranger's is read.
             return if is_open(request) && !has_body {
                 Admission::Stranger
             } else {
                 Admission::Refused(unauthorized(token.is_some()))
             };
         }
+        // After the token: a stranger must not learn the version.
         if let Some(theirs) = protocol::unfit(headers.get(protocol::HEADER)) {
             return Admission::Refused(other_protocol(theirs));
         }
+        // Last, and only with a body: a page can send a form or plain text to any host unasked, but
+        // JSON only after a preflight, which is refused.
         if has_body && !headers.get("content-type").is_some_and(is_json) {
             return Admission::Refused(Response::error(
                 415,
@@ -100,8 +107,11 @@ impl Access {
 
 /// Whether a token was shown that is right, or none is needed.
 fn is_trusted(token: Option<&str>, request: &Request) -> bool {
+    // Without a token set the network stands in for it: only this machine may call.
     let Some(token) = token else {
         return request
+            // The peer is unknown where a server does not say it, and then it is no neighbour. An
+            // IPv4 address may come mapped into IPv6.
             .peer
             .is_some_and(|peer| peer.ip().to_canonical().is_loopback());
     };
@@ -141,7 +151,9 @@ fn other_protocol(theirs: &str) -> Response {
 /// without a port. Clients older than HTTP/1.1 send none, browsers always do.
 fn is_ours(host: &str, names: &[String]) -> bool {
     let name = host_name(host);
+    // None was sent: no browser called.
     name.is_empty()
+        // An address cannot be rebound: only names can.
         || name.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
         || names.iter().any(|known| known.eq_ignore_ascii_case(name))
@@ -154,6 +166,7 @@ pub fn host_name(host: &str) -> &str {
         return inside;
     }
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    // A full name may end with a dot, and means the same host.
     name.strip_suffix('.').unwrap_or(name)
 }
 
@@ -165,6 +178,7 @@ fn is_json(content_type: &str) -> bool {
 /// Where a listener on this address is reached from its own machine.
 pub fn own_address(address: std::net::SocketAddr) -> std::net::SocketAddr {
     let loopback: IpAddr = match address.ip() {
+        // A wildcard is where a listener listens, not where it can be called.
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),

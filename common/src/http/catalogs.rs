@@ -89,6 +89,7 @@ impl Catalogs {
     /// Without a URL, or with more than 64: the settings allow neither.
     #[must_use]
     pub fn new(urls: &[String], connections: usize, token: Option<&str>) -> Self {
+        // A round notes in a `u64` whom it has asked.
         assert!((1..=64).contains(&urls.len()), "{} catalogs", urls.len());
         let choice = Arc::new(Choice {
             urls: urls.to_vec(),
@@ -103,6 +104,8 @@ impl Catalogs {
     fn over(choice: Arc<Choice>, connections: usize, token: Option<&str>) -> Self {
         let pool = Arc::new(Pool::new(choice.urls.len(), connections, token));
         choice.pools.lock().push(Arc::downgrade(&pool));
+        // Cloned out once, so that a call with one catalog takes no lock: its client is never
+        // replaced.
         let lone = (choice.urls.len() == 1).then(|| pool.clients[0].lock().clone());
         Self { choice, pool, lone }
     }
@@ -135,6 +138,7 @@ impl Catalogs {
 
     /// Notes that the catalog of this index is active, as its health says.
     pub fn note_active(&self, catalog: usize, epoch: u64) {
+        // A lone catalog has no epochs to compare.
         if self.are_several() {
             let _newest = self.choice.answered(catalog, epoch);
         }
@@ -237,12 +241,16 @@ impl Catalogs {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            // Only where somebody may take over meanwhile. A lone catalog's caller knows how long
+            // to wait for a restart.
             let passes = self.are_several() && leads_on(&error);
             let error = graver(gravest, error);
+            // Not begun when the pause alone would use up the time.
             if !passes || began.elapsed() + ROUND_PAUSE >= total {
                 return Err(error);
             }
             gravest = Some(error);
+            // Ended early by another caller's news: its answer shows who is active.
             self.choice.wait(ROUND_PAUSE);
         }
     }
@@ -267,6 +275,7 @@ impl Catalogs {
         says: Says,
         mut call: impl FnMut(&HttpClient, &str) -> Result<(A, Option<u64>), CallError>,
     ) -> Result<A, Unanswered> {
+        // One catalog: no lock, no allocation, and no round.
         if let Some(client) = &self.lone {
             let answered = call(client, &self.choice.urls[0]);
             return self.judge(says, 0, answered).map_err(Unanswered::from);
@@ -277,24 +286,32 @@ impl Catalogs {
         let mut standby = None;
         let mut all_refuse = true;
         while let Some(catalog) = round.take() {
+            // Cloned out of its lock: the call may take seconds, and another caller's news must be
+            // able to end it by putting a new client in its place.
             let client = self.pool.clients[catalog].lock().clone();
             let answered = call(&client, &self.choice.urls[catalog]);
             let error = match self.judge(says, catalog, answered) {
                 Err(error) if leads_on(&error) => error,
                 ended => return ended.map_err(Unanswered::from),
             };
+            // Noted over the whole round: one silent catalog is enough to make it unknown whether
+            // somebody takes over.
             all_refuse &= matches!(error, CallError::NotSent(_)) || error.no_catalog_is_active();
             if let Some(NotActive { active, .. }) = error.refusal(421) {
+                // The first that stands by: it answers, so the next round begins there.
                 standby = standby.or(Some(catalog));
                 let urls = &self.choice.urls;
+                // Only to a URL of the own list: a catalog may not send its callers to a stranger.
                 round.follow(active.and_then(|url| urls.iter().position(|own| *own == url)));
             }
             gravest = Some(graver(gravest, error));
         }
+        // `Round::take` yields at least one.
         let gravest = gravest.expect("a round asks at least one catalog");
         // A silent one costs a time-out: the next round begins with one that answers, and learns
         // from it who is active.
         if let Some(standby) = standby.filter(|_| !gravest.no_catalog_is_active()) {
+            // Only if nobody has learned something better since this round began.
             let _ = self.choice.preferred.compare_exchange(
                 preferred,
                 standby,
@@ -316,6 +333,7 @@ impl Catalogs {
         answered: Result<(A, Option<u64>), CallError>,
     ) -> Result<A, CallError> {
         let (epoch, is_of_now) = match &answered {
+            // Facts are true under any epoch, so only statements about now are judged by it.
             Ok((_, epoch)) => (epoch.unwrap_or(0), says == Says::Now),
             // A refusal is always about now. That it is not active every catalog may say.
             Err(CallError::Status {
@@ -323,6 +341,7 @@ impl Catalogs {
             }) if !is_inactive(&answered) => (*epoch, true),
             Err(_) => return answered.map(|(answer, _)| answer).map_err(deposed),
         };
+        // Noted in any case: a fact of a newer epoch is news of it, too.
         if !self.choice.answered(catalog, epoch) && is_of_now {
             return Err(CallError::NoAnswer(format!(
                 "{} answered under epoch {}, and epoch {} was seen before: it is no longer active",
@@ -355,6 +374,8 @@ fn is_inactive<A>(answered: &Result<A, CallError>) -> bool {
 fn deposed(error: CallError) -> CallError {
     match error.refusal::<NotActive>(421) {
         Some(refusal) if refusal.outcome_unknown => {
+            // Taken for no answer, whose outcome is unknown: the caller repeats under the same
+            // keys, and finds out.
             CallError::NoAnswer("the catalog was deposed while a commit was under way".into())
         }
         _ => error,
@@ -364,8 +385,10 @@ fn deposed(error: CallError) -> CallError {
 /// Whether another catalog is asked after this error.
 fn leads_on(error: &CallError) -> bool {
     match error {
+        // Refused or silent: another one may be active.
         CallError::NotSent(_) | CallError::NoAnswer(_) => true,
         CallError::Status { .. } => error.no_catalog_is_active(),
+        // Another one would misfit as well: the programs differ.
         CallError::Misfit(_) => false,
     }
 }

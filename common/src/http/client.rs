@@ -157,14 +157,24 @@ impl HttpClient {
     /// it has one.
     pub fn new(pool: usize, token: Option<&str>) -> Self {
         let config = ureq::Agent::config_builder()
+            // Trap: with the default a refusal is an error without its body, which says why and
+            // whether to try again.
             .http_status_as_error(false)
+            // Trap: the environment's proxy would get calls between services, token included.
             .proxy(None)
+            // Trap: a redirect would send the token to wherever it points.
             .max_redirects(0)
+            // Fields that nobody reads.
             .user_agent("")
             .accept("")
+            // To all services together: a client speaks to a few.
             .max_idle_connections(pool * 8)
             .max_idle_connections_per_host(pool)
+            // As long as the other side keeps its end, less some: see `CALLER_IDLE`. ureq's 15 s
+            // would close connections of an idle bazaar, whose next order pays for new ones.
             .max_idle_age(CALLER_IDLE)
+            // Connecting is bounded apart: a machine that does not answer must not use up the whole
+            // time.
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .build();
         let names = names::shared();
@@ -187,6 +197,7 @@ impl HttpClient {
         let port = uri.port_u16().unwrap_or(80);
         let addresses = self.names.addresses(host).map_err(|e| not_sent(&e))?;
         let mut refused = not_sent(&"no address");
+        // One after the other, each within the bound: a name may have an address that is dead.
         for ip in addresses {
             match TcpStream::connect_timeout(&SocketAddr::new(ip, port), CONNECT_TIMEOUT) {
                 Ok(stream) => return Ok((stream, authority.to_string())),
@@ -204,6 +215,7 @@ impl HttpClient {
     /// Ends every call in flight and closes every connection: those calls fail with
     /// [`CallError::NoAnswer`].
     pub fn abort(&self) {
+        // Shutting down a clone ends calls of all clones: they share the pool.
         self.agent.clone().shutdown();
     }
 
@@ -234,6 +246,7 @@ impl HttpClient {
         call: Call<'_>,
         body: &Q,
     ) -> Result<(A, Option<u64>), CallError> {
+        // To a vector: ureq's own way of sending JSON prints it with blanks.
         let mut bytes = serde_json::to_vec(body).expect("wire types serialise");
         protocol::extend(&mut bytes);
         self.exchange(call, Some(&bytes)).and_then(decode)
@@ -277,6 +290,7 @@ impl HttpClient {
         let mut request = ureq::http::Request::builder()
             .method(call.method)
             .uri(format!("{}{}", call.base, call.path))
+            // In every call: a listener refuses another major version before it looks at the route.
             .header(protocol::HEADER, protocol::text());
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", &**authorization);
@@ -297,6 +311,8 @@ impl HttpClient {
                 .agent
                 .run(self.with_timeouts(request.body(()).map_err(|e| bad(&e))?, call.timeout)),
         };
+        // A connection that could not be made may mean that the service has moved. Its name is
+        // looked up again, aside: see `names`.
         let mut answer = answer.map_err(sort).inspect_err(|error| {
             if matches!(error, CallError::NotSent(_)) {
                 let uri: Option<Uri> = call.base.parse().ok();
@@ -316,16 +332,20 @@ impl HttpClient {
         let unfit = protocol::unfit(field(protocol::HEADER)).map(str::to_owned);
         let shown = self.authorization.is_some();
         let token = (status == 401).then_some(Mismatch::Token { shown });
+        // Noted for readiness at each answer, also a good one, which ends a mismatch.
         mismatches::answered(call.base, unfit.clone().map(Mismatch::Protocol).or(token));
         // ureq returns a connection to its pool only if the body was read to its end.
         let body = answer
+            // Bounded: a service that is none of ours may send without end.
             .body_mut()
             .with_config()
             .limit(ANSWER_LIMIT_BYTES)
             .read_to_vec();
+        // The head came and the body did not: the call was carried out, or not.
         let body = body.map_err(|e| CallError::NoAnswer(e.to_string()))?;
         match unfit {
             // Its own refusal of our version says more.
+            // A body of another major version must not be read as one of ours.
             Some(theirs) if status != 400 => {
                 let (base, ours) = (call.base, protocol::text());
                 Err(CallError::Misfit(format!(
@@ -347,6 +367,8 @@ impl HttpClient {
         timeout: Duration,
     ) -> ureq::http::Request<S> {
         self.agent
+            // Each phase has the whole time. Trap: ureq's overall time-out starts a thread for each
+            // call to resolve the name.
             .configure_request(request)
             .timeout_send_request(Some(timeout))
             .timeout_send_body(Some(timeout))
@@ -373,6 +395,7 @@ fn decode<A: DeserializeOwned>(answered: Answered) -> Result<(A, Option<u64>), C
 #[expect(clippy::needless_pass_by_value, reason = "used in map_err")]
 fn sort(error: ureq::Error) -> CallError {
     use ureq::Timeout;
+    // Kinds that only come while connecting: nothing of the call has left this machine then.
     let unsent = match &error {
         ureq::Error::Io(e) => matches!(
             e.kind(),
@@ -381,11 +404,13 @@ fn sort(error: ureq::Error) -> CallError {
                 | io::ErrorKind::NetworkUnreachable
                 | io::ErrorKind::AddrNotAvailable
         ),
+        // The name or the connection timed out: as above.
         ureq::Error::Timeout(t) => matches!(t, Timeout::Resolve | Timeout::Connect),
         ureq::Error::HostNotFound
         | ureq::Error::ConnectionFailed
         | ureq::Error::BadUri(_)
         | ureq::Error::Http(_) => true,
+        // Everything else may have come after the call was sent, a reset among them.
         _ => false,
     };
     if unsent {
@@ -420,6 +445,7 @@ impl Resolver for SharedNames {
             .addresses(host)
             .map_err(|why| ureq::Error::Io(io::Error::new(io::ErrorKind::HostUnreachable, why)))?;
         let mut addresses = self.empty();
+        // More would not fit: ureq has room for 16.
         for ip in found.into_iter().take(MOST_ADDRESSES) {
             addresses.push(SocketAddr::new(ip, port));
         }

@@ -39,6 +39,8 @@ impl InternalServer {
         // One that waits for a processor must not keep a heartbeat waiting.
         let threads = settings.threads.max(2);
         let access = settings.internal_access();
+        // Said once at the start: whoever wonders why a service on another machine is refused finds
+        // it in the log.
         if matches!(&access, Access::Internal { token: None, .. }) {
             tracing::warn!("BAZAAR_TOKEN is not set: internal calls are taken from loopback only");
         }

@@ -68,7 +68,8 @@ impl Mismatch {
 /// The services that do not fit now, by base URL.
 #[derive(Debug, Default)]
 struct Mismatches {
-    /// Whether the table has entries: a call that fits must not cost a lock.
+    /// Whether the table has entries: a call that fits, which is nearly every one, must not cost a
+    /// lock.
     any: AtomicBool,
     newest: Mutex<BTreeMap<String, (Mismatch, Instant)>>,
 }
@@ -88,14 +89,17 @@ pub fn reasons() -> Vec<String> {
 impl Mismatches {
     fn answered(&self, base: &str, mismatch: Option<Mismatch>, now: Instant) {
         let Some(mismatch) = mismatch else {
+            // A stale look does no harm: the next call to that service looks again.
             if self.any.load(Ordering::Relaxed) {
                 self.fits(base);
             }
             return;
         };
         let mut newest = self.newest.lock();
+        // Under the lock, so that it agrees with the table whenever that is free.
         self.any.store(true, Ordering::Relaxed);
         let before = newest.insert(base.to_owned(), (mismatch.clone(), now));
+        // Once for each service and kind, not for each call.
         if before.is_none_or(|(before, _)| before != mismatch) {
             mismatch.log(base);
         }
@@ -110,6 +114,7 @@ impl Mismatches {
             };
             tracing::info!(url = base, "calls are taken again: {what}");
         }
+        // The last one: calls cost no lock from here on.
         self.any.store(!newest.is_empty(), Ordering::Relaxed);
     }
 
@@ -117,6 +122,7 @@ impl Mismatches {
         let newest = self.newest.lock();
         let recent = newest
             .iter()
+            // A service that is gone is not called any more, and names no reason.
             .filter(|(_, (_, at))| now.duration_since(*at) < COUNTS_FOR);
         recent
             .map(|(base, (mismatch, _))| format!("the service at {base} {mismatch}"))

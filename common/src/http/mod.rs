@@ -232,7 +232,7 @@ pub trait ResponseSink: Send {
     fn send(self: Box<Self>, response: Response);
 }
 
-/// The right to response one request, once, from any thread. If it is dropped without a response,
+/// The right to respond to one request, once, from any thread. If it is dropped without a response,
 /// it sends a 500 itself: no connection is left hanging, and the client learns that the outcome is
 /// unknown.
 pub struct Responder {
@@ -249,6 +249,7 @@ pub struct Responder {
 impl Responder {
     /// A responder that gives its response to `sink` and counts it in `metrics`.
     pub fn new(sink: Box<dyn ResponseSink>, metrics: Arc<HttpMetrics>) -> Self {
+        // Counted from the beginning to the end of the response, so that a stop can wait for all.
         metrics.in_flight.inc();
         Self {
             sink: Some(sink),
@@ -290,15 +291,21 @@ impl Responder {
     }
 
     fn finish(&mut self, mut response: Response) {
+        // Taken, so that the drop that follows finds nothing to do.
         if let Some(sink) = self.sink.take() {
+            // Before the response leaves: both sides have to know each other's version, also from a
+            // refusal.
             if self.internal {
                 protocol::extend(&mut response.body);
                 response = response.with_header(protocol::HEADER, protocol::text());
             }
             response.headers.extend(self.header.take());
+            // Counted before it is sent: whoever has the response finds it in the metrics.
             self.metrics
                 .answered(self.route, response.status, self.since.elapsed());
             sink.send(response);
+            // After it was sent, since a stop waits for this count and then ends the threads that
+            // send.
             self.metrics.in_flight.dec();
         }
     }
@@ -312,6 +319,8 @@ impl std::fmt::Debug for Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
+        // A handler or queue lost the request. Whether it was carried out is unknown, and the
+        // status says so: see `CallError::outcome_unknown`.
         if self.sink.is_some() {
             self.finish(Response::error(
                 500,
@@ -325,6 +334,7 @@ impl Drop for Responder {
 /// one.
 pub fn trace_id(from_client: Option<&str>) -> String {
     match from_client {
+        // Bounded and visible: an id goes into logs and into a header field.
         Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => {
             id.into()
         }

@@ -44,6 +44,7 @@ struct Shared {
 #[derive(Default)]
 struct Entry {
     /// The last addresses that a look-up brought.
+    // Kept when a look-up fails: the service is mostly where it was.
     addresses: Vec<IpAddr>,
     /// Why the newest look-up failed.
     error: Option<String>,
@@ -55,15 +56,20 @@ struct Entry {
 
 impl Entry {
     fn is_due(&self, now: Instant) -> bool {
+        // Never looked up yet.
         let Some(began) = self.began else { return true };
         let age = now.duration_since(began);
+        // Three reasons to look; the pause holds for all, so that a name that is down for good
+        // costs one look-up a second.
         let wanted = self.addresses.is_empty() || self.suspect || age >= REFRESH;
+        // One thread for each name at a time, which bounds their number.
         !self.under_way && wanted && age >= PAUSE
     }
 
     fn take(&mut self, host: &str, found: io::Result<Vec<IpAddr>>) {
         self.under_way = false;
         let found = found.and_then(|found| {
+            // An empty answer is a failure: it must not wipe out addresses that were good.
             let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
             (!found.is_empty()).then_some(found).ok_or_else(none)
         });
@@ -98,6 +104,7 @@ pub fn shared() -> Names {
 fn ask_system(host: &str) -> io::Result<Vec<IpAddr>> {
     let mut found: Vec<IpAddr> = Vec::new();
     for address in (host, 0).to_socket_addrs()? {
+        // A few are enough, and a connection tries them one after the other.
         if !found.contains(&address.ip()) && found.len() < 8 {
             found.push(address.ip());
         }
@@ -125,17 +132,23 @@ impl Names {
         if is_localhost(host) {
             return Ok(LOCALHOST.into());
         }
+        // Counted from the first look: a call must not wait longer because other look-ups end
+        // meanwhile.
         let deadline = Instant::now() + FIRST_WAIT;
         let mut known = self.0.known.lock();
         loop {
             make_room(&mut known, host)?;
             let entry = known.entry(host.to_owned()).or_default();
+            // Also with addresses at hand: the look-up runs aside, and this call goes on with what
+            // is known.
             if entry.is_due(Instant::now()) {
                 self.start_lookup(host, entry);
             }
+            // The rule of this module: a known address is used at once.
             if !entry.addresses.is_empty() {
                 return Ok(entry.addresses.clone());
             }
+            // It failed just now, and is not due again: waiting would bring nothing.
             if !entry.under_way {
                 let why = entry.error.as_deref().unwrap_or("it has no address");
                 return Err(format!("the host name '{host}' cannot be resolved: {why}"));
@@ -152,6 +165,8 @@ impl Names {
     /// up again; its known addresses stay.
     pub fn suspect(&self, host: &str) {
         if let Some(entry) = self.0.known.lock().get_mut(host) {
+            // Only noted: this is called on the path of a call that failed, which has no time for a
+            // look-up.
             entry.suspect = true;
         }
     }
@@ -159,6 +174,8 @@ impl Names {
     fn start_lookup(&self, host: &str, entry: &mut Entry) {
         entry.began = Some(Instant::now());
         entry.under_way = true;
+        // Cleared at the start, not at the end: a connection that fails meanwhile asks for another
+        // look.
         entry.suspect = false;
         let (shared, name) = (Arc::clone(&self.0), host.to_owned());
         // Nobody joins this thread: the system's resolver has no time-out of ours, and a stop must
@@ -169,11 +186,14 @@ impl Names {
             .spawn(move || {
                 // Without the lock: a look-up may take long, and other names must not wait for it.
                 let found = (shared.lookup)(&name);
+                // The name may have been dropped since, to make room.
                 if let Some(entry) = shared.known.lock().get_mut(&name) {
                     entry.take(&name, found);
                 }
+                // All of them: each waits for its own name, and looks again.
                 shared.ended.notify_all();
             });
+        // No thread is left. That counts as a failed look-up, which is repeated after the pause.
         if let Err(error) = started {
             entry.take(host, Err(error));
         }
@@ -189,6 +209,8 @@ impl std::fmt::Debug for Names {
 /// Drops the name that was looked up longest ago, if there are too many. One whose look-up is under
 /// way stays: so the number of threads is bounded too.
 fn make_room(known: &mut HashMap<String, Entry>, host: &str) -> Result<(), String> {
+    // Bounded, since front-ends send URLs of their own to the catalog, and a wrong one would stay
+    // for ever.
     if known.len() < MOST_NAMES || known.contains_key(host) {
         return Ok(());
     }

@@ -71,8 +71,10 @@ pub fn release() -> String {
 #[must_use]
 pub fn unfit(theirs: Option<&str>) -> Option<&str> {
     // Nearly every message is of the own version.
+    // None was sent: that was version 1.0, and all of 1 fit.
     let theirs = theirs.filter(|theirs| *theirs != text())?;
     let major = |text: &str| text.parse::<Protocol>().ok().map(|version| version.major);
+    // Text that is no version has no major, which equals none of ours.
     (major(theirs) != major(text())).then_some(theirs)
 }
 

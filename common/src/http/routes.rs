@@ -54,9 +54,11 @@ impl<T> Route<T> {
     /// The text in the place of `{name}` if the pattern fits; empty for a pattern without one.
     fn parameter<'p>(&self, path: &'p str) -> Option<&'p str> {
         let Some((prefix, _)) = self.pattern.split_once('{') else {
+            // The whole path, without a parameter.
             return (self.pattern == path).then_some("");
         };
         path.strip_prefix(prefix)
+            // One segment: a path below it is another one, which may have a route of its own.
             .filter(|rest| !rest.is_empty() && !rest.contains('/'))
     }
 }
@@ -116,6 +118,7 @@ impl<T: Copy> RouteTable<T> {
     /// # Errors
     /// When the path or the method is not in the table.
     pub fn find<'p>(&self, method: &str, path: &'p str) -> Result<Found<'p, T>, Missed> {
+        // The first that fits names the route in the metrics where the method does not.
         let mut first = None;
         for (route, parameter) in self.fitting(path) {
             if route.takes(method) {
@@ -143,6 +146,7 @@ impl<T: Copy> RouteTable<T> {
     fn allow(&self, path: &str) -> String {
         let mut methods = Vec::new();
         for (route, _) in self.fitting(path) {
+            // Over all rows of the path, since GET and POST of one path are two rows.
             methods.push(route.method);
             if route.method == "GET" {
                 methods.push("HEAD");
@@ -219,6 +223,7 @@ pub fn with_body<T: DeserializeOwned>(
 
 /// Text of a request, cut to 80 characters for a message.
 pub fn shortened(text: &str) -> String {
+    // By characters: a cut inside one would panic.
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.into(),

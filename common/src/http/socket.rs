@@ -44,6 +44,8 @@ impl Connector for OneWrite {
             match connected {
                 Ok(stream) => {
                     let connection = Connection::new(stream, details)?;
+                    // ureq's `Agent::shutdown` ends the calls in flight through this. Weak, so that
+                    // it keeps no socket open.
                     let handle: Weak<dyn ShutdownHandle> =
                         Arc::<TcpStream>::downgrade(&connection.stream);
                     (details.register_shutdown)(handle)?;
@@ -53,6 +55,7 @@ impl Connector for OneWrite {
             }
         }
         Err(match refused {
+            // A kind of its own: a time-out while connecting counts as not sent.
             Some(error) if error.kind() == ErrorKind::TimedOut => {
                 Error::Timeout(ureq::Timeout::Connect)
             }
@@ -75,6 +78,8 @@ pub(super) struct Connection {
 
 impl Connection {
     fn new(stream: TcpStream, details: &ConnectionDetails<'_>) -> io::Result<Self> {
+        // Trap: with Nagle's algorithm a request in two parts waits for the receiver's
+        // acknowledgement of the first, 40 ms.
         stream.set_nodelay(true)?;
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
@@ -91,11 +96,14 @@ impl Connection {
 
     fn flush(&mut self, timeout: NextTimeout) -> Result<(), Error> {
         let wanted = rounded(timeout)?;
+        // A system call, saved where the time-out is the same as last time: see `STEP`.
         if wanted != self.write_timeout {
             self.stream.set_write_timeout(wanted)?;
             self.write_timeout = wanted;
         }
         let sent = (&*self.stream).write_all(&self.kept);
+        // Also after a failure, when the connection is dropped: what was not sent must not go out
+        // with another request.
         self.kept.clear();
         sent.map_err(|error| sorted(error, timeout))
     }
@@ -109,6 +117,7 @@ impl Transport for Connection {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.kept
             .extend_from_slice(&self.buffers.output()[..amount]);
+        // A large body goes out in pieces rather than to be held whole.
         if self.kept.len() >= KEPT_BYTES {
             self.flush(timeout)
         } else {
@@ -117,6 +126,7 @@ impl Transport for Connection {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        // Here the request is complete: ureq asks for input once it has handed everything over.
         if !self.kept.is_empty() {
             self.flush(timeout)?;
         }
@@ -128,12 +138,14 @@ impl Transport for Connection {
         let space = self.buffers.input_append_buf();
         let read = loop {
             match (&*self.stream).read(space) {
+                // A signal is no answer.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 read => break read,
             }
         };
         let amount = read.map_err(|error| sorted(error, timeout))?;
         self.buffers.input_appended(amount);
+        // Nothing read is the end of the other side: ureq makes an error of it.
         Ok(amount > 0)
     }
 
@@ -159,6 +171,7 @@ fn rounded(timeout: NextTimeout) -> Result<Option<Duration>, Error> {
         }
         time::Duration::Exact(left) => left,
     };
+    // Rounded up, never down: down could be nothing, which means no time-out at all.
     let steps = left.as_nanos().div_ceil(STEP.as_nanos());
     Ok(Some(
         STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX)),

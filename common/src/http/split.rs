@@ -51,11 +51,13 @@ impl SplitConnection {
         send_timeout: Duration,
     ) -> Result<Self, CallError> {
         let (stream, authority) = client.connect(base)?;
+        // One write for a call, so that Nagle's algorithm has nothing to wait for; see `socket`.
         let prepared = stream
             .set_nodelay(true)
             .and_then(|()| stream.set_write_timeout(Some(send_timeout)));
         prepared.map_err(|e| CallError::NotSent(e.to_string()))?;
         let version = protocol::text();
+        // The same for every call on this connection, so made once.
         let mut fields = format!(
             "Host: {authority}\r\nContent-Type: application/json\r\n{}: {version}\r\n",
             protocol::HEADER
@@ -87,6 +89,7 @@ impl SplitConnection {
             body.len()
         )
         .into_bytes();
+        // Appended, so that head and body leave in one write.
         call.extend_from_slice(&body);
         self.stream.write_all(&call)
     }
@@ -97,6 +100,7 @@ impl SplitConnection {
     /// When none comes in time, or it is no HTTP response with a length. The outcome of the call is
     /// unknown then, and the connection must be dropped.
     pub fn receive(&mut self, timeout: Duration) -> io::Result<SplitResponse> {
+        // A system call, saved where the time-out is as before.
         if self.read_timeout != Some(timeout) {
             self.stream.set_read_timeout(Some(timeout))?;
             self.read_timeout = Some(timeout);
@@ -112,11 +116,13 @@ impl SplitConnection {
                 return Ok(answered);
             }
             match (&self.stream).read(&mut chunk) {
+                // The other side ended the connection: its owner falls back to the ordinary client.
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(n) => self.received.extend_from_slice(&chunk[..n]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+            // Bounded like every answer: something else than our service may listen there.
             if self.received.len() > ANSWER_LIMIT_BYTES {
                 return Err(misfit("the answer is too large"));
             }
@@ -139,6 +145,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(SplitResponse, usize)>> {
             .find(|f| f.name.eq_ignore_ascii_case(name));
         found.and_then(|f| std::str::from_utf8(f.value).ok())
     };
+    // Judged before the body is believed, as the ordinary client does.
     if let Some(theirs) = protocol::unfit(field(protocol::HEADER)) {
         return Err(misfit(&format!("the answer is of protocol {theirs}")));
     }

@@ -198,7 +198,7 @@ impl Worker {
             self.said.insert(candidate, why);
         }
         match error {
-            // The catalog's own refusal, which any other candidate would get too. Told apart from a
+            // The catalog's own refusal, which any other candidate would get too. Not taken for a
             // failure of the candidate: to go round the replicas would only repeat the refusal, so
             // the election waits instead.
             CallError::Status {

@@ -23,6 +23,7 @@ pub(super) struct Choice {
 impl Choice {
     /// Notes who answered, and under which epoch. False for an epoch older than one seen before.
     pub(super) fn answered(&self, catalog: usize, epoch: u64) -> bool {
+        // Without the lock: nearly every answer changes nothing.
         let seen = self.epoch.load(Ordering::Acquire);
         if epoch == seen && self.preferred.load(Ordering::Relaxed) == catalog {
             return true;
@@ -35,21 +36,28 @@ impl Choice {
     }
 
     fn change(&self, catalog: usize, epoch: u64) -> bool {
+        // One change at a time: epoch and preference have to fit each other.
         let mut pools = self.pools.lock();
+        // Read again under the lock: another caller may have seen a newer epoch since.
         let seen = self.epoch.load(Ordering::Acquire);
         if epoch < seen {
             return false;
         }
+        // Stored before the calls are ended: whoever looks again sees the new choice.
         self.epoch.store(epoch, Ordering::Release);
         let before = self.preferred.swap(catalog, Ordering::Relaxed);
         if before != catalog {
             tracing::info!(url = self.urls[catalog], epoch, "calls go to this catalog");
         }
+        // Pools of parts of the service that ended.
         pools.retain(|pool| pool.strong_count() > 0);
+        // Only for a newer epoch: then calls to the others wait for one that is not active any
+        // more. A mere change of preference says nothing of theirs.
         if epoch > seen {
             let all = pools.iter().filter_map(Weak::upgrade);
             all.for_each(|pool| pool.end_calls_except(catalog));
         }
+        // Callers in a pause between two rounds ask at once.
         self.changed.notify_all();
         true
     }
@@ -85,6 +93,8 @@ impl Pool {
         for (other, client) in self.clients.iter().enumerate() {
             if other != catalog {
                 let new = HttpClient::new(self.connections, self.token.as_deref());
+                // Replaced before it is ended: a caller whose call ends asks again, and must find a
+                // client that works.
                 let old = std::mem::replace(&mut *client.lock(), new);
                 old.abort();
             }

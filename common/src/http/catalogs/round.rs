@@ -22,7 +22,9 @@ impl Round {
     /// The catalog to ask now.
     pub(super) fn take(&mut self) -> Option<usize> {
         let untried = |catalog: &usize| self.tried & (1 << catalog) == 0;
+        // Once each: two catalogs that name each other would otherwise be asked in turn for ever.
         let named = self.next.take().filter(untried);
+        // In the order of the setting, so that all callers look in the same order.
         let catalog = named.or_else(|| (0..self.catalogs).find(untried))?;
         self.tried |= 1 << catalog;
         Some(catalog)
@@ -43,6 +45,7 @@ pub(super) fn graver(one: Option<CallError>, other: CallError) -> CallError {
         _ => 0,
     };
     match one {
+        // The earlier of two equal ones: it is of the catalog that was preferred.
         Some(one) if weight(&one) >= weight(&other) => one,
         _ => other,
     }

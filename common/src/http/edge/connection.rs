@@ -412,7 +412,7 @@ impl Connection {
             return;
         }
         match &self.state {
-            // No response: the client does not read, so there is nobody to tell it to.
+            // No response: the client does not read.
             _ if !self.output.is_empty() => self.give_up(RefusalReason::Unread, context),
             State::Head { since: None, .. } => self.give_up(RefusalReason::Idle, context),
             State::Head { since: Some(_), .. } => {

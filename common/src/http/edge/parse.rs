@@ -93,7 +93,7 @@ pub fn request_line(
     let Some((method, after)) = word(bytes, METHOD_BYTES, is_token, RefusalReason::Method)? else {
         return Ok(None);
     };
-    // Told apart for its answer alone: 505 says to the client's user what to do, 501 would not.
+    // Only for its answer: 505 says to the client's user what to do, 501 would not.
     if method == HTTP_2_METHOD {
         return http_2_preface(after);
     }

@@ -46,7 +46,9 @@ impl Acceptor {
         listener: &TcpListener,
         shared: &Arc<Shared>,
     ) -> io::Result<Arc<Self>> {
+        // Counted before it starts: a panic from here on may be its own.
         let panics = threads::acceptor_panics();
+        // Trap: an acceptor that ended takes its socket with it, so it gets a duplicate.
         let server = tiny_http::Server::from_listener(listener.try_clone()?, None)
             .map_err(io::Error::other)?;
         let acceptor = Arc::new(Self {
@@ -67,10 +69,13 @@ impl Acceptor {
     /// Whether it has to be replaced: after an error that it reported, or a panic that may have
     /// been its own. Two acceptors on one socket do no harm.
     pub fn has_ended(&self) -> bool {
+        // Whose panic it was cannot be seen. Replacing one that lives costs little: two acceptors
+        // on one socket do no harm.
         self.failed.load(Ordering::Relaxed) || threads::acceptor_panics() != self.panics
     }
 
     fn start_worker(self: &Arc<Self>, shared: &Arc<Shared>) -> io::Result<()> {
+        // Under the lock of the list, so that names are not given twice.
         let (acceptor, shared) = (Arc::clone(self), Arc::clone(shared));
         let mut workers = self.workers.lock();
         let name = format!("{}-http{}", shared.config.name, workers.len());
@@ -89,13 +94,18 @@ impl Acceptor {
     fn work(self: &Arc<Self>, shared: &Arc<Shared>) {
         while !self.retired.load(Ordering::Relaxed) {
             let received = self.server.recv();
+            // Counted as busy before the request is looked at: `others` says whether anybody is
+            // left for what comes next.
             let others = self.free.fetch_sub(1, Ordering::Relaxed) - 1;
             match received {
                 Ok(request) => shared.take(request, self, others > 0),
+                // Woken by `unblock`.
                 Err(_) if self.retired.load(Ordering::Relaxed) => return,
                 Err(error) => {
                     let listen = &shared.config.listen;
                     tracing::warn!(%error, %listen, "accepting failed; it is begun anew");
+                    // Noted for the keeper, which starts the next one. Workers stay: connections of
+                    // this acceptor go on.
                     self.failed.store(true, Ordering::Relaxed);
                 }
             }
@@ -106,6 +116,8 @@ impl Acceptor {
     /// Whether a worker is there for the requests that come while one reads a body: starts one more
     /// where there is none, within the bound.
     pub fn has_another_worker(self: &Arc<Self>, shared: &Arc<Shared>) -> bool {
+        // Bounded: callers that stop in the middle of a body could otherwise take a thread each,
+        // without end.
         let started = self.workers.lock().len() < MAX_WORKERS && {
             let started = self.start_worker(shared);
             if let Err(error) = &started {
@@ -118,6 +130,7 @@ impl Acceptor {
 
     /// Ends the workers; returns how many of them a caller still holds.
     pub fn retire(&self) -> usize {
+        // The flag before the wake-ups: a worker that wakes looks at it.
         self.retired.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + WORKER_GRACE;
         let mut workers = std::mem::take(&mut *self.workers.lock());

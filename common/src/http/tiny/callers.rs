@@ -50,6 +50,8 @@ impl Caller {
     fn is_over(&self, now: Instant, idle: Duration) -> bool {
         self.ends.is_some_and(|at| at <= now)
             || self.body.is_some_and(|since| since + BODY <= now)
+            // Three bounds: a connection that is to end, a body that does not come, and silence. A
+            // service that reads a body is not silent.
             || match self.acceptor {
                 None => self.since + FIRST <= now,
                 Some(_) => self.body.is_none() && self.used + idle <= now,
@@ -81,6 +83,7 @@ impl Callers {
         let caller = self.caller(peer, now);
         caller.used = now;
         caller.body = body.then_some(now);
+        // Its first request: from here on the connection counts as a service's.
         if caller.acceptor.replace(acceptor).is_none() {
             self.newest = Some(now);
         }
@@ -99,6 +102,8 @@ impl Callers {
     pub fn stranger(&mut self, peer: SocketAddr, now: Instant) -> bool {
         let caller = self.caller(peer, now);
         let waits = std::mem::replace(&mut caller.pending, true);
+        // Ended at once: its answers are in order, so this one would hold the thread that writes it
+        // until the other is read.
         if waits {
             caller.ends = Some(now);
         }
@@ -111,6 +116,7 @@ impl Callers {
         let caller = self.caller(peer, now);
         caller.pending = false;
         if refused {
+            // Not anew at each refusal: a stranger that goes on asking would keep its connection.
             caller.ends.get_or_insert(now + LINGER);
         }
     }
@@ -121,6 +127,7 @@ impl Callers {
             self.caller(*peer, looked);
         }
         // One that came after the look began may not be among them.
+        // Gone from the kernel, so gone from here, unless the look began before the connection did.
         self.all
             .retain(|peer, caller| caller.since >= looked || peers.contains(peer));
     }
@@ -138,15 +145,18 @@ impl Callers {
             |(peer, caller): (&SocketAddr, &Caller)| caller.is_over(now, idle).then_some(*peer);
         let mut over: HashSet<SocketAddr> = self.all.iter().filter_map(is_over).collect();
         let room = limit - limit / 4;
+        // Those that go anyway make room first.
         let beyond = (self.all.len() - over.len()).saturating_sub(room);
         if beyond > 0 {
             let mut rest: Vec<(bool, Instant, SocketAddr)> = self
                 .all
                 .iter()
                 .filter(|(peer, _)| !over.contains(peer))
+                // A service may still wait for the answer to its last request.
                 .filter(|(_, c)| c.acceptor.is_none() || c.used + LEAST_IDLE <= now)
                 .map(|(peer, c)| (c.acceptor.is_some(), c.used, *peer))
                 .collect();
+            // Strangers first, the longest unused of them first.
             rest.sort_unstable_by_key(|(ours, used, _)| (*ours, *used));
             over.extend(rest.iter().take(beyond).map(|(_, _, peer)| *peer));
         }

@@ -68,6 +68,7 @@ impl Keeper {
 
     /// Works until the server stops.
     pub fn run(mut self) {
+        // The stop ends the wait; the rest of the work is bounded.
         while !self.shared.stop.wait(TICK) {
             let now = Instant::now();
             self.unstick(now);
@@ -77,6 +78,7 @@ impl Keeper {
             self.replace_acceptor(now);
             self.log(now);
         }
+        // Their workers, too: an acceptor that was replaced still serves its connections.
         for (_, acceptor) in self.earlier {
             acceptor.retire();
         }
@@ -84,6 +86,8 @@ impl Keeper {
 
     /// A burst of connections can leave some unserved until another one closes: this one does.
     fn unstick(&self, now: Instant) {
+        // Trap: tiny_http compares idle threads with 0 and forgets queued connections. One that
+        // closes lets it look at its queue again.
         let newest = self.shared.callers.lock().newest();
         if newest.is_some_and(|newest| now < newest + UNSTICK_FOR) {
             drop(TcpStream::connect_timeout(&own_address(self.address), TICK));
@@ -91,6 +95,8 @@ impl Keeper {
     }
 
     fn is_time_to_look(&self, now: Instant) -> bool {
+        // Cheap, so that it can be asked each tick: a whole look takes three calls for each
+        // descriptor.
         let more = |watch: &Watch| {
             watch
                 .lowest_free()
@@ -103,9 +109,11 @@ impl Keeper {
         self.looked = now;
         let shared = &self.shared;
         let Some(watch) = &mut self.watch else {
+            // Without a view nothing can be ended; only the table must not grow for ever.
             return shared.callers.lock().forget(now, INTERNAL_IDLE_TIMEOUT);
         };
         let ended = watch.look(|peers| {
+            // One lock for both: what is decided is about what was just seen.
             let mut callers = shared.callers.lock();
             callers.seen(peers, now);
             callers.over(now, shared.connections, INTERNAL_IDLE_TIMEOUT)
@@ -114,16 +122,19 @@ impl Keeper {
             Ok(ended) => self.ended += ended,
             Err(error) => tracing::debug!(%error, "no look at the connections"),
         }
+        // After the look, which frees descriptors.
         self.used = watch.lowest_free().unwrap_or(self.used);
     }
 
     fn replace_acceptor(&mut self, now: Instant) {
         let current = self.shared.acceptor.lock().clone();
+        // Not at once: where descriptors are wanting the next one would end as soon.
         if let Some(current) = current.filter(|a| a.has_ended() && now >= self.replaced + PAUSE) {
             self.replaced = now;
             match Acceptor::start(current.number + 1, &self.shared.listener, &self.shared) {
                 Ok(next) => {
                     tracing::warn!(listen = %self.address, "accepting was begun anew");
+                    // Named before the old one is set aside: at each moment one of them accepts.
                     *self.shared.acceptor.lock() = Some(next);
                     self.earlier.push((now, current));
                 }
@@ -146,6 +157,7 @@ impl Keeper {
     }
 
     fn log(&mut self, now: Instant) {
+        // A minute together, so that a flood of strangers does not become a flood of lines.
         if now < self.logged + LOG {
             return;
         }

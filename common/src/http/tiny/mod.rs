@@ -120,8 +120,10 @@ impl TinyServer {
             Access::Public => Share::Public,
             Access::Internal { .. } => Share::Internal,
         };
+        // Each connection takes two descriptors here.
         let connections =
             descriptors::connections_within(share, INTERNAL_CONNECTIONS, DESCRIPTORS_EACH);
+        // Made here, since tiny_http sets none of the options that we need.
         let listener = listen(&config, connections).map_err(|e| {
             io::Error::new(e.kind(), format!("cannot listen on {}: {e}", config.listen))
         })?;
@@ -139,9 +141,12 @@ impl TinyServer {
             stopping: AtomicBool::new(false),
             stop: Shutdown::new(),
         });
+        // Before the server counts as started: an address on which nothing accepts is none.
         let first = Acceptor::start(0, &shared.listener, &shared)?;
         *shared.acceptor.lock() = Some(first);
         let name = shared.config.name;
+        // Not `Thread`: one of them may be held by a stranger for as long as its connection lives,
+        // and the stop must not wait for that.
         let strangers = (0..STRANGER_THREADS).map(|i| {
             let (shared, waiting) = (Arc::clone(&shared), waiting.clone());
             std::thread::Builder::new()
@@ -166,8 +171,11 @@ impl TinyServer {
     /// Answers what is in flight, asking clients to close their connections, then stops. Called by
     /// drop.
     pub fn stop(&self) {
+        // 1. From here on each answer asks for the end of its connection, and requests are refused.
         self.shared.stopping.store(true, Ordering::Relaxed);
+        // 2. What is in flight is answered, and the threads are still there for it.
         self.shared.metrics.wait_idle(crate::timing::STOP_GRACE);
+        // 3. The threads end.
         self.shared.stop.trigger();
         let mut held = strangers::wait_for_end(&mut self.strangers.lock());
         if let Some(acceptor) = self.shared.acceptor.lock().take() {
@@ -208,10 +216,15 @@ fn listen(config: &TinyConfig, connections: usize) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
+    // Trap: socket2 does not set it, std does. Without it a restart fails while connections of
+    // before linger.
     socket.set_reuse_address(true)?;
+    // Accepted sockets inherit these. Trap: without NODELAY an answer of a few KB waits 40 ms.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(30)))?;
     socket.set_tcp_user_timeout(Some(PUBLIC_SEND_TIMEOUT))?;
+    // Trap: never a receive time-out here. `accept` would fail with it, and one failure ends the
+    // acceptor.
     socket.set_write_timeout(Some(send_timeout))?;
     socket.bind(&address.into())?;
     // A new acceptor accepts all that waits in one go: not more than there is room

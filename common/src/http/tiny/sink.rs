@@ -20,6 +20,8 @@ pub struct TinySink {
 
 impl ResponseSink for TinySink {
     fn send(self: Box<Self>, response: Response) {
+        // One buffer, so that head and body leave in one write: tiny_http's own writer splits them,
+        // and the caller would wake twice.
         let mut bytes = Vec::with_capacity(256 + response.body.len());
         let connection = match (self.close, self.http_1_0) {
             (true, _) => "Connection: close\r\n",
@@ -49,7 +51,9 @@ impl ResponseSink for TinySink {
         if !self.head_only {
             bytes.extend_from_slice(&response.body);
         }
+        // Trap: `respond` would go through its 1 KB buffer, and turn bodies of 32 KB into chunks.
         let mut writer = self.request.into_writer();
+        // The caller has gone, or did not read in time. Its outcome is known here all the same.
         if let Err(error) = writer.write_all(&bytes).and_then(|()| writer.flush()) {
             tracing::debug!(%error, trace = self.trace, "answer not delivered");
         }

@@ -40,6 +40,7 @@ pub enum Gets {
 
 /// Answers strangers until the server stops.
 pub fn serve(shared: &Arc<Shared>, waiting: &QueueReceiver<StrangerRequest>) {
+    // One at a time: a stranger that holds this thread must hold no other's request with it.
     while let Some(strangers) = waiting.take_batch(1, &shared.stop) {
         for stranger in strangers {
             one(shared, stranger);
@@ -78,9 +79,11 @@ fn one(
 }
 
 fn refuse(shared: &Shared, sink: Box<TinySink>, in_socket: bool, response: Response) {
+    // The body came with the head, so nothing has to be waited for.
     if !in_socket {
         return sink.send(response);
     }
+    // Trap: dropping would abort the process. A thread and two descriptors are the smaller loss.
     if !is_safe_to_drop(&sink.request) {
         return shared.forget(sink.request);
     }
@@ -92,6 +95,8 @@ fn refuse(shared: &Shared, sink: Box<TinySink>, in_socket: bool, response: Respo
         None,
         None,
     );
+    // It may wait for the stranger's body, for as long as its connection lives: the keeper ends
+    // that.
     let _not_delivered = sink.request.respond(plain);
 }
 
@@ -108,11 +113,13 @@ fn fields(response: &Response, trace: &str) -> Vec<tiny_http::Header> {
     own.into_iter().chain(others).filter_map(header).collect()
 }
 
-/// Lets a request go without an sink. The body is waited for, as long as the connection lives.
+/// Lets a request go without a response. The body is waited for, as long as the connection lives.
 fn discard(shared: &Shared, request: tiny_http::Request, in_socket: bool) {
     if in_socket && !is_safe_to_drop(&request) {
         return shared.forget(request);
     }
+    // Unlike `drop`, this does not send the 500 that tiny_http has for a request that nobody
+    // answered.
     drop(request.into_writer());
 }
 
@@ -125,6 +132,7 @@ fn is_safe_to_drop(request: &tiny_http::Request) -> bool {
 
 /// Waits for the threads that answer strangers; one that a stranger holds ends with the process.
 pub fn wait_for_end(threads: &mut Vec<std::thread::JoinHandle<()>>) -> usize {
+    // A tenth of the grace: the rest is for requests of services.
     let deadline = Instant::now() + STOP_GRACE / 10;
     while Instant::now() < deadline && !threads.is_empty() {
         std::thread::park_timeout(Duration::from_millis(1));

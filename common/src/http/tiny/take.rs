@@ -29,6 +29,7 @@ struct Head {
 impl Head {
     fn of(request: &tiny_http::Request, headers: &Headers) -> Self {
         let declared = request.body_length();
+        // Trap: tiny_http takes any Transfer-Encoding for chunked.
         let chunked = headers.get("transfer-encoding").is_some();
         let connection = headers.get("connection").map(str::to_ascii_lowercase);
         let says = |what| connection.as_deref().is_some_and(|c| c.contains(what));
@@ -37,6 +38,7 @@ impl Head {
         Self {
             declared,
             has_body: length > 0 || chunked,
+            // With `Expect` nothing comes before the body is asked for.
             in_socket: length > READ_WITH_HEAD_BYTES || chunked || (expects && length > 0),
             upgrade: says("upgrade"),
             close: says("close"),
@@ -54,12 +56,14 @@ impl Shared {
         others: bool,
     ) {
         let (request, mut converted, head) = self.convert(request, others);
+        // Before the body is touched: see the table of attacks in docs/decisions.md.
         let verdict = self.config.access.judge(&converted, head.has_body);
         // The token comes first: a stranger must not learn more from another refusal.
         let gets = match verdict {
             Admission::Refused(refusal) => Gets::Error(refusal),
             Admission::Stranger if head.upgrade => Gets::Error(no_upgrade()),
             Admission::Stranger => {
+                // Threads for strangers are few, and none may be held by a handler.
                 converted.may_block = false;
                 Gets::Handled(converted)
             }
@@ -72,6 +76,7 @@ impl Shared {
         };
         self.set_aside(StrangerRequest {
             sink: request,
+            // The rest of an upgraded connection is not a body to wait for.
             in_socket: head.in_socket && !head.upgrade,
             gets,
         });
@@ -119,15 +124,21 @@ impl Shared {
         others: bool,
     ) -> Result<(), Response> {
         let limit = self.config.body_limit_bytes;
+        // Trap: its body would be everything that the caller ever sends.
         if head.upgrade {
             return Err(no_upgrade());
         }
+        // Before a byte is read, by the declared length.
         if head.declared.is_some_and(|declared| declared > limit) {
             return Err(too_large(limit));
         }
+        // This worker will block on the socket, with no time-out. Another one has to be there for
+        // heartbeats.
         if head.in_socket && !others && !acceptor.has_another_worker(self) {
             return Err(Response::unavailable("too many bodies are being read"));
         }
+        // From here on the keeper knows that a body is being read, and ends the connection if it
+        // takes too long.
         if let Some(peer) = sink.request.remote_addr() {
             let mut callers = self.callers.lock();
             callers.let_in(*peer, acceptor.number, head.in_socket, Instant::now());
@@ -139,8 +150,11 @@ impl Shared {
     fn serve(&self, mut sink: Box<TinySink>, mut request: Request, head: &Head) {
         let limit = self.config.body_limit_bytes;
         let read = if head.has_body {
+            // Bounded: the declared length was checked above.
             request.body.reserve_exact(head.declared.unwrap_or(0));
             let reader = sink.request.as_reader();
+            // One byte beyond the limit shows that it is exceeded; a chunked body declares no
+            // length.
             reader.take(limit as u64 + 1).read_to_end(&mut request.body)
         } else {
             Ok(0)
@@ -148,6 +162,7 @@ impl Shared {
         if let Some(peer) = request.peer.filter(|_| head.in_socket) {
             self.callers.lock().body_ended(peer);
         }
+        // Trap: tiny_http reports an early end as the end of the body.
         let complete = head.declared.is_none_or(|n| n == request.body.len());
         let responder = Responder::new(sink, Arc::clone(&self.metrics))
             .for_services(self.config.access.is_internal());
@@ -157,6 +172,7 @@ impl Shared {
         } else if request.body.len() > limit {
             responder.send(too_large(limit));
         } else if self.stopping.load(Ordering::Relaxed) {
+            // After the body was read: unread, its drop would wait for it.
             responder.send(Response::unavailable("this service is stopping"));
         } else {
             self.handler.handle(request, responder);
@@ -166,6 +182,7 @@ impl Shared {
     /// Hands a request to the threads for strangers.
     fn set_aside(&self, mut stranger: StrangerRequest) {
         let peer = stranger.sink.request.remote_addr().copied();
+        // Strangers may have one request at a time: see `Callers::stranger`.
         let first = peer.is_none_or(|peer| self.callers.lock().stranger(peer, Instant::now()));
         if !first {
             stranger.gets = Gets::Nothing;
@@ -174,7 +191,10 @@ impl Shared {
                 return drop(stranger.sink.request.into_writer());
             }
         }
+        // Asked to close: a refused stranger has no reason to stay.
         stranger.sink.close = true;
+        // Full: there are as many strangers waiting as connections are allowed. It is given up
+        // rather than kept waiting.
         if let Err(stranger) = self.strangers.put(stranger) {
             if stranger.in_socket {
                 self.forget(stranger.sink.request);

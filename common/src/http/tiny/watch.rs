@@ -36,6 +36,8 @@ impl Watch {
     /// When the system does not allow it.
     pub fn new(address: SocketAddr) -> io::Result<Self> {
         let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+        // Tried at the start, on a descriptor of our own: where a container forbids the call, the
+        // log says so at once.
         let _allowed = pidfd_getfd(&process, process.as_raw_fd(), PidfdGetfdFlags::empty())?;
         let mut watch = Self {
             process,
@@ -50,6 +52,7 @@ impl Watch {
     /// opened; `None` when none is free. One call, where a whole look takes three for each
     /// descriptor.
     pub fn lowest_free(&self) -> Option<usize> {
+        // A clone gets the lowest free number, which is closed again at once.
         let free = self.process.try_clone().ok()?;
         usize::try_from(free.as_raw_fd()).ok()
     }
@@ -63,6 +66,7 @@ impl Watch {
         &mut self,
         over: impl FnOnce(&HashSet<SocketAddr>) -> HashSet<SocketAddr>,
     ) -> io::Result<usize> {
+        // Given back for the look, which needs two descriptors itself.
         self.spare.clear();
         let ended = self.look_now(over);
         self.take_spare();
@@ -82,6 +86,7 @@ impl Watch {
                 connections.push((number, peer));
             }
         }
+        // Decided with all of them at hand; the caller's lock is held for that only.
         let over = over(&connections.iter().map(|(_, peer)| *peer).collect());
         let mut ended = HashSet::new();
         for (number, peer) in connections {
@@ -111,6 +116,7 @@ impl Watch {
             return None;
         }
         let seen = SockRef::from(&socket);
+        // Other sockets of the process: of another listener, or to another service.
         let local = seen.local_addr().ok()?.as_socket()?;
         if local.port() != self.port {
             return None;

@@ -199,7 +199,7 @@ impl<T> BatchReceiver<T> {
                     drop(state);
                     match alarm {
                         // A wake-up that was not needed, or an alarm whose deadline has moved on,
-                        // ends in another look. So neither has to be told from the other here.
+                        // ends in another look. So it does not matter here which of the two it was.
                         Some(at) => self.parker.park_deadline(at),
                         None => self.parker.park(),
                     }
