@@ -15,6 +15,7 @@ pub struct Hash(pub [u8; 32]);
 impl Hash {
     /// The hash of stored bytes; `None` when they are not 32.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        // Stored bytes may be damaged: a wrong length is for the caller to report, not to panic on.
         bytes.try_into().ok().map(Self)
     }
 }
@@ -22,6 +23,8 @@ impl Hash {
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; 64];
+        // By hand: a row is sent and compared with its hash, and formatting machinery would cost
+        // more than the digits.
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
             pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
             pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
@@ -53,6 +56,7 @@ impl<'de> Deserialize<'de> for Hash {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Hash, E> {
                 let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
                 let digit = |b: u8| (b as char).to_digit(16).and_then(|d| u8::try_from(d).ok());
+                // Checked first, so that each pair below is there.
                 if text.len() != 64 {
                     return Err(wrong());
                 }
@@ -72,8 +76,11 @@ impl<'de> Deserialize<'de> for Hash {
 /// the same bytes.
 pub fn genesis_hash(genesis: &Genesis) -> Hash {
     let mut hasher = Sha256::new();
+    // Names the format: another kind of record can never have the same bytes before its hash.
     hasher.update(b"bazaar genesis 1\0");
     update_text(&mut hasher, &genesis.cluster.0);
+    // The count goes before the stocks, as lengths go before texts: where one part ends is in the
+    // bytes.
     hasher.update((genesis.stocks.len() as u64).to_be_bytes());
     for stock in &genesis.stocks {
         update_text(&mut hasher, &stock.name);
@@ -86,8 +93,11 @@ pub fn genesis_hash(genesis: &Genesis) -> Hash {
 /// Hash of row `number` with content `order`, after a row with hash `previous`.
 pub fn row_hash(previous: Hash, number: u64, order: &Order) -> Hash {
     let mut hasher = Sha256::new();
+    // Everything before this row enters through this hash alone.
     hasher.update(previous.0);
+    // The number is hashed too, so that a row which was moved to another place is noticed.
     hasher.update(number.to_be_bytes());
+    // No term and no time: every copy of a row has the same bytes, whoever led when it was written.
     hasher.update(order.key.to_bytes());
     hasher.update([order.side.to_byte()]);
     hasher.update(order.quantity.to_be_bytes());
@@ -100,6 +110,7 @@ pub fn row_hashes(previous: Hash, first: u64, orders: &[Order]) -> impl Iterator
     orders
         .iter()
         .zip(first..)
+        // Each hash is the seed of the next.
         .scan(previous, |hash, (order, number)| {
             *hash = row_hash(*hash, number, order);
             Some(*hash)
@@ -107,6 +118,7 @@ pub fn row_hashes(previous: Hash, first: u64, orders: &[Order]) -> impl Iterator
 }
 
 fn update_text(hasher: &mut Sha256, text: &str) {
+    // Without its length a text could take over bytes of the field after it.
     hasher.update((text.len() as u64).to_be_bytes());
     hasher.update(text);
 }

@@ -43,10 +43,12 @@ pub fn parse<T: TopLevelCommand>(program: Program<'_>, variables: impl Fn(&str) 
                 terminal::complain(&format!("{}: cannot print: {error}", program.name));
                 std::process::exit(1);
             }
+            // A reader that has gone has seen what it wanted: that is a success.
             _ => std::process::exit(0),
         },
         Early::Wrong(text) => {
             terminal::complain(&text);
+            // The code of a wrong start, so that a script tells a wrong flag from a failed run.
             std::process::exit(i32::from(EXIT_START));
         }
     })
@@ -61,6 +63,7 @@ fn parse_from<T: TopLevelCommand>(
     let arguments = texts(arguments).map_err(|wrong| Early::Wrong(format!("{name}: {wrong}")))?;
     // Behind `--` everything is a name.
     let flags = arguments.iter().take_while(|a| *a != "--");
+    // Before argh, which takes it for an unknown flag.
     if flags.clone().any(|a| a == "--version" || a == "-V") {
         return Err(Early::Print(format!("{name} {}\n", program.version)));
     }
@@ -69,6 +72,7 @@ fn parse_from<T: TopLevelCommand>(
         .iter()
         .enumerate()
         .map(|(at, text)| match text.as_str() {
+            // argh knows `--help` alone.
             "-h" if at < count => "--help",
             text => text,
         })
@@ -81,10 +85,12 @@ fn parse_from<T: TopLevelCommand>(
     T::from_args(&[name], &texts).map_err(|early| {
         let output = early.output.trim_end();
         if early.status.is_ok() {
+            // As argh prints it, so that the added form stands in its line.
             let output = output.replace("--help, help      ", "-h, --help, help  ");
             let variables = variables(command.unwrap_or(&""));
             return Early::Print(format!("{output}\n{variables}"));
         }
+        // argh lists no commands when one is misspelt.
         if let (Some(word), None, false) = (word, command, program.commands.is_empty()) {
             let known: Vec<&str> = program.commands.iter().map(|known| known.name).collect();
             return Early::Wrong(format!(

@@ -50,6 +50,7 @@ fn all() -> impl Iterator<Item = &'static str> {
 
 /// A place at which the process may be made to die.
 pub fn point(name: &'static str) {
+    // A point that nobody lists is one that no fault run ever reaches.
     debug_assert!(
         all().any(|point| point == name),
         "{name} is not in the list of crash points"
@@ -63,6 +64,7 @@ pub fn point(name: &'static str) {
 /// When the variable names no crash point, or this program was built without them.
 pub fn start() -> Result<(), String> {
     match std::env::var_os(VARIABLE) {
+        // An empty value counts as unset, as with all variables.
         Some(value) if !value.is_empty() => arm(&value.to_string_lossy()),
         _ => Ok(()),
     }
@@ -70,6 +72,7 @@ pub fn start() -> Result<(), String> {
 
 #[cfg(not(feature = "crash-points"))]
 fn arm(value: &str) -> Result<(), String> {
+    // Refused rather than ignored: a fault run would otherwise report that nothing broke.
     Err(format!(
         "{VARIABLE}={value}: this program was built without the feature crash-points; unset it"
     ))
@@ -90,8 +93,10 @@ fn arm(value: &str) -> Result<(), String> {
     })?;
     let reached = AtomicU64::new(0);
     fail::cfg_callback(name, move || {
+        // Counted over all threads: the n-th time is one moment of the whole process.
         if reached.fetch_add(1, Ordering::SeqCst) + 1 == nth {
             tracing::warn!(point = name, nth, "crash point reached: dying as asked");
+            // As `kill -9`: no destructor runs and nothing is flushed.
             std::process::abort();
         }
     })

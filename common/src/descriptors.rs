@@ -21,11 +21,14 @@ pub enum Share {
 /// Raises the limit to the hard one, and logs what the process has from here on.
 pub fn raise() {
     let before = getrlimit(Resource::Nofile);
+    // The soft limit is 1 024 on many systems, and protects programs that use select(2), which none
+    // here does.
     if before.current != before.maximum {
         let raised = Rlimit {
             current: before.maximum,
             ..before
         };
+        // Not fatal: connections are bounded by whatever the limit is.
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!(%error, "the limit of open files cannot be raised");
         }
@@ -40,6 +43,7 @@ pub fn raise() {
 /// How many files the process may have open; no limit is a very large one.
 pub fn limit() -> usize {
     let current = getrlimit(Resource::Nofile).current;
+    // `None` is no limit.
     current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
@@ -58,11 +62,13 @@ pub fn connections_within(share: Share, wanted: usize, each: usize) -> usize {
 }
 
 fn within(limit: usize, share: Share, wanted: usize, each: usize) -> usize {
+    // Where the limit is low a fixed reserve would leave nothing for connections.
     let quarter = (limit - RESERVE.min(limit / RESERVE_PART)) / 4;
     let part = match share {
         Share::Public => quarter * 3,
         Share::Internal => quarter,
     };
+    // At least one, so that a service answers its health whatever the limit is.
     wanted.min(part / each).max(1)
 }
 

@@ -42,6 +42,7 @@ impl FileLock {
                 Err(TryLockError::WouldBlock) => return Err(in_use(database, &file)),
             }
         }
+        // Somebody makes and removes it faster than it can be locked.
         Err(explain(io::Error::other("it comes and goes")))
     }
 
@@ -49,7 +50,8 @@ impl FileLock {
     /// wrong `CATALOG_DB` leaves nothing beside somebody's file.
     pub fn discard(self) {
         if self.is_new && has_name(&self.file, &self.path) {
-            // It is in nobody's way.
+            // Removed while the lock is held: whoever opened it before finds, once it has the lock,
+            // that it has no name. A failure does no harm: the file is in nobody's way.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -65,6 +67,8 @@ impl FileLock {
         let Ok(file) = File::open(lock_path(database)) else {
             return false;
         };
+        // Shared, and given back at once: a holder has it exclusively, so that only then this would
+        // wait.
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 }
@@ -85,6 +89,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
 
 fn has_name(file: &File, path: &Path) -> bool {
     let same = |open: fs::Metadata, named: fs::Metadata| {
+        // By device and inode: a name may lead to another file by now.
         (open.dev(), open.ino()) == (named.dev(), named.ino())
     };
     file.metadata()

@@ -59,9 +59,11 @@ static STARTED: OnceLock<()> = OnceLock::new();
 /// Starts logging for this process; only the first call counts. `service` is `catalog`, `order-3`,
 /// `frontend`.
 pub fn start(service: &str, settings: LogSettings) {
+    // Tests start several services in one process; a second subscriber would panic.
     STARTED.get_or_init(|| {
         tracing_subscriber::fmt()
             .with_max_level(settings.level.0)
+            // No buffer of our own: a line that was logged is out even if the process is killed.
             .with_writer(std::io::stdout)
             // A line that cannot be written (full disk, reader gone) is lost. The default says so
             // on standard error, which panics when that cannot be written either.
@@ -137,9 +139,11 @@ fn text_line(
     fields: &Fields,
 ) -> Result<String, fmt::Error> {
     let mut line = format!("{time} {level:5} {service} ");
+    // Text of strangers is among the fields: see `terminal`.
     line.push_str(&terminal::escape(&fields.message));
     for (name, value) in &fields.fields {
         write!(line, " {name}=")?;
+        // Quoted where a program could not tell where the value ends.
         let plain = !value.is_empty()
             && value
                 .chars()

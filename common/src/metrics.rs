@@ -68,9 +68,12 @@ impl Metrics {
 
     /// The text for `GET /metrics`.
     pub fn text(&self) -> String {
+        // Before the registry is gathered. Under the lock, so that two readers take turns and no
+        // sampler adds a difference twice.
         self.samplers.lock().iter().for_each(|sample| sample());
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
+            // A reader of metrics must not bring a service down.
             .unwrap_or_else(|e| format!("# error: {e}\n"))
     }
 
@@ -78,6 +81,7 @@ impl Metrics {
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4";
 
     fn register<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
+        // Both are fixed in the code: an error is a mistake that the first start shows.
         let metric = metric.expect("metric names and labels are valid");
         self.registry
             .register(Box::new(metric.clone()))
@@ -162,6 +166,7 @@ impl QueueGauges {
 
     /// Shows a queue under this name.
     pub fn watch<T: Send + 'static>(&self, name: &str, queue: &Queue<T>) {
+        // Cloned: the queue lives as long as the metrics do, and a sampler reads its length only.
         let queue = queue.clone();
         self.watch_len(name, move || queue.len());
     }
@@ -219,6 +224,7 @@ impl HttpMetrics {
 
     /// Counts a response.
     pub fn answered(&self, route: &'static str, status: u16, took: Duration) {
+        // Without a `to_string`: this is on the path of every request.
         let mut digits = [0; 3];
         for (digit, place) in digits.iter_mut().zip([100, 10, 1]) {
             *digit = b'0' + u8::try_from(status / place % 10).unwrap_or(0);
@@ -266,6 +272,7 @@ impl HttpMetrics {
 /// it says so.
 #[derive(Debug)]
 pub struct AnswerTally {
+    // Local: added up by one thread without touching memory that others write.
     requests: LocalIntCounter,
     seconds: LocalHistogram,
 }
@@ -309,6 +316,7 @@ impl InFlight {
     /// One less.
     pub fn dec(&self) {
         self.gauge.dec();
+        // Without the lock: a waiter that misses this wake-up looks again within 10 ms.
         if self.gauge.get() == 0 {
             self.zero.notify_all();
         }

@@ -17,6 +17,7 @@ const LISTENING: &str = "0A";
 pub fn explain_listen(variable: &str, address: &ListenAddress, error: &io::Error) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
+            // Another user's processes hide their descriptors.
             let who = listener(address.port())
                 .unwrap_or_else(|| "a process that cannot be seen from here".into());
             format!("{who} has the port: stop it, or set {variable} to another address")
@@ -47,6 +48,8 @@ pub fn explain_listen(variable: &str, address: &ListenAddress, error: &io::Error
 /// # Errors
 /// As [`explain_listen`] says it.
 pub fn check_listen(variable: &str, address: &ListenAddress) -> io::Result<()> {
+    // Free for a moment: the real listener is bound later, and reports it itself if somebody was
+    // faster.
     TcpListener::bind(address.one())
         .map(drop)
         .map_err(|error| explain_listen(variable, address, &error))
@@ -78,6 +81,7 @@ pub fn listener(port: u16) -> Option<String> {
 
 /// The id of the process that listens on a TCP port; `None` when that cannot be seen.
 pub fn listener_pid(port: u16) -> Option<u32> {
+    // Both tables: a socket of `::` takes callers of IPv4 too, and stands in the second.
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
@@ -90,6 +94,8 @@ pub fn listener_pid(port: u16) -> Option<u32> {
                 .collect::<Vec<_>>()
         })
         .collect();
+    // Two steps, since `/proc/net/tcp` names inodes and only a process's own folder says which it
+    // has open.
     let has_one = |process: &Path| {
         fs::read_dir(process.join("fd")).is_ok_and(|open| {
             let targets = open
@@ -102,6 +108,7 @@ pub fn listener_pid(port: u16) -> Option<u32> {
             })
         })
     };
+    // Before all processes are walked through, which takes long.
     if sockets.is_empty() {
         return None;
     }
@@ -139,6 +146,7 @@ pub fn lock_holder_pid(file: &fs::File) -> Option<u32> {
 
 /// The process of a line of `/proc/locks`, if that is a lock on the whole of this file.
 fn locking_process(line: &str, inode: &str) -> Option<u32> {
+    // `flock` alone: SQLite's own locks are of another kind, and do not say who runs the service.
     let mut fields = line
         .split_whitespace()
         .skip_while(|field| *field != "FLOCK");

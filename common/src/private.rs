@@ -17,6 +17,8 @@ const OTHERS: u32 = 0o077;
 /// Keeps others out of all files that this process, and those that it starts, will make. Called
 /// once, by `main`, before there are threads.
 pub fn umask() {
+    // A process has one umask for all its threads: changed later, it could be changed in the middle
+    // of another thread's open.
     rustix::process::umask(Mode::from_raw_mode(OTHERS));
 }
 
@@ -25,6 +27,7 @@ pub fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options
         .mode(0o600)
+        // A link in a shared folder could lead to any file that this user may write.
         .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default());
     options
 }
@@ -40,6 +43,7 @@ pub fn user() -> u32 {
 /// When it cannot be looked at; a path that is not there is no link.
 pub fn is_planted(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
+        // One's own links and the system's are meant: a data folder is often a link.
         Ok(found) => Ok(found.is_symlink() && found.uid() != user() && found.uid() != 0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -57,9 +61,11 @@ pub fn tighten(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
+    // Another user's file is not ours to change.
     if found.mode() & OTHERS == 0 || found.uid() != user() {
         return Ok(false);
     }
+    // Its own rights stay, those to execute a folder among them.
     let own = found.mode() & !OTHERS & 0o7777;
     fs::set_permissions(path, Permissions::from_mode(own))?;
     Ok(true)
@@ -72,10 +78,12 @@ pub fn tighten(path: &Path) -> io::Result<bool> {
 /// When the file is reached through another user's link, or cannot be changed; the message names
 /// it.
 pub fn protect_database(database: &Path) -> io::Result<()> {
+    // Before anything is opened through it.
     if is_planted(database)? {
         let message = format!("{} is another user's link", database.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
+    // The `-shm` and `.lock` too: a read lock on either stops the service.
     for suffix in ["", "-wal", "-shm", ".lock"] {
         let path = with_suffix(database, suffix);
         let explain = |e: io::Error| {

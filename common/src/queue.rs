@@ -41,6 +41,8 @@ pub enum Taken<T> {
 
 /// A queue for at most `bound` waiting items.
 pub fn queue<T>(bound: usize) -> (Queue<T>, QueueReceiver<T>) {
+    // Bounded: without it a service that cannot keep up would take ever more memory, and answer
+    // ever later.
     let (sender, receiver) = bounded(bound);
     (Queue(sender), QueueReceiver(receiver))
 }
@@ -51,6 +53,7 @@ impl<T> Queue<T> {
     /// # Errors
     /// The item itself, when the queue is full or nobody reads it any more: answer 503.
     pub fn put(&self, item: T) -> Result<(), T> {
+        // Never waits: see the module. The item comes back whole, so that its sender can answer it.
         self.0.try_send(item).map_err(|e| match e {
             TrySendError::Full(item) | TrySendError::Disconnected(item) => item,
         })
@@ -72,6 +75,8 @@ impl<T> QueueReceiver<T> {
     /// service stops and the queue is empty: a stop drops no item.
     #[must_use]
     pub fn take_batch(&self, cap: usize, stop: &Shutdown) -> Option<Vec<T>> {
+        // Waits for the first alone. Under load the others are there already, and no timer is
+        // needed to collect them.
         let first = stop.receive(&self.0)?;
         Some(self.with_waiting(first, cap))
     }
@@ -81,6 +86,7 @@ impl<T> QueueReceiver<T> {
     pub fn take_batch_within(&self, cap: usize, stop: &Shutdown, timeout: Duration) -> Taken<T> {
         match stop.receive_timeout(&self.0, timeout) {
             Some(first) => Taken::Batch(self.with_waiting(first, cap)),
+            // In this order: an item that came with the stop is still served.
             None if stop.is_triggered() => Taken::Ended,
             None => Taken::Nothing,
         }
@@ -91,6 +97,7 @@ impl<T> QueueReceiver<T> {
         while batch.len() < cap {
             match self.0.try_recv() {
                 Ok(item) => batch.push(item),
+                // Empty, or no sender is left; the next wait tells which.
                 Err(_) => break,
             }
         }

@@ -1,6 +1,6 @@
-//! Values that nobody may guess: tokens, ids of sessions and clusters, keys of orders. It comes
-//! from the operating system. `fastrand`, which seeds itself from time and addresses, is for load
-//! and tests: a token of it can be computed again from the time of its file.
+//! Values that nobody may guess: tokens, ids of sessions and clusters, clients' keys of orders.
+//! They come from the operating system. `fastrand`, which seeds itself from time and addresses, is
+//! for load and tests: a token of it can be computed again from the time of its file.
 
 /// So many random bytes, as hexadecimal digits.
 ///
@@ -8,6 +8,7 @@
 /// When the operating system has no random numbers.
 pub fn hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
+    // Without randomness of the system a token could be guessed: no service may start so.
     getrandom::fill(&mut random).expect("the operating system gives random numbers");
     random.iter().map(|byte| format!("{byte:02x}")).collect()
 }

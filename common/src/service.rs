@@ -41,6 +41,8 @@ pub fn run<A: TopLevelCommand, S, T>(
         "" => all_variables.clone(),
         command => variables(command),
     });
+    // A command runs without the service's settings: `rebuild` must work where the service cannot
+    // start.
     if let Some(code) = command(arguments) {
         return code;
     }
@@ -49,9 +51,12 @@ pub fn run<A: TopLevelCommand, S, T>(
         Ok(settings) => settings.expect("settings without a mistake are complete"),
         Err(mistakes) => return cli::start_failed(program.name, &mistakes),
     };
+    // Logging starts only now: its level and format are settings.
     let (name, log) = (service.log)(&settings);
     logging::start(&name, log);
+    // Before the first thread of the service.
     threads::end_process_on_panic();
+    // Before listeners ask how many connections they may have.
     descriptors::raise();
     if let Err(error) = crash::start() {
         return cli::start_failed(program.name, &error);
@@ -64,6 +69,7 @@ pub fn run<A: TopLevelCommand, S, T>(
         Ok(signal) => tracing::info!(signal, "stopping"),
         Err(error) => return cli::start_failed(program.name, &error),
     }
+    // The threads are joined here, in the order that the service documents.
     drop(running);
     tracing::info!("stopped");
     ExitCode::SUCCESS

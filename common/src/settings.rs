@@ -95,6 +95,7 @@ impl Settings {
 
     /// Reads the given pairs, which need not be text.
     pub fn from_os_pairs(pairs: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        // The whole environment is taken once: a later change of it by other code changes nothing.
         Self {
             environment: pairs.into_iter().collect(),
             read: Vec::new(),
@@ -113,10 +114,12 @@ impl Settings {
         T::Err: Remedy,
     {
         let given = self.note(name, default, help);
+        // A wrong value does not end the reading: all mistakes of one start are reported together.
         let parsed = given.and_then(|value| self.parse(name, &value));
         parsed.unwrap_or_else(|| {
             default
                 .parse()
+                // A default that does not parse would be found by the first start of any kind.
                 .unwrap_or_else(|e: T::Err| panic!("default of {name}: {}", e.remedy()))
         })
     }
@@ -140,6 +143,7 @@ impl Settings {
     {
         let mistakes = self.mistakes.len();
         let given = self.note(name, "required", help);
+        // A value that is not UTF-8 was reported already.
         if given.is_none() && self.mistakes.len() == mistakes {
             self.mistakes.push(format!("{name} is not set: {help}"));
         }
@@ -149,6 +153,7 @@ impl Settings {
     /// Whether a variable has a value, right or wrong.
     fn is_set(&self, name: &str) -> bool {
         let value = self.environment.get(OsStr::new(name));
+        // Empty counts as unset: that is how a script or a unit file takes a variable back.
         value.is_some_and(|value| !value.is_empty())
     }
 
@@ -175,6 +180,7 @@ impl Settings {
         let mut text = String::from("Environment variables:\n");
         for v in &self.read {
             let now = match &v.set_to {
+                // Secrets are only said to be set.
                 Some(value) => match shown(v.name, value) {
                     NOT_SHOWN => ", now set".into(),
                     value => format!(", now {value}"),
@@ -201,6 +207,7 @@ impl Settings {
             name,
             default: default.into(),
             help,
+            // Shown in `--help` even if it is wrong there: it is what the user has to find.
             set_to: set_to.as_ref().map(|v| v.to_string_lossy().into_owned()),
         });
         match set_to?.into_string() {

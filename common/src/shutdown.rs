@@ -20,7 +20,8 @@ use std::time::Duration;
 /// on it.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
-    /// Held until triggered: a closed channel wakes every waiter.
+    /// Held until triggered: dropping the sender closes the channel, which wakes every waiter, now
+    /// and later.
     trigger: Arc<Mutex<Option<Sender<()>>>>,
     closed: Receiver<()>,
 }
@@ -34,6 +35,7 @@ impl Default for Shutdown {
 impl Shutdown {
     /// A switch that is off.
     pub fn new() -> Self {
+        // Nothing is ever sent: closing it is the signal.
         let (trigger, closed) = bounded(0);
         Self {
             trigger: Arc::new(Mutex::new(Some(trigger))),
@@ -43,6 +45,7 @@ impl Shutdown {
 
     /// Triggers it.
     pub fn trigger(&self) {
+        // Again does nothing: any of several threads may trigger.
         self.trigger.lock().take();
     }
 
@@ -54,6 +57,7 @@ impl Shutdown {
     /// Waits up to `timeout`; true when it was triggered.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
+        // A time-out and a closed channel are both errors; only the second is the stop.
         self.closed.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
     }
 
@@ -64,6 +68,7 @@ impl Shutdown {
         channel.try_recv().ok().or_else(|| {
             select! {
                 recv(channel) -> item => item.ok(),
+                // An item that came with the stop is still taken: a stop drops none.
                 recv(self.closed) -> _ => channel.try_recv().ok(),
             }
         })
@@ -113,6 +118,7 @@ impl StopSignal {
         for signal in stopping() {
             // Before the flag is set, so that only the second signal finds it set.
             flag::register_conditional_shutdown(signal, 1, Arc::clone(&came))?;
+            // Which one it was, for the log.
             let number = usize::try_from(signal).unwrap_or_default();
             flag::register_usize(signal, Arc::clone(&which), number)?;
             flag::register(signal, Arc::clone(&came))?;
@@ -147,6 +153,8 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 fn ignores(status: &str, signal: i32) -> bool {
+    // The mask of ignored signals as the kernel has it: asking by installing a handler would change
+    // it.
     let mask = status
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))

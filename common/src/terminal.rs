@@ -41,6 +41,7 @@ pub fn is_inert(c: char) -> bool {
 }
 
 fn escape_where(text: &str, escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    // Nearly every text is inert, and then nothing is copied.
     if !text.contains(&escaped) {
         return Cow::Borrowed(text);
     }
@@ -65,6 +66,7 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
     let mut quoted = String::from("'");
     for c in text.chars() {
         match c {
+            // Inside single quotes a POSIX shell sees nothing but the next one.
             '\'' => quoted.push_str(r"'\''"),
             c => quoted.push(c),
         }
@@ -81,6 +83,7 @@ pub fn json_string(text: &str) -> String {
             '"' | '\\' => json.extend(['\\', c]),
             c if is_inert(c) => json.push(c),
             c => {
+                // As two units where needed: JSON escapes are UTF-16.
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     // Writing to a String cannot fail.
                     let _ = write!(json, "\\u{unit:04x}");
@@ -98,6 +101,7 @@ pub fn json_string(text: &str) -> String {
 /// When it cannot be written: see [`printed`].
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    // Through the lock, so that lines of several threads do not mix.
     out.write_all(escape_lines(text).as_bytes())?;
     out.flush()
 }
@@ -105,6 +109,7 @@ pub fn print(text: &str) -> io::Result<()> {
 /// A line on standard error, as far as that takes it.
 pub fn complain(text: &str) {
     let line = format!("{}\n", escape_lines(text));
+    // There is no other place for it: see the module.
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
@@ -151,6 +156,7 @@ impl Output {
     pub fn new() -> Self {
         let out = io::stdout().lock();
         Self {
+            // Only a person's terminal obeys characters; a file wants the bytes.
             escapes: out.is_terminal(),
             buffer: io::BufWriter::new(out),
             failed: None,
@@ -168,6 +174,7 @@ impl Output {
 
     fn remember<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &outcome
+            // Interrupted writes are repeated by the caller, and are no failure.
             && error.kind() != io::ErrorKind::Interrupted
         {
             let same = error
@@ -190,6 +197,7 @@ impl Write for Output {
         let outcome = if self.escapes {
             let text = String::from_utf8_lossy(bytes);
             let written = self.buffer.write_all(escape_lines(&text).as_bytes());
+            // All of `bytes` is written in another form: the caller counts its own.
             written.map(|()| bytes.len())
         } else {
             self.buffer.write(bytes)

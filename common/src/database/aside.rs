@@ -28,9 +28,12 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, DbError> {
 pub(super) fn free_name(path: &Path, label: &str, time: SystemTime) -> PathBuf {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     let first = since.unwrap_or_default().as_millis();
+    // A later millisecond rather than a number: names stay sortable by time.
     (first..)
         .map(|ms| with_suffix(path, &format!(".{label}-{ms}")))
         .find(|to| {
+            // Only a part that is still to be moved can collide: a move that was interrupted goes
+            // on under the same name.
             let taken = |part| exists(path, part) && exists(to, part);
             !PARTS.into_iter().any(taken)
         })
@@ -40,6 +43,7 @@ pub(super) fn free_name(path: &Path, label: &str, time: SystemTime) -> PathBuf {
 /// Moves what there is of a file's parts. False when there was nothing.
 pub(super) fn move_parts(path: &Path, to: &Path) -> Result<bool, DbError> {
     let mut moved = false;
+    // The file itself first (see `PARTS`): a death in between leaves parts that nothing opens.
     for part in PARTS.into_iter().filter(|part| exists(path, part)) {
         let from = with_suffix(path, part);
         fs::rename(&from, with_suffix(to, part)).map_err(|e| {
@@ -84,6 +88,7 @@ pub fn sync_folder(path: &Path) -> Result<(), DbError> {
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     File::open(folder)
+        // A rename is durable once its folder is synced, and not before.
         .and_then(|folder| folder.sync_all())
         .map_err(|e| DbError::File(format!("cannot sync {}: {e}", folder.display())))
 }
@@ -106,5 +111,7 @@ pub(super) fn remove_parts(path: &Path) -> Result<(), DbError> {
 }
 
 pub(super) fn exists(path: &Path, part: &str) -> bool {
+    // Not followed: a link that leads nowhere is there as well, and would be in the way of a new
+    // file.
     fs::symlink_metadata(with_suffix(path, part)).is_ok()
 }

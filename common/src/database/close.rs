@@ -18,14 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// [`DbError`]: rows stay in the `-wal`, and nothing is lost.
 pub fn close_cleanly(path: &Path) -> Result<(), DbError> {
+    // Set aside as damaged, or never made.
     if !path.exists() {
         return Ok(());
     }
+    // Not created: a file that is gone must stay gone.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|e| explain(path, e))?;
     connection.busy_timeout(PATIENCE)?;
+    // As for every writer: the checkpoint has to be synced.
     configure(&connection)?;
     let busy: i64 =
+        // Waits for readers up to the time-out; with one left, rows stay in the `-wal`.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if busy != 0 {
         return Err(DbError::File(format!(
@@ -34,6 +38,7 @@ pub fn close_cleanly(path: &Path) -> Result<(), DbError> {
         )));
     }
     match connection.pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0)) {
+        // Only this mark tells a file that was closed cleanly from a copy of one that was open.
         Ok(mode) if String::eq(&mode, "delete") => {}
         // Someone has it open without reading. All rows are in the file, which is what counts.
         Ok(_) => tracing::info!(file = %path.display(), "another process has the file open"),
@@ -42,6 +47,7 @@ pub fn close_cleanly(path: &Path) -> Result<(), DbError> {
         }
         Err(error) => return Err(error.into()),
     }
+    // Closed here rather than by drop, which would lose its error.
     connection.close().map_err(|(_, error)| error)?;
     aside::sync_folder(path)
 }

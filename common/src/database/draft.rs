@@ -50,8 +50,10 @@ impl Draft {
     pub fn begin(target: &Path, kind: FileKind, create: &str) -> Result<Self, DbError> {
         let mut draft = Self::at(target, kind)?;
         draft.open()?;
+        // One transaction, so that a file with tables has its marks, too.
         let made = draft.connection().transaction()?;
         made.execute_batch(create)?;
+        // By these marks every later start knows the file as ours.
         made.pragma_update(None, "application_id", kind.application_id)?;
         made.pragma_update(None, "user_version", kind.version)?;
         made.commit()?;
@@ -64,6 +66,8 @@ impl Draft {
     /// [`DbError`]
     pub fn copy_of(source: &Path, target: &Path, kind: FileKind) -> Result<Self, DbError> {
         let mut draft = Self::at(target, kind)?;
+        // The source stands alone, so that this is all of it; a file with a `-wal` goes through
+        // `snapshot_of`.
         fs::copy(source, &draft.path).map_err(|e| {
             let (from, to) = (source.display(), draft.path.display());
             DbError::File(format!("cannot copy {from} to {to}: {e}"))
@@ -87,6 +91,7 @@ impl Draft {
             .path
             .to_str()
             .ok_or_else(|| DbError::File(format!("{} is not UTF-8", draft.path.display())))?;
+        // A snapshot without stopping the writer: SQLite reads it in one read transaction.
         source.execute("VACUUM INTO ?", [path])?;
         draft.open()?;
         Ok(draft)
@@ -129,25 +134,32 @@ impl Draft {
     ) -> Result<Ready, DbError> {
         crash::point("draft-filled");
         if let Some(connection) = self.connection.take() {
+            // An error here is a full disk, mostly. Dropped silently, it would leave a draft
+            // without its last rows.
             connection.close().map_err(|(_, error)| error)?;
         }
+        // A `-wal` or `-journal` beside it holds rows that a rename would leave behind.
         if let Some(part) = PARTS[1..].iter().find(|part| exists(&self.path, part)) {
             let left = with_suffix(&self.path, part);
             return Err(DbError::Damaged(format!("{} was left", left.display())));
         }
+        // SQLite syncs what it commits; a copy by the system is not synced yet.
         File::open(&self.path)
             .and_then(|file| file.sync_all())
             .map_err(|e| DbError::File(format!("cannot sync {}: {e}", self.path.display())))?;
         crash::point("draft-synced");
+        // Looked at from outside, as the next start will.
         if identify(&self.path, self.kind)? != (Found::Ours { open: false }) {
             let path = self.path.display();
             return Err(DbError::Damaged(format!("{path} does not stand alone")));
         }
+        // Opened anew: read from the file, not from what this connection believes of it.
         let connection = open_reader(&self.path)?;
         check_structure(&connection)?;
         check(&connection)?;
         connection.close().map_err(|(_, error)| error)?;
         crash::point("draft-checked");
+        // The commit: see the module.
         aside::rename(&self.path, &ready_name(&self.target))?;
         crash::point("draft-ready");
         Ok(Ready {
@@ -158,6 +170,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
+        // Closed before its files are removed.
         self.connection = None;
         // Nothing is there after a success; after a failure the next attempt removes what is left.
         let _ = remove_parts(&self.path);
@@ -170,6 +183,7 @@ impl Ready {
     /// # Errors
     /// [`DbError`]; the message says which state is in force.
     pub fn install(self) -> Result<Option<PathBuf>, DbError> {
+        // The same code that a later start runs: one way for both, so that both are tested.
         finish_install(&self.target).map(|installed| installed.and_then(|file| file.kept_as))
     }
 
@@ -178,6 +192,7 @@ impl Ready {
     /// # Errors
     /// [`DbError`]
     pub fn discard(self) -> Result<(), DbError> {
+        // Removed durably, so that it does not take the name at a later start.
         remove_parts(&ready_name(&self.target))?;
         aside::sync_folder(&self.target)
     }
@@ -202,6 +217,7 @@ pub struct Installed {
 /// [`DbError`]
 pub fn finish_install(target: &Path) -> Result<Option<Installed>, DbError> {
     let ready = ready_name(target);
+    // No draft was committed, or it has its name already.
     let Ok(metadata) = fs::symlink_metadata(&ready) else {
         return Ok(None);
     };
@@ -211,6 +227,7 @@ pub fn finish_install(target: &Path) -> Result<Option<Installed>, DbError> {
     let kept = free_name(target, "replaced", time);
     let installed = move_parts(target, &kept)
         .and_then(|moved| aside::rename(&ready, target).map(|()| moved))
+        // Neither is undone: the next start goes on where this one stopped.
         .map_err(|error| {
             DbError::File(format!(
                 "{error}; the new file is complete as {} and takes its name at the next start",
@@ -218,6 +235,7 @@ pub fn finish_install(target: &Path) -> Result<Option<Installed>, DbError> {
             ))
         })?;
     crash::point("file-installed");
+    // Also of an attempt before this one, which died in between.
     let earlier = PARTS.iter().any(|part| exists(&kept, part));
     Ok(Some(Installed {
         kept_as: (installed || earlier).then_some(kept),
@@ -229,6 +247,7 @@ pub fn finish_install(target: &Path) -> Result<Option<Installed>, DbError> {
 /// # Errors
 /// [`DbError::Damaged`] with what it found.
 pub fn check_structure(connection: &Connection) -> Result<(), DbError> {
+    // One finding is enough: the file is refused whatever else is wrong.
     let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if found == "ok" {
         return Ok(());

@@ -25,12 +25,14 @@ pub fn read(connection: &Connection) -> Result<Option<Genesis>, DbError> {
         return Ok(None);
     };
     let mut statement =
+        // In the order in which its hash is made.
         connection.prepare("SELECT name, price_cents, quantity FROM genesis ORDER BY name")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let mut stocks = Vec::new();
     for row in rows {
         let (name, cents, quantity): (String, u64, u64) = row?;
         let price = Price::from_cents(cents)
+            // Never written by us: the file is damaged.
             .ok_or_else(|| DbError::Damaged(format!("price of {name}: {cents}")))?;
         stocks.push(InitialStock {
             name,

@@ -44,21 +44,28 @@ pub enum Found {
 pub fn identify(path: &Path, kind: FileKind) -> Result<Found, DbError> {
     let unreadable = |e: io::Error| DbError::File(format!("cannot read {}: {e}", path.display()));
     let length = match fs::metadata(path) {
+        // Nothing there is no error: a new file is made.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         metadata => metadata.map_err(unreadable)?,
     };
+    // A folder, a pipe: opening it could wait for ever.
     if !length.is_file() {
         return Err(foreign(path, kind));
     }
     let mut bytes = Vec::new();
     File::open(path)
+        // The header alone: the file may be large, and no lock of it may be touched.
         .and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut bytes))
         .map_err(unreadable)?;
+    // A file without a byte is nobody's database.
     if bytes.is_empty() {
         return Ok(Found::Nothing);
     }
+    // Shorter than a header.
     let Some(application_id) = number(&bytes, APPLICATION_ID) else {
         let known = bytes.len().min(MAGIC.len());
+        // Ours or another program's cannot be known: but it began as a SQLite file, so it is not to
+        // be overwritten.
         if bytes[..known] == MAGIC[..known] {
             return Err(DbError::Damaged(format!(
                 "{} ends within its header",
@@ -71,9 +78,11 @@ pub fn identify(path: &Path, kind: FileKind) -> Result<Found, DbError> {
     if application_id == kind.application_id {
         let version = number(&bytes, USER_VERSION).unwrap_or_default();
         check_version(path, kind, version)?;
+        // Either says WAL, as SQLite itself takes it.
         let open = bytes[WRITE_VERSION] == 2 || bytes[READ_VERSION] == 2;
         return Ok(Found::Ours { open });
     }
+    // A main file of one page with no mark may have its marks in the `-wal`.
     if application_id == 0 && length.len() <= ONE_PAGE && is_ours_in_wal(path, kind)? {
         return Ok(Found::Ours { open: true });
     }
@@ -88,6 +97,7 @@ pub fn lock(path: &Path, kind: FileKind) -> io::Result<FileLock> {
     // A file in use is ours, and may be in use by this very process.
     if !FileLock::is_held(path) {
         match identify(path, kind) {
+            // Damage is found again when it is opened, under the lock.
             Ok(_) | Err(DbError::Damaged(_)) => {}
             Err(error) => return Err(super::as_io(error)),
         }
@@ -97,6 +107,7 @@ pub fn lock(path: &Path, kind: FileKind) -> io::Result<FileLock> {
 
 /// Refuses a file whose tables a newer version made.
 pub(super) fn check_version(path: &Path, kind: FileKind, version: i32) -> Result<(), DbError> {
+    // Older tables are read: a newer program knows how.
     if version <= kind.version {
         return Ok(());
     }
@@ -125,6 +136,7 @@ fn number(bytes: &[u8], at: usize) -> Option<i32> {
 /// main file that says nothing. A copy is opened, since opening runs the recovery.
 fn is_ours_in_wal(path: &Path, kind: FileKind) -> Result<bool, DbError> {
     let wal = with_suffix(path, "-wal");
+    // Nothing is in it.
     if fs::metadata(&wal).map_or(0, |wal| wal.len()) == 0 {
         return Ok(false);
     }

@@ -48,17 +48,21 @@ pub fn no_room(file: &Path, scratch: &Path, error: &dyn std::fmt::Display) -> Db
 pub fn look_at(file: &Path, kind: FileKind, scratch: &Path) -> Result<Connection, DbError> {
     fs::metadata(file).map_err(|e| DbError::File(format!("{}: {e}", file.display())))?;
     for _ in 0..TRIES {
+        // Its owner writes: SQLite's locks make reading in place safe, and copying not.
         if FileLock::is_held(file) {
             return in_use(file, kind);
         }
         let found = identify(file, kind)?;
         if found == (Found::Ours { open: false })
+            // Closed cleanly and nothing beside it: opening it to read changes nothing.
             && !PARTS[1..].iter().any(|part| exists(file, part))
         {
             return open_reader(file);
         }
         let copy = scratch.join("copy.db");
+        // Looked at before and after the copy: equal stamps mean that nobody wrote meanwhile.
         let before = stamps(file);
+        // Without the `-shm`, which only the processes that have the file open share.
         for part in PARTS[..3].iter().filter(|part| exists(file, part)) {
             let (from, to) = (with_suffix(file, part), with_suffix(&copy, part));
             fs::copy(&from, to).map_err(|e| no_room(&from, scratch, &e))?;
@@ -91,6 +95,7 @@ fn in_use(file: &Path, kind: FileKind) -> Result<Connection, DbError> {
 }
 
 fn stamps(file: &Path) -> [Option<(u64, Option<SystemTime>)>; 3] {
+    // Length and time: a write changes at least one of them.
     let stamp = |metadata: Metadata| (metadata.len(), metadata.modified().ok());
     ["", "-wal", "-journal"].map(|part| {
         let metadata: io::Result<Metadata> = fs::metadata(with_suffix(file, part));

@@ -53,6 +53,7 @@ impl DbError {
 impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
+            // SQLite noticed it itself.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged(error.to_string())
             }
@@ -111,7 +112,7 @@ const CHECKPOINT_PAGES: u32 = 2_000;
 /// How many bytes of WAL file stay after a checkpoint, and are there from the start; see
 /// [`fill_wal`].
 const WAL_BYTES: u64 = 32 + CHECKPOINT_PAGES as u64 * (24 + 4_096);
-/// Prepared statements kept per connection.
+/// Prepared statements kept per connection; the library's 16 are fewer than a service has.
 const STATEMENTS: usize = 64;
 
 /// Opens the one writing connection of a file. A new file is made complete before it takes its
@@ -127,11 +128,14 @@ pub fn open_writer(
     create: &str,
     fill: impl FnOnce(&Transaction<'_>) -> Result<(), DbError>,
 ) -> Result<Connection, DbError> {
+    // An install that was interrupted comes first: the file of the name may be the old one.
     if finish_install(path)?.is_some() {
         tracing::info!(file = %path.display(), "a new file was complete: it has taken its name");
     }
+    // Before SQLite opens it: opening alone would change a stranger's file.
     match identify(path, kind)? {
         Found::Nothing => make(path, kind, create, fill)?,
+        // Says WAL and has none: see docs/decisions.md for why it starts all the same.
         Found::Ours { open: true } if !aside::exists(path, "-wal") => tracing::error!(
             file = %path.display(),
             "the file was copied while a service had it open, or its -wal was removed: the newest \
@@ -140,11 +144,14 @@ pub fn open_writer(
         ),
         Found::Ours { .. } => {}
     }
+    // Once the file is known to be ours, and before it is opened.
     protect_database(path).map_err(|e| DbError::File(e.to_string()))?;
     let connection = Connection::open(path).map_err(|e| explain(path, e))?;
     configure(&connection)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    // SQLite falls back silently where shared memory is missing. Another mode would block readers
+    // while a commit runs.
     if mode != "wal" {
         return Err(DbError::File(format!(
             "{} cannot be used with a write-ahead log (journal mode {mode}): its file system lacks \
@@ -152,6 +159,7 @@ pub fn open_writer(
             path.display()
         )));
     }
+    // Again from SQLite: a header in the `-wal` is newer than that of the file.
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     check_version(path, kind, version)?;
     if let Err(error) = fill_wal(&with_suffix(path, "-wal")) {
@@ -172,6 +180,7 @@ fn make(
     let begun = draft.connection().transaction()?;
     fill(&begun)?;
     begun.commit()?;
+    // Something had the name after all: parts of a file that was lost.
     if let Some(kept_as) = draft.complete(|_| Ok(()))?.install()? {
         tracing::error!(
             file = %path.display(), kept_as = %kept_as.display(),
@@ -199,6 +208,7 @@ fn fill_wal(wal: &Path) -> io::Result<()> {
     let before = file.metadata()?.len();
     let missing = WAL_BYTES.saturating_sub(before);
     let filled =
+        // Synced once here, so that no commit has to.
         io::copy(&mut io::repeat(0).take(missing), &mut file).and_then(|_| file.sync_data());
     // All of it or nothing: on a small disk orders need the room more.
     filled.or_else(|error| file.set_len(before).and(Err(error)))
@@ -209,6 +219,8 @@ fn fill_wal(wal: &Path) -> io::Result<()> {
 /// # Errors
 /// [`DbError`], with the file's name.
 pub fn open_reader(path: &Path) -> Result<Connection, DbError> {
+    // Opened without SQLite's own mutex: a connection belongs to one thread, or stands behind a
+    // lock of ours.
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|e| explain(path, e))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -217,9 +229,15 @@ pub fn open_reader(path: &Path) -> Result<Connection, DbError> {
 
 fn configure(connection: &Connection) -> Result<(), DbError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // A commit that returned survives a power cut. The default in WAL mode would sync at
+    // checkpoints only.
     connection.pragma_update(None, "synchronous", "full")?;
+    // Above the default: see the constant.
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // Twice: a long read can keep a checkpoint from ending, and then the file grows beyond its
+    // size.
     connection.pragma_update(None, "journal_size_limit", 2 * WAL_BYTES)?;
+    // Sorting must not need room on a disk that may be full.
     connection.pragma_update(None, "temp_store", "memory")?;
     Ok(())
 }

@@ -28,6 +28,7 @@ pub fn insert(
     order: &Order,
     hash: Hash,
 ) -> Result<(), DbError> {
+    // Cached: parsing the statement would cost more than the insert.
     let mut statement = connection.prepare_cached(
         "INSERT INTO orders (number, key, name, type, quantity, hash) VALUES (?1, ?2, ?3, ?4, ?5, \
          ?6)",
@@ -43,6 +44,7 @@ pub fn insert(
 /// [`DbError`]
 pub fn position(connection: &Connection, seed: Hash) -> Result<Position, DbError> {
     let last = connection
+        // By the primary key, from its end: one row is read.
         .prepare_cached("SELECT number, hash FROM orders ORDER BY number DESC LIMIT 1")?
         .query_row([], |row| {
             Ok((row.get::<_, u64>(0)?, row.get::<_, [u8; 32]>(1)?))
@@ -79,6 +81,7 @@ pub fn hash_before(
         return Ok(None);
     };
     let hash = connection
+        // The stored hash is taken as the start; `scan` checks each row that it returns against it.
         .prepare_cached("SELECT hash FROM orders WHERE number = ?")?
         .query_row([before], |row| row.get::<_, [u8; 32]>(0))
         .optional()?;
@@ -90,6 +93,7 @@ pub fn hash_before(
 /// # Errors
 /// [`DbError::Damaged`] when the row does not fit the chain.
 pub fn get(connection: &Connection, seed: Hash, number: u64) -> Result<Option<Order>, DbError> {
+    // Through `read`, so that one row is checked like many.
     let rows = read(connection, seed, number, 1)?;
     Ok(rows.orders.into_iter().next())
 }
@@ -138,19 +142,23 @@ pub fn scan(
     )?;
     let mut rows = statement.query((first, limit as u64))?;
     let mut expected = first;
+    // Counted rather than taken from the rows, so that a gap shows.
     while let Some(row) = rows.next()? {
         let (number, order, stored) = decode(row)?;
+        // A row that was lost is damage: numbers are dense.
         if number != expected {
             return Err(DbError::Damaged(format!(
                 "order {expected} is missing, {number} is there"
             )));
         }
         hash = row_hash(hash, number, &order);
+        // Computed from the content as it was read: a bit that flipped in either shows.
         if hash != stored {
             return Err(DbError::Damaged(format!(
                 "order {number} does not have the hash that its content gives"
             )));
         }
+        // Only after it was checked: a caller must not send a row that turns out damaged.
         visit(order, hash);
         expected += 1;
     }
@@ -159,6 +167,7 @@ pub fn scan(
 
 fn decode(row: &Row<'_>) -> Result<(u64, Order, Hash), DbError> {
     let number: u64 = row.get(0)?;
+    // We write 0 and 1 only.
     let side = Side::from_byte(row.get(3)?)
         .ok_or_else(|| DbError::Damaged(format!("type of order {number}")))?;
     let order = Order {

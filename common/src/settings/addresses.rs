@@ -16,6 +16,7 @@ pub const LOCALHOST: [IpAddr; 2] = [
 
 /// Whether a host name is `localhost`.
 pub fn is_localhost(host: &str) -> bool {
+    // A full name may end with a dot.
     host.trim_end_matches('.').eq_ignore_ascii_case("localhost")
 }
 
@@ -35,6 +36,7 @@ impl ListenAddress {
     /// The one address of a listener that has only one: of a name, its first of IPv4, which every
     /// caller tries.
     pub fn one(&self) -> SocketAddr {
+        // IPv4 where there is one: every caller can reach it.
         let v4 = self.addresses.iter().find(|address| address.is_ipv4());
         *v4.unwrap_or(&self.addresses[0])
     }
@@ -58,6 +60,7 @@ impl ListenAddress {
     #[must_use]
     pub fn collides_with(&self, other: &Self) -> bool {
         let same = |a: &SocketAddr, b: &SocketAddr| {
+            // A wildcard takes the port of every address.
             let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
             a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || wildcard)
         };
@@ -85,12 +88,14 @@ impl FromStr for ListenAddress {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
+        // A URL is written here often, as the other settings are URLs.
         if text.contains("://") {
             return Err("write host:port, without http://".into());
         }
         let (host, port) = host_and_port(text, "")?;
         let addresses = match host {
             Host::Ip(ip) => vec![SocketAddr::new(ip, port)],
+            // Not asked of a name server: see `LOCALHOST`.
             Host::Name(name) if is_localhost(name) => {
                 LOCALHOST.map(|ip| SocketAddr::new(ip, port)).into()
             }
@@ -111,6 +116,7 @@ fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let found = (name, port).to_socket_addrs().map_err(|e| e.to_string())?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
+        // A name server may give one address twice, and a second listener on it would fail.
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -142,10 +148,12 @@ impl FromStr for CatalogUrls {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut urls: Vec<String> = Vec::new();
         for part in text.split(',') {
+            // With its place only where there are several.
             let ServiceUrl(url) = part.parse().map_err(|why| match text.contains(',') {
                 true => format!("'{}': {why}", part.trim()),
                 false => why,
             })?;
+            // Twice the same is a slip: a call would go round to the one that just failed.
             if urls.contains(&url) {
                 return Err(format!("{url} is given twice: list each catalog once"));
             }
@@ -168,16 +176,19 @@ impl FromStr for ServiceUrl {
         const HOW: &str = "write http://host:port";
         let text = text.trim();
         let (scheme, rest) = text.split_once("://").ok_or(HOW)?;
+        // No TLS between services: they are on loopback or on a network of their own.
         if !scheme.eq_ignore_ascii_case("http") {
             return Err(format!("services speak plain HTTP: {HOW}"));
         }
         let authority = rest.trim_end_matches('/');
+        // Paths are ours to add: a URL with one would be called at the wrong place.
         if let Some(at) = authority.find(['/', '?', '#']) {
             return Err(format!(
                 "a base URL ends after the port: write http://{}",
                 &authority[..at]
             ));
         }
+        // A password here would go into logs.
         if authority.contains('@') {
             return Err(format!("a user has no place here: {HOW}"));
         }
@@ -185,6 +196,7 @@ impl FromStr for ServiceUrl {
         if port == 0 {
             return Err(format!("port 0 cannot be called: {HOW}"));
         }
+        // A wildcard is for listening.
         if matches!(host, Host::Ip(ip) if ip.is_unspecified()) {
             return Err(format!(
                 "this address is for listening, it names no host: write http://127.0.0.1:{port}, \
@@ -223,6 +235,7 @@ fn host_and_port<'a>(text: &'a str, before: &str) -> Result<(Host<'a>, u16), Str
         .rsplit_once(':')
         .filter(|(host, _)| !host.starts_with('[') || host.ends_with(']'))
         .ok_or_else(|| format!("the port is missing: write {before}{}:port", or_host(text)))?;
+    // `+80` parses as a number and is no port.
     let number = port.parse::<u16>().ok().filter(|_| !port.starts_with('+'));
     let port = number.ok_or_else(|| {
         format!(
@@ -305,6 +318,7 @@ impl FromStr for ReplicaUrls {
             let id = id.trim().parse()?;
             let url = url.trim();
             let parsed: ServiceUrl = url.parse().map_err(|e| format!("'{url}': {e}"))?;
+            // Two URLs for one replica would count one copy twice.
             if urls.insert(id, parsed.0).is_some() {
                 return Err(format!("replica {id} is named twice"));
             }

@@ -23,6 +23,7 @@ pub struct Shared {
 impl Shared {
     /// Reads them.
     pub fn read(settings: &mut Settings) -> Self {
+        // Where it cannot be asked, two: one thread would stop everything when it blocks.
         let cores = std::thread::available_parallelism()
             .map_or(2, std::num::NonZero::get)
             .to_string();
@@ -68,6 +69,7 @@ impl Shared {
 
     /// Callers know this service by the host of this URL too.
     pub fn is_known_as(&mut self, url: &str) {
+        // Given as a URL or as an address.
         let host = url.split_once("://").map_or(url, |(_, rest)| rest);
         self.names.push(host_name(host).into());
     }

@@ -30,7 +30,9 @@ impl Token {
         let given = settings.optional(TOKEN, help);
         let file: Option<PathBuf> =
             settings.optional(TOKEN_FILE, "file whose only line is that secret");
+        // Only the variable was given, or nothing.
         let Some(file) = file else { return given };
+        // Set at all, even wrongly: which of the two counts would depend on the order of reading.
         if settings.is_set(TOKEN) {
             settings.mistake(format!(
                 "{TOKEN}=(not shown) and {TOKEN_FILE}={} are both set: unset one of them",
@@ -58,9 +60,11 @@ fn from_file(path: &Path) -> Result<Token, String> {
     }
     let mut content = Vec::new();
     File::open(path)
+        // One byte more than fits: a file that is too long fails below rather than be cut.
         .and_then(|file| file.take(LONGEST_BYTES + 1).read_to_end(&mut content))
         .map_err(failed)?;
     let text = String::from_utf8(content).map_err(|_| format!("it is no text: {CONTENT}"))?;
+    // An editor ends a file with a line end, which is not meant; blanks inside are.
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.is_empty() {
@@ -83,6 +87,7 @@ impl std::str::FromStr for Token {
 }
 
 impl std::fmt::Debug for Token {
+    // A derived `Debug` would print the secret with the settings.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token(not shown)")
     }

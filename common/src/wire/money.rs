@@ -10,7 +10,8 @@ pub struct Price {
 }
 
 impl Price {
-    /// The largest price, in cents: every value up to it is exact as a JSON number.
+    /// The largest price, in cents: every value up to it is exact as a JSON number, which other
+    /// programs read as a double.
     pub const MAX_CENTS: u64 = 1_000_000_000_000;
 
     /// A price of so many cents; `None` above [`Price::MAX_CENTS`].
@@ -43,11 +44,14 @@ impl FromStr for Price {
                 "'{text}' is not a price: write a number with at most two decimals, such as 15.99"
             )
         };
+        // `15` means 15.00.
         let (whole, cents) = text.split_once('.').unwrap_or((text, "00"));
         let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+        // No sign and no exponent: `parse` alone would take `+1` and `1e3`.
         if !digits(whole) || !digits(cents) || cents.len() > 2 {
             return Err(wrong());
         }
+        // Padded on the right: `1.5` is 150 cents.
         let cents: u64 = format!("{cents:0<2}").parse().map_err(|_| wrong())?;
         let whole: u64 = whole.parse().map_err(|_| wrong())?;
         let total = whole
@@ -71,6 +75,7 @@ impl Serialize for Price {
 impl<'de> Deserialize<'de> for Price {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = f64::deserialize(deserializer)?;
+        // Rounded, since 15.99 is no exact double; below, a third decimal is refused.
         let cents = (value * 100.0).round();
         #[expect(clippy::cast_precision_loss, reason = "MAX_CENTS is below 2^53")]
         if !(0.0..=Self::MAX_CENTS as f64).contains(&cents) || (value * 100.0 - cents).abs() > 1e-3

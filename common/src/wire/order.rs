@@ -64,11 +64,13 @@ impl OrderKey {
     /// The key of a client's `Idempotency-Key`: the first 127 bits of its SHA-256.
     pub fn from_client(idempotency_key: &str) -> Self {
         let digest = Sha256::new()
+            // Names the purpose: the same key hashed for another purpose has another result.
             .chain_update(b"bazaar order key\0")
             .chain_update(idempotency_key)
             .finalize();
         let mut first = [0; 16];
         first.copy_from_slice(&digest[..16]);
+        // The top bit is given up for the mark; 127 bits are left.
         Self(u128::from_be_bytes(first) | CLIENT_BIT)
     }
 
@@ -122,6 +124,7 @@ impl<'de> Deserialize<'de> for OrderKey {
                 f.write_str("an order key of 32 hexadecimal digits")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<OrderKey, E> {
+                // The length first: `from_str_radix` alone would take fewer digits, and a sign.
                 let ok = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
                 let key = if ok {
                     u128::from_str_radix(text, 16).ok()
@@ -241,6 +244,8 @@ impl Rows {
     /// The number after the last row.
     #[must_use]
     pub fn end(&self) -> u64 {
+        // Numbers in a log are dense and far below 2^64: see `next_number` for those that come from
+        // outside.
         self.first + self.orders.len() as u64
     }
 }
@@ -261,6 +266,7 @@ pub struct ClusterId(pub String);
 impl ClusterId {
     /// Whether a file of `other` belongs to another bazaar. An empty file belongs to none yet.
     pub fn differs_from(&self, other: Option<&Self>) -> bool {
+        // An empty file may still become ours.
         other.is_some_and(|other| other != self)
     }
 }

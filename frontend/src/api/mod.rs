@@ -229,8 +229,9 @@ fn check_order(request: &Request) -> Result<(Submission, bool), InvalidOrder> {
     // From the header alone: whether a repeat has the same body is judged where both are known, at
     // the catalog.
     let key = client_key.map_or_else(
-        // In time order, which keeps the index on the journal cheap, and random enough that two
-        // front-ends never meet.
+        // In time order, which keeps the index on the journal cheap; the random bits are for the
+        // keys of one millisecond. Nobody can send a guessed one: a client's key has its top bit
+        // set.
         || OrderKey::from_time(unix_ms(), fastrand::u128(..)),
         OrderKey::from_client,
     );
