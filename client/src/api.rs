@@ -118,12 +118,18 @@ impl Api {
     /// A client with another bound on each step of a call: sending, waiting, reading.
     pub fn with_timeout(base: &str, timeout: Duration) -> Self {
         let config = ureq::Agent::config_builder()
+            // The body of a refusal says why; with ureq's default it would be lost.
             .http_status_as_error(false)
+            // A proxy of the environment would be measured along with the bazaar.
             .proxy(None)
             .no_delay(true)
+            // A test wants the response as it came.
             .max_redirects(0)
+            // Tests send methods that no client would.
             .allow_non_standard_methods(true)
             .user_agent("bazaar-client")
+            // One connection for one thread: what is measured is a client that keeps its
+            // connection.
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
             // One bound for each step: for a bound on the whole call, ureq would start a thread.
@@ -152,6 +158,7 @@ impl Api {
     /// Ends the calls in flight of this client and its clones; their outcome is unknown. Every
     /// later call fails.
     pub fn shutdown(&self) {
+        // A clone shares the pool, so that one of them ends the calls of all.
         self.agent.clone().shutdown();
     }
 
@@ -202,6 +209,7 @@ impl Api {
             headers,
             body: String::from_utf8_lossy(&body).into_owned(),
         };
+        // After the body was read, so that a test sees the whole response.
         if let Some(observer) = OBSERVER.get() {
             observer(&self.base, method, path, &response);
         }
@@ -236,6 +244,7 @@ impl Api {
     pub fn stock(&self, name: &str) -> Result<StockInfo, ApiError> {
         self.get(&format!(
             "/stocks/{}",
+            // Every byte but letters and digits: a name may hold what a path does not take.
             utf8_percent_encode(name, NON_ALPHANUMERIC)
         ))?
         .data()
@@ -310,6 +319,7 @@ impl RawResponse {
     /// # Errors
     /// [`ApiError`], for every other status or shape.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        // A success has status 200 alone; any other one is judged as a refusal.
         if self.status == 200 {
             self.parse().map(|Data { data }| data)
         } else {
@@ -324,6 +334,7 @@ impl RawResponse {
     pub fn error_message(&self) -> Result<String, String> {
         let body: ErrorBody =
             serde_json::from_str(&self.body).map_err(|e| format!("{e}: {}", self.body))?;
+        // A proxy may answer in the bazaar's place, with a body of its own.
         if body.error.code != self.status {
             return Err(format!(
                 "code {} in the body of status {}",

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
     } else {
         report.table()
     };
+    // The code says whether all went well, also where the table could not be read by anybody.
     let code = ExitCode::from(u8::from(!report.clean));
     terminal::printed("client", terminal::print(&text), code)
 }
@@ -142,6 +143,7 @@ fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
             .any(|(n, flag)| *n == name && flag.is_some())
     };
     let mut settings =
+        // A variable that a flag replaces is not read at all: a mistake in it does not matter.
         Settings::from_os_pairs(std::env::vars_os().filter(|(name, _)| !is_replaced(name)));
     let mut options = read_environment(&mut settings);
     flag(&mut settings, "--url", flags.url.as_ref(), |url| {
@@ -172,6 +174,8 @@ fn read_options(flags: &Flags) -> Result<Options, SettingsError> {
         iterations: options.iterations.0,
         clients: options.clients.0,
         seed: options.seed.map_or(defaults.seed, |seed| seed.0),
+        // A person waits: without any answer for half a minute the run ends, rather than try each
+        // order for as long.
         stop_when_silent: true,
         ..defaults
     })
@@ -192,6 +196,7 @@ where
 fn run(options: &Options) -> Result<workload::Outcome, String> {
     let stop = StopSignal::listen().map_err(|e| format!("cannot listen to signals: {e}"))?;
     let (control, ended) = (Control::default(), AtomicBool::new(false));
+    // Scoped, so that both threads end before the report is printed.
     thread::scope(|scope| {
         scope.spawn(|| end_at_signal(&stop, &control, &ended));
         if std::io::stderr().is_terminal() {
@@ -210,6 +215,8 @@ fn end_at_signal(stop: &StopSignal, control: &Control, ended: &AtomicBool) {
         if let Some(signal) = stop.received() {
             control.end(&format!("{signal} came"));
             let began = Instant::now();
+            // Requests in flight may still be answered; what is open after that has an unknown
+            // outcome.
             while !is_ended() && began.elapsed() < LAST_ANSWERS {
                 thread::sleep(STEP);
             }
@@ -230,6 +237,7 @@ fn show_progress(options: &Options, control: &Control, ended: &AtomicBool) {
     }
     while !ended.load(Ordering::Relaxed) {
         // Each acknowledged order is read back later: one more step.
+        // The length grows while the run goes on, so the bar can fall back a little.
         bar.set_length(lookups.saturating_add(control.acknowledged()));
         bar.set_position(control.done());
         bar.set_message(if control.done() < lookups {

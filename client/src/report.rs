@@ -78,6 +78,7 @@ impl Report {
         };
         Self {
             urls: options.urls.clone(),
+            // As they were used, not as they were given: the run can be repeated from its report.
             clients: options.clients,
             iterations: options.iterations,
             probability: options.probability,
@@ -167,6 +168,7 @@ impl Report {
                 escape(why)
             );
         }
+        // Bounded, since a bazaar that answers wrongly does so for every order. The JSON has all.
         for mismatch in self.mismatches.iter().take(SHOWN_MISMATCHES) {
             let _ = writeln!(text, "  MISMATCH {}", escape(mismatch));
         }

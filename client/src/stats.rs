@@ -52,6 +52,7 @@ pub struct Figures {
 impl Default for Figures {
     fn default() -> Self {
         let longest = u64::try_from(LONGEST.as_nanos()).expect("300 s in ns fit 64 bits");
+        // From a microsecond on: no request over a socket is faster.
         let times = Histogram::new_with_bounds(1_000, longest, 3).expect("the bounds are valid");
         Self {
             times,
@@ -67,6 +68,7 @@ impl Figures {
     /// Counts a success.
     pub fn record(&mut self, took: Duration) {
         self.times.saturating_record(
+            // Saturating: a time beyond the bounds would be an error, and be missing.
             u64::try_from(took.min(LONGEST).as_nanos()).expect("300 s in ns fit 64 bits"),
         );
     }
@@ -86,6 +88,7 @@ impl Figures {
     /// Whether a client noticed a failure: it had to repeat, gave up, or got an unexpected
     /// response.
     pub fn failure_noticed(&self) -> bool {
+        // A refusal is none: the API promises it.
         self.retries + self.unanswered + self.unexpected > 0
     }
 

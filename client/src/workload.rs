@@ -125,10 +125,13 @@ impl Control {
 
     fn answered(&self) {
         let now = micros(BootInstant::now());
+        // The newest of all clients counts, whichever thread stores it last.
         self.answered_us.fetch_max(now, Ordering::Relaxed);
     }
 
     fn is_silent_since(&self, began: BootInstant) -> bool {
+        // Compared with the beginning of the caller's own request: another client that was answered
+        // since proves that the bazaar lives.
         self.answered_us.load(Ordering::Relaxed) < micros(began)
     }
 
@@ -230,7 +233,9 @@ pub fn run(options: &Options, control: &Control) -> Result<Outcome, String> {
         !options.urls.is_empty() && (0.0..=1.0).contains(&options.probability),
         "{options:?}"
     );
+    // Read once, from the first front-end: a stock that is not in the list is never asked for.
     let stocks = stock_names(options, control)?;
+    // From the system, not from the seed: see the module.
     let run_id = common::secret::hex(16);
     let started = Instant::now();
     let mut outcome = Outcome::default();
@@ -242,6 +247,7 @@ pub fn run(options: &Options, control: &Control) -> Result<Outcome, String> {
             })
             .collect();
         for client in clients {
+            // In their order, so that the outcome does not depend on which client ended first.
             outcome.merge(client.join().expect("a client ends without panic"));
         }
     });
@@ -260,6 +266,7 @@ fn stock_names(options: &Options, control: &Control) -> Result<Vec<String>, Stri
         match api.stocks() {
             Ok(stocks) if stocks.is_empty() => return Err("the bazaar has no stocks".into()),
             Ok(stocks) => return Ok(stocks.into_iter().map(|stock| stock.name).collect()),
+            // A bazaar may be started beside the client: the first request waits like any other.
             Err(error) if error.is_retryable() && Instant::now() < deadline => {
                 if control.ended.wait(Duration::from_millis(100)) {
                     let why = control.why.get().map_or("", String::as_str);
@@ -301,8 +308,10 @@ fn pause(error: &ApiError, attempt: u32, rng: &mut fastrand::Rng) -> Duration {
         ..
     } = error
     {
+        // Also if it is long: the bazaar knows better when to come back.
         return *asked;
     }
+    // Doubling up to a second. The shift is bounded, as attempts are not.
     let longest = 50_u64.saturating_mul(1 << attempt.min(5)).min(1_000);
     Duration::from_millis(rng.u64(longest / 2..=longest))
 }

@@ -31,6 +31,7 @@ impl PortBlock {
     /// When there is none.
     pub fn take() -> io::Result<Self> {
         let blocks = (HIGHEST - LOWEST) / BLOCK;
+        // At random, and then round: programs that start together would else all try the lowest.
         let start = fastrand::u16(..blocks);
         (0..blocks)
             .find_map(|step| Self::try_take(LOWEST + (start + step) % blocks * BLOCK))
@@ -43,12 +44,14 @@ impl PortBlock {
     }
 
     fn try_take(lock: u16) -> Option<Self> {
+        // The lock itself: whoever listens on the first port owns the block.
         let held = TcpListener::bind((Ipv4Addr::LOCALHOST, lock)).ok()?;
         let block = Self {
             first: lock + 1,
             _lock: held,
         };
         block
+            // A stranger may hold a port within: the block is of no use then.
             .ports()
             .all(|port| is_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
             .then_some(block)
@@ -65,6 +68,7 @@ impl PortBlock {
     /// When the block is too small for it.
     pub fn addresses(&self, replicas: u8, frontends: u8) -> Addresses {
         let needed = 1 + u16::from(replicas) + 2 * u16::from(frontends);
+        // The first port is the lock, so one fewer is there.
         assert!(
             needed < BLOCK,
             "{needed} ports do not fit a block of {BLOCK}"
@@ -129,6 +133,7 @@ impl Addresses {
     /// Consecutive ports on loopback: the catalog at `first`, then the replicas, then internal and
     /// public listener of each front-end.
     pub fn consecutive(first: u16, replicas: u8, frontends: u8) -> Self {
+        // Loopback alone: nothing of a test is reachable from outside.
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let frontends_at = first + 1 + u16::from(replicas);
         Self {

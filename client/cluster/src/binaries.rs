@@ -14,6 +14,7 @@ pub fn folder() -> PathBuf {
     }
     let own = env::current_exe().unwrap_or_default();
     let beside = own.parent().unwrap_or(Path::new("."));
+    // cargo puts tests and examples one folder below the binaries.
     let is_below = beside
         .file_name()
         .is_some_and(|name| name == "deps" || name == "examples");

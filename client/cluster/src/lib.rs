@@ -105,6 +105,8 @@ impl Cluster {
     /// # Errors
     /// When a service cannot be started or ends at once, with the end of its log.
     pub fn start(spec: Spec) -> Result<Self> {
+        // All at once: services wait for each other, and a fixed order would hide where they do
+        // not.
         let mut cluster = Self::spawn(spec)?;
         for service in cluster.services() {
             cluster.wait_live(service)?;
@@ -202,6 +204,7 @@ impl Cluster {
     /// # Errors
     /// When it runs, its binary is missing, or the system refuses the process.
     pub fn start_service(&mut self, service: Service) -> Result<u32> {
+        // A service that died has its end noted before it is started again.
         self.check_ended(service);
         if let Some(process) = self.running.get(&service) {
             return Err(ClusterError::new(format!(
@@ -214,6 +217,7 @@ impl Cluster {
         }
         let process = Process::start(&self.spec, service)?;
         let pid = process.pid();
+        // Its earlier end is over: `how_ended` speaks of a service that does not run.
         self.forget_end(service);
         self.running.insert(service, process);
         Ok(pid)
@@ -241,6 +245,8 @@ impl Cluster {
     fn wait_for(&mut self, service: Service, path: &str, api: &Api) -> Result<()> {
         let mut last = String::from("it was not asked");
         let outcome = wait::until(START_TIMEOUT, || {
+            // Looked at in each round, so that a start that failed is reported at once and not
+            // after the time-out.
             if let Some(status) = self.check_ended(service) {
                 return Some(Err(
                     self.explain(service, &format!("{service} ended: {status}"))
@@ -288,9 +294,11 @@ impl Cluster {
         self.signal(service, Signal::CONT)?;
         self.signal(service, Signal::TERM)?;
         if let Some(status) = wait::until(STOP_TIMEOUT, || self.check_ended(service)) {
+            // It was asked to stop, so its end is no death to be reported.
             self.unreported.retain(|(ended, _)| *ended != service);
             return Ok(status);
         }
+        // A test must not leave it behind, and the log says how far it came.
         self.kill(service)?;
         Err(self.explain(
             service,
@@ -308,6 +316,7 @@ impl Cluster {
     pub fn kill(&mut self, service: Service) -> Result<()> {
         self.signal(service, Signal::KILL)?;
         if let Some(mut process) = self.running.remove(&service) {
+            // Reaped at once: until then its port and its lock may still be held.
             let status = process.reap();
             self.ended.extend(status.map(|status| (service, status)));
         }
@@ -350,6 +359,7 @@ impl Cluster {
     /// The first error; the other services are stopped nevertheless.
     pub fn stop_all(&mut self) -> Result<()> {
         let mut failed = None;
+        // In the reverse of the start: a front-end needs the others to answer what is in flight.
         for service in self.services().into_iter().rev() {
             self.check_ended(service);
             if self.running.contains_key(&service)
@@ -381,6 +391,7 @@ impl Cluster {
             let status = process.try_reap()?;
             self.running.remove(&service);
             self.ended.insert(service, status);
+            // Each end is noted once, whichever call saw it.
             self.unreported.push((service, status));
         }
         self.ended.get(&service).copied()

@@ -35,6 +35,7 @@ impl Process {
     pub(super) fn start(spec: &Spec, service: Service) -> Result<Self> {
         let binary = binaries::find(&spec.binaries, service.binary()).map_err(ClusterError::new)?;
         let path = spec.log_path(service);
+        // Appended: a restart must not wipe out why the run before ended.
         let open = || private::options().create(true).append(true).open(&path);
         let (out, err) = open()
             .and_then(|out| Ok((out.try_clone()?, out)))
@@ -48,10 +49,13 @@ impl Process {
         }
         command
             .envs(spec.environment(service))
+            // A service must not read what is typed into this program.
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err);
         if spec.own_groups {
+            // Ctrl-C goes to the whole group of a terminal, and this program stops its services in
+            // order itself.
             command.process_group(0);
         }
         let child = spawn(command)
@@ -66,6 +70,7 @@ impl Process {
 
     /// The exit status, if it has ended. Does not wait.
     pub(super) fn try_reap(&mut self) -> Option<ExitStatus> {
+        // An error counts as "still running": the next look finds out.
         self.child.try_wait().ok().flatten()
     }
 
@@ -133,6 +138,7 @@ type Job = (Command, Sender<io::Result<Child>>);
 pub fn spawn(command: Command) -> io::Result<Child> {
     static STARTER: OnceLock<Sender<Job>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
+        // One at a time: a start takes a moment, and callers wait for its outcome anyway.
         let (sender, jobs) = bounded::<Job>(1);
         // Never joined, on purpose: its end would kill every service. It holds nothing to release.
         let run = move || {
@@ -155,6 +161,7 @@ pub(super) fn tail(path: &Path) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
+        // The end alone: the log of a long run does not fit an error.
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
         let mut end = Vec::new();
         file.read_to_end(&mut end)?;

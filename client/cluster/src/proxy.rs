@@ -101,6 +101,7 @@ impl Proxy {
     }
 
     fn listen(to: SocketAddr, http: bool) -> io::Result<Self> {
+        // A free port: its users are given its address.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let listens_at = listener.local_addr()?;
         let state = Mutex::new(State {
@@ -145,6 +146,7 @@ impl Proxy {
             seen: 0,
             ended: state.ended,
         };
+        // Changed before the wake-up, so that a thread which waits looks at the new harm.
         drop(state);
         self.shared.changed.notify_all();
     }
@@ -176,9 +178,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             break;
         }
         threads.retain(|thread| !thread.is_finished());
+        // A client that went away before it was accepted concerns nobody else.
         let Ok(client) = client else { continue };
         if shared.state.lock().harm == Harm::Refuse {
             shared.state.lock().met += 1;
+            // A reset rather than a close: a refused connection should look like that of a dead
+            // process.
             reset(&client);
             continue;
         }
@@ -217,6 +222,7 @@ fn pump(shared: &Shared, direction: Direction, from: &TcpStream, to: &TcpStream)
     let mut message = Vec::new();
     let passed = loop {
         let length = match (&*from).read(&mut piece) {
+            // The end of a side travels as its bytes do, and is held back by a cut as they are.
             Ok(0) => break shared.hold(direction),
             Ok(length) => length,
             Err(error)
@@ -234,6 +240,8 @@ fn pump(shared: &Shared, direction: Direction, from: &TcpStream, to: &TcpStream)
         };
         if shared.http && direction == Direction::Request {
             message.extend_from_slice(&piece[..length]);
+            // Whole requests alone can be repeated: half of one would be refused, not handled
+            // twice.
             if let Some(whole) = whole_message(&message) {
                 if shared.repeats_this() {
                     deliver_again(shared, &message[..whole]);
@@ -246,8 +254,10 @@ fn pump(shared: &Shared, direction: Direction, from: &TcpStream, to: &TcpStream)
         }
     };
     if passed {
+        // Half closed: the other direction may still have an answer to deliver.
         let _ = to.shutdown(Shutdown::Write);
     } else {
+        // Both sides: each must see that the connection broke.
         reset(from);
         reset(to);
     }
@@ -263,6 +273,7 @@ impl Shared {
             Harm::CutAnswers => direction == Direction::Answer,
             _ => false,
         };
+        // Counted once for the wait, so that a test sees that its cut met something.
         if cut(state.harm) {
             state.met += 1;
         }
@@ -277,6 +288,7 @@ impl Shared {
         if !self.hold(direction) {
             return false;
         }
+        // Read for each piece: a harm also meets connections that were open before.
         let harm = self.state.lock().harm;
         match harm {
             Harm::Refuse => {
@@ -297,6 +309,7 @@ impl Shared {
                 self.delay(time);
                 to.write_all(piece).is_ok()
             }
+            // In small pieces, so that the rate is even and a change of harm is noticed soon.
             Harm::Slow(bytes_per_second) => piece.chunks(256).all(|chunk| {
                 self.delay(Duration::from_secs_f64(
                     chunk.len() as f64 / f64::from(bytes_per_second),

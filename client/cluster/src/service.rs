@@ -49,6 +49,7 @@ impl FromStr for Service {
                  of several catalogs or front-ends the others are catalog2, frontend2 and so on"
             )
         };
+        // 0 is nobody's number: ids begin with 1.
         let number = |digits: &str| digits.parse().ok().filter(|n| *n > 0).ok_or_else(wrong);
         match text {
             "catalog" => Ok(Self::Catalog),
@@ -62,6 +63,7 @@ impl FromStr for Service {
                 })
             }
             _ => match (text.strip_prefix("order"), text.strip_prefix("frontend")) {
+                // `order-3` is how the service names itself in its log.
                 (Some(id), _) => number(id.trim_start_matches('-')).map(Self::Order),
                 (_, Some(n)) => number(n).map(Self::Frontend),
                 _ => number(text).map(Self::Order),

@@ -41,6 +41,7 @@ impl Spec {
             addresses,
             shared_database: None,
             binaries: binaries::folder(),
+            // Random: services of two clusters must not take each other's calls.
             token: Some(secret::hex(32)),
             inherit: false,
             own_groups: false,
@@ -126,6 +127,7 @@ impl Spec {
             all.insert(name.into(), value);
         };
         if let Some(token) = &self.token {
+            // A variable of this program would otherwise be in force beside it.
             put(TOKEN, token.clone());
             // This program may have read its token from the file of this variable, which the
             // services inherit: they would refuse to have two sources.
@@ -149,6 +151,8 @@ impl Spec {
                 };
                 put("CATALOG_LISTEN", listen.to_string());
                 if let Some(shared) = &self.shared_database {
+                    // The address that others call, which is not the wildcard that it may listen
+                    // on.
                     put("CATALOG_ADVERTISE_URL", self.internal_url(service));
                     put("CATALOG_DB", shared.clone());
                 } else {
@@ -181,6 +185,7 @@ impl Spec {
     /// Whether the services get a variable of this program's environment.
     #[must_use]
     pub fn passes_on(&self, name: &str) -> bool {
+        // Without it a setting of the shell that runs the tests would change what they show.
         self.inherit || !OURS.iter().any(|beginning| name.starts_with(beginning))
     }
 }

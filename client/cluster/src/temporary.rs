@@ -29,6 +29,7 @@ impl TemporaryCluster {
     /// When they do not start.
     pub fn start(set: impl Fn(&mut Spec) -> Result<(), String>) -> Result<Self, String> {
         let mut last = String::new();
+        // Another program may take a port between the look and the start: then others are tried.
         for _ in 0..STARTS {
             let ports = PortBlock::take().map_err(|e| e.to_string())?;
             let folder = tempfile::Builder::new().prefix("bazaar-").tempdir();
@@ -50,6 +51,7 @@ impl TemporaryCluster {
                         _ports: ports,
                     });
                 }
+                // Only for a taken port: any other failure would come again.
                 Err(error) if error.is_port_taken() => last = error.to_string(),
                 Err(error) => return Err(error.to_string()),
             }
@@ -81,6 +83,7 @@ impl TemporaryCluster {
                 String::from_utf8_lossy(&output.stderr)
             ));
         }
+        // The folder's name is random; without it two outputs can be compared.
         let folder = format!("{}/", self.folder.path().display());
         Ok(String::from_utf8_lossy(&output.stdout).replace(&folder, ""))
     }

@@ -9,6 +9,7 @@ const STEP: Duration = Duration::from_millis(10);
 /// Calls `condition` every 10 ms until it returns a value, at most for `timeout` and at least once.
 pub fn until<T>(timeout: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + timeout;
+    // First the condition, then the time: it is looked at once more at the deadline.
     loop {
         if let Some(value) = condition() {
             return Some(value);

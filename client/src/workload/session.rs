@@ -42,6 +42,7 @@ impl<'a> Session<'a> {
             .seed
             .wrapping_add((client as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let api = Api::with_timeout(url, options.attempt_timeout);
+        // Known to `cut` before the first request is sent.
         control.apis.lock().push(api.clone());
         Self {
             options,
@@ -66,6 +67,7 @@ impl<'a> Session<'a> {
         }
         self.checking = true;
         loop {
+            // The final check goes round again while a test injures the bazaar.
             for index in 0..self.outcome.acknowledged.len() {
                 if self.control.is_ended() {
                     break;
@@ -95,14 +97,18 @@ impl<'a> Session<'a> {
             self.outcome.stats.of_mut(Kind::Lookup).unexpected += 1;
             self.note(&format!("looked {name} up and got {}", stock.name));
         }
+        // Also where the lookup failed: the orders that a seed draws are the same whatever is
+        // answered.
         let Some(order) = order else { return };
         if self.control.is_ended() {
             return;
         }
+        // One key for all attempts of this order, and never the same in another run.
         let key = format!("{}-{iteration}", self.key_prefix);
         if let RequestEnd::Success(number) =
             self.request(Kind::Order, |api| api.order(&order, Some(&key)))
         {
+            // Counted only now: an order whose outcome is unknown is not read back.
             self.control.checks.fetch_add(1, Ordering::Relaxed);
             self.outcome
                 .acknowledged
@@ -138,9 +144,11 @@ impl<'a> Session<'a> {
         let (began, started) = (BootInstant::now(), Instant::now());
         for attempt in 0.. {
             let error = match call(&self.api) {
+                // Any answer, also one to another client, shows that the bazaar lives.
                 Ok(answer) => {
                     self.control.answered();
                     let took = started.elapsed();
+                    // With its retries: this is how long the client waited.
                     self.outcome.stats.of_mut(kind).record(took);
                     if self.options.keep_samples {
                         self.outcome.samples.push(Sample { kind, began, took });
@@ -156,6 +164,7 @@ impl<'a> Session<'a> {
             if !error.is_retryable() {
                 self.control.answered();
             }
+            // A promised outcome, and no failure: too few are left.
             if kind == Kind::Order && error.status() == Some(409) {
                 self.outcome.stats.of_mut(kind).refused += 1;
                 return RequestEnd::Otherwise;
@@ -166,10 +175,12 @@ impl<'a> Session<'a> {
                 return RequestEnd::Otherwise;
             }
             let wait = pause(&error, attempt, &mut self.pauses);
+            // Before the pause: it would end beyond the deadline.
             if started.elapsed() + wait >= self.options.deadline {
                 break;
             }
             self.outcome.stats.of_mut(kind).retries += 1;
+            // The end of the run ends the pause.
             if self.control.ended.wait(wait) {
                 break;
             }
@@ -180,12 +191,15 @@ impl<'a> Session<'a> {
             let waited = self.options.deadline.as_secs();
             self.control
                 .end(&format!("no request was answered for {waited} s"));
+            // All clients at once: each of them would wait for its own deadline otherwise.
             self.control.cut();
         }
         RequestEnd::Otherwise
     }
 
     fn answered_wrongly(&mut self, kind: Kind, error: &ApiError) {
+        // An acknowledged order must be there: this is no response of another shape, but a lost
+        // order.
         if kind == Kind::OrderQuery && error.status() == Some(404) {
             self.outcome
                 .mismatches

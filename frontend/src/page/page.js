@@ -55,9 +55,12 @@ function applyStocks({ all, stocks: changed }) {
       }
     }
   }
+  // The row that says that no stock is known yet.
   if (stocks.size === 0) rows.replaceChildren();
   const before = stocks.size;
   changed.forEach(applyStock);
+  // Only where a stock came or went: to move rows at each change would take the focus from a
+  // button.
   if (stocks.size !== before) {
     const sorted = [...stocks.keys()].sort();
     rows.append(...sorted.map((name) => stocks.get(name).row));
@@ -67,6 +70,8 @@ function applyStocks({ all, stocks: changed }) {
       if (document.activeElement === $("stock")) $("stock").select();
     }
   }
+  // Bars are relative to the largest quantity, so all of them are drawn anew. At least 1: a table
+  // in which nothing is left must not divide by zero.
   const most = Math.max(1, ...[...stocks.values()].map((shown) => shown.quantity));
   for (const shown of stocks.values()) shown.fill.setAttribute("width", shown.quantity / most);
 }
@@ -153,6 +158,8 @@ function applyStatus({ ready, reasons, leader, term, replicas, catalog, catalogs
   write($("cache"), cache.enabled ? held : "off");
   const rows = $("replica-rows");
   const ids = replicas.map(({ id }) => String(id)).join();
+  // Rows are made once and then written into: a screen reader would read a new table aloud each
+  // second.
   if (rows.dataset.ids !== ids) {
     rows.dataset.ids = ids;
     const state = () => make("td", {}, make("span", { class: "badge" }));
@@ -162,6 +169,7 @@ function applyStatus({ ready, reasons, leader, term, replicas, catalog, catalogs
     rows.replaceChildren(...replicas.map(row));
   }
   const absent = (state) => ["down", "wrong-replica", "foreign"].includes(state);
+  // How many orders a replica has: the first order has the number 0, and an empty log none.
   const have = ({ state, last }) => (absent(state) ? null : last === null ? 0 : last + 1);
   const most = Math.max(0, ...replicas.map(have));
   replicas.forEach((replica, i) => {
@@ -195,6 +203,7 @@ function applyTimeline(entries) {
     if (fresh) item.className = "new";
     $("timeline").prepend(item);
   }
+  // Bounded like the worker's board: a page may stay open for days.
   while ($("timeline").children.length > ENTRIES) $("timeline").lastChild.remove();
 }
 
@@ -337,6 +346,7 @@ function setState(state, heard) {
 }
 
 function receive(message) {
+  // Whatever the worker says shows that it lives.
   feed.unanswered = 0;
   if (message.state) setState(message.state, message.heard);
   else APPLY[message.name](message.data);
@@ -347,6 +357,8 @@ function watch() {
   const visible = document.visibilityState === "visible";
   feed.unanswered = visible ? feed.unanswered + 1 : 0;
   if (feed.port && feed.unanswered > WORKER_SILENCE) return pollHere();
+  // Repeated at each interval: the worker drops a tab that was silent for long, as it drops one
+  // that crashed.
   feed.port?.postMessage(visible ? "watch" : "leave");
   if (visible) feed.own?.start();
   else feed.own?.stop();
@@ -359,6 +371,7 @@ function shareWorker() {
     // upgrade keeps the worker that understands it.
     const url = scripts?.createScriptURL("") ?? "/feed.js";
     const shared = new SharedWorker(url, { name: "feed-1" });
+    // The script could not be loaded: nothing would ever come.
     shared.onerror = pollHere;
     shared.port.onmessage = ({ data }) => receive(data);
     feed.port = shared.port;
@@ -370,6 +383,7 @@ function shareWorker() {
 function pollHere() {
   feed.port?.postMessage("leave");
   feed.port = null;
+  // It polls: a stream for each tab would use up the browser's connections to this host.
   feed.own ??= new Feed(receive, false);
   watch();
 }
@@ -378,6 +392,7 @@ shareWorker();
 watch();
 setInterval(watch, WATCH_EVERY_MS);
 document.addEventListener("visibilitychange", watch);
+// Otherwise the worker would follow the feed for a page that is gone until WATCHES_MS is over.
 addEventListener("pagehide", () => feed.port?.postMessage("leave"));
 addEventListener("pageshow", watch);
 addEventListener("offline", () => feed.own?.offline());
@@ -455,6 +470,8 @@ async function send(order) {
   const result = $("order-result");
   // Once an attempt may have traded, no later answer proves the contrary.
   let nothing = order.state === "new";
+  // Kept before the first attempt: a page that is closed meanwhile knows the key when it comes
+  // back, and can ask what became of the order.
   order.state = "sending";
   keep();
   say(result, "wait", `${describe(order)}: on its way …`);
@@ -466,6 +483,8 @@ async function send(order) {
         method: "POST",
         headers: { "Content-Type": "application/json", "Idempotency-Key": order.key },
         body: JSON.stringify({ name: order.name, quantity: order.quantity, type: order.side }),
+        // Longer than the front-end takes at most (5 s): it answers with what it knows of the
+        // outcome, and the page would throw that away.
         signal: AbortSignal.timeout(10000),
       });
       const body = await answer.json();
@@ -481,8 +500,11 @@ async function send(order) {
         const text = `${describe(order)}: refused. ${sentence(message)}`;
         return settle(order, "refused", "bad", text);
       }
+      // The API's promise: these words stand in a 503 only if no attempt of the front-end's can
+      // have happened. One attempt without them is enough to make the outcome unknown.
       nothing &&= message.includes("nothing happened");
     } catch {
+      // The request may have arrived, and its answer may be lost.
       nothing = false;
       message = "no answer from the bazaar";
     }
@@ -561,6 +583,8 @@ $("find-form").addEventListener("submit", async (event) => {
   say(result, "wait", `Looking for order ${wanted} …`);
   try {
     const signal = AbortSignal.timeout(10000);
+    // Orders may be kept by caches for a year. A bazaar that was started afresh gives their numbers
+    // to other orders.
     const answer = await fetch(`/orders/${wanted}`, { cache: "no-store", signal });
     const body = await answer.json();
     if (!answer.ok) return say(result, "bad", sentence(body.error.message));
