@@ -110,7 +110,6 @@ pub fn row_hashes(previous: Hash, first: u64, orders: &[Order]) -> impl Iterator
     orders
         .iter()
         .zip(first..)
-        // Each hash is the seed of the next.
         .scan(previous, |hash, (order, number)| {
             *hash = row_hash(*hash, number, order);
             Some(*hash)

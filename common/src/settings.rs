@@ -207,7 +207,6 @@ impl Settings {
             name,
             default: default.into(),
             help,
-            // Shown in `--help` even if it is wrong there: it is what the user has to find.
             set_to: set_to.as_ref().map(|v| v.to_string_lossy().into_owned()),
         });
         match set_to?.into_string() {

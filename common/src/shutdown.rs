@@ -118,7 +118,6 @@ impl StopSignal {
         for signal in stopping() {
             // Before the flag is set, so that only the second signal finds it set.
             flag::register_conditional_shutdown(signal, 1, Arc::clone(&came))?;
-            // Which one it was, for the log.
             let number = usize::try_from(signal).unwrap_or_default();
             flag::register_usize(signal, Arc::clone(&which), number)?;
             flag::register(signal, Arc::clone(&came))?;

@@ -135,7 +135,6 @@ impl Frontend {
         queues.watch(QUERIES.name, &queries);
         queues.watch(PAGES.name, &pages);
         queues.watch(LOOKUPS.name, &lookups);
-        // The batcher is no channel, so it is watched by a function rather than by its length.
         queues.watch_len(ORDERS.name, {
             let orders = orders.clone();
             move || orders.len()
@@ -272,8 +271,6 @@ impl Drop for Frontend {
         let impatient = Thread::spawn("stop", {
             let (drained, ending) = (drained.clone(), self.ending.clone());
             move || {
-                // Woken as soon as the listener has drained; only a stop that takes long gets past
-                // this.
                 if !drained.wait(STOP_GRACE.saturating_sub(STOP_REST)) {
                     ending.trigger();
                 }
@@ -286,7 +283,6 @@ impl Drop for Frontend {
         drop(impatient);
         // 3. Nobody waits for an answer any more: all threads end.
         self.ending.trigger();
-        // Joined before the monitor, in the order that the struct's doc gives.
         self.callers.clear();
         drop(self.monitor.take());
         // The session ends here: the cache is emptied first, then the catalog learns of it. The

@@ -100,7 +100,6 @@ impl FrontendSettings {
             shared.is_known_as(&url.0);
         }
         shared.is_known_as(&internal_listen.to_string());
-        // Its threads come from the settings that all services share, which are read last.
         let edge = edge.with(listen.clone(), shared.threads);
         Self {
             listen,

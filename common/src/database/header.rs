@@ -61,7 +61,6 @@ pub fn identify(path: &Path, kind: FileKind) -> Result<Found, DbError> {
     if bytes.is_empty() {
         return Ok(Found::Nothing);
     }
-    // Shorter than a header.
     let Some(application_id) = number(&bytes, APPLICATION_ID) else {
         let known = bytes.len().min(MAGIC.len());
         // Ours or another program's cannot be known: but it began as a SQLite file, so it is not to
@@ -107,7 +106,6 @@ pub fn lock(path: &Path, kind: FileKind) -> io::Result<FileLock> {
 
 /// Refuses a file whose tables a newer version made.
 pub(super) fn check_version(path: &Path, kind: FileKind, version: i32) -> Result<(), DbError> {
-    // Older tables are read: a newer program knows how.
     if version <= kind.version {
         return Ok(());
     }
@@ -136,7 +134,6 @@ fn number(bytes: &[u8], at: usize) -> Option<i32> {
 /// main file that says nothing. A copy is opened, since opening runs the recovery.
 fn is_ours_in_wal(path: &Path, kind: FileKind) -> Result<bool, DbError> {
     let wal = with_suffix(path, "-wal");
-    // Nothing is in it.
     if fs::metadata(&wal).map_or(0, |wal| wal.len()) == 0 {
         return Ok(false);
     }

@@ -53,7 +53,6 @@ impl DbError {
 impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            // SQLite noticed it itself.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged(error.to_string())
             }
@@ -232,7 +231,6 @@ fn configure(connection: &Connection) -> Result<(), DbError> {
     // A commit that returned survives a power cut. The default in WAL mode would sync at
     // checkpoints only.
     connection.pragma_update(None, "synchronous", "full")?;
-    // Above the default: see the constant.
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // Twice: a long read can keep a checkpoint from ending, and then the file grows beyond its
     // size.

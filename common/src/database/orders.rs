@@ -93,7 +93,6 @@ pub fn hash_before(
 /// # Errors
 /// [`DbError::Damaged`] when the row does not fit the chain.
 pub fn get(connection: &Connection, seed: Hash, number: u64) -> Result<Option<Order>, DbError> {
-    // Through `read`, so that one row is checked like many.
     let rows = read(connection, seed, number, 1)?;
     Ok(rows.orders.into_iter().next())
 }

@@ -56,7 +56,6 @@ struct Entry {
 
 impl Entry {
     fn is_due(&self, now: Instant) -> bool {
-        // Never looked up yet.
         let Some(began) = self.began else { return true };
         let age = now.duration_since(began);
         // Three reasons to look; the pause holds for all, so that a name that is down for good

@@ -54,7 +54,6 @@ impl<T> Route<T> {
     /// The text in the place of `{name}` if the pattern fits; empty for a pattern without one.
     fn parameter<'p>(&self, path: &'p str) -> Option<&'p str> {
         let Some((prefix, _)) = self.pattern.split_once('{') else {
-            // The whole path, without a parameter.
             return (self.pattern == path).then_some("");
         };
         path.strip_prefix(prefix)

@@ -57,7 +57,6 @@ impl SplitConnection {
             .and_then(|()| stream.set_write_timeout(Some(send_timeout)));
         prepared.map_err(|e| CallError::NotSent(e.to_string()))?;
         let version = protocol::text();
-        // The same for every call on this connection, so made once.
         let mut fields = format!(
             "Host: {authority}\r\nContent-Type: application/json\r\n{}: {version}\r\n",
             protocol::HEADER

@@ -16,7 +16,6 @@ pub const LOCALHOST: [IpAddr; 2] = [
 
 /// Whether a host name is `localhost`.
 pub fn is_localhost(host: &str) -> bool {
-    // A full name may end with a dot.
     host.trim_end_matches('.').eq_ignore_ascii_case("localhost")
 }
 
@@ -148,7 +147,6 @@ impl FromStr for CatalogUrls {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut urls: Vec<String> = Vec::new();
         for part in text.split(',') {
-            // With its place only where there are several.
             let ServiceUrl(url) = part.parse().map_err(|why| match text.contains(',') {
                 true => format!("'{}': {why}", part.trim()),
                 false => why,
@@ -196,7 +194,6 @@ impl FromStr for ServiceUrl {
         if port == 0 {
             return Err(format!("port 0 cannot be called: {HOW}"));
         }
-        // A wildcard is for listening.
         if matches!(host, Host::Ip(ip) if ip.is_unspecified()) {
             return Err(format!(
                 "this address is for listening, it names no host: write http://127.0.0.1:{port}, \

@@ -30,7 +30,6 @@ impl Token {
         let given = settings.optional(TOKEN, help);
         let file: Option<PathBuf> =
             settings.optional(TOKEN_FILE, "file whose only line is that secret");
-        // Only the variable was given, or nothing.
         let Some(file) = file else { return given };
         // Set at all, even wrongly: which of the two counts would depend on the order of reading.
         if settings.is_set(TOKEN) {

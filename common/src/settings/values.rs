@@ -9,7 +9,6 @@ pub struct Switch(pub bool);
 impl FromStr for Switch {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Whatever spelling a user knows from elsewhere.
         match text.to_ascii_lowercase().as_str() {
             "on" | "true" | "1" | "yes" => Ok(Self(true)),
             "off" | "false" | "0" | "no" => Ok(Self(false)),

@@ -157,7 +157,6 @@ fn quantity(value: Option<&Value>) -> Result<u64, String> {
         Value::String(text) => ("is text", text.trim().parse().ok()),
         _ => ("", None),
     };
-    // Named only if it may be ordered: nobody should be advised to write 0.
     Err(match meant.filter(in_range) {
         Some(n) => format!(
             "the field 'quantity' is {}, which {spelling}: write the whole number {n}",

@@ -28,8 +28,6 @@ impl StatusReport {
         // Read once, so that leader and term of the response fit each other.
         let known = self.cell.snapshot();
         let mut replicas = replicas(&self.health_table.replicas(), known.term);
-        // Filled in here: the rows are made by a pure function, which tests can call without a
-        // clock.
         for replica in &mut replicas {
             replica.age_ms = self.health_table.replica_age(replica.id).map(ms);
         }

@@ -66,7 +66,6 @@ impl Counts {
         let durations: Vec<Durations> = self
             .routes
             .iter()
-            // Pairs by place: both were read for `ROUTES`.
             .zip(&before.routes)
             .map(|(now, before)| less(now, before))
             .collect();

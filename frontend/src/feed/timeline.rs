@@ -216,7 +216,6 @@ impl Timeline {
 
     fn cache(&mut self, status: &Status, news: &mut Vec<(Kind, String)>) {
         let leased = status.cache.leased;
-        // Replaced whether or not there is an entry: the next look compares with this one.
         let before = self.leased.replace(leased);
         match (before, leased) {
             // The first look is no change.

@@ -79,7 +79,6 @@ impl OrderForwarder {
 
     fn run(&self, mut orders: BatchReceiver<PendingOrder>) {
         while let Some(batch) = orders.take(MAX_BATCH) {
-            // Measured here rather than when it is answered: this stage ends as the batch leaves.
             for order in &batch {
                 self.observe("queue", order.arrived);
             }
@@ -212,7 +211,7 @@ impl OrderForwarder {
         for order in &mut batch {
             order.attempted |= failure.outcome_unknown;
         }
-        // A failure that will pass, and time is left: the orders stay together and keep their keys.
+        // The failure will pass: the orders stay together, under their keys.
         if failure.retry {
             return Sent::Held(batch);
         }
@@ -231,8 +230,6 @@ impl OrderForwarder {
 
     fn answer_expired(&self, batch: Vec<PendingOrder>) -> Vec<PendingOrder> {
         let now = Instant::now();
-        // By each order's own deadline: a batch that is sent again holds orders that came at
-        // different times.
         let (expired, rest): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|order| order.deadline <= now);
         expired

@@ -233,7 +233,6 @@ impl Want {
 
 /// The answer with a prebuilt body.
 pub(crate) fn stock_response(body: &Arc<[u8]>) -> Response {
-    // Copied out of the cache's entry: a response owns its body.
     Response::text(200, "application/json", body.to_vec())
 }
 

@@ -48,7 +48,6 @@ impl ReplicaRead for PendingPage {
                 continue;
             }
             let page = PageRequest {
-                // The same request in both steps, but for this.
                 found_only: replica.found_only,
                 ..pending.page
             };

@@ -47,7 +47,6 @@ impl ReplicaRead for PendingQuery {
             numbers: queries.iter().map(|query| query.number).collect(),
             found_only: replica.found_only,
         };
-        // The whole batch succeeds or fails: a call has one outcome.
         match call(&request, replica) {
             Ok(answers) => answer(queries, answers, replica.found_only),
             Err(error) => {

@@ -154,7 +154,6 @@ impl Replicas {
     }
 
     fn ask_others<R: ReplicaRead>(&self, mut reads: Vec<R>, known: &LeaderSnapshot) -> Vec<R> {
-        // In the order of their ids; each gets what the one before left.
         for (id, seen) in self.health_table.replicas() {
             let leads = known.leader.as_ref().is_some_and(|leader| leader.id == id);
             // The leader was asked already. A replica that is down would cost every reader a

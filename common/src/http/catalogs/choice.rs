@@ -49,7 +49,6 @@ impl Choice {
         if before != catalog {
             tracing::info!(url = self.urls[catalog], epoch, "calls go to this catalog");
         }
-        // Pools of parts of the service that ended.
         pools.retain(|pool| pool.strong_count() > 0);
         // Only for a newer epoch: then calls to the others wait for one that is not active any
         // more. A mere change of preference says nothing of theirs.

@@ -178,7 +178,6 @@ impl<'a> Found<'a> {
                 let codings = self.codings.get_or_insert_default();
                 for coding in members(field.value) {
                     codings.count += 1;
-                    // The last one counts for the framing, so it is noted at each.
                     codings.last_is_chunked = coding.eq_ignore_ascii_case(b"chunked");
                     codings.chunked += usize::from(codings.last_is_chunked);
                 }

@@ -59,7 +59,6 @@ impl EdgeConfig {
     #[must_use]
     pub fn with(mut self, listen: ListenAddress, threads: usize) -> Self {
         self.listen = listen;
-        // One core for each thread: see `Threads::Apart`.
         self.threads = Threads::Apart(threads);
         self
     }
@@ -202,8 +201,6 @@ impl Limits {
             .max(1);
         (self.idle_timeout / whole)
             .saturating_mul(room)
-            // Not below a second, or what is set if that is less: a client in the middle of its
-            // work is not thrown out.
             .max(LEAST_IDLE.min(self.idle_timeout))
     }
 

@@ -30,7 +30,6 @@ pub struct ResponseContext<'a> {
 pub fn prebuilt(out: &mut Vec<u8>, body: &[u8], context: &ResponseContext<'_>) {
     let content = Some(("application/json", body.len()));
     head(out, 200, content, Some(context.trace), context);
-    // A stock's quantity may change in the next moment.
     out.extend_from_slice(b"Cache-Control: no-store\r\n");
     out.extend_from_slice(b"\r\n");
     if !context.head_only {
@@ -90,7 +89,6 @@ fn head(
     trace: Option<&Trace>,
     context: &ResponseContext<'_>,
 ) {
-    // Nearly every response: written without looking anything up.
     if status == 200 {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     } else {

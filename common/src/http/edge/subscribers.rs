@@ -95,7 +95,6 @@ impl Subscribers {
     /// Sends an event to all subscribers. The snapshot must hold the event already: a connection
     /// that takes its permit after this look does not get the event here.
     pub fn publish(&self, event: &Arc<[u8]>) {
-        // Without subscribers no core is woken.
         if self.count() > 0 {
             self.cores
                 .iter()

@@ -99,7 +99,6 @@ impl Acceptor {
             let others = self.free.fetch_sub(1, Ordering::Relaxed) - 1;
             match received {
                 Ok(request) => shared.take(request, self, others > 0),
-                // Woken by `unblock`.
                 Err(_) if self.retired.load(Ordering::Relaxed) => return,
                 Err(error) => {
                     let listen = &shared.config.listen;

@@ -122,7 +122,6 @@ impl Keeper {
             Ok(ended) => self.ended += ended,
             Err(error) => tracing::debug!(%error, "no look at the connections"),
         }
-        // After the look, which frees descriptors.
         self.used = watch.lowest_free().unwrap_or(self.used);
     }
 
@@ -134,7 +133,6 @@ impl Keeper {
             match Acceptor::start(current.number + 1, &self.shared.listener, &self.shared) {
                 Ok(next) => {
                     tracing::warn!(listen = %self.address, "accepting was begun anew");
-                    // Named before the old one is set aside: at each moment one of them accepts.
                     *self.shared.acceptor.lock() = Some(next);
                     self.earlier.push((now, current));
                 }

@@ -120,7 +120,6 @@ impl TinyServer {
             Access::Public => Share::Public,
             Access::Internal { .. } => Share::Internal,
         };
-        // Each connection takes two descriptors here.
         let connections =
             descriptors::connections_within(share, INTERNAL_CONNECTIONS, DESCRIPTORS_EACH);
         // Made here, since tiny_http sets none of the options that we need.

@@ -47,8 +47,6 @@ impl Election {
         if newest > self.looked_for {
             // The term was read before that claim, perhaps: it is read again, once. If the catalog
             // does not know the term then, it never granted it.
-            // Noted, so that a replica that names a term which the catalog never granted costs one
-            // more read and no more.
             self.looked_for = newest;
             return self.rest(now + REST_SHORT);
         }
@@ -254,7 +252,6 @@ impl Election {
                 term,
                 since,
                 length: log_length(health),
-                // It grows: the time of the stall begins anew.
                 grew: now,
             };
         } else if now.saturating_since(grew) > CLAIM_STALL {

@@ -37,7 +37,6 @@ impl Refusals {
     pub fn wait(&self, seen: TermInfo, now: BootInstant) -> Option<Duration> {
         let (until, refused) = self.wait?;
         let left = until.saturating_since(now);
-        // A wait that is over is none, so that the caller asks.
         (refused == seen && !left.is_zero()).then_some(left)
     }
 }

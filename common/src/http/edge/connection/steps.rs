@@ -94,7 +94,6 @@ impl Connection {
                     } = arriving.exchange;
                     self.refuse(RefusalReason::Incomplete, Some(trace), head_only, context);
                 }
-                // In the middle of a head.
                 _ => self.refuse(RefusalReason::Incomplete, None, is_head(rest), context),
             }
         } else if let State::Head { since, .. } = &mut self.state
@@ -234,7 +233,6 @@ impl Connection {
                 return self.refuse(reason, Some(exchange.trace), exchange.head_only, context);
             }
         };
-        // No body: nothing to wait for.
         if decoder.is_complete() {
             return self.dispatch(request, exchange, context);
         }
@@ -243,7 +241,6 @@ impl Connection {
             self.writer(context).extend_from_slice(CONTINUE);
         }
         let until = context.now + context.limits.body_timeout;
-        // Its first bytes are free: see `budget`.
         let share = Share::new(context.bodies, FREE_BYTES);
         self.state = State::Body(Box::new(BodyInProgress {
             request,
@@ -303,7 +300,6 @@ impl Connection {
                 self.refuse(reason, Some(exchange.trace), exchange.head_only, context);
                 Step::Used(bytes.len())
             }
-            // The whole input was used; the rest is to come.
             Ok(used) if !arriving.decoder.is_complete() => Step::Starved(used),
             Ok(used) => {
                 // Replaced first: `dispatch` sets the next state.
@@ -380,7 +376,6 @@ impl Connection {
         head_only: bool,
         context: &mut StepContext<'_, H>,
     ) {
-        // Counted with its reason before the client hears of it.
         context.handlers.refused(reason);
         let trace = trace.unwrap_or_else(|| context.handlers.new_trace());
         let mut answer = Response::error(reason.status(), &reason.message(context.limits));
