@@ -19,16 +19,17 @@ pub const APPEND_OVERDUE: Duration = Duration::from_millis(1_000);
 /// A leader that has had too few copies for so long is relieved: a front-end asks another replica
 /// to lead, from which more of them may be reached.
 pub const COPIES_MISSING: Duration = Duration::from_millis(300);
-/// At most so often.
+/// The least time between two reliefs. Where no replica reaches enough others, the leadership goes
+/// round, and must not do so at full speed.
 pub const RELIEF_SPACING: Duration = Duration::from_millis(1_000);
 /// Orders wait at the front-ends for copies that are missing for less than this; afterwards they
 /// are refused at once. Long enough that a new leader's followers come into sync meanwhile, and
 /// that a leader that is cut off from its followers is relieved.
 pub const COPIES_GRACE: Duration = Duration::from_millis(800);
-/// How long a front-end waits before it asks for a claim again that was refused; doubles with each
-/// refusal …
+/// How long a front-end waits after a refused claim before it asks for one again. Each further
+/// refusal doubles the wait.
 pub const CLAIM_BACK_OFF: Duration = Duration::from_millis(100);
-/// … up to this.
+/// The longest wait after refused claims.
 pub const CLAIM_BACK_OFF_MOST: Duration = Duration::from_millis(5_000);
 /// A claim whose log does not grow for so long has stalled: the front-end asks another replica to
 /// lead.

@@ -54,7 +54,7 @@ pub fn identify(path: &Path, kind: FileKind) -> Result<Found, DbError> {
     }
     let mut bytes = Vec::new();
     File::open(path)
-        // The header alone: the file may be large, and no lock of it may be touched.
+        // The header alone: the file may be large.
         .and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut bytes))
         .map_err(unreadable)?;
     // A file without a byte is nobody's database.

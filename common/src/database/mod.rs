@@ -228,8 +228,8 @@ pub fn open_reader(path: &Path) -> Result<Connection, DbError> {
 
 fn configure(connection: &Connection) -> Result<(), DbError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // A commit that returned survives a power cut. The default in WAL mode would sync at
-    // checkpoints only.
+    // A commit that returned survives a power cut. With `normal`, SQLite would sync at checkpoints
+    // only.
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // Twice: a long read can keep a checkpoint from ending, and then the file grows beyond its

@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 /// another caller end the pause.
 pub const ROUND_PAUSE: Duration = Duration::from_millis(10);
 
-/// Least time for a call, however near the end of all is.
+/// Least time for a call, however near the end of its whole time is.
 const CALL_LEAST: Duration = Duration::from_millis(50);
 
 /// The subject of an answer.

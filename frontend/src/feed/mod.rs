@@ -60,8 +60,7 @@ impl Feed {
 
     /// The same as a response of its own, for a client that polls and so counts as watching now.
     pub fn polled(&self) -> Response {
-        // Noted before the snapshot, so that the stock reader wakes up for a page that has just
-        // begun to poll.
+        // From here on the stock reader reads for it: the snapshot of its next poll has stocks.
         *self.polled.lock() = Some(Instant::now());
         self.snapshot_response()
     }

@@ -7,8 +7,8 @@ use common::wire::public::{ReplicaState, ReplicaStatus, Status};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Looks in a row at which a service must be silent before that is an entry: on a busy machine a
-/// probe may be late. A leader that is down has been judged already, by the monitor.
+/// How many looks in a row must find a service silent before the timeline says so: on a busy
+/// machine a probe may be late. A leader that is down has been judged already, by the monitor.
 const SILENT_LOOKS: u32 = 5;
 
 /// An entry of the timeline.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long the catalog may take to answer the term: its workers answer that, never behind its
-/// writer. As long, while none of several is active, one is waited for.
+/// writer. While none of several catalogs is active, one is waited for as long as this.
 const TERM_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long a candidate may take to claim. Longer than any healthy claim; after it the judgement
 /// begins anew, and finds the candidate's term if the claim was granted meanwhile.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// must not stop the others (`HELD_WAIT` in the batcher); few, since each small batch costs as much
 /// as a large one.
 pub const FORWARDERS: usize = 4;
-/// Bound of a call to the leader: what the leader itself may wait for, and some.
+/// Bound of a call to the leader: the longest that the leader itself may wait, and some slack.
 const CALL_TIMEOUT: Duration = Duration::from_millis(
     (LEADER_TO_CATALOG.as_millis() + MAX_REPLICATION_TIMEOUT.as_millis() + LEADER_SLACK.as_millis())
         as u64,

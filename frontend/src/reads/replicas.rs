@@ -257,7 +257,7 @@ impl<R: ReplicaRead> Step<R> {
         if reads.is_empty() {
             return reads;
         }
-        // Looked at before the pause, which a closed cell does not grant.
+        // Before the pause, which a closed cell does not make: this would go round without one.
         if self.replicas.cell.is_closed() {
             give_up(reads, "this front-end is stopping");
             return Vec::new();

@@ -217,8 +217,7 @@ impl Connections {
         entry.ended |= event.is_read_closed();
         // A reset shows in the next read or write, but while a request is with its handler there is
         // none. The end of the peer's side alone is no reason: it may wait for its response.
-        // Without the second half a client that resets while its order is with the handler would
-        // keep its connection for as long as the handler takes.
+        // Where both sides have ended, nobody waits for the handler's response.
         let dead = event.is_error() || (event.is_write_closed() && entry.connection.is_waiting());
         if dead {
             self.close(slot)

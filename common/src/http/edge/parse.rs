@@ -12,8 +12,8 @@ use super::refusal::RefusalReason;
 const METHOD_BYTES: usize = 16;
 
 /// A method that a handler may be asked for. CONNECT is not among them: this is no proxy. TRACE is,
-/// to be refused like any other that a path does not take: an echo of a request would show what its
-/// sender's software was not to see.
+/// to be refused like any other that a path does not take: an echo of a request would show a page's
+/// script fields that the browser hides from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// GET

@@ -19,9 +19,10 @@ const LOOK: Duration = Duration::from_millis(250);
 const UNSTICK_FOR: Duration = Duration::from_secs(1);
 /// From an acceptor to the next, so that want of descriptors does not become a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
-/// When an acceptor that was replaced can have no connection left that it never had a request of.
+/// After this time an acceptor that was replaced has no connection left without a first request:
+/// strangers are ended sooner.
 const REPLACED_FOR: Duration = Duration::from_secs(5);
-/// So many more descriptors than at the last look ask for the next one.
+/// The next look comes early once this many more descriptors are in use than at the last one.
 const MORE: usize = 16;
 const LOG: Duration = Duration::from_secs(60);
 

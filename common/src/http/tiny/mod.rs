@@ -60,7 +60,7 @@ use std::time::Duration;
 /// our own services, whose answers are sent by threads that others wait for.
 const PUBLIC_SEND_TIMEOUT: Duration = Duration::from_secs(10);
 const INTERNAL_SEND_TIMEOUT: Duration = Duration::from_secs(1);
-/// Connections that wait to be accepted, at most and at least.
+/// Connections that may wait to be accepted, at least and at most.
 const BACKLOG: (usize, usize) = (16, 1_024);
 /// A connection's descriptors: tiny_http duplicates its socket.
 const DESCRIPTORS_EACH: usize = 2;

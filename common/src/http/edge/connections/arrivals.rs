@@ -25,7 +25,8 @@ const EXHAUSTION_EVERY: Duration = Duration::from_secs(60);
 const CROWD_LOOK: Duration = Duration::from_millis(250);
 /// Refused connections, over all cores, that still get a response; beyond, they are closed at once.
 const REFUSED_AT_ONCE: usize = 256;
-/// Where few connections are allowed, as many as this part of them: each takes a descriptor too.
+/// Where few connections are allowed, refused ones are at most this part of them (one in eight),
+/// since each takes a descriptor too.
 const REFUSED_PART: usize = 8;
 
 impl Connections {
