@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes the Dockerfile's base images from Debian packages and the Rust toolchain of this machine,
-# under the names that the Dockerfile has: for an engine that reaches no image registry. An image
-# that exists or can be fetched is left alone. It prints the name of each image that it made.
+# Makes the images that the Dockerfile and compose.yaml begin with, from Debian packages and the
+# Rust toolchain of this machine, under the names that they have there: for an engine that reaches
+# no image registry. An image that exists or can be fetched is left alone. It prints the name of
+# each image that it made.
 #
 # Needs root (or sudo), debootstrap, and the pinned toolchain.
 set -euo pipefail
@@ -16,22 +17,23 @@ base_of() { # base_of STAGE: the image that the Dockerfile's stage begins with
 }
 builder=$(base_of dependencies)
 runtime=$(base_of bazaar)
-if [ -z "$builder" ] || [ -z "$runtime" ]; then
-  echo "the Dockerfile has no stages 'dependencies' and 'bazaar' with a base image" >&2
+database=$(sed -n 's/^ *image: \(postgres:.*\)$/\1/p' compose.yaml)
+if [ -z "$builder" ] || [ -z "$runtime" ] || [ -z "$database" ]; then
+  echo "the Dockerfile has no stages 'dependencies' and 'bazaar' with a base image," >&2
+  echo "or compose.yaml no image of PostgreSQL" >&2
   exit 1
 fi
 
 missing() { # missing IMAGE
   ! "$engine" image inspect "$1" >/dev/null 2>&1
 }
-for image in "$builder" "$runtime"; do
+all_there=1
+for image in "$builder" "$runtime" "$database"; do
   if missing "$image"; then
-    timeout 300 "$engine" pull --quiet "$image" >/dev/null 2>&1 || true
+    timeout 300 "$engine" pull --quiet "$image" >/dev/null 2>&1 || all_there=
   fi
 done
-if ! missing "$builder" && ! missing "$runtime"; then
-  exit 0
-fi
+[ -z "$all_there" ] || exit 0
 if ! command -v debootstrap >/dev/null 2>&1 && ! [ -x /usr/sbin/debootstrap ]; then
   echo "debootstrap is missing. Install it (Debian, Ubuntu): apt install debootstrap" >&2
   exit 1
@@ -43,7 +45,9 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # debootstrap's progress is of interest only when it fails.
 bootstrap() { # bootstrap FOLDER INCLUDED_PACKAGES
-  "${as_root[@]}" debootstrap --variant=minbase ${2:+--include="$2"} bookworm "$1" "$mirror" \
+  "${as_root[@]}" mkdir -p "$work/packages"
+  "${as_root[@]}" debootstrap --variant=minbase --cache-dir="$work/packages" \
+    ${2:+--include="$2"} bookworm "$1" "$mirror" \
     >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; return 1; }
   # As Debian's slim images: no lists, no downloaded packages, no documentation.
   "${as_root[@]}" rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/usr/share/doc/* \
@@ -64,6 +68,15 @@ usual=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 if missing "$runtime"; then
   bootstrap "$work/runtime" ""
   import "$work/runtime" "$runtime" "ENV PATH=$usual" 'CMD ["bash"]'
+fi
+
+if missing "$database"; then
+  version=${database#postgres:}
+  version=${version%%-*}
+  bootstrap "$work/database" "postgresql-$version"
+  "${as_root[@]}" install --mode=755 tests/hosts/postgres.sh "$work/database/usr/local/bin/"
+  import "$work/database" "$database" "ENV PATH=/usr/lib/postgresql/$version/bin:$usual" \
+    'ENTRYPOINT ["postgres.sh"]' 'VOLUME /var/lib/postgresql/data'
 fi
 
 if missing "$builder"; then

@@ -7,9 +7,10 @@
 use std::time::{Duration, Instant};
 use tests::faults::judge::Figures;
 use tests::harness::seed;
-use tests::hosts::engine;
+use tests::hosts::engine::{self, Image};
+use tests::hosts::host::Layout;
 use tests::hosts::run::Run;
-use tests::hosts::scenarios::{self, ALL};
+use tests::hosts::scenarios::{self, random};
 
 /// Random faults between two verdicts: a history stays short enough to be judged at once.
 const ROUND: u32 = 40;
@@ -43,8 +44,8 @@ fn judged(figures: &Figures, seed: u64) {
     assert_eq!(found, (0, 0, 0, 0));
 }
 
-/// Every fault between hosts loses, doubles and ages nothing. `BAZAAR_HOSTS_ONLY` names scenarios,
-/// by a part of their names.
+/// Every fault between hosts loses, doubles and ages nothing, with one catalog and with two over a
+/// PostgreSQL. `BAZAAR_HOSTS_ONLY` names scenarios by parts of their names, with commas between.
 #[test]
 #[ignore = "make test-hosts: it builds an image, and takes minutes"]
 fn scenarios() {
@@ -53,14 +54,26 @@ fn scenarios() {
     }
     let seed = seed();
     let only = std::env::var("BAZAAR_HOSTS_ONLY").unwrap_or_default();
-    let mut run = Run::start(seed);
-    for (name, action) in ALL.iter().filter(|(name, _)| name.contains(&only)) {
-        run.scenario(name, *action);
+    let is_wanted = |name: &str| only.split(',').any(|part| name.contains(part.trim()));
+    let image = Image::of_this_run();
+    let mut ran = false;
+    for layout in [Layout::OneCatalog, Layout::TwoCatalogs] {
+        let all = scenarios::of(layout).iter();
+        let wanted: Vec<_> = all.filter(|(name, _)| is_wanted(name)).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        ran = true;
+        let mut run = Run::start(layout, &image, seed);
+        for (name, action) in wanted {
+            run.scenario(name, *action);
+        }
+        judged(&run.finish(), seed);
     }
-    judged(&run.finish(), seed);
+    assert!(ran, "no scenario has a name like '{only}'");
 }
 
-/// Random faults until the time is up, a verdict after each round.
+/// Random faults until the time is up, a verdict after each round. The layouts take turns.
 #[test]
 #[ignore = "make soak-hosts: it takes as long as it is asked to"]
 fn soak() {
@@ -70,15 +83,21 @@ fn soak() {
     let minutes = std::env::var("BAZAAR_HOSTS_MINUTES").unwrap_or_else(|_| "20".into());
     let minutes: u64 = minutes.parse().expect("BAZAAR_HOSTS_MINUTES is a number");
     let first = seed();
+    let image = Image::of_this_run();
     let until = Instant::now() + Duration::from_secs(minutes * 60);
     for round in 0.. {
         if Instant::now() >= until {
             break;
         }
         let seed = first.wrapping_add(round);
-        let mut run = Run::start(seed);
+        let layout = if round % 2 == 0 {
+            Layout::OneCatalog
+        } else {
+            Layout::TwoCatalogs
+        };
+        let mut run = Run::start(layout, &image, seed);
         for _ in 0..ROUND {
-            run.scenario("host-random", scenarios::random);
+            run.scenario("host-random", random::random);
             if Instant::now() >= until {
                 break;
             }

@@ -1,8 +1,10 @@
 //! The container engine, by its command line, and commands in a container's network namespace.
 
+use common::secret;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// The label of everything that a test makes; its value is the test's name.
 pub const LABEL: &str = "bazaar-hosts";
@@ -72,37 +74,59 @@ pub fn missing() -> Option<String> {
     None
 }
 
-/// The image of this run: the one that `BAZAAR_HOSTS_IMAGE` names, or one built from the project's
-/// Dockerfile under a name of its own. `true`: it was built, and the test removes its name.
-///
-/// # Panics
-/// When it cannot be built.
-pub fn image(name: &str) -> (String, bool) {
-    if let Ok(image) = std::env::var("BAZAAR_HOSTS_IMAGE") {
-        must(&["image", "inspect", "--format", "{{.Id}}", &image]);
-        return (image, false);
+/// The image of a run.
+#[derive(Debug)]
+pub struct Image {
+    name: String,
+    built: bool,
+}
+
+impl Image {
+    /// The image that `BAZAAR_HOSTS_IMAGE` names, or one built from the project's Dockerfile under
+    /// a name of its own, which is removed in the end.
+    ///
+    /// # Panics
+    /// When it cannot be built.
+    #[must_use]
+    pub fn of_this_run() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = root.to_str().expect("UTF-8");
+        // Where a registry answers, the engine fetches them itself.
+        let bases = format!("{root}/tests/hosts/base-images.sh");
+        let made = run(&bases, &[""; 0]).unwrap_or_else(|error| panic!("{error}"));
+        for image in made.lines() {
+            println!("made {image}");
+        }
+        if let Ok(name) = std::env::var("BAZAAR_HOSTS_IMAGE") {
+            must(&["image", "inspect", "--format", "{{.Id}}", &name]);
+            return Self { name, built: false };
+        }
+        let name = format!("bazaar-hosts:{}", secret::hex(4));
+        println!("building {name}");
+        let start = Instant::now();
+        // The host's network: a build may need its name server.
+        let build = ["build", "--quiet", "--network", "host", "--tag"];
+        must(&[&build[..], &[&name, root]].concat());
+        println!("built in {} s", start.elapsed().as_secs());
+        Self { name, built: true }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = root.to_str().expect("UTF-8");
-    // Where a registry answers, the engine fetches them itself.
-    let bases = format!("{root}/tests/hosts/base-images.sh");
-    println!(
-        "base images: {}",
-        run(&bases, &[""; 0]).unwrap_or_else(|error| panic!("{error}"))
-    );
-    let image = format!("bazaar-hosts:{name}");
-    println!("building {image}");
-    // The host's network: a build may need its name server.
-    must(&[
-        "build",
-        "--quiet",
-        "--network",
-        "host",
-        "--tag",
-        &image,
-        root,
-    ]);
-    (image, true)
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // The layers stay as the engine's build cache: the next run builds only what changed.
+        if self.built
+            && let Err(error) = docker(&["rmi", "--no-prune", &self.name])
+        {
+            eprintln!("the image's name stays: {error}");
+        }
+    }
 }
 
 /// Runs a program in a container's network namespace.

@@ -4,16 +4,21 @@
 //! choose its packets by the sender's address where they arrive. All packets of the way are meant,
 //! the acknowledgements of the other direction's connections too, as with a broken cable.
 
-use super::bazaar::{Hosts, SERVICES, SOON};
+use super::bazaar::{Hosts, SOON};
 use super::engine::in_namespace;
+use super::host::Host;
 use crate::tool;
 use cluster::process;
-use cluster::service::Service;
 use cluster::wait;
 use std::path::Path;
 
 /// A way: who sends to whom.
-pub type Way = (Service, Service);
+pub type Way = (Host, Host);
+
+/// The way from one host to another.
+pub fn way(from: impl Into<Host>, to: impl Into<Host>) -> Way {
+    (from.into(), to.into())
+}
 
 /// Harm that packets meet.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +87,7 @@ pub fn harm(hosts: &mut Hosts, (from, to): Way, harm: Harm) {
 ///
 /// # Panics
 /// When the kernel refuses.
-pub fn also_late(hosts: &Hosts, (from, to): Way) {
+pub fn also_late(hosts: &mut Hosts, (from, to): Way) {
     let source = hosts.address(from).to_string();
     let begin = ["INPUT", "--source", &source];
     let queue = ["--jump", "NFQUEUE", "--queue-num", QUEUE];
@@ -93,9 +98,11 @@ pub fn also_late(hosts: &Hosts, (from, to): Way) {
 ///
 /// # Panics
 /// When the kernel refuses.
-pub fn slow(hosts: &Hosts, service: Service, kilobits: u32) {
-    let pid = hosts.pid(service);
-    let interface = interface(&pid, &hosts.address(service).to_string());
+pub fn slow(hosts: &mut Hosts, host: impl Into<Host>, kilobits: u32) {
+    let host = host.into();
+    hosts.harmed.insert(host);
+    let pid = hosts.pid(host);
+    let interface = interface(&pid, &hosts.address(host).to_string());
     let rate = format!("{kilobits}kbit");
     let rule = [
         "tc", "qdisc", "replace", "dev", &interface, "root", "tbf", "rate", &rate, "burst", "16kb",
@@ -108,18 +115,18 @@ pub fn slow(hosts: &Hosts, service: Service, kilobits: u32) {
 ///
 /// # Panics
 /// When the kernel refuses.
-pub fn silence_names(hosts: &Hosts, service: Service) {
+pub fn silence_names(hosts: &mut Hosts, host: impl Into<Host>) {
     // The engine redirects port 53 of this address to a port of its own before this rule sees it.
     rule(
         hosts,
-        service,
+        host.into(),
         &["OUTPUT", "--destination", "127.0.0.11", "--jump", "DROP"],
     );
 }
 
 /// How many packets met the rules on a host.
-pub fn met(hosts: &Hosts, service: Service) -> u64 {
-    let pid = hosts.pid(service);
+pub fn met(hosts: &Hosts, host: impl Into<Host>) -> u64 {
+    let pid = hosts.pid(host);
     let mut met = 0;
     for (table, chain) in [
         ("filter", "INPUT"),
@@ -139,35 +146,24 @@ pub fn met(hosts: &Hosts, service: Service) -> u64 {
 
 /// Ends all harm.
 pub fn heal(hosts: &mut Hosts) {
-    for service in SERVICES {
-        if hosts.down.contains(&service) {
-            continue;
-        }
-        let pid = hosts.pid(service);
+    for host in std::mem::take(&mut hosts.harmed) {
         // The rules first: packets that no program answers for are dropped. A host without them
         // refuses some of these, and a container that died has no namespace any more.
-        for flush in [
-            &["iptables", "-F", "INPUT"][..],
-            &["iptables", "-F", "OUTPUT"],
-            &["iptables", "-t", "mangle", "-F", "OUTPUT"],
-        ] {
-            let _ = in_namespace(&pid, flush);
-        }
-        for interface in ["eth0", "eth1"] {
-            let _ = in_namespace(&pid, &["tc", "qdisc", "del", "dev", interface, "root"]);
-        }
+        let all = "iptables -F INPUT; iptables -F OUTPUT; iptables -t mangle -F OUTPUT; \
+                   tc qdisc del dev eth0 root; tc qdisc del dev eth1 root";
+        let _ = in_namespace(&hosts.pid(host), &["sh", "-c", all]);
     }
     hosts.delays.clear();
 }
 
-fn rule(hosts: &Hosts, service: Service, words: &[&str]) {
-    let pid = hosts.pid(service);
+fn rule(hosts: &mut Hosts, host: Host, words: &[&str]) {
+    hosts.harmed.insert(host);
     let all = [&["iptables", "--append"], words].concat();
-    in_namespace(&pid, &all).unwrap_or_else(|error| panic!("{error}"));
+    in_namespace(&hosts.pid(host), &all).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Starts the program that answers a host's queue, and waits until it does.
-fn hold_back(hosts: &mut Hosts, service: Service, delay_ms: u64, jitter_ms: u64) {
+fn hold_back(hosts: &mut Hosts, host: Host, delay_ms: u64, jitter_ms: u64) {
     let binary = std::env::current_exe().expect("this program has a path");
     // Tests lie in a folder beside the binaries.
     let folder = binary
@@ -176,7 +172,7 @@ fn hold_back(hosts: &mut Hosts, service: Service, delay_ms: u64, jitter_ms: u64)
     let program = folder.expect("packet-delay was built").join("packet-delay");
     let mut command = process::dying_with_us(Path::new("nsenter"));
     command
-        .args(["--target", &hosts.pid(service), "--net"])
+        .args(["--target", &hosts.pid(host), "--net"])
         .arg(program)
         .args(["--queue", QUEUE, "--delay-ms", &delay_ms.to_string()])
         .args(["--jitter-ms", &jitter_ms.to_string()]);

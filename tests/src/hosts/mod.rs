@@ -4,15 +4,22 @@
 //! | module | one idea |
 //! |---|---|
 //! | [`engine`] | the engine's command line, and the image of the project's Dockerfile |
-//! | [`bazaar`] | the services as containers on two networks: killed, frozen, recreated, removed |
+//! | [`host`] | names of hosts, and the layouts: one catalog, or two with PostgreSQL |
+//! | [`bazaar`] | the hosts of a run: networks, addresses, files, logs, their end |
+//! | `container` | what the engine does to a host: killed, frozen, stopped, replaced, disconnected |
+//! | `health` | who leads, who is active, who died, and waits until all is well |
 //! | [`links`] | cuts, loss, delay, duplication and slowness between two hosts |
 //! | [`run`] | that bazaar under load, its faults and figures, and the verdict at the end |
 //! | [`scenarios`] | the schedules |
 //!
-//! One bazaar lives through all scenarios of a run: what one of them breaks, the next ones find.
+//! One bazaar of each layout lives through all its scenarios: what one of them breaks, the next
+//! ones find.
 
 pub mod bazaar;
+mod container;
 pub mod engine;
+mod health;
+pub mod host;
 pub mod links;
 pub mod run;
 pub mod scenarios;

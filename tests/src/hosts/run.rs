@@ -1,6 +1,8 @@
 //! A bazaar across hosts under load, what is measured of each fault, and the verdict at the end.
 
-use super::bazaar::{Hosts, SERVICES, SOON};
+use super::bazaar::{Hosts, SOON};
+use super::engine::Image;
+use super::host::{Host, Layout};
 use super::links::{self, Harm, Way};
 use crate::closing::{agree, readable};
 use crate::contract;
@@ -11,7 +13,7 @@ use crate::history::load::{Load, Options};
 use crate::history::{Answer, Call, Event, History};
 use crate::recorder::Recorder;
 use client::api::Api;
-use cluster::service::Service::{self, Catalog, Order};
+use cluster::service::Service::{self, Order};
 use cluster::wait;
 use common::wire::order::Genesis;
 use fastrand::Rng;
@@ -45,8 +47,8 @@ impl Run {
     /// # Panics
     /// When it does not trade.
     #[must_use]
-    pub fn start(seed: u64) -> Self {
-        let hosts = Hosts::start();
+    pub fn start(layout: Layout, image: &Image, seed: u64) -> Self {
+        let hosts = Hosts::start(layout, image);
         contract::hold(hosts.urls());
         let history = Arc::new(History::default());
         let keep = Keep::new(&hosts.folder(), "hosts", seed, &history, &Store::File);
@@ -120,12 +122,23 @@ impl Run {
         others[self.rng.usize(..others.len())]
     }
 
-    /// All services, in a random sequence.
+    /// All hosts, in a random sequence.
     #[must_use]
-    pub fn shuffled(&mut self) -> [Service; 6] {
-        let mut services = SERVICES;
-        self.rng.shuffle(&mut services);
-        services
+    pub fn shuffled(&mut self) -> Vec<Host> {
+        let mut hosts = self.hosts.layout.hosts();
+        self.rng.shuffle(&mut hosts);
+        hosts
+    }
+
+    /// The catalog beside this one.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn other_catalog(&self, catalog: Service) -> Service {
+        let catalogs = self.hosts.layout.catalogs();
+        let other = catalogs.into_iter().find(|other| *other != catalog);
+        other.expect("there are two catalogs")
     }
 
     /// Now, on the clock of the history.
@@ -138,7 +151,7 @@ impl Run {
         self.harm(ways, harm);
         self.elapse_ms(from_ms, to_ms);
         // Copies are made where packets leave, everything else is done where they arrive.
-        let hosts: BTreeSet<Service> = ways
+        let hosts: BTreeSet<Host> = ways
             .iter()
             .map(|way| {
                 if matches!(harm, Harm::Repeat(_)) {
@@ -196,11 +209,12 @@ impl Run {
             "services ended unasked: {}",
             died.join("\n")
         );
-        for service in self.hosts.down.clone() {
-            self.hosts.start_service(service);
+        for host in self.hosts.down.clone() {
+            self.hosts.start_host(host);
         }
         self.hosts.wait_ready();
         self.progress(HEALTHY);
+        self.hosts.wait_standing_by();
         self.hosts.wait_in_sync(false);
     }
 
@@ -226,7 +240,7 @@ impl Run {
             read_through(&mut hosts, &api, id, &events);
         }
         let genesis: Genesis = hosts
-            .internal(Catalog)
+            .internal(hosts.active())
             .internal("/genesis")
             .expect("a genesis");
         let recorder = Recorder::default();
@@ -281,7 +295,7 @@ fn read_through(hosts: &mut Hosts, api: &Api, id: u8, events: &[Event]) {
     );
     judge::every_order_is_read(api, id, events);
     for other in others {
-        hosts.start_service(other);
+        hosts.start_host(other);
     }
     hosts.wait_in_sync(true);
 }
