@@ -6,7 +6,7 @@
 //! | [`engine`] | the engine's command line, and the image of the project's Dockerfile |
 //! | [`host`] | names of hosts, and the layouts: one catalog, or two with PostgreSQL |
 //! | [`bazaar`] | the hosts of a run: networks, addresses, files, logs, their end |
-//! | `container` | what the engine does to a host: killed, frozen, stopped, replaced, disconnected |
+//! | `container` | what the engine does to a host: killed, frozen, replaced, disconnected |
 //! | `health` | who leads, who is active, who died, and waits until all is well |
 //! | [`links`] | cuts, loss, delay, duplication and slowness between two hosts |
 //! | [`run`] | that bazaar under load, its faults and figures, and the verdict at the end |
