@@ -105,7 +105,7 @@ impl Frontend {
     /// # Errors
     /// When a listener cannot be bound.
     pub fn start(settings: &FrontendSettings) -> io::Result<Self> {
-        // 1. What the threads share: counters, cache, leader, health, queues.
+        // 1. The parts that the threads share: counters, cache, leader, health, queues.
         let metrics = Metrics::new();
         let http_metrics = HttpMetrics::new(&metrics);
         let queue_metrics = QueueMetrics::new(&metrics);

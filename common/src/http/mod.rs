@@ -300,7 +300,7 @@ impl Responder {
                 response = response.with_header(protocol::HEADER, protocol::text());
             }
             response.headers.extend(self.header.take());
-            // Counted before it is sent: whoever has the response finds it in the metrics.
+            // Counted before it is sent: a client that has the response finds it in the metrics.
             self.metrics
                 .answered(self.route, response.status, self.since.elapsed());
             sink.send(response);

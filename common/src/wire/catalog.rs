@@ -208,6 +208,7 @@ pub struct CatalogHealth {
 #[serde(rename_all = "kebab-case")]
 pub enum CatalogRole {
     /// It serves. A catalog on a file of its own always does.
+    // A health without a role is that of a version without standbys.
     #[default]
     Active,
     /// It stands by, and takes over when the active one fails.

@@ -29,6 +29,8 @@ pub struct Health {
     /// While it leads: how many copies of a new order there would be.
     pub copies: Option<Copies>,
     /// The version of the messages that it speaks, `<major>.<minor>`.
+    // Not in the first version's messages, as every field with a default here: without one, a
+    // replica of that version would count as down in the middle of an upgrade.
     #[serde(default = "super::first_protocol")]
     pub protocol: String,
     /// The version of its program; empty when it does not say.
@@ -138,6 +140,7 @@ pub struct QueryRequest {
     /// The numbers.
     pub numbers: Vec<u64>,
     /// Asks only for what is found, which takes no call to the catalog.
+    // A front-end that does not send it wants the whole answer.
     #[serde(default)]
     pub found_only: bool,
 }

@@ -97,8 +97,7 @@ impl HealthTable {
     pub fn set_catalog(&self, catalog: usize, health: Option<CatalogHealth>) {
         let mut catalogs = self.catalogs.lock();
         if let Some(health) = &health {
-            // Kept from then on: while the catalog is away the replicas are still told apart from
-            // strangers.
+            // Kept from then on: while the catalog is away, strangers are still recognised.
             catalogs.cluster = Some(health.cluster.clone());
         }
         catalogs.newest[catalog] = health.map(|health| (BootInstant::now(), health));

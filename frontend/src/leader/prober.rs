@@ -127,7 +127,7 @@ impl Worker {
         let (replica, url) = (self.config.id, &self.config.url);
         match &seen {
             _ if self.said.as_ref() == Some(&seen) => return,
-            // Silence is no news of a stranger: what was said of it stands until somebody answers.
+            // Silence is no news of a stranger: the log's last line on it stands until it answers.
             Observation::Down => return,
             Observation::WrongReplica(other) => {
                 tracing::error!(

@@ -19,11 +19,13 @@ pub struct OrderEvidence(Mutex<Option<(BootInstant, String)>>);
 impl OrderEvidence {
     /// An order was given up.
     pub fn failed(&self, now: BootInstant, why: &str) {
+        // The newest failure alone: its words are what a person needs, and its time counts anew.
         *self.0.lock() = Some((now, why.into()));
     }
 
     /// An order was accepted.
     pub fn accepted(&self) {
+        // One order that trades proves more than any number of earlier failures.
         *self.0.lock() = None;
     }
 
@@ -32,6 +34,7 @@ impl OrderEvidence {
     pub fn failure(&self, now: BootInstant) -> Option<String> {
         let newest = self.0.lock();
         let (at, why) = newest.as_ref()?;
+        // Judged when it is read: no thread is needed that forgets it.
         (now.saturating_since(*at) <= VALID).then(|| why.clone())
     }
 }

@@ -172,8 +172,8 @@ impl OrderForwarder {
             Ok(answer) if answer.verdicts.len() == batch.len() => {
                 let began = Instant::now();
                 let accepted = |verdict: &Verdict| matches!(verdict, Verdict::Accepted(_));
-                // Before the clients have their answers: who asks `/readyz` after a receipt must
-                // not read that orders fail.
+                // Before the clients have their answers: a client that asks `/readyz` after a
+                // receipt must not read that orders fail.
                 if answer.verdicts.iter().any(accepted) {
                     self.evidence.accepted();
                 }

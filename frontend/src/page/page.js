@@ -346,7 +346,7 @@ function setState(state, heard) {
 }
 
 function receive(message) {
-  // Whatever the worker says shows that it lives.
+  // Any message shows that the worker lives.
   feed.unanswered = 0;
   if (message.state) setState(message.state, message.heard);
   else APPLY[message.name](message.data);

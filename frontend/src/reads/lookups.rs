@@ -74,7 +74,7 @@ impl Lookups {
     }
 
     fn run(&self) {
-        // Whatever waits is taken at once: under load calls grow larger, not more.
+        // All that wait are taken at once: under load calls grow larger, not more.
         while let Some(readers) = self.queue.take_batch(MAX_BATCH, &self.stop) {
             self.serve(readers);
         }

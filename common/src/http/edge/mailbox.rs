@@ -61,6 +61,8 @@ impl fmt::Debug for Mailbox {
 impl Mailbox {
     /// A thread of the core begins a pass: it looks before it sleeps.
     pub fn attend(&self) {
+        // Senders save the wake-up from here on, so a look at the messages must follow. The pass
+        // makes it, after the kernel's events.
         self.state.lock().attended = true;
     }
 
@@ -69,12 +71,15 @@ impl Mailbox {
     #[must_use]
     pub fn leave(&self) -> bool {
         let mut state = self.state.lock();
+        // Both under one lock: a message that comes before this is seen here, and the sender of one
+        // that comes after it wakes the core.
         state.attended = false;
         !state.messages.is_empty()
     }
 
     /// Moves the messages into `into`, which is empty.
     pub fn empty_into(&self, into: &mut Vec<Message>) {
+        // Swapped, so that the lock is held for a moment and neither vector gives its memory back.
         std::mem::swap(&mut self.state.lock().messages, into);
     }
 
@@ -83,7 +88,8 @@ impl Mailbox {
     pub fn put(&self, message: Message) -> bool {
         let mut state = self.state.lock();
         state.messages.push(message);
-        // The first message wakes; the others find the core awake.
+        // The first message wakes, and notes that a look is coming: of a hundred responses that are
+        // sent at once one pays for the system call.
         !std::mem::replace(&mut state.attended, true)
     }
 }

@@ -50,6 +50,8 @@ pub struct Permit(Arc<Permits>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        // A permit has one owner, and only drop gives it back: a count below zero would let more
+        // subscribers in than the connections allow.
         let before = self.0.taken.fetch_sub(1, Ordering::SeqCst);
         assert!(before > 0, "a permit came back, and none was taken");
         self.0.gauge.dec();

@@ -69,7 +69,7 @@ impl Acceptor {
     /// Whether it has to be replaced: after an error that it reported, or a panic that may have
     /// been its own. Two acceptors on one socket do no harm.
     pub fn has_ended(&self) -> bool {
-        // Whose panic it was cannot be seen. Replacing one that lives costs little: two acceptors
+        // Nothing shows whose panic it was. Replacing one that lives costs little: two acceptors
         // on one socket do no harm.
         self.failed.load(Ordering::Relaxed) || threads::acceptor_panics() != self.panics
     }

@@ -114,7 +114,7 @@ impl Keeper {
             return shared.callers.lock().forget(now, INTERNAL_IDLE_TIMEOUT);
         };
         let ended = watch.look(|peers| {
-            // One lock for both: what is decided is about what was just seen.
+            // One lock for both: the decision is about the connections that were just seen.
             let mut callers = shared.callers.lock();
             callers.seen(peers, now);
             callers.over(now, shared.connections, INTERNAL_IDLE_TIMEOUT)

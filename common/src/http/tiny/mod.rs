@@ -172,7 +172,7 @@ impl TinyServer {
     pub fn stop(&self) {
         // 1. From here on each answer asks for the end of its connection, and requests are refused.
         self.shared.stopping.store(true, Ordering::Relaxed);
-        // 2. What is in flight is answered, and the threads are still there for it.
+        // 2. Requests in flight are answered: their threads still run.
         self.shared.metrics.wait_idle(crate::timing::STOP_GRACE);
         // 3. The threads end.
         self.shared.stop.trigger();

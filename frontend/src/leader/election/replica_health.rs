@@ -53,7 +53,7 @@ impl ReplicaHealth {
                     newest: Some((probe.began, health.clone())),
                     misses: 0,
                     unusable: false,
-                    // What it could not do as a leader does not pass with one good probe.
+                    // A failure to lead does not pass with one good probe.
                     passed_over_until: self.passed_over_until,
                     stalled: self.stalled,
                     relieved: self.relieved,
@@ -90,7 +90,7 @@ impl ReplicaHealth {
     /// Its health, where the probe began at `since` or later and no later one failed for good.
     pub fn fresh(&self, since: BootInstant) -> Option<&Health> {
         let (began, health) = self.newest.as_ref()?;
-        // Dead, although its last health is recent: what it said of itself is over.
+        // Dead, although its last health is recent: its own words do not count any more.
         (*began >= since && !self.is_dead()).then_some(health)
     }
 
