@@ -32,6 +32,9 @@ pub struct Server {
     child: Option<Child>,
     /// Its name as a standby.
     name: String,
+    /// Copies of another server's state that it was given. Each has a folder of its own: what is
+    /// left of a killed server may still write into the one before.
+    copies: u32,
     /// Whether a commit reaches the disk before it is answered.
     fsync: bool,
     /// Whether it offers TLS.
@@ -200,11 +203,24 @@ impl Server {
     pub fn standby(&self, name: &str) -> Self {
         let installed = installed().expect("this one runs");
         let mut standby = Self::new(installed, name);
+        standby.follow(self);
+        standby
+    }
+
+    /// Becomes a standby of another one, which streams: with a copy of that one's state in place of
+    /// its own. It may have been killed before.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn follow(&mut self, primary: &Self) {
+        self.kill();
+        self.copies += 1;
+        let name = &self.name;
         let source = format!(
             "host=127.0.0.1 port={} user={USER} application_name={name}",
-            self.port()
+            primary.port()
         );
-        let data = standby.data();
+        let data = self.data();
         let copy = [
             "-D",
             &data,
@@ -217,14 +233,20 @@ impl Server {
             "fast",
             "-R",
         ];
+        let installed = installed().expect("that one runs");
         installed.run("pg_basebackup", &copy);
-        standby.up();
         let streams = format!(
             "SELECT 1 FROM pg_stat_replication \
              WHERE application_name = '{name}' AND state = 'streaming'"
         );
-        self.until(&streams);
-        standby
+        self.up();
+        primary.until(&streams);
+    }
+
+    /// Its name as a standby.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Lets commits wait for this standby.
@@ -259,13 +281,14 @@ impl Server {
             ports: PortBlock::take().expect("free ports"),
             child: None,
             name: name.into(),
+            copies: 0,
             fsync: false,
             tls: false,
         }
     }
 
     fn data(&self) -> String {
-        let path = self.folder.path().join("data");
+        let path = self.folder.path().join(format!("data{}", self.copies));
         path.to_str().expect("UTF-8").into()
     }
 

@@ -5,6 +5,7 @@ use catalog::store::postgres::{PostgresStore, PostgresUrl};
 use client::api::Api;
 use cluster::addresses::PortBlock;
 use cluster::wait;
+use common::wire::catalog::CatalogState;
 use common::wire::money::Price;
 use common::wire::order::{ClusterId, Genesis, InitialStock, Side};
 use common::wire::public::NewOrder;
@@ -139,6 +140,61 @@ fn two_catalogs_are_launched_killed_backed_up_restored_and_rebuilt() {
     launched.stop();
     let logs = ["order1.db", "order2.db", "order3.db"].map(|log| user.path(&format!("run/{log}")));
     tool::order("verify", &logs.each_ref().map(Path::new));
+}
+
+/// A failover to a standby that lacked acknowledged orders is noticed: no stock is shown, nothing
+/// trades, and so no number is given twice. A rebuild from the longest log brings the orders back.
+#[test]
+fn a_failover_that_lost_orders_is_noticed_and_mended_by_a_rebuild() {
+    let Some(mut primary) = Server::start() else {
+        return;
+    };
+    let mut user = User::new(&primary, "shop");
+    let mut standby = primary.standby("standby");
+    user.database = Server::url_of(&[&primary, &standby], "shop");
+    let launched = user.launch();
+    assert_eq!(launched.sell("a"), 0);
+    let mut there = standby.connect("shop").expect("connects");
+    let received = wait::until(SOON, || {
+        there.query_opt("SELECT 1 FROM orders", &[]).ok().flatten()
+    });
+    received.expect("the first order is replicated");
+    drop(there);
+    standby.stop();
+    assert_eq!(launched.sell("b"), 1, "nobody waits for the standby");
+    primary.kill();
+    standby.up();
+    standby.promote();
+
+    let lost = wait::until(SOON, || {
+        let status = launched.api.status().ok()?;
+        (status.catalog.state == Some(CatalogState::HistoryLost)).then_some(())
+    });
+    assert!(lost.is_some(), "{:?}", launched.api.status());
+    for path in ["/stocks", "/stocks/FishCo", "/readyz"] {
+        let answer = launched.api.get(path).expect("answered");
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+    }
+    let order = NewOrder {
+        name: "FishCo".into(),
+        quantity: 1,
+        side: Side::Sell,
+    };
+    let refused = launched.api.order(&order, Some("c")).expect_err("refused");
+    assert_eq!(refused.status(), Some(503), "{refused}");
+    let known = launched.api.order_by_number(1).expect("the logs have it");
+    assert_eq!(known.quantity, 1);
+    launched.stop();
+
+    let logs = ["order1.db", "order2.db", "order3.db"].map(|log| user.path(&format!("run/{log}")));
+    tool::order("verify", &logs.each_ref().map(Path::new));
+    let rebuilt = user.run("catalog", &["rebuild", "--from", &logs[2]]);
+    assert!(rebuilt.out.contains(": 2 orders"), "{rebuilt:?}");
+    let launched = user.launch();
+    assert_eq!(launched.sell("b"), 1, "a key of before");
+    assert_eq!(launched.sell("c"), 2);
+    assert_eq!(launched.fish(), 103);
+    launched.stop();
 }
 
 /// Opens a database; makes what a catalog makes at its first start.

@@ -7,7 +7,7 @@ use client::api::Api;
 use cluster::service::Service::{self, Catalog, Frontend, Order};
 use cluster::wait;
 use common::http::protocol::TEST_VARIABLE;
-use common::wire::catalog::CatalogHealth;
+use common::wire::catalog::CatalogRole;
 use common::wire::order::Side;
 use common::wire::public::NewOrder;
 use std::sync::Mutex;
@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tests::harness::{Bazaar, SOON};
+use tests::postgres::Server;
 
 /// No order may take longer over a planned restart.
 const LONGEST: Duration = Duration::from_millis(300);
@@ -128,9 +129,47 @@ fn restart(bazaar: &mut Bazaar, clients: &Clients, service: Service) -> Duration
     if matches!(service, Order(_)) {
         bazaar.wait_level();
     }
+    if bazaar.cluster.spec().catalogs().len() > 1 {
+        wait_standby(bazaar);
+    }
     let longest = clients.longest();
     println!("{service} restarted: the longest order took {longest:?}");
     longest
+}
+
+/// Waits until one of several catalogs is active, and each other one stands by.
+fn wait_standby(bazaar: &Bazaar) {
+    let catalogs = bazaar.cluster.spec().catalogs();
+    let count = |wanted: CatalogRole| {
+        let health = catalogs.iter().filter_map(|c| bazaar.catalog_health(*c));
+        health.filter(|health| health.role == wanted).count()
+    };
+    let stands_by = wait::until(SOON, || {
+        let roles = (count(CatalogRole::Active), count(CatalogRole::Standby));
+        (roles == (1, catalogs.len() - 1)).then_some(())
+    });
+    assert!(stands_by.is_some(), "a catalog does not stand by");
+}
+
+/// A bazaar with two catalogs over one database, and their server. `None` where no PostgreSQL is
+/// installed.
+fn start_with_two_catalogs() -> Option<(Bazaar, Server)> {
+    let server = Server::start()?;
+    let database = server.database("bazaar");
+    let bazaar = Bazaar::start_with(2, |spec| {
+        spec.shared_database = Some(database.clone());
+        let next = spec.addresses.next_port();
+        spec.addresses = spec.addresses.clone().with_catalogs(2, next);
+    });
+    wait_standby(&bazaar);
+    Some((bazaar, server))
+}
+
+/// The catalog that stands by.
+fn standby(bazaar: &Bazaar) -> Service {
+    let active = bazaar.active_catalog();
+    let mut catalogs = bazaar.cluster.spec().catalogs().into_iter();
+    catalogs.find(|c| *c != active).expect("there are two")
 }
 
 /// Lets clients trade while `meanwhile` restarts services. No call fails.
@@ -161,20 +200,14 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Front-ends, a follower and the leader are restarted in turn: no error, and no order that takes
-/// long. A machine that is busy with something else may hold one up, but not at each try.
-#[test]
-fn planned_restarts_go_unnoticed() {
-    let mut bazaar = Bazaar::start_with(2, |_| {});
+/// The choice of a service to restart, made when its turn has come.
+type Choose<'a> = &'a dyn Fn(&Bazaar) -> Service;
+
+/// Restarts each in turn. No order takes long: a machine that is busy with something else may hold
+/// one up, but not at each try.
+fn restart_in_turn(bazaar: &mut Bazaar, services: &[Choose<'_>]) {
     bazaar.wait_led_by(3, &[1, 2, 3]);
-    let follower = |bazaar: &Bazaar| {
-        let leader = bazaar.leader();
-        Order((1..=3).find(|id| *id != leader).expect("two follow"))
-    };
-    let leader = |bazaar: &Bazaar| Order(bazaar.leader());
-    let services: [&dyn Fn(&Bazaar) -> Service; 4] =
-        [&|_| Frontend(2), &|_| Frontend(1), &follower, &leader];
-    under_load(&mut bazaar, |bazaar, clients| {
+    under_load(bazaar, |bazaar, clients| {
         for choose in services {
             let quick = (0..TRIES).any(|_| {
                 let service = choose(bazaar);
@@ -183,25 +216,63 @@ fn planned_restarts_go_unnoticed() {
             assert!(quick, "{TRIES} restarts took {LONGEST:?} and more");
         }
     });
+}
+
+fn follower(bazaar: &Bazaar) -> Service {
+    let leader = bazaar.leader();
+    Order((1..=3).find(|id| *id != leader).expect("two follow"))
+}
+
+fn leader(bazaar: &Bazaar) -> Service {
+    Order(bazaar.leader())
+}
+
+/// The catalog on its file, front-ends, a follower and the leader are restarted in turn: no error,
+/// and no order that takes long.
+#[test]
+fn planned_restarts_go_unnoticed() {
+    let mut bazaar = Bazaar::start_with(2, |_| {});
+    let services: [Choose<'_>; 5] = [
+        &|_| Catalog,
+        &|_| Frontend(2),
+        &|_| Frontend(1),
+        &follower,
+        &leader,
+    ];
+    restart_in_turn(&mut bazaar, &services);
     bazaar.close();
 }
 
-/// A bazaar is upgraded while it trades, one process after the other in the order of
-/// docs/operations.md. The next version speaks protocol 1.1, and each of its messages has a field
-/// that the version before does not know.
+/// The same with two catalogs over one database, and all their processes: the one that stands by,
+/// and twice the active one, so that each of them hands over to the other.
 #[test]
-fn an_upgrade_goes_unnoticed() {
-    let mut bazaar = Bazaar::start_with(2, |_| {});
+fn planned_restarts_of_all_processes_go_unnoticed_where_a_catalog_stands_by() {
+    let Some((mut bazaar, _server)) = start_with_two_catalogs() else {
+        return;
+    };
+    let services: [Choose<'_>; 7] = [
+        &standby,
+        &Bazaar::active_catalog,
+        &Bazaar::active_catalog,
+        &|_| Frontend(2),
+        &|_| Frontend(1),
+        &follower,
+        &leader,
+    ];
+    restart_in_turn(&mut bazaar, &services);
+    bazaar.close();
+}
+
+/// Upgrades a bazaar while it trades, one process after the other in the order of
+/// docs/operations.md, from the catalogs on that are named. The next version speaks protocol 1.1,
+/// and each of its messages has a field that the version before does not know.
+fn upgrade(bazaar: &mut Bazaar, catalogs: &[Service]) {
     bazaar.wait_led_by(3, &[1, 2, 3]);
-    under_load(&mut bazaar, |bazaar, clients| {
+    under_load(bazaar, |bazaar, clients| {
         let leader = bazaar.leader();
         let followers = (1..=3).filter(|id| *id != leader).map(Order);
-        let all =
-            [Catalog]
-                .into_iter()
-                .chain(followers)
-                .chain([Order(leader), Frontend(2), Frontend(1)]);
-        for service in all {
+        let last = [Order(leader), Frontend(2), Frontend(1)];
+        for service in catalogs.iter().copied().chain(followers).chain(last) {
             bazaar
                 .cluster
                 .spec_mut()
@@ -209,17 +280,33 @@ fn an_upgrade_goes_unnoticed() {
             restart(bazaar, clients, service);
         }
     });
-    let catalog: CatalogHealth = bazaar
-        .cluster
-        .internal(Catalog)
-        .internal("/health")
-        .expect("answers");
     let next = format!("{}-next", env!("CARGO_PKG_VERSION"));
-    assert_eq!((&*catalog.protocol, &catalog.version), ("1.1", &next));
+    for catalog in catalogs {
+        let health = bazaar.catalog_health(*catalog).expect("answers");
+        assert_eq!((&*health.protocol, &health.version), ("1.1", &next));
+    }
     for id in bazaar.replicas() {
         let health = bazaar.health(id).expect("answers");
         assert_eq!((&*health.protocol, &health.version), ("1.1", &next));
     }
+}
+
+/// A bazaar is upgraded under load: no call fails.
+#[test]
+fn an_upgrade_goes_unnoticed() {
+    let mut bazaar = Bazaar::start_with(2, |_| {});
+    upgrade(&mut bazaar, &[Catalog]);
+    bazaar.close();
+}
+
+/// The same with two catalogs: first the one that stands by, then the active one.
+#[test]
+fn an_upgrade_goes_unnoticed_where_a_catalog_stands_by() {
+    let Some((mut bazaar, _server)) = start_with_two_catalogs() else {
+        return;
+    };
+    let catalogs = [standby(&bazaar), bazaar.active_catalog()];
+    upgrade(&mut bazaar, &catalogs);
     bazaar.close();
 }
 

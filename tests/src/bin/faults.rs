@@ -109,7 +109,7 @@ fn main() -> ExitCode {
 fn round_of(store: &Store) -> Scenario {
     match store {
         Store::File => soak::ROUND,
-        Store::Postgres(_) => soak::SHARED_ROUND,
+        Store::Postgres(_) | Store::Replicated(_) => soak::SHARED_ROUND,
     }
 }
 

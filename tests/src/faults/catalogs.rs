@@ -1,5 +1,6 @@
 //! Two catalogs over one PostgreSQL: the active one is killed, paused, stopped, cut off from its
 //! database and from its callers, alone and together with others, and dies at each crash point.
+//! The two never call each other, so there is no way between them to cut.
 //! The rounds of each scenario begin with the catalog that is active then, so both have their turn.
 
 use super::Scenario;
@@ -29,7 +30,13 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario::new("catalogs-cut-callers", cut_callers)
         .with_two_catalogs()
         .with_network(),
+    Scenario::new("catalogs-cut-and-others", cut_and_others)
+        .with_two_catalogs()
+        .with_network(),
     Scenario::new("database-restarts", database_restarts).with_two_catalogs(),
+    Scenario::new("database-fails-over", database_fails_over)
+        .with_two_catalogs()
+        .with_replication(),
 ];
 
 /// A scenario per crash point of a takeover, a move and a clean stop; its name is the point's.
@@ -91,6 +98,34 @@ impl End {
         match self {
             Self::Kill | Self::Stop => run.revive(service),
             Self::Pause => run.resume(service),
+        }
+    }
+}
+
+/// A service that has trouble together with a catalog.
+#[derive(Debug, Clone, Copy)]
+enum Partner {
+    Leader,
+    Follower,
+    Frontend(u8),
+    /// The catalog that stands by.
+    Standby,
+}
+
+const PARTNERS: [Partner; 4] = [
+    Partner::Leader,
+    Partner::Follower,
+    Partner::Frontend(1),
+    Partner::Frontend(2),
+];
+
+impl Partner {
+    fn choose(self, run: &mut Run) -> Service {
+        match self {
+            Self::Leader => Order(run.leader()),
+            Self::Follower => Order(run.follower()),
+            Self::Frontend(n) => Frontend(n),
+            Self::Standby => run.other_catalog(run.active()),
         }
     }
 }
@@ -194,13 +229,8 @@ fn in_takeover(run: &mut Run) {
 /// sequence.
 fn and_others(run: &mut Run) {
     for end in [End::Kill, End::Pause, End::Stop] {
-        for kind in 0..4 {
-            let other = match kind {
-                0 => Order(run.leader()),
-                1 => Order(run.follower()),
-                2 => Frontend(1),
-                _ => Frontend(2),
-            };
+        for kind in PARTNERS {
+            let other = kind.choose(run);
             let other_end = if run.rng.bool() {
                 End::Kill
             } else {
@@ -238,6 +268,39 @@ fn cut_database(run: &mut Run) {
         );
         run.network.heal();
         run.healthy();
+    }
+}
+
+/// The active catalog is cut off from the database, in each manner, and meanwhile something befalls
+/// the leader, a follower, a front-end or the other catalog.
+fn cut_and_others(run: &mut Run) {
+    let mut partners = PARTNERS.to_vec();
+    partners.push(Partner::Standby);
+    for partner in partners {
+        for harm in CUTS {
+            let active = run.active();
+            let other = partner.choose(run);
+            run.network.harm_database(active, harm);
+            run.fault();
+            // At least the time between two renewals, so that something meets the harm.
+            run.elapse_ms(300, 1_300);
+            let ends = [End::Kill, End::Pause, End::Stop];
+            let end = ends[run.rng.usize(..ends.len())];
+            end.of(run, other);
+            run.elapse_ms(0, 1_500);
+            let met = run.network.met_database(active);
+            assert!(met > 0, "nothing met {harm:?} on the way to the database");
+            if run.rng.bool() {
+                run.network.heal();
+                run.elapse_ms(0, 300);
+                end.undo(run, other);
+            } else {
+                end.undo(run, other);
+                run.elapse_ms(0, 300);
+                run.network.heal();
+            }
+            run.healthy();
+        }
     }
 }
 
@@ -305,6 +368,30 @@ fn database_restarts(run: &mut Run) {
         run.progress(20);
         run.healthy();
     }
+}
+
+/// The primary of the database is killed, alone or just after the active catalog, and its
+/// synchronous standby takes its place: what was acknowledged is there. The killed one comes back
+/// as the standby, and is promoted in its turn.
+fn database_fails_over(run: &mut Run) {
+    let start_us = run.now_us();
+    for with_catalog in [false, true, false, true] {
+        run.fault();
+        let active = run.active();
+        if with_catalog {
+            run.kill(active);
+            run.elapse_ms(0, 100);
+        }
+        let away = Duration::from_millis(run.rng.u64(0..1_000));
+        run.store.fail_over(|| elapse(away));
+        run.progress(20);
+        run.store.rejoin();
+        run.healthy();
+    }
+    let worst = run.worst_since(start_us).as_millis();
+    run.note(format!(
+        "4 failovers of the database, begun up to 1 s after its end: longest order {worst} ms"
+    ));
 }
 
 /// A catalog dies at the point, the other one is active then, and the first one comes back. Each

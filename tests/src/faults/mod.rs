@@ -57,6 +57,8 @@ pub struct Scenario {
     pub faithful: bool,
     /// The stores that it is about.
     pub about: About,
+    /// Whether the database has a synchronous standby of its own.
+    pub replicated: bool,
     /// Settings of its own.
     pub set: fn(&mut Spec),
     /// Its action.
@@ -72,6 +74,7 @@ impl Scenario {
             edge: false,
             faithful: false,
             about: About::AnyStore,
+            replicated: false,
             set: |_| (),
             run,
         }
@@ -101,11 +104,22 @@ impl Scenario {
         }
     }
 
+    /// The same with a synchronous standby of the database.
+    #[must_use]
+    pub const fn with_replication(self) -> Self {
+        Self {
+            replicated: true,
+            ..self
+        }
+    }
+
     /// Why it does not run with this store.
     #[must_use]
     pub fn skipped(&self, store: &Store) -> Option<&'static str> {
         match (self.about, store) {
-            (About::File, Store::Postgres(_)) => Some("it is about the catalog's file"),
+            (About::File, Store::Postgres(_) | Store::Replicated(_)) => {
+                Some("it is about the catalog's file")
+            }
             (About::TwoCatalogs, Store::File) => {
                 Some("two catalogs share a PostgreSQL: STORE=postgres")
             }

@@ -48,6 +48,8 @@ pub struct Run {
 /// # Panics
 /// When the bazaar does not behave; its folder then stays.
 pub fn run(scenario: &Scenario, store: &Store, seed: u64, figures: &Mutex<Figures>) {
+    let own = scenario.replicated.then(Store::replicated);
+    let store = own.as_ref().unwrap_or(store);
     let network = RefCell::new(Network::default());
     let bazaar = Bazaar::start_with(FRONTENDS, |spec| {
         if scenario.edge {
