@@ -35,6 +35,7 @@ help: ## this list
 	  split($$1, goal, ":"); printf "  make %-15s %s\n", goal[1], $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend; the compose goals the same.'
+	@echo 'run-all takes CATALOGS=2, where CATALOG_DB names a PostgreSQL: docs/high-availability.md.'
 	@echo 'bench takes ROUNDS=, SECONDS= (of each load), ORDERS= (in the long log), KILLS=,'
 	@echo '  ONLY= (parts), BENCH_DIR= (on a disk), MICRO=1.'
 	@echo 'client takes P= (probability of a trade), N= (lookups), C= (clients at once), SEED=, URL=.'
@@ -67,7 +68,7 @@ build: tools ## builds everything, optimised
 	  echo "unset it for this project, or start the programs from there" >&2; exit 1; fi
 
 run-all: build ## starts catalog, three replicas and front-end; Ctrl-C stops them
-	@exec "$(RELEASE)/bazaar" run --dir "$(RUN)"
+	@exec "$(RELEASE)/bazaar" run --dir "$(RUN)" $(if $(CATALOGS),--catalogs $(CATALOGS))
 
 kill: ## kills a service of run-all: make kill ID=3
 	@$(call need,ID,$@ ID=3)

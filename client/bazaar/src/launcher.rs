@@ -298,8 +298,12 @@ impl Launcher {
             self.remove_pid(service);
         }
         outcome.map_err(text)?;
+        let database = match self.cluster.spec().shared_database {
+            None => "",
+            Some(_) => "the database and ",
+        };
         self.screen.note(&format!(
-            "stopped; all trades are in {}",
+            "stopped; all trades are in {database}{}",
             self.folder.display()
         ));
         Ok(())
