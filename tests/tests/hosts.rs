@@ -68,7 +68,9 @@ fn scenarios() {
         for (name, action) in wanted {
             run.scenario(name, *action);
         }
+        let start = Instant::now();
         judged(&run.finish(), seed);
+        println!("judged in {} s", start.elapsed().as_secs());
     }
     assert!(ran, "no scenario has a name like '{only}'");
 }

@@ -95,7 +95,7 @@ impl Two {
         let options = Options {
             urls: self.clusters[0].urls(),
             clients: 4,
-            faithful: false,
+            faithful: 0,
             seed: seed(),
         };
         let load = Load::start(&options, &Arc::new(History::default()));

@@ -69,7 +69,7 @@ pub fn run(scenario: &Scenario, store: &Store, seed: u64, figures: &Mutex<Figure
     let options = Options {
         urls: bazaar.cluster.urls(),
         clients: CLIENTS,
-        faithful: scenario.faithful,
+        faithful: if scenario.faithful { CLIENTS } else { 0 },
         seed: seed ^ 0x5eed,
     };
     let load = Load::start(&options, &history);

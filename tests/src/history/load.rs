@@ -31,8 +31,8 @@ pub struct Options {
     pub urls: Vec<String>,
     /// Clients at once.
     pub clients: u32,
-    /// Whether each client keeps to one front-end, instead of changing between all.
-    pub faithful: bool,
+    /// How many of them keep to one front-end each, instead of changing between all.
+    pub faithful: u32,
     /// The seed of the random choices.
     pub seed: u64,
 }
@@ -68,7 +68,7 @@ impl Load {
             let mut client = Client {
                 number,
                 apis,
-                faithful: options.faithful,
+                faithful: number < options.faithful,
                 rng: Rng::with_seed(options.seed.wrapping_add(u64::from(number))),
                 keys: 0,
                 history: Arc::clone(history),

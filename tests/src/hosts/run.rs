@@ -2,9 +2,9 @@
 
 use super::bazaar::{Hosts, SOON};
 use super::engine::Image;
-use super::host::{Host, Layout};
+use super::host::{FRONTENDS, Host, Layout};
 use super::links::{self, Harm, Way};
-use crate::closing::{agree, readable};
+use crate::closing::agree;
 use crate::contract;
 use crate::faults::judge::{self, Figures, Keep};
 use crate::faults::run::{elapse, worst};
@@ -21,10 +21,13 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-/// Clients at once.
-const CLIENTS: u32 = 6;
+/// Clients at once: one that keeps to each front-end, and others that change between them.
+const CLIENTS: u32 = 6 + FRONTENDS as u32;
+/// Threads that read in the end.
+const READERS: usize = 8;
 /// Orders that are acknowledged before a bazaar counts as healthy.
 const HEALTHY: u64 = 20;
 
@@ -55,7 +58,9 @@ impl Run {
         let options = Options {
             urls: hosts.urls(),
             clients: CLIENTS,
-            faithful: false,
+            // Those that change wait at a front-end that is cut off, sooner or later all of them:
+            // the time without a trade would be theirs.
+            faithful: u32::from(FRONTENDS),
             seed: seed ^ 0x5eed,
         };
         let load = Load::start(&options, &history);
@@ -68,7 +73,7 @@ impl Run {
             keep,
         };
         println!(
-            "{:<24} {:>6} {:>7} {:>16} {:>12}",
+            "{:<28} {:>6} {:>7} {:>16} {:>12}",
             "scenario", "faults", "orders", "without trade ms", "worst ms"
         );
         run.healthy();
@@ -89,7 +94,7 @@ impl Run {
         let events = self.load.history().events();
         let during = events.iter().filter(|event| event.end_us >= from);
         println!(
-            "{name:<24} {:>6} {:>7} {:>16} {:>12}",
+            "{name:<28} {:>6} {:>7} {:>16} {:>12}",
             self.faults,
             self.load.acknowledged() - orders,
             without_trade(&events, from, self.now_us()).as_millis(),
@@ -237,7 +242,7 @@ impl Run {
         let api = Api::new(&hosts.urls()[0]);
         judge::keys_keep_their_answers(&api, &events, 0);
         for id in 1..=3 {
-            read_through(&mut hosts, &api, id, &events);
+            read_through(&mut hosts, id, &events);
         }
         let genesis: Genesis = hosts
             .internal(hosts.active())
@@ -252,9 +257,6 @@ impl Run {
             }
         }
         let recorded = recorder.orders();
-        for url in hosts.urls() {
-            readable(&Api::new(&url), &recorded);
-        }
         let stocks = api.stocks().expect("the stocks");
         let now: BTreeMap<String, u64> = stocks
             .into_iter()
@@ -275,8 +277,8 @@ impl Run {
     }
 }
 
-/// Lets this replica lead alone, and reads every acknowledged order.
-fn read_through(hosts: &mut Hosts, api: &Api, id: u8, events: &[Event]) {
+/// Lets this replica lead alone, and reads every acknowledged order, through both front-ends.
+fn read_through(hosts: &mut Hosts, id: u8, events: &[Event]) {
     let others: Vec<Service> = [1, 2, 3]
         .into_iter()
         .filter(|o| *o != id)
@@ -293,7 +295,13 @@ fn read_through(hosts: &mut Hosts, api: &Api, id: u8, events: &[Event]) {
         "replica {id} does not lead alone: {:?}",
         hosts.status()
     );
-    judge::every_order_is_read(api, id, events);
+    let urls = hosts.urls();
+    thread::scope(|scope| {
+        let parts = events.chunks(events.len().div_ceil(READERS).max(1));
+        for (part, url) in parts.zip(urls.iter().cycle()) {
+            scope.spawn(move || judge::every_order_is_read(&Api::new(url), id, part));
+        }
+    });
     for other in others {
         hosts.start_host(other);
     }
