@@ -160,6 +160,9 @@ fn conforms(
     assert_eq!(all.orders, [buy(1, 3), sell(3, 1), buy(5, 1)]);
     assert_eq!(all.hash, state.position.hash);
     assert_eq!(journal.rows(seed, 0, 10).expect("reads"), all);
+    // A start asks for all rows of the journal's end.
+    let rest = journal.rows(seed, 1, usize::MAX >> 1).expect("reads");
+    assert_eq!(rest.orders, all.orders[1..]);
     let page = journal.rows(seed, 1, 1).expect("reads");
     assert_eq!((page.first, &page.orders[..]), (1, &all.orders[1..2]));
     assert_eq!(store.hash_before(2).expect("reads"), Some(page.hash));

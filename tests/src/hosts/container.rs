@@ -36,6 +36,8 @@ impl Hosts {
                     "--cap-drop=ALL".into(),
                     "--security-opt=no-new-privileges".into(),
                     "--tmpfs=/tmp".into(),
+                    // As in compose.yaml.
+                    "--dns-option=timeout:1".into(),
                     "--ulimit=nofile=20000".into(),
                     format!("--volume={}:/data", self.data(host).display()),
                     format!("--volume={}:/run/secrets/token:ro", token.display()),

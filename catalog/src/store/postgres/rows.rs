@@ -81,7 +81,7 @@ pub fn read(
         orders: Vec::new(),
         hash: seed,
     };
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX >> 1);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let Ok(from) = i64::try_from(first) else {
         return Ok(nothing);
     };
@@ -90,7 +90,8 @@ pub fn read(
     let page = if from == 0 {
         connection.query(PAGE, &[&from, &limit])?
     } else {
-        connection.query(PAGE, &[&(from - 1), &(limit + 1)])?
+        // A caller may ask for all there are: one more would be a negative number.
+        connection.query(PAGE, &[&(from - 1), &limit.saturating_add(1)])?
     };
     let mut page = page.iter();
     let mut end = seed;
