@@ -45,22 +45,33 @@ impl PushRound {
         }
     }
 
-    /// Waits for all. `lasts` returns how long a session still lasts, `None` when it is over.
+    /// Waits for all. `lasts` returns how long a session still lasts, `None` when it is over. It may
+    /// lock what [`PushRound::settle`] is called under.
     pub fn wait(&self, lasts: impl Fn(&SessionId) -> Option<Duration>) {
-        let mut outstanding = self.outstanding.lock();
-        while !outstanding.is_empty() {
+        loop {
+            // Asked without the lock. A front-end that stops ends its session and settles its push
+            // under the lock of the session table, which `lasts` takes as well: with this lock held
+            // here, the two would wait for each other for ever, and all trades with them.
+            let asked: Vec<SessionId> = self.outstanding.lock().iter().cloned().collect();
             let mut next = LEASE;
-            outstanding.retain(|session| {
-                let left = lasts(session);
-                // Sessions that are over no longer count for the length of the sleep.
-                next = next.min(left.unwrap_or(next));
-                left.is_some()
-            });
-            if !outstanding.is_empty() {
-                // An acknowledgement needs this lock, which only the wait releases: none can fall
-                // between the test and the sleep.
-                self.changed.wait_for(&mut outstanding, next.max(LEAST));
+            let over: Vec<&SessionId> = asked
+                .iter()
+                .filter(|session| {
+                    let left = lasts(session);
+                    // Sessions that are over no longer count for the length of the sleep.
+                    next = next.min(left.unwrap_or(next));
+                    left.is_none()
+                })
+                .collect();
+            let mut outstanding = self.outstanding.lock();
+            over.into_iter()
+                .for_each(|session| drop(outstanding.remove(session)));
+            // Those that were settled meanwhile are seen here. Later acknowledgements need this
+            // lock, which only the wait releases: none can fall between the test and the sleep.
+            if outstanding.is_empty() {
+                return;
             }
+            self.changed.wait_for(&mut outstanding, next.max(LEAST));
         }
     }
 }
@@ -102,6 +113,27 @@ mod tests {
             let took = now().duration_since(began);
             assert!(took < LEASE / 2, "overslept: {took:?}");
             pushers.into_iter().for_each(explore::JoinHandle::join);
+        });
+    }
+
+    /// A session may be settled under the lock that tells how long it lasts.
+    #[test]
+    fn a_session_that_leaves_stops_no_wait() {
+        explore(|| {
+            let id = SessionId("leaves".into());
+            let round = Arc::new(PushRound::new(BTreeSet::from([id.clone()])));
+            let table = Arc::new(Mutex::new(true));
+            let leaves = spawn({
+                let (round, table, id) = (Arc::clone(&round), Arc::clone(&table), id.clone());
+                move || {
+                    sleep(Duration::from_millis(random(2)));
+                    let mut lasts = table.lock();
+                    *lasts = false;
+                    round.settle(&id);
+                }
+            });
+            round.wait(|_| table.lock().then_some(LEASE));
+            leaves.join();
         });
     }
 }

@@ -75,7 +75,7 @@ pub struct Writer {
     /// End of the start-up wait.
     serve_from: BootInstant,
     /// Trades that came during the wait.
-    parked: Vec<(TradeRequest, Responder)>,
+    parked: Vec<WriterWork>,
     /// The trouble with claims that was logged last. Front-ends ask again and again.
     logged: Option<String>,
     /// Why batches cannot be decided, as it was logged last. Leaders repeat them at once.
@@ -250,7 +250,7 @@ impl Writer {
                     // Bounded. One leader has one batch under way; more are repeats of batches
                     // whose callers have given up.
                     WriterWork::Trades(request, responder) if self.parked.len() < MAX_WORK => {
-                        self.parked.push((request, responder));
+                        self.parked.push(WriterWork::Trades(request, responder));
                     }
                     WriterWork::Trades(_, responder) => {
                         responder.send(unavailable(&Unavailable {
@@ -267,7 +267,7 @@ impl Writer {
         // with a 421, so that callers try again.
         self.stopped |= stop.is_triggered();
         let parked = std::mem::take(&mut self.parked);
-        self.trade(parked);
+        self.work(parked);
         taken
     }
 

@@ -8,6 +8,7 @@ use catalog::store::postgres::transfer::import;
 use catalog::store::postgres::{PostgresJournal, PostgresStore, PostgresUrl};
 use catalog::store::sqlite::{SqliteJournal, SqliteStore};
 use catalog::store::{Database, FRONTEND_REFUSALS, Journal, Snapshot, Store, StoreError};
+use common::timing::TAIL_CHECK_ROWS;
 use common::wire::catalog::TermInfo;
 use common::wire::money::Price;
 use common::wire::order::{
@@ -183,6 +184,18 @@ fn conforms(
     store.probe(16).expect("writes");
     store.probe(32 * 1_024).expect("writes");
     assert_eq!(store.load(epoch).expect("loads"), state);
+
+    // More rows than a start reads of the journal's end.
+    for first in (100..100 + TAIL_CHECK_ROWS + 1_000).step_by(500) {
+        let pairs = |key| [sell(key, 1), buy(key + 1, 1)];
+        let batch: Vec<Order> = (first..first + 500).step_by(2).flat_map(pairs).collect();
+        let verdicts = trade(&mut *store, &mut state, &batch).expect("commits");
+        assert!(
+            verdicts
+                .iter()
+                .all(|verdict| matches!(verdict, Verdict::Accepted(_)))
+        );
+    }
 
     // A restart finds everything, lost history too.
     assert_eq!(store.history_lost().expect("reads"), None);

@@ -244,7 +244,13 @@ impl Catalogs {
             // Only where somebody may take over meanwhile. A lone catalog's caller knows how long
             // to wait for a restart.
             let passes = self.are_several() && leads_on(&error);
-            let error = graver(gravest, error);
+            let error = if passes {
+                graver(gravest, error)
+            } else {
+                // The active catalog's refusal. Its status counts, such as that of a fence, and an
+                // earlier attempt may have been carried out all the same.
+                error.after(gravest.as_ref())
+            };
             // Not begun when the pause alone would use up the time.
             if !passes || began.elapsed() + ROUND_PAUSE >= total {
                 return Err(error);
@@ -291,8 +297,11 @@ impl Catalogs {
             let client = self.pool.clients[catalog].lock().clone();
             let answered = call(&client, &self.choice.urls[catalog]);
             let error = match self.judge(says, catalog, answered) {
+                Ok(answer) => return Ok(answer),
                 Err(error) if leads_on(&error) => error,
-                ended => return ended.map_err(Unanswered::from),
+                // A refusal ends the round. It says nothing about the catalogs that were asked
+                // before it: one that is silent may have committed.
+                Err(error) => return Err(error.after(gravest.as_ref()).into()),
             };
             // Noted over the whole round: one silent catalog is enough to make it unknown whether
             // somebody takes over.

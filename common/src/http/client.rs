@@ -53,6 +53,9 @@ pub enum CallError {
         body: Vec<u8>,
         /// The epoch under which a catalog answered, where it said one.
         epoch: Option<u64>,
+        /// Whether the same call was sent before, to another catalog, and brought no answer. That
+        /// one may have been carried out, whatever this response says.
+        unknown_before: bool,
     },
     /// The response has status 200 and a body that does not fit: a service of another version, or
     /// none of ours.
@@ -77,10 +80,23 @@ impl CallError {
             Self::NoAnswer(_) => true,
             // 500: dropped inside the service. Every other status is a refusal, whose body may say
             // more.
-            Self::Status { status, .. } => *status == 500,
+            Self::Status {
+                status,
+                unknown_before,
+                ..
+            } => *status == 500 || *unknown_before,
             // Carried out, if perhaps by a service that is none of ours.
             Self::Misfit(_) => true,
         }
+    }
+
+    /// This error as the end of a call that was sent before, with `earlier` as its error.
+    #[must_use]
+    pub fn after(mut self, earlier: Option<&Self>) -> Self {
+        if let Self::Status { unknown_before, .. } = &mut self {
+            *unknown_before |= earlier.is_some_and(Self::outcome_unknown);
+        }
+        self
     }
 
     /// Whether the same call may succeed later, here or at another instance. All internal calls are
@@ -357,6 +373,7 @@ impl HttpClient {
                 status,
                 body,
                 epoch,
+                unknown_before: false,
             }),
         }
     }

@@ -373,6 +373,7 @@ mod tests {
             status,
             body: serde_json::to_vec(body).expect("serialises"),
             epoch: None,
+            unknown_before: false,
         }
     }
 

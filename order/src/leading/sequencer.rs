@@ -277,12 +277,14 @@ impl Sequencer {
             // `observe_term` changed nothing, and a leader that goes on after a fence gets nothing
             // but refusals.
             self.replica.step_down(term, "fenced by the catalog");
-            // The catalog compares terms before it decides an order, so this batch has not traded.
-            return Response::json(421, &self.replica.not_leader(false));
+            // The catalog compares terms before it decides an order, so this call has not traded.
+            // Another catalog may have been asked before it, and have committed.
+            return Response::json(421, &self.replica.not_leader(error.outcome_unknown()));
         }
-        if let Some(refusal) = error.refusal::<Unavailable>(503) {
+        if let Some(mut refusal) = error.refusal::<Unavailable>(503) {
             // The catalog's own words: it alone knows whether it refused before or after it began a
-            // commit.
+            // commit. It knows nothing of one that was asked before it.
+            refusal.outcome_unknown |= error.outcome_unknown();
             return Response::json(503, &refusal);
         }
         // No retry: the history is lost until a person rebuilds the catalog, and every repeat would
@@ -295,7 +297,7 @@ impl Sequencer {
                 503,
                 &Unavailable {
                     message,
-                    outcome_unknown: false,
+                    outcome_unknown: error.outcome_unknown(),
                     retry: false,
                 },
             );

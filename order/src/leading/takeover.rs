@@ -95,17 +95,17 @@ impl Takeover {
                 return None;
             }
         };
-        // Granted, and older than a term that this replica knows: either another grant came in
-        // between, or the catalog's file went back. Leading an old term would be fenced at once.
+        // Granted, and not newer than a term that this replica knows. Leading it would be fenced at
+        // once.
         if !self.replica.begin_claim(term) {
             let known = self.replica.known_term().term;
-            self.log_change(&format!(
-                "the catalog granted term {term} after term {known}: \
-                 its file is older than this log"
-            ));
-            responder.send(Response::unavailable(
-                "the catalog's term went backwards: run 'catalog rebuild'",
-            ));
+            let trouble = format!(
+                "the catalog granted term {term}, and term {known} is known here: another replica \
+                 was granted that one meanwhile; if this repeats, the catalog's file is older than \
+                 this log: run 'catalog rebuild'"
+            );
+            self.log_change(&trouble);
+            responder.send(Response::unavailable(&trouble));
             return None;
         }
         // The next trouble is news again, even with the same words.

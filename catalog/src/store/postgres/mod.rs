@@ -147,7 +147,9 @@ impl PostgresStore {
         let end = rows::position(&mut connection, seed)?.next();
         // The tail only, as with a file; the thread `check` reads the rest after a takeover.
         let first = end.saturating_sub(TAIL_CHECK_ROWS);
-        rows::read(&mut connection, seed, first, usize::MAX >> 1)?;
+        // Bounded: the active catalog writes on meanwhile.
+        let tail = usize::try_from(TAIL_CHECK_ROWS).unwrap_or(usize::MAX);
+        rows::read(&mut connection, seed, first, tail)?;
         // Now, while it stands by: the first batch after a takeover costs no round trip more.
         connection.prepare(&[LOOK_UP, WRITE, STOCKS, TERM, REFUSE_CLIENT, REFUSE_FRONTEND])?;
         Ok(Self {

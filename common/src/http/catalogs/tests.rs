@@ -28,6 +28,7 @@ fn status(status: u16, epoch: u64) -> Answer {
         status,
         body: b"{}".to_vec(),
         epoch: Some(epoch),
+        unknown_before: false,
     })
 }
 
@@ -41,6 +42,7 @@ fn standby(active: Option<&str>) -> Answer {
         status: 421,
         body: serde_json::to_vec(&body).expect("serialises"),
         epoch: None,
+        unknown_before: false,
     })
 }
 
@@ -124,9 +126,43 @@ fn the_gravest_error_ends_a_round() {
             status: 421,
             body,
             epoch: None,
+            unknown_before: false,
         })
     };
     assert!(ended(deposed, || standby(None)).outcome_unknown());
+}
+
+/// The active catalog refuses, and one that was asked before it is silent: the status of the
+/// refusal counts, such as that of a fence, and the outcome is unknown all the same. In one round,
+/// and over several.
+#[test]
+fn a_refusal_after_silence_leaves_the_outcome_unknown() {
+    let all = catalogs(&[A, B]);
+    let answer = |url: &str| if url == A { silent() } else { status(412, 1) };
+    let error = round(&all, Says::Fact, answer).1.expect_err("refused");
+    assert_eq!((error.status(), error.outcome_unknown()), (Some(412), true));
+
+    let all = catalogs(&[A, B]);
+    let mut calls = 0;
+    let minute = Duration::from_secs(60);
+    let ended = all.until(Says::Fact, minute, |_, _, _| {
+        calls += 1;
+        match calls {
+            1 => silent(),
+            2 => standby(None),
+            _ => status(412, 1),
+        }
+    });
+    let error = ended.expect_err("refused");
+    assert_eq!((error.status(), error.outcome_unknown()), (Some(412), true));
+
+    let all = catalogs(&[A, B]);
+    let answer = |url: &str| if url == A { refused() } else { status(412, 1) };
+    let error = round(&all, Says::Fact, answer).1.expect_err("refused");
+    assert_eq!(
+        (error.status(), error.outcome_unknown()),
+        (Some(412), false)
+    );
 }
 
 /// A takeover is expected where one stands by and no other one is merely silent: it may be cut
