@@ -78,6 +78,11 @@ fn eight_tabs_share_one_feed_and_each_trades() {
         });
     }
     wait_viewers(&bazaar, 1);
+    // Tabs share the list of orders: each has those of all, and none undoes another's.
+    for tab in [&tabs[0], &tabs[7]] {
+        browser.go_to(tab);
+        browser.wait_part("#own-orders li:nth-child(8)", "Sell 1 FishCo");
+    }
     for tab in &tabs {
         browser.go_to(tab);
         browser.wait_text("[data-stock=FishCo] .left", |text| text == "108");

@@ -404,28 +404,55 @@ const STORE = "bazaar-orders";
 const MOST = 1000000;
 // An order without an answer is sent again after these pauses, with the same key.
 const PAUSES_MS = [0, 500, 1000, 2000, 4000];
+/** Orders that this page sent, by key. */
+const own = new Map();
+/** The list of this page alone, where the browser stores nothing (private mode, say). */
+let alone = null;
 let orders = load();
 
-function load() {
+/** The list as it is stored, newest first. */
+function stored() {
+  if (alone) return alone;
   try {
-    const kept = JSON.parse(localStorage.getItem(STORE) ?? "[]");
-    // The page was left while the order was in flight: its answer is lost.
-    const inFlight = (order) => order.state === "sending";
-    return kept.map((order) => (inFlight(order) ? { ...order, state: "unknown" } : order));
+    return JSON.parse(localStorage.getItem(STORE) ?? "[]");
   } catch {
     return [];
   }
 }
 
-function keep() {
-  orders = orders.slice(0, KEPT);
+/** The list for this page: its own orders as they are, those of other tabs as they are stored. */
+function load() {
+  // An order in flight that is not this page's own: its page was left and the answer lost, or it is
+  // another tab's. To ask again with its key is right for both.
+  const shown = (order) => (order.state === "sending" ? { ...order, state: "unknown" } : order);
+  return stored().map((order) => own.get(order.key) ?? shown(order));
+}
+
+/** Stores one of this page's orders. */
+function keep(order) {
+  own.set(order.key, order);
+  // The list is read anew: tabs share it, and one that wrote its own copy whole would undo the
+  // others' orders.
+  const list = [...stored()];
+  const at = list.findIndex(({ key }) => key === order.key);
+  list.splice(Math.max(at, 0), at < 0 ? 0 : 1, order);
+  // An order without an outcome stays, however long the list: its key is the way to find out.
+  const open = ({ state }) => state === "sending" || state === "unknown";
+  const kept = list.filter((other, place) => place < KEPT || open(other));
   try {
-    localStorage.setItem(STORE, JSON.stringify(orders));
+    localStorage.setItem(STORE, JSON.stringify(kept));
   } catch {
-    // The browser keeps nothing (private mode, say): the list lives as long as the page.
+    alone = kept;
   }
+  orders = load();
   showOrders();
 }
+
+// Another tab stored an order.
+addEventListener("storage", () => {
+  orders = load();
+  showOrders();
+});
 
 function newKey() {
   // Not randomUUID: browsers offer it on secure pages only, and this one may be plain http.
@@ -473,7 +500,7 @@ async function send(order) {
   // Kept before the first attempt: a page that is closed meanwhile knows the key when it comes
   // back, and can ask what became of the order.
   order.state = "sending";
-  keep();
+  keep(order);
   say(result, "wait", `${describe(order)}: on its way …`);
   let message = "";
   for (const [attempt, pause] of PAUSES_MS.entries()) {
@@ -525,7 +552,7 @@ async function send(order) {
 
 function settle(order, state, kind, text) {
   order.state = state;
-  keep();
+  keep(order);
   say($("order-result"), kind, text);
 }
 
@@ -568,7 +595,6 @@ $("order-form").addEventListener("submit", (event) => {
   const side = event.submitter?.value === "sell" ? "sell" : "buy";
   const name = stock.value.trim();
   const order = { key: newKey(), name, quantity: count, side, at: Date.now(), state: "new" };
-  orders.unshift(order);
   send(order);
 });
 
