@@ -64,8 +64,9 @@ impl PushRound {
                 })
                 .collect();
             let mut outstanding = self.outstanding.lock();
-            over.into_iter()
-                .for_each(|session| drop(outstanding.remove(session)));
+            for session in over {
+                outstanding.remove(session);
+            }
             // Those that were settled meanwhile are seen here. Later acknowledgements need this
             // lock, which only the wait releases: none can fall between the test and the sleep.
             if outstanding.is_empty() {

@@ -41,7 +41,7 @@ use common::crash;
 use common::http::{Responder, Response};
 use common::queue::{QueueReceiver, Taken};
 use common::shutdown::Shutdown;
-use common::stage::{self, Stage};
+use common::stage::{Stage, Work};
 use common::timing::{ANSWER_ROWS, MAX_BATCH};
 use common::wire::catalog::{CatalogState, ClaimRequest, TradeAnswer, TradeRequest};
 use common::wire::order::{Order, Rows, Verdict};
@@ -542,7 +542,7 @@ impl Writer {
     }
 }
 
-impl stage::Work<WriterWork> for Writer {
+impl Work<WriterWork> for Writer {
     /// Trades next to each other share a transaction. A claim stands alone: what came before it is
     /// decided in the old term, what comes after it in the new one.
     fn work(&mut self, batch: Vec<WriterWork>) {

@@ -25,25 +25,24 @@ pub struct StatusReport {
 impl StatusReport {
     /// The status of this moment.
     pub fn status(&self) -> Status {
-        // Read once, so that leader and term of the response fit each other.
+        // Read once, so that leader, term and reasons of the response fit each other.
         let known = self.cell.snapshot();
+        let leader = known.leader.as_ref().map(|leader| leader.id);
+        let catalog = self.health_table.catalog();
         let mut replicas = replicas(&self.health_table.replicas(), known.term);
         for replica in &mut replicas {
             replica.age_ms = self.health_table.replica_age(replica.id).map(ms);
         }
-        let reasons = self.reasons();
+        let reasons = self.reasons(leader, catalog.as_ref());
         Status {
             ready: reasons.is_empty(),
             reasons,
-            leader: known.leader.as_ref().map(|leader| leader.id),
+            leader,
             term: known.term,
             replicas,
             catalog: CatalogStatus {
-                state: self.health_table.catalog().map(|health| health.state),
-                write_fault: self
-                    .health_table
-                    .catalog()
-                    .and_then(|health| health.write_fault),
+                state: catalog.as_ref().map(|health| health.state),
+                write_fault: catalog.and_then(|health| health.write_fault),
                 age_ms: self.health_table.catalog_age().map(ms),
             },
             catalogs: catalogs(self.health_table.catalogs()),
@@ -53,44 +52,41 @@ impl StatusReport {
 
     /// Why this front-end is not ready; `None` when it is.
     pub fn not_ready(&self) -> Option<String> {
-        let reasons = self.reasons();
+        let leader = self.cell.snapshot().leader.map(|leader| leader.id);
+        let reasons = self.reasons(leader, self.health_table.catalog().as_ref());
         (!reasons.is_empty()).then(|| format!("not ready: {}", reasons.join("; ")))
     }
 
     /// Why no order can be taken now. Readiness, `GET /status`, the page and the metric are all
     /// made of this, so that they cannot differ.
-    fn reasons(&self) -> Vec<String> {
-        let health = self.health_table.catalog();
+    fn reasons(&self, leader: Option<ReplicaId>, health: Option<&CatalogHealth>) -> Vec<String> {
         let stands_by = |health: &CatalogHealth| health.role == CatalogRole::Standby;
-        let catalog = match health.as_ref().map(|health| health.state) {
+        let catalog = match health.map(|health| health.state) {
             // First, whatever its state: one that stands by takes no trades even if all else is
             // well.
-            Some(_) if health.as_ref().is_some_and(stands_by) => Some("no catalog is active"),
+            Some(_) if health.is_some_and(stands_by) => Some("no catalog is active"),
             Some(CatalogState::Serving) => None,
             Some(CatalogState::StartUpWait) => Some("the catalog waits for earlier leases to end"),
             Some(CatalogState::AwaitingClaim) => Some("the catalog waits for a first leader"),
             Some(CatalogState::HistoryLost) => Some("the catalog has lost its history"),
             None => Some("the catalog does not answer"),
         };
-        let leader = self
-            .cell
-            .snapshot()
-            .leader
+        let (copies, strangers) = self.replica_reasons(leader);
+        let no_leader = leader
             .is_none()
             .then_some("no leader of the order service is known");
-        let (copies, strangers) = self.replica_reasons();
         let mut reasons: Vec<String> = catalog
             .into_iter()
-            .chain(leader)
+            .chain(no_leader)
             .map(Into::into)
             .chain(
                 health
-                    .and_then(|health| health.write_fault)
-                    .map(|why| describe_fault(&why)),
+                    .and_then(|health| health.write_fault.as_deref())
+                    .map(describe_fault),
             )
             .chain(copies)
             // Strangers only explain why nobody leads: beside a leader they stop no order.
-            .chain(strangers.filter(|_| leader.is_some()))
+            .chain(strangers.filter(|_| leader.is_none()))
             .collect();
         if reasons.is_empty() {
             // The others name the cause; an order that failed is for what they do not know yet.
@@ -107,9 +103,8 @@ impl StatusReport {
 
     /// Why orders are refused although there is a leader; and which replicas do not count, which
     /// explains why there is none.
-    fn replica_reasons(&self) -> (Option<String>, Option<String>) {
+    fn replica_reasons(&self, leader: Option<ReplicaId>) -> (Option<String>, Option<String>) {
         // Only the leader's own count matters: it alone knows who is in sync.
-        let leader = self.cell.snapshot().leader.map(|leader| leader.id);
         let replicas = self.health_table.replicas();
         let led = replicas.iter().find(|(id, _)| Some(*id) == leader);
         let copies = led

@@ -108,9 +108,13 @@ impl Election {
                 self.copies.saw(health.copies, now);
                 // Only where another one is there to take over: without it the leader would be
                 // deposed for nothing. The term is read first, so that `seen` is fresh.
-                if self.copies.due(now).is_some() && self.relief(leader, now).is_some() {
+                if self.copies.due(now).is_some()
+                    && self.relief(leader, now).is_some()
+                    && self.check_term(CheckReason::TooFewCopies, out)
+                {
+                    // Only once the read has begun: behind another one it is due again at the next
+                    // probe, not a second later.
                     self.copies.asked(now);
-                    self.check_term(CheckReason::TooFewCopies, out);
                 }
                 // A probe that began before the call failed says nothing about it.
                 if own.doubted.is_some_and(|doubted| probe.began >= doubted) {
@@ -134,10 +138,10 @@ impl Election {
     }
 
     /// Reads the term while there is a leader; one read at a time, however many replicas name newer
-    /// ones.
-    fn check_term(&mut self, reason: CheckReason, out: &mut Vec<Command>) {
+    /// ones. Returns whether the read begins now.
+    fn check_term(&mut self, reason: CheckReason, out: &mut Vec<Command>) -> bool {
         if self.checking.is_some() {
-            return;
+            return false;
         }
         // A new number, so that the answer to an earlier read is not taken for this one.
         self.judgement += 1;
@@ -146,6 +150,7 @@ impl Election {
             reason,
         });
         out.push(Command::ReadTerm(self.judgement));
+        true
     }
 
     /// The term was read while there is a leader: is it still its own, and is the leader to be
