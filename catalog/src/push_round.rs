@@ -45,8 +45,8 @@ impl PushRound {
         }
     }
 
-    /// Waits for all. `lasts` returns how long a session still lasts, and `None` when it is over. It
-    /// may take a lock that a caller of [`PushRound::settle`] holds.
+    /// Waits for all. `lasts` returns how long a session still lasts, and `None` when it is over.
+    /// It may take a lock that a caller of [`PushRound::settle`] holds.
     pub fn wait(&self, lasts: impl Fn(&SessionId) -> Option<Duration>) {
         loop {
             // Asked without the lock. A front-end that stops ends its session and settles its push
