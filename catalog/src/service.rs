@@ -9,7 +9,7 @@ use crate::shared::{Holder, SharedThreads};
 use crate::store::postgres::PostgresUrl;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Database, Store};
-use crate::tenure::{Surroundings, Tenure};
+use crate::tenure::{StartUp, Surroundings, Tenure};
 use common::clock::BootInstant;
 use common::database::close::close_or_say;
 use common::database::{CATALOG_FILE, as_io, header};
@@ -138,14 +138,24 @@ fn open_file(
     // would skip the wait while its caches live.
     let was_clean = store.take_clean().map_err(io::Error::other)?;
     let snapshot = store.load(0).map_err(io::Error::other)?;
-    // Term 0: nothing was ever traded or read, also when an earlier run made the file, so there is
-    // no lease to wait for.
-    let serve_from = if was_clean || snapshot.term.term == 0 {
-        BootInstant::BOOT
+    // From now, as the last lease may have been granted just before a crash. Longer than that none
+    // can last.
+    let later = BootInstant::now() + LEASE + LEASE_MARGIN;
+    let start_up = if snapshot.term.term == 0 {
+        // Nothing was ever traded or read, also when an earlier run made the file, so there is no
+        // lease to wait for. A claim is waited for, and shows whether a log knows more.
+        StartUp::NONE
+    } else if was_clean {
+        // No lease is left; but the file may be an older copy, whose stop was clean too.
+        StartUp {
+            unconfirmed_until: Some(later),
+            ..StartUp::NONE
+        }
     } else {
-        // From now, as the last lease may have been granted just before the crash. Longer than that
-        // none can last.
-        BootInstant::now() + LEASE + LEASE_MARGIN
+        StartUp {
+            serve_from: later,
+            ..StartUp::NONE
+        }
     };
     let genesis = store.genesis().clone();
     tracing::info!(
@@ -153,7 +163,7 @@ fn open_file(
         term = snapshot.term.term, stopped_cleanly = was_clean, "file opened"
     );
     let around = around(&genesis);
-    let tenure = Tenure::begin(&around, Box::new(store), snapshot, None, serve_from)
+    let tenure = Tenure::begin(&around, Box::new(store), snapshot, None, start_up)
         .map_err(io::Error::other)?;
     around.metrics.active.set(1);
     // Before the listener starts: the first request finds an active catalog.

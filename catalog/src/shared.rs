@@ -8,8 +8,7 @@ use crate::activity::{Epoch, Requires, Seen, Takeover, Watch};
 use crate::store::postgres::activity::{Activity, ActivityRow, Outcome};
 use crate::store::postgres::{PostgresStore, PostgresUrl};
 use crate::store::{Store, StoreError};
-use crate::tenure::{Surroundings, Tenure};
-use common::clock::BootInstant;
+use crate::tenure::{StartUp, Surroundings, Tenure};
 use common::crash;
 use common::shutdown::Shutdown;
 use common::threads::Thread;
@@ -232,7 +231,7 @@ impl Tenures {
         // No wait for leases: a takeover comes after every session's, which ends with its
         // catalog's.
         let leased = Some((Arc::clone(lease), moves));
-        let tenure = Tenure::begin(&self.around, store, snapshot, leased, BootInstant::BOOT)?;
+        let tenure = Tenure::begin(&self.around, store, snapshot, leased, StartUp::NONE)?;
         tracing::warn!(
             epoch = lease.epoch(),
             orders,

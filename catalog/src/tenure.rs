@@ -57,9 +57,25 @@ pub struct Surroundings {
     pub token: Option<String>,
 }
 
+/// The wait of a tenure before it serves.
+#[derive(Debug, Clone, Copy)]
+pub struct StartUp {
+    /// It takes no trade before: until then leases may last that an earlier run granted.
+    pub serve_from: BootInstant,
+    /// Until then it takes no trade before a log has shown that the file is no older copy.
+    pub unconfirmed_until: Option<BootInstant>,
+}
+
+impl StartUp {
+    /// It serves at once.
+    pub const NONE: Self = Self {
+        serve_from: BootInstant::BOOT,
+        unconfirmed_until: None,
+    };
+}
+
 impl Tenure {
-    /// Begins with what was loaded. It takes no trade before `serve_from`: until then leases may
-    /// last that an earlier run granted.
+    /// Begins with what was loaded.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -68,12 +84,15 @@ impl Tenure {
         mut store: Box<dyn Store>,
         snapshot: Snapshot,
         lease: Option<(Arc<SharedLease>, Calls)>,
-        serve_from: BootInstant,
+        StartUp {
+            serve_from,
+            unconfirmed_until,
+        }: StartUp,
     ) -> Result<Arc<Self>, StoreError> {
         // Term 0: nothing was ever traded or read; but logs may exist that know more.
         let service = if snapshot.term.term == 0 {
             Service::AwaitingClaim
-        } else if serve_from > BootInstant::now() {
+        } else if serve_from > BootInstant::now() || unconfirmed_until.is_some() {
             Service::StartUpWait
         } else {
             Service::Serving
@@ -106,6 +125,7 @@ impl Tenure {
             metrics: Arc::clone(metrics),
             writes: Arc::clone(&writes),
             serve_from,
+            unconfirmed_until,
             lease: lease.clone(),
             moves,
             standing: Arc::clone(&around.standing),

@@ -44,7 +44,8 @@ struct Inner {
 /// Whether stocks, trades and journal rows may leave.
 #[derive(Debug)]
 pub enum Service {
-    /// Leases of an earlier run may still be valid.
+    /// Leases of an earlier run may still be valid, or no log has shown yet that the file is no
+    /// older copy.
     StartUpWait,
     /// The file is new, and nothing shows yet that no log is ahead of it.
     AwaitingClaim,
@@ -80,7 +81,8 @@ impl Service {
         match self {
             Self::Serving => None,
             Self::StartUpWait => Some(
-                "the catalog has just started and waits until leases of its earlier run have ended",
+                "the catalog has just started: it waits for the end of leases of its earlier run, \
+                 or for an order log that fits its file",
             ),
             Self::AwaitingClaim => {
                 Some("the catalog's file is new: it serves once an order replica leads")

@@ -74,6 +74,7 @@ impl Writer {
             // journal: so this new file did not replace one that was lost.
             self.visible.serve();
         }
+        self.confirm();
         self.metrics
             .term
             .set(i64::try_from(granted.term).unwrap_or(i64::MAX));
