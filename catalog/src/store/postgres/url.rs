@@ -98,7 +98,10 @@ impl FromStr for PostgresUrl {
         }
         config
             .tcp_user_timeout(TCP_USER_TIMEOUT)
-            .keepalives_idle(TCP_USER_TIMEOUT);
+            .keepalives_idle(TCP_USER_TIMEOUT)
+            // Of a statement that the server got and whose answer never comes, only these notice
+            // the end. The time-out is looked at when a probe is due, by default each 75 s.
+            .keepalives_interval(TCP_USER_TIMEOUT);
         let (mode, client) = tls(&ssl_mode, roots.as_deref())?;
         config.ssl_mode(mode);
         Ok(Self {
@@ -301,6 +304,16 @@ mod tests {
             let mistake = url.parse::<PostgresUrl>().expect_err(url);
             assert!(mistake.contains(remedy), "{url}: {mistake}");
         }
+    }
+
+    /// A server that vanishes is probed each second, also while an answer is waited for.
+    #[test]
+    fn a_silent_server_is_probed_each_second() {
+        let url: PostgresUrl = "postgres://a/b".parse().expect("a URL");
+        let second = Duration::from_secs(1);
+        assert_eq!(url.config.get_keepalives_idle(), second);
+        assert_eq!(url.config.get_keepalives_interval(), Some(second));
+        assert_eq!(url.config.get_tcp_user_timeout(), Some(&second));
     }
 
     /// Several hosts, a database, and the parameters of TLS.
