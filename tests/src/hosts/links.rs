@@ -149,8 +149,10 @@ pub fn heal(hosts: &mut Hosts) {
     for host in std::mem::take(&mut hosts.harmed) {
         // The rules first: packets that no program answers for are dropped. A host without them
         // refuses some of these, and a container that died has no namespace any more.
+        // The interface has another name after each time that its host was disconnected.
         let all = "iptables -F INPUT; iptables -F OUTPUT; iptables -t mangle -F OUTPUT; \
-                   tc qdisc del dev eth0 root; tc qdisc del dev eth1 root";
+                   for i in $(ip -o link | cut -d: -f2 | cut -d@ -f1); do \
+                     tc qdisc del dev $i root; done";
         let _ = in_namespace(&hosts.pid(host), &["sh", "-c", all]);
     }
     hosts.delays.clear();
