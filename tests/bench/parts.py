@@ -15,7 +15,7 @@ import postgres
 from bazaar import make_log
 from client import Client
 from machine import BenchError, find, fsync_us, memory_mb, process_work, until
-from report import ROLES
+from report import ROLES, STAGES
 
 CONNECTIONS = (1, 5, 64)
 CROWD = 512
@@ -128,7 +128,9 @@ def record_work(bench, ours, system, turn, connections):
     until(ours.settled, "every order is on every replica", 60)
     leader = ours.leader()
     before = {service: process_work(process.pid) for service, process in ours.process.items()}
-    seen = {service: ours.metrics(service) for service in ("catalog", leader)}
+    roles = {"frontend": "frontend", "catalog": "catalog", "leader": leader}
+    roles["follower"] = ours.follower()
+    seen = {role: ours.metrics(service) for role, service in roles.items()}
     run = lambda: bench.wrk(ours, connections, ["orders"])
     figures = bench.measure("work", system, turn, run, connections=connections)
     after = {service: process_work(process.pid) for service, process in ours.process.items()}
@@ -141,17 +143,22 @@ def record_work(bench, ours, system, turn, connections):
             figures[f"{role}_{name}"] = figures.get(f"{role}_{name}", 0) + share
     figures["switches"] = sum(v for name, v in figures.items() if name.endswith("_switches"))
     figures["cpu_us"] = sum(figures[f"{role}_cpu_us"] for role in ROLES)
-    now = {service: ours.metrics(service) for service in seen}
-    mean = lambda service, name, per=1: histogram_mean(seen[service], now[service], name) * per
+    now = {role: ours.metrics(service) for role, service in roles.items()}
+    mean = lambda role, name: histogram_mean(seen[role], now[role], name)
     figures["batch"] = mean("catalog", "bazaar_catalog_batch_orders")
-    figures["commit_us"] = mean("catalog", "bazaar_catalog_commit_seconds", 1e6)
-    figures["append_us"] = mean(leader, "bazaar_order_append_seconds", 1e6)
+    for stage, (role, name) in STAGES.items():
+        figures[f"{stage}_us"] = mean(role, name) * 1e6
 
 
 def histogram_mean(before, after, name):
     """The mean of a histogram's values between two readings of `/metrics`."""
-    count = after.get(f"{name}_count", 0) - before.get(f"{name}_count", 0)
-    return (after.get(f"{name}_sum", 0) - before.get(f"{name}_sum", 0)) / max(count, 1)
+    name, brace, labels = name.partition("{")
+
+    def grown(end):
+        sample = f"{name}_{end}{brace}{labels}"
+        return after.get(sample, 0) - before.get(sample, 0)
+
+    return grown("sum") / max(grown("count"), 1)
 
 
 def lookups(bench):

@@ -14,6 +14,21 @@ NAMES = {
     "postgres_sync": "catalog in PostgreSQL, 2 sync. standbys",
 }
 ROLES = ("frontend", "leader", "catalog", "follower")
+#: Where the time of an order goes: the service that measures a stage, and its histogram.
+STAGES = {
+    "queue": ("frontend", 'bazaar_order_stage_seconds{stage="queue"}'),
+    "forward": ("frontend", 'bazaar_order_stage_seconds{stage="forward"}'),
+    "leader_queue": ("leader", "bazaar_order_queue_seconds"),
+    "call": ("leader", "bazaar_order_catalog_seconds"),
+    "catalog_queue": ("catalog", "bazaar_catalog_queue_seconds"),
+    "catalog_batch": ("catalog", "bazaar_catalog_batch_seconds"),
+    "commit": ("catalog", "bazaar_catalog_commit_seconds"),
+    "invalidation": ("catalog", "bazaar_catalog_invalidation_seconds"),
+    "append": ("leader", "bazaar_order_append_seconds"),
+    "replication": ("leader", "bazaar_order_replication_seconds"),
+    "follower_append": ("follower", "bazaar_order_append_seconds"),
+    "answer": ("frontend", 'bazaar_order_stage_seconds{stage="answer"}'),
+}
 #: This bazaar with either server behind the internal listeners.
 OURS = ("bazaar", "bazaar_edge")
 
@@ -97,6 +112,7 @@ def tables(f):
     made = (
         durable(f),
         worked(f),
+        staged(f),
         stored(f),
         cached(f),
         mixture(f),
@@ -159,6 +175,17 @@ def worked(f):
         ["", "orders/s", "in a batch", "µs", *ROLES, "switches"],
         rows,
     )
+
+
+def staged(f):
+    """The mean time of each stage of an order's way. Some overlap."""
+    loads = [(system, n) for system in OURS for n in (1, 64) if f.of("work", system)]
+    rows = []
+    for stage, (service, name) in STAGES.items():
+        values = [f.median("work", system, f"{stage}_us", connections=n) for system, n in loads]
+        rows.append([f"{service} `{name}`", *[show(value) for value in values]])
+    head = ["", *[f"{NAMES[system]}, at {n}" for system, n in loads]]
+    return "Stages of an order: means in µs", head, rows if loads else []
 
 
 def stored(f):
