@@ -98,7 +98,8 @@ def stores(bench):
     with ExitStack() as stack:
         ours = {"file": stack.enter_context(bench.bazaar("file"))}
         for name, standbys in (("postgres", 0), ("postgres_sync", 2)):
-            server = stack.enter_context(postgres.Postgres(bench.machine, name, standbys))
+            files = f"stores_{name}"
+            server = stack.enter_context(postgres.Postgres(bench.machine, files, standbys))
             url = server.url("bazaar")
             ours[name] = stack.enter_context(bench.bazaar(name, database=url))
         for bazaar in ours.values():
