@@ -12,7 +12,7 @@ pub mod client;
 pub mod edge;
 pub mod internal;
 pub mod mismatches;
-mod names;
+pub mod names;
 pub mod protocol;
 pub mod routes;
 mod socket;

@@ -10,11 +10,14 @@
 
 use super::url::PostgresUrl;
 use crate::store::StoreError;
+use common::http::names;
+use postgres::config::Host;
 use postgres::error::{Severity, SqlState};
 use postgres::types::ToSql;
-use postgres::{Client, Row, SimpleQueryMessage, Statement};
+use postgres::{Client, Config, Row, SimpleQueryMessage, Statement};
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -77,7 +80,7 @@ impl Connection {
                     count.fetch_add(1, Ordering::SeqCst);
                 }
             });
-        let client = config.connect(url.tls.clone()).map_err(|error| {
+        let client = connect(&config, url).map_err(|error| {
             let message = format!("cannot connect to {url}: {}", describe(&error));
             StoreError::Server(message)
         })?;
@@ -193,6 +196,54 @@ impl fmt::Debug for Connection {
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
     }
+}
+
+/// Connects to the first host that takes writes.
+///
+/// The addresses are those that the process knows ([`names`]): a name server that is silent must
+/// not keep a catalog from a database that has not moved. The library would ask it each time, and
+/// wait for it without a bound.
+fn connect(config: &Config, url: &PostgresUrl) -> Result<Client, postgres::Error> {
+    let names = names::shared();
+    let hosts = || {
+        config.get_hosts().iter().filter_map(|host| match host {
+            Host::Tcp(name) => Some(name),
+            Host::Unix(_) => None,
+        })
+    };
+    let known: Result<Vec<_>, _> = hosts().map(|name| names.addresses(name)).collect();
+    let known = known.unwrap_or_default();
+    // A socket file, addresses in the URL, or a name that is not known yet: the library's affair.
+    if known.len() != config.get_hosts().len() || !config.get_hostaddrs().is_empty() {
+        return config.connect(url.tls.clone());
+    }
+    // It takes one address for each host, so further ones have their turn in further rounds.
+    let rounds = known.iter().map(Vec::len).max().unwrap_or(1);
+    let mut outcome = try_round(config, url, &known, 0);
+    for round in 1..rounds {
+        if outcome.is_ok() {
+            break;
+        }
+        outcome = try_round(config, url, &known, round);
+    }
+    if outcome.is_err() {
+        // The database may have moved: the next try looks.
+        hosts().for_each(|name| names.suspect(name));
+    }
+    outcome
+}
+
+fn try_round(
+    config: &Config,
+    url: &PostgresUrl,
+    known: &[Vec<IpAddr>],
+    round: usize,
+) -> Result<Client, postgres::Error> {
+    let mut config = config.clone();
+    for addresses in known {
+        config.hostaddr(addresses[round % addresses.len()]);
+    }
+    config.connect(url.tls.clone())
 }
 
 /// The server's words, with its code; or the library's, with their causes.

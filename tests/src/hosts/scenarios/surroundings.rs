@@ -2,6 +2,7 @@
 
 use crate::hosts::bazaar::{Hosts, SOON};
 use crate::hosts::engine::run as execute;
+use crate::hosts::host::{Host, Layout};
 use crate::hosts::links;
 use crate::hosts::run::Run;
 use client::api::Api;
@@ -10,7 +11,7 @@ use cluster::wait;
 use std::fs;
 
 /// No name resolves anywhere. Nobody's address has changed, so all goes on; also when the leader
-/// dies, and when a replica comes back.
+/// dies, when a replica comes back, and when the database starts again.
 pub fn names_silent(run: &mut Run) {
     for service in run.hosts.layout.services() {
         links::silence_names(&mut run.hosts, service);
@@ -30,6 +31,13 @@ pub fn names_silent(run: &mut Run) {
     run.hosts.start_host(leader);
     links::silence_names(&mut run.hosts, leader);
     run.progress(20);
+    if run.hosts.layout == Layout::TwoCatalogs {
+        // The catalogs connect again, to the address that they know.
+        run.fault();
+        run.hosts.kill(Host::Database);
+        run.hosts.start_host(Host::Database);
+        run.progress(20);
+    }
 }
 
 /// The volume of a follower, the leader and the catalog is full for a while. A replica is left out
