@@ -255,7 +255,7 @@ bench: build ## measures beside etcd, PostgreSQL and nginx, 8 minutes: make benc
 
 # Orders in the longest log that 'make scale' makes.
 LONGEST ?= 10000000
-scale: build ## measures how costs grow, for docs/scale.md, 20 minutes: make scale ONLY=stocks
+scale: build ## measures how costs grow, 20 minutes: make scale ONLY=stocks
 	@exec python3 -B tests/bench/scale.py --binaries "$(RELEASE)" --orders $(LONGEST) \
 	  --dir $(BENCH_DIR) $(if $(ONLY),--only $(ONLY))
 

@@ -2,8 +2,8 @@
 """`make scale`: the costs of this bazaar as the work grows, and a simulation of machines that are
 not at hand.
 
-Writes docs/scale/<curve>.csv; then draws charts and writes the tables of docs/scale.md anew, from
-the CSV files alone. Exit code 1: a measurement failed."""
+Writes docs/scale/<curve>.csv; then draws charts and shows the tables, from the CSV files alone. Where
+there is a page docs/scale.md, they are written into it. Exit code 1: a measurement failed."""
 
 import argparse
 import csv
@@ -121,15 +121,17 @@ def tables(folder):
     """The text of each table, from the CSV files."""
     made = {}
     for name, columns in COLUMNS.items():
+        if not (folder / f"{name}.csv").exists():
+            continue
         rows = read(folder / f"{name}.csv")
         cells = [[show(row[column], digits) for column, _, digits in columns] for row in rows]
         made[name] = table([title for _, title, _ in columns], cells)
-    work = read(folder / "work.csv")
-    cores = int(read(folder / "machine.csv")[0]["cores"])
-    made["predictions"] = table(*predictions(work, cores))
-    made["what_if"] = table(*what_if(work, cores))
     about = read(folder / "machine.csv")[0]
-    about["cores"] = cores
+    about["cores"] = cores = int(about["cores"])
+    if (folder / "work.csv").exists():
+        work = read(folder / "work.csv")
+        made["predictions"] = table(*predictions(work, cores))
+        made["what_if"] = table(*what_if(work, cores))
     made["machine"] = table(list(about), [[str(value) for value in about.values()]])
     return made
 
@@ -143,6 +145,8 @@ def charts(folder):
     """File name and SVG of each curve."""
     made = {}
     for name, shown in CHARTS.items():
+        if not (folder / f"{name}.csv").exists():
+            continue
         rows = read(folder / f"{name}.csv")
         titles = {column: title for column, title, _ in COLUMNS[name]}
         size, label, _ = COLUMNS[name][0]
@@ -152,9 +156,14 @@ def charts(folder):
 
 
 def draw():
+    """Draws the charts of every curve that was measured, and shows its table."""
     for name, svg in charts(FOLDER).items():
         (FOLDER / name).write_text(svg)
-    DOCUMENT.write_text(filled(DOCUMENT.read_text(), tables(FOLDER)))
+    made = tables(FOLDER)
+    if DOCUMENT.exists():
+        DOCUMENT.write_text(filled(DOCUMENT.read_text(), made))
+    else:
+        print("\n\n".join(f"{name}\n\n{text}" for name, text in made.items()))
 
 
 def options():
@@ -195,7 +204,7 @@ def main():
         print("\nscale: interrupted; all processes were ended", file=sys.stderr)
         return 130
     draw()
-    print("Written: docs/scale/*.csv, docs/scale/*.svg, and the tables of docs/scale.md")
+    print("Written: docs/scale/*.csv, docs/scale/*.svg")
     return 0
 
 
