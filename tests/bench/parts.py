@@ -115,7 +115,7 @@ def stores(bench):
 
 def work(bench):
     """How an order's processor time and context switches divide among the processes, and how many
-    orders share a batch. The simulation of docs/scale.md calculates with these figures."""
+    orders share a batch. The simulation of `make scale` calculates with these figures."""
     for system, settings in (("bazaar", {}), ("bazaar_edge", EDGE)):
         with bench.bazaar(f"work_{system}", settings=settings) as ours:
             bench.wrk(ours, 64, ["orders"])  # not counted: caches, pools and files become warm

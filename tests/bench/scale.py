@@ -2,8 +2,8 @@
 """`make scale`: the costs of this bazaar as the work grows, and a simulation of machines that are
 not at hand.
 
-Writes docs/scale/<curve>.csv; then draws charts and shows the tables, from the CSV files alone. Where
-there is a page docs/scale.md, they are written into it. Exit code 1: a measurement failed."""
+Writes docs/scale/<curve>.csv; then draws charts and shows the tables, from the CSV files alone.
+Where there is a page docs/scale.md, they are written into it. Exit code 1: a measurement failed."""
 
 import argparse
 import csv
