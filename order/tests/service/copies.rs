@@ -22,11 +22,12 @@ fn too_few_copies_refuse_orders() {
 fn a_hanging_follower_delays_once() {
     let hanging = Hanging::start();
     let bench = Bench::new();
+    // Long, so that a slow moment of the machine is not taken for it.
     let leader = bench.replica(
         2,
         1,
         &hanging.url(),
-        &[("ORDER_REPLICATION_TIMEOUT_MS", "300")],
+        &[("ORDER_REPLICATION_TIMEOUT_MS", "1500")],
     );
     bench.lead(&url(&leader));
     let genesis: Genesis = bench
@@ -47,11 +48,11 @@ fn a_hanging_follower_delays_once() {
     };
     let first = timed(0);
     assert!(
-        first >= Duration::from_millis(250) && first < Duration::from_millis(700),
+        first >= Duration::from_millis(1_400) && first < Duration::from_millis(2_900),
         "{first:?}"
     );
     let second = timed(1);
-    assert!(second < Duration::from_millis(250), "{second:?}");
+    assert!(second < Duration::from_millis(1_200), "{second:?}");
     assert!(bench.health(&url(&leader)).in_sync.is_empty());
 }
 
