@@ -17,6 +17,7 @@ use postgres::types::ToSql;
 use postgres::{Client, Config, Row, SimpleQueryMessage, Statement};
 use std::collections::HashMap;
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -221,16 +222,35 @@ fn connect(config: &Config, url: &PostgresUrl) -> Result<Client, postgres::Error
     let rounds = known.iter().map(Vec::len).max().unwrap_or(1);
     let mut outcome = try_round(config, url, &known, 0);
     for round in 1..rounds {
-        if outcome.is_ok() {
-            break;
-        }
-        outcome = try_round(config, url, &known, round);
+        let Err(earlier) = outcome else { break };
+        outcome = try_round(config, url, &known, round).map_err(|later| {
+            // The words of a server that answered say more than a refusal at another address of the
+            // same name, as at both addresses of `localhost`.
+            if is_unreached(&later) { earlier } else { later }
+        });
     }
     if outcome.is_err() {
         // The database may have moved: the next try looks.
         hosts().for_each(|name| names.suspect(name));
     }
     outcome
+}
+
+/// Whether no server answered.
+fn is_unreached(error: &postgres::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    let kind = cause.map(io::Error::kind);
+    // Not every io::Error: a failed TLS handshake is one, too.
+    kind.is_some_and(|kind| {
+        matches!(
+            kind,
+            ErrorKind::ConnectionRefused
+                | ErrorKind::TimedOut
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::AddrNotAvailable
+        )
+    })
 }
 
 fn try_round(
