@@ -125,7 +125,7 @@ mod tests {
             let round = Arc::new(PushRound::new(BTreeSet::from([id.clone()])));
             let table = Arc::new(Mutex::new(true));
             let leaves = spawn({
-                let (round, table, id) = (Arc::clone(&round), Arc::clone(&table), id.clone());
+                let (round, table) = (Arc::clone(&round), Arc::clone(&table));
                 move || {
                     sleep(Duration::from_millis(random(2)));
                     let mut lasts = table.lock();
