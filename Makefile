@@ -109,7 +109,8 @@ test: tools ## all tests
 	cargo build --workspace --bins
 	cargo test --workspace --no-fail-fast
 	@echo 'the heart of the system tests again, with the edge behind the internal listeners:'
-	BAZAAR_INTERNAL_SERVER=edge cargo test -p tests --test internal --test trading --test failover
+	BAZAAR_INTERNAL_SERVER=edge \
+	  cargo test --workspace --test internal --test trading --test failover
 	@! command -v python3 >/dev/null 2>&1 || \
 	  python3 -B -m unittest discover --start-directory tests/bench
 
