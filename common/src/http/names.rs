@@ -2,7 +2,8 @@
 //!
 //! The rule: **a call whose host has a known address never waits for a name server.** Names are
 //! looked up aside, one thread per name; the last good addresses of a name are kept until a look-up
-//! brings other ones. A call to a name without any waits for [`FIRST_WAIT`] at most.
+//! brings other ones. A call to a name without any waits for
+//! [`CONNECT_TIMEOUT`](crate::timing::CONNECT_TIMEOUT) at most.
 //!
 //! The trace that it prevents: one refused connection made a client forget all names, and each
 //! term's new pool of connections began with none. A leader that died while the name server was
