@@ -43,9 +43,8 @@ impl Writer {
                     "this catalog's file is new (bazaar {own}), but replica {replica} has a log of \
                      bazaar {cluster} (last order {last}). If the catalog's file was lost: stop \
                      all services and run 'catalog rebuild' from the longest order log. If that \
-                     log \
-                     is another bazaar's: stop all services, move it away, and the catalog's new \
-                     file, too"
+                     log is another bazaar's: stop all services, move it away, and the catalog's \
+                     new file, too"
                 ));
                 self.refuse_lost()
             }

@@ -14,21 +14,7 @@ fn lost_history_is_noticed() {
             last,
             hash: common::chain::Hash([9; 32]),
         };
-        let claim = ClaimRequest {
-            replica: replica(1),
-            cluster: bench.cluster(),
-            position: other,
-            seen: term,
-            longest: None,
-        };
-        assert_eq!(
-            status(
-                &bench
-                    .post::<_, ClaimAnswer>("/claim", &claim)
-                    .expect_err("refused")
-            ),
-            409
-        );
+        assert_eq!(bench.refused_claim(term, other), 409);
         let trade = bench
             .trade(term, genesis, vec![order("a", "FishCo", Side::Buy, 1)])
             .expect_err("refused");

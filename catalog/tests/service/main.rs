@@ -145,6 +145,19 @@ impl Bench {
         }
     }
 
+    /// The status with which a claim of replica 1 is refused.
+    fn refused_claim(&self, seen: Term, position: Position) -> u16 {
+        let claim = ClaimRequest {
+            replica: replica(1),
+            cluster: self.cluster(),
+            position,
+            seen,
+            longest: None,
+        };
+        let refused = self.post::<_, ClaimAnswer>("/claim", &claim);
+        status(&refused.expect_err("refused"))
+    }
+
     fn trade(
         &self,
         term: Term,

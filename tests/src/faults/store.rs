@@ -91,7 +91,7 @@ impl Store {
 
     /// Copies the server's log to a folder that stays after a failure.
     pub fn keep_log(&self, folder: &Path) {
-        // What fails here must not hide the failure that is being kept.
+        // A failure here must not hide the one that is being kept.
         let keep = |server: &Server, name: &str| {
             let _ = std::fs::copy(server.log(), folder.join("logs").join(name));
         };

@@ -83,8 +83,7 @@ impl FromStr for PostgresUrl {
         if config.get_hosts().is_empty() {
             return Err(format!("it names no host: {SHAPE}"));
         }
-        // Asked of the text: the library's default, any host, cannot be told from a URL that asks
-        // for it.
+        // Asked of the text: the library reports its default, any host, as if the URL asked for it.
         if query.contains("target_session_attrs=")
             && config.get_target_session_attrs() != TargetSessionAttrs::ReadWrite
         {
