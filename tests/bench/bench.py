@@ -19,7 +19,7 @@ import load
 import postgres
 from bazaar import Bazaar, make_log
 from chart import chart
-from machine import ENDS, BenchError, Machine, busy, describe, find
+from machine import ENDS, BenchError, Machine, busy, describe, find, fsync_us, until
 from parts import PARTS
 from report import Figures, show, tables
 from targets import targets, targets_table
@@ -41,7 +41,7 @@ class Bench:
             options.kills,
         )
         self.figures, self.skipped, self.failures, self.versions = [], [], [], versions()
-        self.log, self.started = None, 0
+        self.log, self.started, self.quiet_us = None, 0, fsync_us(machine.folder)
 
     def say(self, text):
         print(text, flush=True)
@@ -82,6 +82,15 @@ class Bench:
                 f"{time.monotonic() - before:.0f} s"
             )
         return self.log
+
+    def await_quiet_disk(self):
+        """Waits until an fsync takes hardly longer than at the start: after large files were written,
+        a disk may be busy for minutes that no `sync` shows."""
+        most = 1.5 * self.quiet_us
+        try:
+            until(lambda: fsync_us(self.machine.folder) <= most, "the disk is quiet", 180, 0.5)
+        except BenchError as error:
+            self.say(f"  {error}: an fsync takes {fsync_us(self.machine.folder):.0f} µs")
 
     def record(self, part, system, turn, **figures):
         figure = {

@@ -206,6 +206,7 @@ def queries(bench):
     """Order queries at 64 connections, with few and with many orders in the log."""
     few = make_log(bench.machine, bench.binaries, FEW)
     with bench.bazaar("few", few) as small, bench.bazaar("many", bench.big_log()) as big:
+        bench.await_quiet_disk()
         for turn in bench.turns():
             for system, ours, count in (("few", small, FEW), ("many", big, bench.orders)):
                 bench.measure(
@@ -222,6 +223,7 @@ def growth(bench):
     """Orders with a long log beside orders on empty files; start, memory and WAL with the long
     one."""
     with bench.bazaar("empty") as empty, bench.bazaar("grown", bench.big_log()) as big:
+        bench.await_quiet_disk()
         for turn in bench.turns():
             for system, ours in (("empty", empty), ("many", big)):
                 bench.measure(
@@ -247,6 +249,7 @@ def catchup(bench):
     """A replica whose file was removed fetches the whole log: alone, and while 64 connections
     trade."""
     with bench.bazaar("catchup", bench.big_log()) as ours:
+        bench.await_quiet_disk()
         for turn in bench.turns():
             for loaded in (False, True):
                 until(ours.settled, "all replicas are in sync", 600)
