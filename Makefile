@@ -37,7 +37,7 @@ help: ## this list
 	@echo 'kill and restart take ID=1, 2, 3, catalog or frontend; the compose goals the same.'
 	@echo 'run-all takes CATALOGS=2, where CATALOG_DB names a PostgreSQL: docs/high-availability.md.'
 	@echo 'bench takes ROUNDS=, SECONDS= (of each load), ORDERS= (in the long log), KILLS=,'
-	@echo '  ONLY= (parts), BENCH_DIR= (on a disk), MICRO=1.'
+	@echo '  ONLY= (parts), BEFORE= (folder of another build), BENCH_DIR= (on a disk), MICRO=1.'
 	@echo 'client takes P= (probability of a trade), N= (lookups), C= (clients at once), SEED=, URL=.'
 	@echo 'eval takes SEED=, and for a bazaar elsewhere URL=, INTERNAL=, FRONTEND=, KILL=, RESTART=,'
 	@echo '  PAUSE=, RESUME=, VERIFY=, DUMP=: docs/evaluation.md.'
@@ -252,7 +252,7 @@ bench: build ## measures beside etcd, PostgreSQL and nginx, 8 minutes: make benc
 	$(if $(MICRO),cargo bench -p common -p catalog -p frontend --bench '*')
 	@exec python3 -B tests/bench/bench.py --binaries "$(RELEASE)" --rounds $(ROUNDS) \
 	  --seconds $(SECONDS) --orders $(ORDERS) --kills $(KILLS) \
-	  --dir $(BENCH_DIR) $(if $(ONLY),--only $(ONLY))
+	  --dir $(BENCH_DIR) $(if $(BEFORE),--before $(BEFORE)) $(if $(ONLY),--only $(ONLY))
 
 # Orders in the longest log that 'make scale' makes.
 LONGEST ?= 10000000

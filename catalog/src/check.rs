@@ -1,18 +1,15 @@
 //! The check after a start: reads the whole journal once, page by page, beside everything else.
 //! Each row must fit the chain, and the quantities of the stocks must be those that the trades
-//! leave of the genesis; nothing else would notice a flipped bit there. A journal of some hundred
-//! thousand trades is checked before the start-up wait is over.
+//! leave of the genesis; nothing else would notice a flipped bit there.
 
 use crate::market::{Decision, decide};
 use crate::store::{JournalReader, Snapshot, StoreError};
 use common::shutdown::Shutdown;
-use common::timing::PAGE_ROWS;
+use common::timing::{CHECK_PAUSE, PAGE_ROWS};
 use common::wire::order::{Genesis, Order};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Pause between pages, so that trades go first.
-const PAUSE: Duration = Duration::from_micros(200);
 /// Pause after a read that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -29,8 +26,10 @@ pub fn check(
     // Up to the start's end only: later rows were decided by this run on the state that is compared
     // below.
     while replay.next < end {
+        let begun = Instant::now();
         match replay.page(&mut journal, end) {
-            Ok(()) if stop.wait(PAUSE) => return None,
+            // Trades go first: the replicas of this machine may check their logs at the same time.
+            Ok(()) if stop.wait(CHECK_PAUSE * begun.elapsed()) => return None,
             Ok(()) => {}
             Err(error) if error.is_damage() => {
                 return Some(format!("the catalog's journal is damaged: {error}"));

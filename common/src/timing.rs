@@ -92,6 +92,10 @@ pub const ELIGIBLE_LAG: u64 = 10_000;
 /// Rows at the end of a log that are verified before a replica offers itself; the rest is verified
 /// in the background.
 pub const TAIL_CHECK_ROWS: u64 = 10_000;
+/// The pause after each page of rows that are verified in the background, in times of that page: a
+/// process takes a tenth of a processor for it. A share and not a fixed pause: slow machines and
+/// disks get longer pauses by themselves.
+pub const CHECK_PAUSE: u32 = 9;
 
 /// Largest body that the public listener takes, in bytes.
 pub const PUBLIC_BODY_LIMIT_BYTES: usize = 64 * 1024;

@@ -129,8 +129,10 @@ class Bazaar:
         healths = [self.health(f"order{replica}") for replica in self.replicas]
         if not all(healths):
             return False
-        in_sync = [health["in_sync"] for health in healths if health["leading"] is not None]
-        complete = [len(others) for others in in_sync] == [len(self.replicas) - 1]
+        # An older build may not say who is in sync.
+        others = ["any"] * (len(self.replicas) - 1)
+        leads = [health for health in healths if health["leading"] is not None]
+        complete = [len(h.get("in_sync", others)) for h in leads] == [len(others)]
         return complete and len({health["last"] for health in healths}) == 1
 
     def health(self, service):

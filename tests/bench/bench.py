@@ -33,7 +33,7 @@ class Bench:
     """One run: what was asked for, and what came of it."""
 
     def __init__(self, options, machine):
-        self.machine, self.binaries = machine, options.binaries
+        self.machine, self.binaries, self.before = machine, options.binaries, options.before
         self.rounds, self.seconds, self.orders, self.kills = (
             options.rounds,
             options.seconds,
@@ -60,9 +60,10 @@ class Bench:
             self.say(f"  round {turn + 1} of {self.rounds}")
             yield turn
 
-    def bazaar(self, name, files=None, **options):
+    def bazaar(self, name, files=None, *, binaries=None, **options):
         self.started += 1
-        return Bazaar(self.machine, self.binaries, f"{name}{self.started}", files, **options)
+        name = f"{name}{self.started}"
+        return Bazaar(self.machine, binaries or self.binaries, name, files, **options)
 
     def url(self, ours):
         return f"http://127.0.0.1:{ours.public}"
@@ -84,8 +85,8 @@ class Bench:
         return self.log
 
     def await_quiet_disk(self):
-        """Waits until an fsync takes hardly longer than at the start: after large files were written,
-        a disk may be busy for minutes that no `sync` shows."""
+        """Waits until an fsync takes hardly longer than at the start. After large files were
+        written a disk may be busy for minutes, which `sync` does not wait for."""
         most = 1.5 * self.quiet_us
         try:
             until(lambda: fsync_us(self.machine.folder) <= most, "the disk is quiet", 180, 0.5)
@@ -158,6 +159,9 @@ def options():
     parser.add_argument(
         "--binaries", type=Path, required=True, help="folder of the services' release binaries"
     )
+    parser.add_argument(
+        "--before", type=Path, help="folder of another build's binaries, to compare with"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
     parser.add_argument("--seconds", type=int, default=3, help="seconds of each load (default: 3)")
     parser.add_argument(
@@ -193,13 +197,14 @@ def options():
         parser.error(f"--orders {chosen.orders}: write a number from 1001 on")
     if not find("wrk"):
         parser.error("wrk is not installed, and everything is measured with it: apt install wrk")
-    chosen.binaries = chosen.binaries.resolve()
-    if missing := [
-        name for name in ("catalog", "order", "frontend") if not (chosen.binaries / name).exists()
-    ]:
-        parser.error(
-            f"--binaries {chosen.binaries}: {missing[0]} is not there; build with 'make build'"
-        )
+    for option in ("binaries", "before"):
+        folder = getattr(chosen, option)
+        if folder is None:
+            continue
+        setattr(chosen, option, folder := folder.resolve())
+        for name in ("catalog", "order", "frontend"):
+            if not (folder / name).exists():
+                parser.error(f"--{option} {folder}: {name} is not there; build with 'make build'")
     return chosen
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import etcd
 import load
 import nginx
+import perf
 import postgres
 from bazaar import make_log
 from client import Client
@@ -124,7 +125,54 @@ def work(bench):
                     record_work(bench, ours, system, turn, connections)
 
 
-def record_work(bench, ours, system, turn, connections):
+def builds(bench):
+    """Orders of this build beside those of another one, and etcd's puts, in turns: rate, times,
+    processor time and context switches."""
+    if not bench.before:
+        bench.skip("no other build to compare with: its folder is named with BEFORE=")
+        return
+    with ExitStack() as stack:
+        ours = {
+            system: stack.enter_context(bench.bazaar(f"build_{system}", **options))
+            for system, options in our_builds(bench)
+        }
+        members = installed(bench, etcd) and stack.enter_context(etcd.Etcd(bench.machine))
+        if members:
+            members.choose(bench.seconds)
+        for bazaar in ours.values():
+            bench.wrk(bazaar, 64, ["orders"])  # not counted: caches, pools and files become warm
+        for turn in bench.turns():
+            for connections in CONNECTIONS:
+                for system, bazaar in ours.items():
+                    record_work(bench, bazaar, system, turn, connections, "builds")
+                if members:
+                    run = lambda: members.run(connections, bench.seconds)
+                    bench.measure("builds", "etcd", turn, run, connections=connections)
+
+
+def our_builds(bench):
+    """The systems that are ours, with how they are started: another build, if there is one, and
+    this one with either server inside."""
+    before = [("before", {"binaries": bench.before})] if bench.before else []
+    return [*before, ("bazaar", {}), ("bazaar_edge", {"settings": EDGE})]
+
+
+def profile(bench):
+    """Where the processors spend their time while orders are traded, by samples of perf."""
+    if package := perf.missing():
+        bench.skip(f"perf is not installed: apt install {package}")
+        return
+    for system, options in our_builds(bench):
+        with bench.bazaar(f"profile_{system}", **options) as ours:
+            bench.wrk(ours, 64, ["orders"])  # not counted: caches, pools and files become warm
+            pids = [process.pid for process in ours.process.values()]
+            for connections in (1, 64):
+                with perf.Samples(bench.machine, pids) as samples:
+                    bench.wrk(ours, connections, ["orders"])
+                bench.record("profile", system, 0, connections=connections, **samples.shares)
+
+
+def record_work(bench, ours, system, turn, connections, part="work"):
     """Runs one load, and adds up the work of every process meanwhile."""
     until(ours.settled, "every order is on every replica", 60)
     leader = ours.leader()
@@ -133,7 +181,7 @@ def record_work(bench, ours, system, turn, connections):
     roles["follower"] = ours.follower()
     seen = {role: ours.metrics(service) for role, service in roles.items()}
     run = lambda: bench.wrk(ours, connections, ["orders"])
-    figures = bench.measure("work", system, turn, run, connections=connections)
+    figures = bench.measure(part, system, turn, run, connections=connections)
     after = {service: process_work(process.pid) for service, process in ours.process.items()}
     orders = max(figures["requests"], 1)
     for service in ours.process:
@@ -519,6 +567,8 @@ PARTS = {
     for part in (
         orders,
         work,
+        builds,
+        profile,
         stores,
         lookups,
         mixed,

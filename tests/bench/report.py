@@ -5,6 +5,7 @@ from statistics import median
 NAMES = {
     "bazaar": "this bazaar, orders",
     "bazaar_edge": "the same, edge inside",
+    "before": "another build, orders",
     "etcd": "etcd, 3 members, puts",
     "postgres_update_insert": "PostgreSQL, 2 sync. standbys, UPDATE+INSERT",
     "postgres_insert": "PostgreSQL, 2 sync. standbys, INSERT",
@@ -113,6 +114,8 @@ def tables(f):
         durable(f),
         worked(f),
         staged(f),
+        compared(f),
+        profiled(f),
         stored(f),
         cached(f),
         mixture(f),
@@ -186,6 +189,44 @@ def staged(f):
         rows.append([f"{service} `{name}`", *[show(value) for value in values]])
     head = ["", *[f"{NAMES[system]}, at {n}" for system, n in loads]]
     return "Stages of an order: means in µs", head, rows if loads else []
+
+
+def compared(f):
+    """This build beside another one."""
+    rows = []
+    for n in (1, 5, 64):
+        for system in ("before", *OURS, "etcd"):
+            if not f.of("builds", system, connections=n):
+                continue
+            pick = lambda field, digits=0: show(
+                f.median("builds", system, field, connections=n), digits
+            )
+            times = [pick(field, 2) for field in ("p50_ms", "p99_ms")]
+            ratio = f.ratio("builds", system, "etcd", "rate", {"connections": n})
+            work = [pick("cpu_us"), pick("switches", 1)]
+            rows.append([f"{NAMES[system]}, at {n}", pick("rate"), *times, *work, show(ratio, 2)])
+    head = ["", "per second", "p50 ms", "p99 ms", "µs of processor", "switches", "of etcd's rate"]
+    return "This build beside another one", head, rows
+
+
+def profiled(f):
+    """Where the processors spend their time."""
+    runs = [(s, n) for s in ("before", *OURS) for n in (1, 64) if f.of("profile", s)]
+    names = {
+        "switching": "switching threads, and waking them",
+        "files": "files and the disk",
+        "sockets": "sockets",
+        "kernel": "else in the kernel",
+        "sqlite": "SQLite",
+        "allocator": "allocator",
+        "json": "JSON",
+        "program": "else in the programs",
+    }
+    share = lambda s, n, kind: show(f.median("profile", s, kind, connections=n))
+    rows = [[text, *[share(s, n, kind) for s, n in runs]] for kind, text in names.items()]
+    head = ["", *[f"{NAMES[s]}, at {n}" for s, n in runs]]
+    title = "Processor time of all services by purpose, in percent (perf)"
+    return title, head, rows if runs else []
 
 
 def stored(f):

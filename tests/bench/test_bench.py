@@ -9,6 +9,7 @@ from xml.dom import minidom
 
 import biglog
 import load
+import perf
 from chart import chart
 from report import Figures, tables
 from targets import targets
@@ -70,6 +71,16 @@ class Report(unittest.TestCase):
             (tables(Figures([])), targets(Figures([])), chart(Figures([]), "")), ([], [], None)
         )
 
+    def test_another_build_is_compared(self):
+        """Builds stand beside each other, with their ratio to etcd in the same round."""
+        figures = [
+            run(0, system, 1, rate) | {"part": "builds", "cpu_us": 9.0, "switches": 3.0}
+            for system, rate in (("before", 500), ("bazaar", 800), ("etcd", 1_000))
+        ]
+        text = dict(tables(Figures(figures)))["This build beside another one"]
+        self.assertRegex(text, r"another build, orders, at 1 .* 500 .* 9 \|\s+3.0 \|\s+0.50 \|")
+        self.assertRegex(text, r"this bazaar, orders, at 1 .* 0.80 \|")
+
     def test_chart_is_xml_for_bright_and_dark(self):
         """The chart is well-formed, has a bar for each median, and colours for both."""
         svg = chart(Figures(fast()), "a & b")
@@ -94,6 +105,29 @@ class Load(unittest.TestCase):
         self.assertEqual(
             (figures["rate"], figures["p50_ms"], figures["errors"]), (100.0, 1.5, {"refused": 2})
         )
+
+
+class Perf(unittest.TestCase):
+    def test_samples_are_sorted_by_purpose(self):
+        """A sample belongs to its purpose: the wait for a socket is switching, SQLite's write is a
+        file's, and memory that SQLite asks for is the allocator's."""
+        kernel, catalog = "([kernel.kallsyms])", "(/bin/catalog)"
+        stacks = {
+            "switching": [f"schedule {kernel}", f"tcp_recvmsg {kernel}"],
+            "files": [f"do_fsync {kernel}", f"sqlite3_step {catalog}"],
+            "sockets": [f"tcp_sendmsg {kernel}", f"send {catalog}"],
+            "kernel": [f"do_fcntl {kernel}", f"sqlite3_step {catalog}"],
+            "sqlite": [f"memcpy {catalog}", f"sqlite3_step {catalog}"],
+            "allocator": [f"mi_free {catalog}", f"sqlite3_step {catalog}"],
+            "json": [f"parse_str {catalog}", f"serde_json::from_slice {catalog}"],
+            "program": [f"catalog::batch::decide {catalog}"],
+        }
+        kinds = {name: perf.kind(stack) for name, stack in stacks.items()}
+        self.assertEqual(kinds, {name: name for name in stacks})
+        text = "".join(
+            "".join(f"\tffff {line}\n" for line in stack) + "\n" for stack in stacks.values()
+        )
+        self.assertEqual(perf.shares(text), dict.fromkeys(stacks, 12.5))
 
 
 class BigLog(unittest.TestCase):

@@ -4,11 +4,8 @@
 use crate::log::reader::LogReader;
 use common::database::orders;
 use common::shutdown::Shutdown;
-use common::timing::{PAGE_ROWS, TAIL_CHECK_ROWS};
-use std::time::Duration;
-
-/// Pause between pages, so that orders go first.
-const PAUSE: Duration = Duration::from_millis(1);
+use common::timing::{CHECK_PAUSE, PAGE_ROWS, TAIL_CHECK_ROWS};
+use std::time::{Duration, Instant};
 
 /// Pause after a read that failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -18,10 +15,16 @@ const RETRY: Duration = Duration::from_secs(1);
 pub fn check_old_rows(reader: &mut LogReader, rows: u64, stop: &Shutdown) {
     let end = rows.saturating_sub(TAIL_CHECK_ROWS);
     let mut next = 0;
-    while next < end && !stop.wait(PAUSE) {
-        match reader
-            .read(|connection, seed| orders::scan(connection, seed, next, PAGE_ROWS, |_, _| ()))
-        {
+    // No client waits for the check, and all replicas of a machine may start together: at full
+    // speed their checks of five million rows took the processors for seconds, and orders waited
+    // 300 ms.
+    let mut took = Duration::ZERO;
+    while next < end && !stop.wait(CHECK_PAUSE * took) {
+        let begun = Instant::now();
+        let read = reader
+            .read(|connection, seed| orders::scan(connection, seed, next, PAGE_ROWS, |_, _| ()));
+        took = begun.elapsed();
+        match read {
             Ok(_) => next += PAGE_ROWS as u64,
             // The reader has reported it: the file is set aside, and what comes instead is checked
             // as it is appended.
