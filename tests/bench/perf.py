@@ -18,7 +18,7 @@ KERNEL = (
 )
 PROGRAM = (
     ("sqlite", r"\bsqlite3|pcache|rusqlite|\bwal[A-Z]"),
-    ("allocator", r"\b_?mi_|malloc"),
+    ("allocator", r"\b_?mi_|malloc|_int_free|\bc?free\b"),
     ("json", r"serde|Visitor"),
 )
 KINDS = ("switching", "files", "sockets", "kernel", "sqlite", "allocator", "json", "program")

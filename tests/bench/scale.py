@@ -33,11 +33,13 @@ COLUMNS = {
         ("restart_s", "restart, s", 2),
         ("catalog_mb", "catalog, MB", 0),
         ("reads_cache_off", "reads/s, cache off", 0),
+        ("invalidation_ms", "invalidation, ms", 2),
         ("p50_ms_at_1", "order p50 at 1, ms", 2),
         ("rate_at_64", "orders/s at 64", 0),
     ],
     "frontends": [
         ("frontends", "front-ends", 0),
+        ("invalidation_ms", "invalidation, ms", 2),
         ("p50_ms_at_1", "order p50 at 1, ms", 2),
         ("rate_at_64", "orders/s at 64", 0),
         ("p99_ms_at_64", "p99 at 64, ms", 1),
@@ -77,7 +79,7 @@ COLUMNS = {
 #: Columns that a curve's chart shows, beside each other.
 CHARTS = {
     "stocks": ("catalog_mb", "reads_cache_off", "rate_at_64"),
-    "frontends": ("p50_ms_at_1", "rate_at_64"),
+    "frontends": ("invalidation_ms", "p50_ms_at_1", "rate_at_64"),
     "replicas": ("p50_ms_at_1", "rate_at_64"),
     "orders": ("query_rate", "old_key_ms", "rate_at_64"),
     "connections": ("rate", "p50_ms"),
