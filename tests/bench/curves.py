@@ -36,18 +36,23 @@ class Scale:
         name = f"{name}-{self.started}"
         return Bazaar(self.machine, self.options.binaries, name, files, **options)
 
-    def wrk(self, ours, connections, kind, seconds=None):
+    def wrk(self, ours, connections, kind, seconds=None, *, may_refuse=False):
         url = f"http://127.0.0.1:{ours.public}"
         found = load.run(self.machine, url, connections, seconds or self.seconds, kind)
         self.machine.check()
-        if found["errors"] or not found["requests"]:
+        wrong = set(found["errors"]) - ({"refused"} if may_refuse else set())
+        if wrong or not found["requests"]:
             raise BenchError(f"{kind} at {connections} connections: {found['errors'] or 'none'}")
         return found
 
-    def median(self, ours, connections, kind):
-        """Medians of rate, p50 and p99 over the rounds."""
-        runs = [self.wrk(ours, connections, kind) for _ in range(self.rounds)]
-        return {name: median(run[name] for run in runs) for name in ("rate", "p50_ms", "p99_ms")}
+    def median(self, ours, connections, kind, **options):
+        """Medians of rate, p50, p99 and of the refused share over the rounds."""
+        runs = [self.wrk(ours, connections, kind, **options) for _ in range(self.rounds)]
+        for run in runs:
+            run["refused"] = run["errors"].get("refused", 0) / run["requests"]
+            run["rate"] *= 1 - run["refused"]
+        names = ("rate", "p50_ms", "p99_ms", "refused")
+        return {name: median(run[name] for run in runs) for name in names}
 
     def trade(self, ours):
         """Orders at 1 and at 64 connections, and the mean time until every cache has acknowledged
@@ -173,9 +178,11 @@ def connections(run):
     with run.bazaar("connections", settings={"FRONTEND_MAX_CONNECTIONS": "12000"}) as ours:
         run.wrk(ours, 64, ["orders"])
         for count in (1, 10, 100, 1_000, 10_000):
-            found = run.median(ours, count, ["orders"])
+            # Beyond the bound of the queue orders are refused at once, with 503.
+            found = run.median(ours, count, ["orders"], may_refuse=True)
             memory = memory_mb(ours.process["frontend"].pid)[0]
-            yield {"connections": count, **found, "frontend_mb": memory}
+            row = {"connections": count, **found, "frontend_mb": memory}
+            yield row | {"refused_percent": 100 * found["refused"]}
 
 
 def viewers(run):

@@ -65,6 +65,7 @@ COLUMNS = {
     "connections": [
         ("connections", "connections", 0),
         ("rate", "orders/s", 0),
+        ("refused_percent", "refused, %", 1),
         ("p50_ms", "p50, ms", 2),
         ("p99_ms", "p99, ms", 1),
         ("frontend_mb", "front-end, MB", 0),
@@ -133,7 +134,7 @@ def tables(folder):
     if (folder / "work.csv").exists():
         work = read(folder / "work.csv")
         made["predictions"] = table(*predictions(work, cores))
-        made["what_if"] = table(*what_if(work, cores))
+        made["what_if"] = table(*what_if(work, read(folder / "frontends.csv"), cores))
     made["machine"] = table(list(about), [[str(value) for value in about.values()]])
     return made
 
