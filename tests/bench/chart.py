@@ -119,15 +119,22 @@ def draw(panel, top):
         shown = [(n, value) for n, value in enumerate(bars) if value]
         bar = min((wide - 24) / max(len(shown), 1), 52)
         left = LEFT + g * wide + (wide - bar * len(shown)) / 2
+        text_top, text_wide = 0.0, 0.0
         for place, (n, value) in enumerate(shown):
             tall = max(share(value) * (low - high), 1)
             x = left + place * bar
+            # A value that would run into the one before it stands above it.
+            text, before, before_wide = low - tall - 4, text_top, text_wide
+            text_wide = 6.2 * len(show(value, digits))
+            if (text_wide + before_wide) / 2 > bar and abs(text - before) < 11:
+                text = before - 11
+            text_top = text
             out.append(
                 f'<rect x="{x + 2:.1f}" y="{low - tall:.1f}" width="{bar - 4:.1f}" '
                 f'height="{tall:.1f}" class="s{n}"/>'
             )
             out.append(
-                f'<text x="{x + bar / 2:.1f}" y="{low - tall - 4:.1f}" text-anchor="middle" '
+                f'<text x="{x + bar / 2:.1f}" y="{text:.1f}" text-anchor="middle" '
                 f'class="small">{show(value, digits)}</text>'
             )
         out.append(

@@ -44,16 +44,35 @@ def panel(title, label, points, left):
     ]
     line = " ".join(f"{x(size):.1f},{y(value):.1f}" for size, value in points)
     out.append(f'<polyline points="{line}"/>')
-    for size, value in points:
+    values = [value for _, value in points]
+    for n, (size, value) in enumerate(points):
         digits = 0 if most >= 100 else 1 if most >= 20 else 2
-        at = f'{x(size):.1f}" y="'
+        before = values[n - 1] if n else None
+        after = values[n + 1] if n + 1 < len(values) else None
+        right, below, anchor = beside(before, value, after)
         out += [
             f'<circle cx="{x(size):.1f}" cy="{y(value):.1f}" r="3.5" class="s0"/>',
-            f'<text x="{at}{y(value) - 9:.1f}" text-anchor="middle" class="small">'
-            f"{show(value, digits)}</text>",
-            f'<text x="{at}{low + 16}" text-anchor="middle" class="small">{short(size)}</text>',
+            f'<text x="{x(size) + right:.1f}" y="{y(value) + below:.1f}" text-anchor="{anchor}" '
+            f'class="small">{show(value, digits)}</text>',
+            f'<text x="{x(size):.1f}" y="{low + 16}" text-anchor="middle" class="small">'
+            f"{short(size)}</text>",
         ]
     return out
+
+
+def beside(before, value, after):
+    """Where a value stands beside its mark, so that the line does not cross it: pixels to the right
+    and downwards, and the text's anchor. A missing neighbour is `None`."""
+    if before is None or after is None:
+        falls = before is not None and value < 0.8 * before
+        return (0, 18, "middle") if falls else (0, -9, "middle")
+    if before > value < after:
+        return 0, 18, "middle"
+    if before < value < after:
+        return -6, -7, "end"
+    if before > value > after:
+        return 6, -7, "start"
+    return 0, -9, "middle"
 
 
 def short(size):
