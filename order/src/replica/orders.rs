@@ -263,6 +263,13 @@ impl Replica {
             .and_then(|p| p.tracker.waiting_since(id))
     }
 
+    /// Whether each order waits for this follower.
+    pub fn is_in_sync(&self, id: ReplicaId) -> bool {
+        let state = self.state.lock();
+        let mut pipeline = state.pipeline.iter();
+        pipeline.any(|p| p.tracker.in_sync().any(|follower| follower == id))
+    }
+
     /// Rows for a follower, for its thread. While there are none, waits up to `timeout` and offers
     /// the follower's link meanwhile.
     pub fn rows_for(
