@@ -2,6 +2,7 @@
 kinds of work."""
 
 import re
+import signal
 import subprocess
 from collections import Counter
 
@@ -78,11 +79,11 @@ class Samples:
         )
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, failed, *_):
         # perf writes its file when it is interrupted.
-        self.process.send_signal(2)
+        self.process.send_signal(signal.SIGINT)
         error = self.process.communicate(timeout=60)[1]
-        if kind is None:
+        if failed is None:
             script = [find("perf"), "script", "-i", str(self.file), "-F", "ip,sym,dso"]
             printed = subprocess.run(script, capture_output=True, text=True, check=False)
             if printed.returncode:

@@ -110,10 +110,8 @@ impl Replication {
                 ToSend::FromFile(next) => {
                     page_began = Some(Instant::now());
                     let page = self.read_page(next);
-                    (
-                        PositionSource::Append,
-                        page.and_then(|rows| self.send(term, &rows)),
-                    )
+                    let sent = page.and_then(|rows| self.send(term, &rows));
+                    (PositionSource::Append, sent)
                 }
                 // Nothing would notice a follower that died or lost its file, until the next order
                 // had to wait for it.

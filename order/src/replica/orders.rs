@@ -265,9 +265,11 @@ impl Replica {
 
     /// Whether each order waits for this follower.
     pub fn is_in_sync(&self, id: ReplicaId) -> bool {
-        let state = self.state.lock();
-        let mut pipeline = state.pipeline.iter();
-        pipeline.any(|p| p.tracker.in_sync().any(|follower| follower == id))
+        self.state
+            .lock()
+            .pipeline
+            .as_ref()
+            .is_some_and(|p| p.tracker.in_sync().any(|follower| follower == id))
     }
 
     /// Rows for a follower, for its thread. While there are none, waits up to `timeout` and offers
