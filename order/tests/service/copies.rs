@@ -56,6 +56,55 @@ fn a_hanging_follower_delays_once() {
     assert!(bench.health(&url(&leader)).in_sync.is_empty());
 }
 
+/// A follower in sync gets the rest of its rows at once: every order waits for them, and a pause
+/// that leaves time for orders would be theirs.
+#[test]
+fn a_follower_in_sync_is_sent_its_rows_without_pauses() {
+    let late = Duration::from_millis(100);
+    let follower = Hanging::start();
+    let bench = Bench::new();
+    let replica = || {
+        let more = [("ORDER_REPLICATION_TIMEOUT_MS", "1000")];
+        bench.replica(2, 1, &follower.url(), &more)
+    };
+    let leader = replica();
+    bench.lead(&url(&leader));
+    for batch in 0..5 {
+        let orders: Vec<Order> = (0..500).map(|n| sell(format!("{batch}-{n}"))).collect();
+        bench.order(&url(&leader), &orders).expect("alone");
+    }
+    drop(leader);
+    // Its next leadership has none of these rows in memory: it sends them from its file, in pages.
+    let leader = replica();
+    bench.lead(&url(&leader));
+    let genesis: Genesis = bench
+        .http
+        .get(&bench.catalog_url(), "/genesis", Duration::from_secs(5))
+        .expect("genesis");
+    *follower.state.appends_in.lock() = Some(late);
+    follower.answer_at(Position {
+        last: None,
+        hash: common::chain::genesis_hash(&genesis),
+    });
+    let (mut longest, deadline) = (Duration::ZERO, Instant::now() + Duration::from_secs(20));
+    for key in 0.. {
+        let start = Instant::now();
+        bench
+            .order(&url(&leader), &[sell(key)])
+            .expect("acknowledged");
+        longest = longest.max(start.elapsed());
+        let health = bench.health(&url(&leader));
+        let at = follower.state.position.lock().expect("it answers");
+        if health.in_sync.len() == 1 && at.last == health.last {
+            break;
+        }
+        assert!(Instant::now() < deadline, "not in sync: {health:?}");
+    }
+    // Its last page and the order's own row, one after the other; a pause is six times as long as
+    // a page.
+    assert!(longest < 5 * late, "{longest:?}");
+}
+
 /// With too few copies a leader refuses orders before the catalog hears of them, with the reason:
 /// front-ends hold them during the grace, and answer them afterwards.
 #[test]

@@ -16,6 +16,7 @@ use common::http::tiny::{TinyConfig, TinyServer};
 use common::http::{Handler, Request, Responder};
 use common::metrics::{HttpMetrics, Metrics};
 use common::settings::Settings;
+use common::timing::INTERNAL_BODY_LIMIT_BYTES;
 use common::wire::Empty;
 use common::wire::catalog::*;
 use common::wire::order::*;
@@ -231,7 +232,7 @@ fn status(error: &CallError) -> u16 {
         .unwrap_or_else(|| panic!("no status: {error}"))
 }
 
-/// A fake follower: answers where its log ends, and never answers rows.
+/// A fake follower: answers where its log ends, and answers no rows, or late.
 struct Hanging {
     server: TinyServer,
     state: Arc<HangingState>,
@@ -243,6 +244,8 @@ struct HangingState {
     /// Under which id it answers; 1, when not said.
     answers_as: Mutex<Option<ReplicaId>>,
     cluster: Mutex<Option<ClusterId>>,
+    /// After how long it answers rows; never, when not said.
+    appends_in: Mutex<Option<Duration>>,
     /// How often it was asked.
     asked: AtomicUsize,
     held: Mutex<Vec<Responder>>,
@@ -253,22 +256,39 @@ struct HangingHandler(Arc<HangingState>);
 impl Handler for HangingHandler {
     fn handle(&self, request: Request, responder: Responder) {
         let position = *self.0.position.lock();
-        let one = ReplicaId::try_from(1).expect("an id");
         self.0.asked.fetch_add(1, Ordering::SeqCst);
         match (request.json::<AppendRequest>(), position) {
             (Ok(append), Some(position)) if append.rows.orders.is_empty() => {
-                responder.send(common::http::Response::json(
-                    200,
-                    &LogPosition {
-                        replica: self.0.answers_as.lock().unwrap_or(one),
-                        cluster: self.0.cluster.lock().clone(),
-                        position: Some(position),
-                    },
-                ));
+                self.0.answer(position, responder);
             }
-            (Ok(_), Some(_)) => self.0.held.lock().push(responder),
+            (Ok(AppendRequest { rows, .. }), Some(_)) => {
+                let appends_in = *self.0.appends_in.lock();
+                let Some(late) = appends_in else {
+                    return self.0.held.lock().push(responder);
+                };
+                // A slow disk.
+                let _ = crossbeam::channel::after(late).recv();
+                let position = Position {
+                    last: rows.end().checked_sub(1),
+                    hash: rows.hash,
+                };
+                *self.0.position.lock() = Some(position);
+                self.0.answer(position, responder);
+            }
             _ => responder.send(common::http::Response::error(404, "nothing here")),
         }
+    }
+}
+
+impl HangingState {
+    fn answer(&self, position: Position, responder: Responder) {
+        let one = ReplicaId::try_from(1).expect("an id");
+        let answer = LogPosition {
+            replica: self.answers_as.lock().unwrap_or(one),
+            cluster: self.cluster.lock().clone(),
+            position: Some(position),
+        };
+        responder.send(common::http::Response::json(200, &answer));
     }
 }
 
@@ -279,7 +299,7 @@ impl Hanging {
             name: "hanging",
             listen: "127.0.0.1:0".parse().expect("an address"),
             workers: 1,
-            body_limit_bytes: 65_536,
+            body_limit_bytes: INTERNAL_BODY_LIMIT_BYTES,
             access: Access::Public,
         };
         let handler = Arc::new(HangingHandler(Arc::clone(&state)));
